@@ -1,0 +1,162 @@
+"""What a training run is told: frozen, typed, checked, the same from every source."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
+from tyro.conf import arg
+
+from keras_mscam.errors import UserError
+
+_STRICT = pydantic.ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class DataConfig:
+    """What to train on."""
+
+    path: Annotated[Path | None, arg(name="data", metavar="DIR")] = None
+    """ChestX-ray14 folder or prepared records; without it, the built-in set."""
+    phantoms: Annotated[PositiveInt, arg(metavar="IMAGES")] = 4000
+    """Images of the built-in set."""
+    image_size: Annotated[
+        tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]],
+        arg(metavar="HEIGHT WIDTH"),
+    ] = (256, 256)
+    """Size that images are stored and seen at."""
+    split_seed: int = 0
+    """Seed of the split by patient, and of the built-in set."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ModelConfig:
+    """What to train."""
+
+    backbone: Literal[
+        "small_densenet",
+        "densenet121",
+        "densenet169",
+        "densenet201",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+    ] = "densenet121"
+    """Network whose blocks are read."""
+    blocks: Annotated[tuple[Annotated[int, Field(ge=1, le=4)], ...], arg()] = (2, 3, 4)
+    """Blocks that get a head; 2 3 4 is the paper's, 4 alone is DN-CAM."""
+    taps: Literal["activated", "raw"] = "activated"
+    """Read a block behind or before its closing BN and ReLU."""
+    pooling: Literal["gap", "lse", "pcam"] = "gap"
+    """How a map becomes a logit: its mean, Log-Sum-Exp, or probabilistic CAM."""
+    weights: str | None = None
+    """Initial weights: imagenet (downloads them) or a .weights.h5 file."""
+    batch_norm_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """Share of BN's moving averages kept in a step; 0.9 for short runs."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TrainingConfig:
+    """How to train it."""
+
+    loss: Literal["class_balanced", "batch_balanced", "binary"] = "class_balanced"
+    """Sedai et al.'s loss, Wang et al.'s W-CEL, or plain cross entropy."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of every label that is moved to one half."""
+    auxiliary_loss: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of each block's own loss beside that of the merged logits."""
+    epochs: PositiveInt = 30
+    """Passes over the training split."""
+    batch_size: PositiveInt = 32
+    """Images in a step."""
+    learning_rate: PositiveFloat = 1e-3
+    """Adam's learning rate."""
+    relevance_learning_rate: PositiveFloat = 1.0
+    """Multiplies the learning rate of the relevance weights."""
+    plateau_patience: PositiveInt = 3
+    """Epochs without a better validation loss before the rate falls to 0.1."""
+    early_stopping: PositiveInt | None = None
+    """Stop after that many epochs without a better validation loss."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """Keras dtype policy."""
+    seed: int = 0
+    """Seed of the weights and of the order of images."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Config:
+    """A whole run: what to train on, what to train, how to train it."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+
+
+_ADAPTER = pydantic.TypeAdapter(Config)
+
+
+def merge_config(base: Config, changes: dict, source: str) -> Config:
+    """Return `base` with the entries of a nested dictionary in place of its own.
+
+    Args:
+        base: the configuration to start from.
+        changes: `{section: {key: value}}`, sections and keys those of `Config`.
+        source: where the changes come from, for the error.
+
+    Raises:
+        UserError: an unknown section or key, or a value of a wrong type or range.
+
+    Example:
+        >>> merge_config(Config(), {"training": {"epochs": 3}}, "here").training.epochs
+        3
+    """
+    values = json.loads(dump_config(base))
+    for section, entries in changes.items():
+        if section not in values or not isinstance(entries, dict):
+            raise UserError(
+                f"{source}: unknown section {section!r}; the sections are "
+                f"{', '.join(values)}, each an object of its own."
+            )
+        values[section].update(entries)
+    try:
+        return _ADAPTER.validate_python(values)
+    except pydantic.ValidationError as error:
+        raise UserError(f"{source}: {describe(error)}") from error
+
+
+def read_config(path: Path, base: Config) -> Config:
+    """Read a configuration file, or a run's `config.json`, over a base.
+
+    Args:
+        path: a JSON file of any part of the configuration. The section `environment`,
+            which a run adds to its own, is passed over.
+        base: what holds where the file is silent.
+
+    Raises:
+        UserError: no such file, no JSON object, or as `merge_config`.
+    """
+    try:
+        changes = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"Cannot read the configuration {path}: {error}") from error
+    if not isinstance(changes, dict):
+        raise UserError(f"The configuration {path} must be a JSON object.")
+    changes.pop("environment", None)
+    return merge_config(base, changes, str(path))
+
+
+def dump_config(config: Config) -> str:
+    """Return a configuration as JSON text that `read_config` takes back."""
+    return _ADAPTER.dump_json(config, indent=2).decode()
+
+
+def describe(error: pydantic.ValidationError) -> str:
+    """Say in one line which values are wrong and why."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].lower()}"
+        f" (got {item['input']!r})"
+        for item in error.errors()
+    )

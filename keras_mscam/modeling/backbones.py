@@ -1,0 +1,157 @@
+"""Backbones and their taps: where the features of each block are read."""
+
+from pathlib import Path
+
+import keras
+
+from keras_mscam.errors import UserError
+from keras_mscam.modeling.small_densenet import build_small_densenet
+
+_DENSENETS = {
+    "densenet121": keras.applications.DenseNet121,
+    "densenet169": keras.applications.DenseNet169,
+    "densenet201": keras.applications.DenseNet201,
+}
+_RESNETS = {
+    "resnet50": keras.applications.ResNet50,
+    "resnet101": keras.applications.ResNet101,
+    "resnet152": keras.applications.ResNet152,
+}
+BACKBONES = ("small_densenet", *_DENSENETS, *_RESNETS)
+TAPS = ("activated", "raw")
+
+#: Mean and standard deviation of each input channel on the scale 0..255: what
+#: `keras.applications` subtracts and divides by ("torch" mode for DenseNets; "caffe"
+#: mode, in the order blue, green, red, for ResNets), and one grey channel for ours.
+_NORMALIZATION = {
+    "densenet": (
+        [0.485 * 255, 0.456 * 255, 0.406 * 255],
+        [0.229 * 255, 0.224 * 255, 0.225 * 255],
+    ),
+    "resnet": ([103.939, 116.779, 123.68], [1.0, 1.0, 1.0]),
+    "small": ([127.5], [64.0]),
+}
+
+
+def build_backbone(
+    name: str,
+    image_size: tuple[int, int],
+    blocks: tuple[int, ...] = (2, 3, 4),
+    taps: str = "activated",
+    weights: str | Path | None = None,
+    batch_norm_momentum: float = 0.99,
+) -> keras.Model:
+    """Build a backbone that gives the features at the end of each chosen block.
+
+    Grey values go in as they are: the channels that the network wants and their
+    normalization are part of the model, so training and serving cannot differ in them.
+
+    In a DenseNet only the last block ends with a batch normalization and a ReLU of its
+    own; earlier ends are raw concatenations. The taps here are `"activated"` by
+    default: they share the normalization and ReLU with which the transition behind the
+    block begins. That costs nothing, gives every head features of one kind (not
+    negative, of unit scale before the ReLU), and has the shapes of the paper's F1 to
+    F3. `"raw"` reads before them. ResNet stages: behind or before the last ReLU.
+
+    Args:
+        name: one of `BACKBONES`.
+        image_size: `(height, width)`, at least 32 each.
+        blocks: dense blocks (ResNet: stages) to read, rising, out of 1 to 4; strides
+            4, 8, 16, 32. `(2, 3, 4)` is the paper's.
+        taps: `"activated"` or `"raw"`.
+        weights: `None` (Glorot), `"imagenet"` (downloaded by Keras), or a
+            `.weights.h5` file of the `keras.applications` model without its top.
+        batch_norm_momentum: share of the moving averages that a training step keeps.
+
+    Input shape:
+        `(batch, height, width, 1)`, grey 0..255.
+
+    Output shape:
+        A list, one `(batch, height / stride, width / stride, features)` a block.
+
+    Raises:
+        UserError: an unknown name or tap, blocks that are none, or weights that
+            cannot be had.
+
+    Reference:
+        Sedai et al. 2018, section 2 and Fig. 1.
+    """
+    _check(name, image_size, blocks, taps)
+    family = "small" if name == "small_densenet" else name.rstrip("0123456789")
+    mean, deviation = _NORMALIZATION[family]
+    network = _build_network(name, (*image_size, len(mean)), weights)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = batch_norm_momentum
+    features = [_tap(network, family, block, taps) for block in blocks]
+    network = keras.Model(network.input, features, name=name)
+
+    grey = keras.Input((*image_size, 1), name="image")
+    channels = grey
+    if len(mean) > 1:
+        channels = keras.layers.Concatenate(name="channels")([grey] * len(mean))
+    normalized = keras.layers.Normalization(
+        mean=mean, variance=[value**2 for value in deviation], name="normalization"
+    )(channels)
+    return keras.Model(grey, as_list(network(normalized)), name="backbone")
+
+
+def _build_network(name, input_shape, weights) -> keras.Model:
+    if name == "small_densenet":
+        if weights == "imagenet":
+            raise UserError("There are no ImageNet weights of small_densenet.")
+        network = build_small_densenet(input_shape)
+    else:
+        application = {**_DENSENETS, **_RESNETS}[name]
+        network = application(
+            include_top=False,
+            input_shape=input_shape,
+            weights="imagenet" if weights == "imagenet" else None,
+        )
+    if weights not in (None, "imagenet"):
+        _load_weights(network, Path(weights))
+    return network
+
+
+def _load_weights(network: keras.Model, path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"There is no weights file {path}.")
+    try:
+        network.load_weights(path)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} does not fit {network.name}: {error}") from error
+
+
+def _tap(network: keras.Model, family: str, block: int, taps: str):
+    if family == "resnet":
+        names = [layer.name for layer in network.layers]
+        end = [n for n in names if n.startswith(f"conv{block + 1}_block")][-1]
+        layer = network.get_layer(end)
+        return layer.output if taps == "activated" else layer.input
+    prefix = "" if block == 4 else f"pool{block + 1}_"
+    if taps == "raw":
+        return network.get_layer(f"{prefix}bn").input
+    return network.get_layer(f"{prefix}relu").output
+
+
+def _check(name, image_size, blocks, taps) -> None:
+    if name not in BACKBONES:
+        raise UserError(
+            f"Unknown backbone {name!r}; choose one of {', '.join(BACKBONES)}."
+        )
+    if taps not in TAPS:
+        raise UserError(f"Unknown taps {taps!r}; choose 'activated' or 'raw'.")
+    if min(image_size) < 32:
+        raise UserError(
+            f"The image size {tuple(image_size)} is too small; both sides need "
+            "32 pixels, the stride of the last block."
+        )
+    if not blocks or list(blocks) != sorted(set(blocks) & {1, 2, 3, 4}):
+        raise UserError(
+            f"blocks must be rising numbers out of 1, 2, 3, 4, but are {tuple(blocks)}."
+        )
+
+
+def as_list(outputs) -> list:
+    """Return the outputs of a model, which Keras does not wrap where there is one."""
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]

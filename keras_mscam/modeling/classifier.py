@@ -1,0 +1,89 @@
+"""The classifier: a head on every block, merged by relevance weights."""
+
+from pathlib import Path
+
+import keras
+
+from keras_mscam.modeling.backbones import as_list, build_backbone
+from keras_mscam.modeling.class_activation_map import ClassActivationMap
+from keras_mscam.modeling.convex_combination import ConvexCombination
+
+
+def build_classifier(
+    pathologies: int,
+    image_size: tuple[int, int] = (256, 256),
+    backbone: str = "densenet121",
+    blocks: tuple[int, ...] = (2, 3, 4),
+    taps: str = "activated",
+    pooling: str = "gap",
+    weights: str | Path | None = None,
+    batch_norm_momentum: float = 0.99,
+) -> keras.Model:
+    """Build the classification network, the paper's C-CNN.
+
+    `logits_block{b} = pool(cam_b) + bias_b`
+    `logits = sum_b relevance_weights[b] * logits_block{b}`
+    `probabilities = sigmoid(logits)`
+
+    The systems of the paper's Table 1 are this function with other arguments: A-CNN is
+    the default, DN-CAM has `blocks=(4,)`, RN-CAM `backbone="resnet50", blocks=(4,)`.
+
+    Args:
+        pathologies: integer C, number of outputs.
+        image_size: `(height, width)` of the input.
+        backbone: see `keras_mscam.modeling.backbones.BACKBONES`.
+        blocks: blocks that get a head, rising, out of 1 to 4.
+        taps: `"activated"` or `"raw"`, see `build_backbone`.
+        pooling: `"gap"`, `"lse"` or `"pcam"`, see `ClassActivationMap`.
+        weights: initial weights of the backbone, see `build_backbone`.
+        batch_norm_momentum: see `build_backbone`. Keras's 0.99 needs some 500 steps
+            before the moving averages can be trusted: use 0.9 for short trainings.
+
+    Input shape:
+        `(batch, height, width, 1)`, grey 0..255, any integer or float type.
+
+    Output shape:
+        A dictionary of `(batch, pathologies)`: the merged `logits`, and
+        `logits_block{b}` for every block.
+
+    Raises:
+        UserError: an argument that is out of its range.
+
+    Example:
+        >>> classifier = build_classifier(14, (256, 256))
+        >>> sorted(classifier(np.zeros((1, 256, 256, 1), "uint8")))
+        ['logits', 'logits_block2', 'logits_block3', 'logits_block4']
+
+    Reference:
+        Sedai et al. 2018, section 2, eq. 1 and Fig. 1.
+    """
+    features = build_backbone(
+        backbone, image_size, blocks, taps, weights, batch_norm_momentum
+    )
+    image = keras.Input((*image_size, 1), name="image")
+    outputs = {}
+    for block, tensor in zip(blocks, as_list(features(image)), strict=True):
+        head = ClassActivationMap(pathologies, pooling, name=f"head_block{block}")
+        outputs[f"logits_block{block}"], _ = head(tensor)
+    merged = ConvexCombination(name="merge")(list(outputs.values()))
+    return keras.Model(image, {"logits": merged, **outputs}, name="classifier")
+
+
+def read_relevance_weights(classifier: keras.Model):
+    """Return the relevance weights of a classifier.
+
+    Args:
+        classifier: a model made by `build_classifier`.
+
+    Returns:
+        A pair: the block numbers, a tuple of B integers; and the weights, a numpy
+        array `(B, pathologies)` whose columns sum to 1.
+    """
+    blocks = tuple(
+        int(name.removeprefix("logits_block"))
+        for name in classifier.output
+        if name.startswith("logits_block")
+    )
+    weights = classifier.get_layer("merge").relevance_weights
+    return blocks, keras.ops.convert_to_numpy(weights)
+

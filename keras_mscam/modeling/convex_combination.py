@@ -1,0 +1,89 @@
+"""The layer that weighs scales against each other, pathology by pathology."""
+
+import keras
+from keras import ops
+
+from keras_mscam.modeling.constraints import UnitSimplex
+
+
+@keras.saving.register_keras_serializable(package="keras_mscam")
+class ConvexCombination(keras.layers.Layer):
+    """Combine B tensors by relevance weights that are learned for each pathology.
+
+    `output[..., c] = sum_b relevance_weights[b, c] * inputs[b][..., c]`, with
+    `relevance_weights >= 0` and `sum_b relevance_weights[b, c] = 1`.
+
+    One layer serves both uses in the paper: on logits (eq. 1) and, by the same
+    weights, on resized class activation maps (eq. 3).
+
+    It computes in float32 under every precision policy: a sum of few terms costs
+    nothing, and weights in half precision would leave the simplex.
+
+    Args:
+        relevance_weights_constraint: a Keras constraint. `UnitSimplex` by default;
+            `None` leaves the weights free.
+
+    Input shape:
+        A list of B tensors, each `(batch, pathologies)` or
+        `(batch, height, width, pathologies)`, all of one shape.
+
+    Output shape:
+        That of one input.
+
+    Raises:
+        ValueError: the input is no list of tensors of one shape.
+
+    Example:
+        >>> layer = ConvexCombination()
+        >>> layer([np.zeros((1, 2)), np.ones((1, 2))])  # -> 0.5, 0.5
+
+    Reference:
+        Sedai et al. 2018, eq. 1 and eq. 3.
+    """
+
+    def __init__(self, relevance_weights_constraint="default", **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        if relevance_weights_constraint == "default":
+            relevance_weights_constraint = UnitSimplex(axis=0)
+        self.relevance_weights_constraint = keras.constraints.get(
+            relevance_weights_constraint
+        )
+
+    def build(self, input_shape):
+        if not isinstance(input_shape, (list, tuple)) or not isinstance(
+            input_shape[0], (list, tuple)
+        ):
+            raise ValueError(
+                "ConvexCombination takes a list of tensors, one for each block, "
+                f"but got one of shape {input_shape}."
+            )
+        if len({tuple(shape) for shape in input_shape}) > 1:
+            raise ValueError(
+                "ConvexCombination takes tensors of one shape, but got "
+                f"{[tuple(shape) for shape in input_shape]}."
+            )
+        blocks, pathologies = len(input_shape), input_shape[0][-1]
+        self.relevance_weights = self.add_weight(
+            name="relevance_weights",
+            shape=(blocks, pathologies),
+            initializer=keras.initializers.Constant(1.0 / blocks),
+            constraint=self.relevance_weights_constraint,
+        )
+
+    def call(self, inputs):
+        return sum(
+            self.relevance_weights[block] * ops.cast(tensor, self.compute_dtype)
+            for block, tensor in enumerate(inputs)
+        )
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "relevance_weights_constraint": keras.constraints.serialize(
+                self.relevance_weights_constraint
+            ),
+        }

@@ -1,0 +1,211 @@
+"""`keras_mscam-train`: from images, real or built in, to a trained run folder."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from keras_mscam.config import Config
+from keras_mscam.errors import UserError, command
+from keras_mscam.run_folder import (
+    Run,
+    create_run,
+    is_prepared,
+    read_run,
+    write_beta,
+    write_config,
+    write_relevance_weights,
+)
+
+
+def train(config: Config, output: Path, resume: bool = False) -> Run:
+    """Train a classifier, evaluate it and report it.
+
+    Args:
+        config: what to train on, what to train, how.
+        output: the run folder. A new or empty one, or with `resume` that of a run,
+            which goes on behind its last whole epoch.
+        resume: go on with the run in `output`.
+
+    Returns:
+        The run. Its folder holds `config.json`, `model.keras`, `history.csv`,
+        `beta.csv`, `relevance_weights.csv`, `metrics.json` and `report.html`.
+
+    Raises:
+        UserError: the data, the configuration or the folder can't be used.
+        KeyboardInterrupt: Ctrl-C; the run in `output` is usable and can be resumed.
+
+    Reference:
+        Sedai et al. 2018, sections 2 and 3.
+    """
+    from keras_mscam.evaluate import evaluate
+
+    run = _resume_run(config, output) if resume else create_run(output, config)
+    prepare_data(run)
+    train_classifier(run)
+    evaluate(run.path)
+    return run
+
+
+def prepare_data(run: Run) -> None:
+    """Make sure that the run's prepared records are there.
+
+    Without `--data`, the built-in set is drawn into `phantom/`; a ChestX-ray14 folder,
+    that one too, is prepared into `records/`; prepared records are used where they are.
+    """
+    from keras_mscam.prepare import prepare
+
+    data = run.config.data
+    if is_prepared(run.records):
+        return
+    source = data.path
+    if source is None:
+        source = run.path / "phantom"
+        if not source.exists():
+            from keras_mscam.data.phantom import write_phantoms
+
+            write_phantoms(source, data.phantoms, data.split_seed, data.image_size)
+    prepare(source, run.records, image_size=data.image_size, seed=data.split_seed)
+
+
+def train_classifier(run: Run) -> None:
+    """Train the run's classifier on its prepared records."""
+    import keras
+
+    from keras_mscam.data.manifest import Manifest
+
+    config, manifest = run.config, Manifest.read(run.records)
+    if tuple(manifest.image_size) != tuple(config.data.image_size):
+        config = dataclasses.replace(
+            config,
+            data=dataclasses.replace(
+                config.data, image_size=tuple(manifest.image_size)
+            ),
+        )
+        run = Run(run.path, config)
+        write_config(run)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.training.precision)
+    keras.utils.set_random_seed(config.training.seed)
+    try:
+        _fit_to_records(run, manifest)
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _fit_to_records(run: Run, manifest) -> None:
+    from keras_mscam.data.pipeline import make_dataset, make_training_dataset
+    from keras_mscam.modeling.classifier import read_relevance_weights
+    from keras_mscam.training.checkpoint import Checkpoint
+    from keras_mscam.training.fit import fit, waiting_callbacks
+    from keras_mscam.training.progress import Progress
+    from keras_mscam.training.tensorboard import tensorboard_callbacks
+
+    training = run.config.training
+    steps = _count_steps(manifest, training.batch_size)
+    write_beta(run, manifest.beta)
+    trainer, classifier, first_epoch, history = _start(run, manifest)
+    validation = make_dataset(
+        run.records, "validation", batch_size=training.batch_size
+    )
+    waiting = waiting_callbacks(training)
+    checkpoint = Checkpoint(run, classifier, waiting, history)
+    progress = Progress(training.epochs, first_epoch, steps, training.batch_size)
+    try:
+        fit(
+            trainer,
+            make_training_dataset(
+                run.records,
+                batch_size=training.batch_size,
+                seed=training.seed,
+                first_epoch=first_epoch,
+                epochs=training.epochs,
+            ),
+            validation,
+            steps=steps,
+            epochs=training.epochs,
+            first_epoch=first_epoch,
+            callbacks=[
+                *waiting,
+                checkpoint,
+                *tensorboard_callbacks(
+                    run.tensorboard, classifier, validation, manifest.pathologies
+                ),
+                progress,
+            ],
+        )
+    except KeyboardInterrupt:
+        progress.close()
+        if not run.model_path.exists():
+            checkpoint.save_model()
+        print(
+            f"Stopped after {len(checkpoint.history)} of {training.epochs} epochs. "
+            f"Go on: keras_mscam-train --output {run.path} --resume",
+            file=sys.stderr,
+        )
+        raise
+    finally:
+        blocks, weights = read_relevance_weights(classifier)
+        write_relevance_weights(run, manifest.pathologies, blocks, weights)
+
+
+def _start(run: Run, manifest):
+    """Return trainer, classifier, epochs done and history: new, or as they were."""
+    import keras
+
+    from keras_mscam.modeling.classifier import build_classifier
+    from keras_mscam.training.checkpoint import latest_checkpoint, read_state
+    from keras_mscam.training.fit import compile_trainer
+
+    path = latest_checkpoint(run)
+    if path is not None:
+        state = read_state(path)
+        trainer = keras.saving.load_model(path / "last.keras")
+        classifier = keras.Model(trainer.input, trainer.output, name="classifier")
+        return trainer, classifier, state["epoch"], state["history"]
+    classifier = build_classifier(
+        len(manifest.pathologies),
+        run.config.data.image_size,
+        **dataclasses.asdict(run.config.model),
+    )
+    beta = tuple(manifest.beta[name] for name in manifest.pathologies)
+    return compile_trainer(classifier, beta, run.config.training), classifier, 0, []
+
+
+def _count_steps(manifest, batch_size: int) -> int:
+    images = manifest.splits["train"].images
+    if images < batch_size:
+        raise UserError(
+            f"The training split has {images} images, less than one batch of "
+            f"{batch_size}; give a smaller --batch-size."
+        )
+    return images // batch_size
+
+
+def _resume_run(config: Config, output: Path) -> Run:
+    run = read_run(output)
+    epochs = config.training.epochs
+    extended = dataclasses.replace(
+        run.config, training=dataclasses.replace(run.config.training, epochs=epochs)
+    )
+    if extended != config:
+        raise UserError(
+            f"The run in {output} goes on as it was begun: with --resume, only "
+            "--epochs can be given."
+        )
+    run = Run(run.path, extended)
+    write_config(run)
+    return run
+
+
+@command
+def main() -> None:
+    """Console script `keras_mscam-train`."""
+    from keras_mscam.train_options import parse_options
+
+    options = parse_options(sys.argv[1:])
+    run = train(options.config, options.output, options.resume)
+    print(f"Report: {run.report_path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Fitting a classifier: backend-neutral, with callbacks that keep the run usable."""

@@ -1,0 +1,150 @@
+"""Fit a classifier to batches of images and labels, on any Keras backend."""
+
+import math
+
+import keras
+
+from keras_mscam.config import TrainingConfig
+from keras_mscam.errors import UserError
+from keras_mscam.modeling.losses import build_loss
+from keras_mscam.modeling.optimizers import ConstrainedAdam
+
+
+def compile_trainer(
+    classifier: keras.Model, beta: tuple[float, ...], config: TrainingConfig
+) -> keras.Model:
+    """Return a compiled model over a classifier's weights.
+
+    Every output has the loss of the configuration: the merged logits with weight 1,
+    each block's own with weight `auxiliary_loss`, 0 by default. So the history holds
+    the loss of every block in any case.
+
+    Args:
+        classifier: a model made by `build_classifier`. It stays uncompiled, so that
+            saving it saves no optimizer.
+        beta: C floats, see `ClassBalancedCrossEntropy`.
+        config: loss, optimizer and precision.
+
+    Returns:
+        A functional model of the same input and outputs.
+    """
+    trainer = keras.Model(classifier.input, classifier.output, name="trainer")
+    loss = build_loss(config.loss, beta, config.label_smoothing)
+    weights = {name: config.auxiliary_loss for name in trainer.output}
+    weights["logits"] = 1.0
+    optimizer = ConstrainedAdam(
+        config.learning_rate, relevance_learning_rate=config.relevance_learning_rate
+    )
+    if config.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    trainer.compile(
+        optimizer,
+        loss={name: loss for name in trainer.output},
+        loss_weights=weights,
+        jit_compile=_should_jit_compile(),
+    )
+    return trainer
+
+
+def waiting_callbacks(config: TrainingConfig) -> list[keras.callbacks.Callback]:
+    """Return the callbacks that wait for the validation loss to stop falling.
+
+    Reference:
+        Sedai et al. 2018, section 3: the learning rate falls to a tenth on a plateau.
+    """
+    callbacks = [
+        keras.callbacks.ReduceLROnPlateau(
+            monitor="val_loss", factor=0.1, patience=config.plateau_patience
+        )
+    ]
+    if config.early_stopping is not None:
+        callbacks.append(
+            keras.callbacks.EarlyStopping(
+                monitor="val_loss", patience=config.early_stopping
+            )
+        )
+    return callbacks
+
+
+def fit(
+    trainer: keras.Model,
+    batches,
+    validation,
+    *,
+    steps: int,
+    epochs: int,
+    first_epoch: int = 0,
+    callbacks: list[keras.callbacks.Callback] = (),
+) -> keras.callbacks.History:
+    """Fit a compiled trainer.
+
+    Args:
+        trainer: a model made by `compile_trainer`.
+        batches: images `(batch, height, width, 1)` and labels
+            `(batch, pathologies)` for all epochs, one behind the other: a `tf.data`
+            dataset, or any generator of such pairs.
+        validation: the same, one pass: a dataset or a list of pairs.
+        steps: steps an epoch.
+        epochs: number of the last epoch.
+        first_epoch: epochs done before.
+        callbacks: Keras callbacks, called in the order given.
+
+    Returns:
+        Keras's history.
+
+    Raises:
+        UserError: the loss is no longer finite.
+    """
+    history = trainer.fit(
+        _for_every_output(batches, trainer.output),
+        validation_data=_for_every_output(validation, trainer.output),
+        steps_per_epoch=steps,
+        epochs=epochs,
+        initial_epoch=first_epoch,
+        callbacks=[*callbacks, keras.callbacks.TerminateOnNaN()],
+        verbose=0,
+    )
+    if not all(math.isfinite(loss) for loss in history.history.get("loss", [])):
+        raise UserError(
+            "Training diverged: the loss is no longer finite. Resume from the last "
+            "epoch or start again with a lower --learning-rate."
+        )
+    return history
+
+
+def _for_every_output(batches, outputs):
+    """Pair the images with the same labels for each output that has a loss."""
+    names = list(outputs)
+    if hasattr(batches, "map"):
+        return batches.map(lambda images, labels: (images, dict.fromkeys(names, labels)))
+    if isinstance(batches, (list, tuple)):
+        return _Batches(batches, names)
+    return ((images, dict.fromkeys(names, labels)) for images, labels in batches)
+
+
+class _Batches(keras.utils.PyDataset):
+    """Batches that lie in memory, for backends without `tf.data`."""
+
+    def __init__(self, batches, names):
+        super().__init__()
+        self.batches = batches
+        self.names = names
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, index):
+        images, labels = self.batches[index]
+        return images, dict.fromkeys(self.names, labels)
+
+
+def _should_jit_compile() -> bool:
+    """XLA, but for TensorFlow without a GPU, whose own kernels are faster there.
+
+    `experiments/benchmarks` has the measurement.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return True
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))

@@ -1,0 +1,5 @@
+"""Metadata and dependencies stand in `setup.cfg`."""
+
+from setuptools import setup
+
+setup()

@@ -1,0 +1,119 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_mscam.modeling import ClassActivationMap, ConvexCombination
+
+to_numpy = keras.ops.convert_to_numpy
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.fixture
+def features():
+    return np.random.default_rng(0).normal(size=(2, 5, 7, 6)).astype("float32")
+
+
+def build_head(features, **kwargs):
+    head = ClassActivationMap(3, **kwargs)
+    head.build(features.shape)
+    head.bias.assign([0.5, -1.0, 2.0])
+    return head
+
+
+class TestConvexCombination:
+    def test_starts_as_the_mean(self):
+        layer = ConvexCombination()
+        merged = layer([np.full((1, 2), value, "float32") for value in (1, 2, 6)])
+        np.testing.assert_allclose(to_numpy(merged), [[3, 3]], rtol=1e-6)
+
+    def test_weighs_each_pathology_on_its_own(self):
+        layer = ConvexCombination()
+        tensors = [np.array([[1.0, 10.0]]), np.array([[3.0, 20.0]])]
+        layer(tensors)
+        layer.relevance_weights.assign([[0.25, 1.0], [0.75, 0.0]])
+        # 0.25 * 1 + 0.75 * 3 = 2.5; 1 * 10 + 0 * 20 = 10
+        np.testing.assert_allclose(to_numpy(layer(tensors)), [[2.5, 10.0]])
+
+    def test_serves_maps_with_the_weights_of_logits(self):
+        layer = ConvexCombination()
+        layer([np.zeros((1, 2))] * 2)
+        layer.relevance_weights.assign([[0.25, 1.0], [0.75, 0.0]])
+        maps = [np.full((1, 4, 6, 2), 1.0), np.full((1, 4, 6, 2), 3.0)]
+        merged = to_numpy(layer(maps))
+        assert merged.shape == (1, 4, 6, 2)
+        np.testing.assert_allclose(merged[..., 0], 2.5)
+        np.testing.assert_allclose(merged[..., 1], 1.0)
+
+    @pytest.mark.parametrize("shapes", [[(1, 2), (1, 3)], (1, 2)])
+    def test_refuses_what_is_no_list_of_one_shape(self, shapes):
+        with pytest.raises(ValueError, match="ConvexCombination takes"):
+            ConvexCombination().build(shapes)
+
+    def test_free_weights_are_an_option(self):
+        layer = ConvexCombination(relevance_weights_constraint=None)
+        copy = ConvexCombination.from_config(layer.get_config())
+        assert copy.relevance_weights_constraint is None
+
+
+class TestClassActivationMap:
+    def test_map_is_the_linear_projection_of_features(self, features):
+        head = build_head(features)
+        _, cam = head(features)
+        expected = np.einsum("bhwj,jc->bhwc", features, to_numpy(head.kernel))
+        np.testing.assert_allclose(to_numpy(cam), expected, atol=1e-5)
+
+    def test_logit_is_gap_then_dense(self, features):
+        # The paper's order of operations: pool the features, then one dense layer.
+        head = build_head(features)
+        logits, _ = head(features)
+        expected = features.mean((1, 2)) @ to_numpy(head.kernel) + to_numpy(head.bias)
+        np.testing.assert_allclose(to_numpy(logits), expected, atol=1e-5)
+
+    def test_lse_is_log_mean_exp(self, features):
+        head = build_head(features, pooling="lse", sharpness=3.0)
+        logits, cam = map(to_numpy, head(features))
+        expected = np.log(np.exp(3.0 * cam).mean((1, 2))) / 3.0 + to_numpy(head.bias)
+        np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+    def test_lse_lies_between_mean_and_maximum(self, features):
+        for sharpness, bound in [(1e-3, np.mean), (1e3, np.max)]:
+            head = build_head(features, pooling="lse", sharpness=sharpness)
+            logits, cam = map(to_numpy, head(features))
+            expected = bound(cam, axis=(1, 2)) + to_numpy(head.bias)
+            np.testing.assert_allclose(logits, expected, atol=2e-2)
+
+    def test_pcam_is_the_mean_weighted_by_probability(self, features):
+        head = build_head(features, pooling="pcam")
+        logits, cam = map(to_numpy, head(features))
+        bias = to_numpy(head.bias)
+        p = sigmoid(cam + bias)
+        expected = (p * cam).sum((1, 2)) / p.sum((1, 2)) + bias
+        np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+    def test_pcam_of_features_equals_pcam_of_the_map(self, features):
+        # Ye et al. pool the features by the probabilities, then apply the kernel.
+        head = build_head(features, pooling="pcam")
+        logits, cam = map(to_numpy, head(features))
+        kernel, bias = to_numpy(head.kernel), to_numpy(head.bias)
+        p = sigmoid(cam + bias)
+        p /= p.sum((1, 2), keepdims=True)
+        pooled = np.einsum("bhwc,bhwj->bcj", p, features)
+        expected = np.einsum("bcj,jc->bc", pooled, kernel) + bias
+        np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+    @pytest.mark.parametrize("pooling", ["gap", "lse", "pcam"])
+    def test_stays_finite_in_the_extremes(self, pooling):
+        head = ClassActivationMap(1, pooling=pooling)
+        head.build((1, 4, 4, 1))
+        head.kernel.assign([[1.0]])
+        for value in (-1e4, 1e4):
+            logits, _ = head(np.full((1, 4, 4, 1), value, "float32"))
+            np.testing.assert_allclose(to_numpy(logits), [[value]], rtol=1e-5)
+
+    @pytest.mark.parametrize("kwargs", [{"pooling": "max"}, {"sharpness": 0.0}])
+    def test_refuses(self, kwargs):
+        with pytest.raises(ValueError, match="must be"):
+            ClassActivationMap(3, **kwargs)
