@@ -31,11 +31,12 @@ def build_small_densenet(
         Huang et al. 2017, "Densely connected convolutional networks", section 3.
     """
     inputs = keras.Input(input_shape)
+    # One convolution goes down to a quarter, where DenseNet-121 takes a convolution and
+    # a pooling: on a CPU, maps of half the input's size cost more than all that follows.
     x = layers.Conv2D(
-        stem_filters, 5, strides=2, padding="same", use_bias=False, name="conv1_conv"
+        stem_filters, 8, strides=4, padding="same", use_bias=False, name="conv1_conv"
     )(inputs)
     x = _activate(x, "conv1")
-    x = layers.MaxPooling2D(3, strides=2, padding="same", name="pool1")(x)
     for index, depth in enumerate(depths):
         for layer in range(1, depth + 1):
             x = _dense_layer(x, growth_rate, f"conv{index + 2}_block{layer}")

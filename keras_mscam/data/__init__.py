@@ -1,0 +1,1 @@
+"""From image and label files to batches: readers, splits, records, pipeline."""

@@ -1,0 +1,85 @@
+"""What is known of one image, and of a data set, before any pixel is read."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle that a radiologist drew around a finding.
+
+    Args:
+        pathology: a name of `keras_mscam.pathologies.PATHOLOGIES`.
+        xyxy: left, top, right, bottom in pixels of the original image frame,
+            half-open: the rectangle covers `left <= x < right`.
+    """
+
+    pathology: str
+    xyxy: tuple[float, float, float, float]
+
+    def clip(self, size: tuple[int, int]) -> "Box | None":
+        """Return the part of the box inside its image.
+
+        Args:
+            size: (height, width) of the image in its original frame, in pixels.
+
+        Returns:
+            The box itself where it lies inside, a smaller one where it sticks out,
+            `None` where nothing of it is inside.
+
+        Example:
+            >>> Box("Mass", (-5.0, 10.0, 20.0, 30.0)).clip((64, 48)).xyxy
+            (0.0, 10.0, 20.0, 30.0)
+        """
+        height, width = size
+        left, top, right, bottom = self.xyxy
+        inside = (
+            max(left, 0.0),
+            max(top, 0.0),
+            min(right, float(width)),
+            min(bottom, float(height)),
+        )
+        if inside[0] >= inside[2] or inside[1] >= inside[3]:
+            return None
+        return self if inside == self.xyxy else replace(self, xyxy=inside)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image of a data set with everything its tables say of it.
+
+    Args:
+        name: file name, unique in the data set.
+        path: where the image lies.
+        patient: identifier of the person; splits keep a person's images together.
+        view: projection, such as `PA` or `AP`; empty where unknown.
+        age: in years; `None` where unknown.
+        sex: `F` or `M`; empty where unknown.
+        labels: 1, 0 or NaN (unknown) for each pathology, in the data set's order.
+        boxes: boxes in the original image frame.
+    """
+
+    name: str
+    path: Path
+    patient: str
+    view: str
+    age: float | None
+    sex: str
+    labels: tuple[float, ...]
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set as its reader found it.
+
+    Args:
+        pathologies: names of the labels, in the order of `Record.labels`.
+        records: one for each usable image, in the order of the label file.
+        problems: what was left out or mended, one sentence a kind, with its count and
+            an example.
+    """
+
+    pathologies: tuple[str, ...]
+    records: tuple[Record, ...]
+    problems: tuple[str, ...]
