@@ -57,6 +57,9 @@ def make_dataset(directory: Path, split: str, *, batch_size: int) -> tf.data.Dat
     manifest = Manifest.read(directory)
     paths = [str(Path(directory) / name) for name in manifest.splits[split].shards]
     batches = _decode(tf.data.TFRecordDataset(paths), manifest).batch(batch_size)
+    count = -(-manifest.splits[split].images // batch_size)
+    # Known lengths let Keras see the end coming instead of warning of it.
+    batches = batches.apply(tf.data.experimental.assert_cardinality(count))
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
@@ -103,6 +106,8 @@ def make_training_dataset(
 
     datasets = [shuffle(epoch) for epoch in range(first_epoch, epochs)]
     joined = reduce(lambda a, b: a.concatenate(b), datasets)
+    count = len(datasets) * (split.images // batch_size)
+    joined = joined.apply(tf.data.experimental.assert_cardinality(count))
     return joined.prefetch(tf.data.AUTOTUNE)
 
 

@@ -102,6 +102,7 @@ def fit(
         epochs=epochs,
         initial_epoch=first_epoch,
         callbacks=[*callbacks, keras.callbacks.TerminateOnNaN()],
+        shuffle=False,  # the batches come shuffled
         verbose=0,
     )
     if not all(math.isfinite(loss) for loss in history.history.get("loss", [])):
