@@ -20,12 +20,13 @@ from keras_mscam.data.chestxray14 import Dataset, read_chestxray14
 from keras_mscam.data.images import ImageError, encode_png, read_grey, resize_area
 from keras_mscam.data.manifest import Manifest, Split
 from keras_mscam.data.records import Record
-from keras_mscam.data.splits import split_by_patient
+from keras_mscam.data.splits import PAPER_RULE, split_by_patient
 from keras_mscam.errors import UserError, command
 
 #: Images in one shard: some 100 MB at 1024x1024, 30 MB at 256x256.
 SHARD_IMAGES = 1024
-_SPLIT_RULE = "paper: by patient, 70/10/20, every patient with a box in test"
+#: Fewer images than these are read before other processes would have started.
+POOL_IMAGES = 200
 
 
 def prepare(
@@ -138,8 +139,7 @@ def _read_all(records, image_size, workers) -> Iterator[tuple]:
     """Give the results of `_read_one` in the order of the records."""
     workers = workers or os.cpu_count() or 1
     jobs = ((record.path, image_size) for record in records)
-    # Few images are read before other processes would have started.
-    if workers == 1 or len(records) < 200:
+    if workers == 1 or len(records) < POOL_IMAGES:
         yield from map(_read_one, jobs)
         return
     context = multiprocessing.get_context("spawn")
@@ -172,7 +172,7 @@ def _describe(written, dataset: Dataset, image_size, seed, rejected) -> Manifest
     return Manifest(
         pathologies=dataset.pathologies,
         image_size=tuple(image_size),
-        split_rule=_SPLIT_RULE,
+        split_rule=PAPER_RULE,
         seed=seed,
         splits=splits,
         beta=beta,

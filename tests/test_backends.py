@@ -1,0 +1,107 @@
+"""Without TensorFlow, and on the JAX backend: each in a process of its own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+BLOCK = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Blocked())
+"""
+
+TRAIN = """
+import keras, numpy as np
+from keras_mscam.config import TrainingConfig
+from keras_mscam.modeling import build_classifier, build_localizer
+from keras_mscam.training.fit import compile_trainer, fit, waiting_callbacks
+
+assert keras.backend.backend() == "jax"
+keras.utils.set_random_seed(0)
+rng = np.random.default_rng(0)
+images = rng.integers(0, 256, (16, 64, 96, 1)).astype("uint8")
+labels = rng.integers(0, 2, (16, 3)).astype("float32")
+batches = [(images[i : i + 8], labels[i : i + 8]) for i in (0, 8)]
+classifier = build_classifier(3, (64, 96), "small_densenet", batch_norm_momentum=0.5)
+config = TrainingConfig(learning_rate=3e-3)
+trainer = compile_trainer(classifier, (0.9, 0.8, 0.7), config)
+history = fit(trainer, iter(batches * 6), batches, steps=2, epochs=6,
+              callbacks=waiting_callbacks(config)).history["loss"]
+assert history[-1] < 0.7 * history[0], history
+weights = keras.ops.convert_to_numpy(classifier.get_layer("merge").relevance_weights)
+assert (weights >= 0).all() and np.allclose(weights.sum(0), 1, atol=1e-5)
+assert np.abs(weights - 1 / 3).max() > 1e-3
+maps = build_localizer(classifier)(images[:2])
+logits = classifier(images[:2])
+for block in (2, 3, 4):
+    bias = classifier.get_layer(f"head_block{block}").bias
+    mean = keras.ops.mean(maps[f"cam_block{block}"], axis=(1, 2)) + bias
+    assert np.allclose(mean, logits[f"logits_block{block}"], atol=1e-4)
+assert "tensorflow" not in sys.modules
+"""
+
+EQUAL = """
+import keras, numpy as np, keras_mscam.modeling
+model = keras.saving.load_model({model!r})
+outputs = model(np.load({image!r}))
+np.savez({result!r}, **{{k: keras.ops.convert_to_numpy(v) for k, v in outputs.items()}})
+"""
+
+
+def run(code, backend="jax", blocked=()):
+    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
+    result = subprocess.run(
+        [sys.executable, "-c", BLOCK.format(blocked=list(blocked)) + code],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_trains_on_jax_without_tensorflow():
+    pytest.importorskip("jax")
+    run(TRAIN, blocked=["tensorflow", "tensorboard"])
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "keras_mscam.modeling",
+        "keras_mscam.localization.metrics",
+        "keras_mscam.localization.floors",
+        "keras_mscam.data.phantom",
+        "keras_mscam.data.chestxray14",
+        "keras_mscam.training.fit",
+        "keras_mscam.train",
+        "keras_mscam.plots",
+    ],
+)
+def test_imports_without_tensorflow(module):
+    pytest.importorskip("jax")
+    run(f"import {module}", blocked=["tensorflow", "tensorboard"])
+
+
+def test_both_backends_give_the_same(tmp_path):
+    pytest.importorskip("jax")
+    import keras
+    import numpy as np
+
+    from keras_mscam.modeling import build_classifier, build_localizer
+
+    image = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 1)).astype("uint8")
+    localizer = build_localizer(build_classifier(3, (64, 96), "small_densenet"))
+    paths = {n: str(tmp_path / n) for n in ("model.keras", "image.npy", "result.npz")}
+    localizer.save(paths["model.keras"])
+    np.save(paths["image.npy"], image)
+    model, saved, result = paths.values()
+    run(EQUAL.format(model=model, image=saved, result=result), "jax", ["tensorflow"])
+    with np.load(result) as other:
+        for name, value in localizer(image).items():
+            value = keras.ops.convert_to_numpy(value)
+            np.testing.assert_allclose(value, other[name], atol=1e-3)

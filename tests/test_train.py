@@ -1,0 +1,184 @@
+"""The commands' parts at toy size, as a person would run them."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from keras_mscam.config import merge_config
+from keras_mscam.errors import UserError
+from keras_mscam.evaluate import evaluate
+from keras_mscam.presets import PRESETS
+from keras_mscam.run_folder import read_run
+from keras_mscam.train import train
+
+
+def toy(records=None, **training):
+    training = {"epochs": 2, "batch_size": 16, **training}
+    data = {"phantoms": 60, "image_size": [64, 96]}
+    if records is not None:
+        data["path"] = str(records)
+    return merge_config(
+        PRESETS["phantom"], {"data": data, "training": training}, "the test"
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, phantom_records):
+    path = tmp_path_factory.mktemp("runs") / "toy"
+    return train(toy(phantom_records), path)
+
+
+def test_a_run_folder_is_complete(run):
+    names = {path.name for path in run.path.iterdir()}
+    assert names == {
+        "config.json", "model.keras", "history.csv", "beta.csv", "metrics.json",
+        "relevance_weights.csv", "report.html", "checkpoints", "tensorboard",
+    }  # fmt: skip
+    config = json.loads(run.config_path.read_text())
+    assert config["training"]["epochs"] == 2
+    assert config["environment"]["versions"]["keras"] == keras.__version__
+
+
+def test_tables_of_a_run(run):
+    beta = pd.read_csv(run.beta_path).set_index("pathology")["beta"]
+    assert beta.between(0, 1).all()
+    weights = pd.read_csv(run.relevance_weights_path).set_index("pathology")
+    assert list(weights.columns) == ["block2", "block3", "block4"]
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
+    assert list(weights.index) == list(beta.index)
+
+
+def test_metrics_have_the_promised_form(run):
+    metrics = json.loads(run.metrics_path.read_text())
+    pathologies = list(metrics["auroc"])
+    for value in metrics["auroc"].values():
+        assert value is None or 0 <= value <= 1
+    for threshold in ("0.3", "0.5"):
+        rows = metrics["localization"]["iou"][threshold]
+        assert list(rows) == pathologies
+        for row in rows.values():
+            assert set(row) == {"accuracy", "afp", "boxes", "images"}
+    assert {len(w) for w in metrics["relevance_weights"].values()} == {3}
+    assert set(metrics["floors"]) == {"random_map", "mean_box"}
+    assert "Wang" in metrics["protocol"]
+
+
+def test_the_report_stands_alone(run):
+    html = run.report_path.read_text()
+    # Nothing is fetched: every source is embedded, and no address is linked.
+    assert not re.search(r'(src|href)="(?!data:)', html)
+    assert html.count("data:image/png;base64,") >= 4
+    assert "not a medical device" in html.lower()
+
+
+def test_evaluating_again_gives_the_same(run):
+    before = run.metrics_path.read_text()
+    evaluate(run.path, progress=False)
+    assert run.metrics_path.read_text() == before
+
+
+def test_another_split(run):
+    metrics = evaluate(run.path, split="validation", progress=False)
+    assert metrics["split"] == "validation"
+    # The paper's rule leaves no box outside the test split.
+    row = metrics["localization"]["iou"]["0.3"]["Mass"]
+    assert row["accuracy"] is None
+    assert "nothing can be said of localization" in run.report_path.read_text()
+    evaluate(run.path, progress=False)
+
+
+def test_refuses_records_of_another_size(run, make_patients, tmp_path):
+    from keras_mscam.prepare import prepare
+
+    prepare(make_patients(), tmp_path / "r", image_size=(32, 32), progress=False)
+    with pytest.raises(UserError, match="64x96 and 8 pathologies"):
+        evaluate(run.path, data=tmp_path / "r", progress=False)
+
+
+def test_more_epochs_by_resuming(run, phantom_records):
+    with pytest.raises(UserError, match="only --epochs"):
+        train(toy(phantom_records, epochs=3, learning_rate=1.0), run.path, resume=True)
+    train(toy(phantom_records, epochs=3), run.path, resume=True)
+    assert list(pd.read_csv(run.history_path)["epoch"]) == [1, 2, 3]
+    assert read_run(run.path).config.training.epochs == 3
+
+
+def test_a_batch_larger_than_the_split(phantom_records, tmp_path):
+    with pytest.raises(UserError, match="smaller --batch-size"):
+        train(toy(phantom_records, batch_size=500), tmp_path / "run")
+
+
+def test_the_paper_architecture_on_real_images(shared, tmp_path):
+    config = merge_config(
+        PRESETS["phantom"],
+        {
+            "data": {
+                "path": str(shared / "chestxray14-sample"), "image_size": [64, 64],
+            },
+            "model": {"backbone": "densenet121"},
+            "training": {"epochs": 1, "batch_size": 84},
+        },
+        "the test",
+    )  # fmt: skip
+    run = train(config, tmp_path / "run")
+    metrics = json.loads(run.metrics_path.read_text())
+    assert len(metrics["auroc"]) == 14
+    rows = metrics["localization"]["iou"]["0.3"]
+    assert sum(row["boxes"] for row in rows.values()) == 6
+
+
+def command(*arguments, **kwargs):
+    return subprocess.Popen(
+        [sys.executable, "-m", "keras_mscam.train", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **kwargs,
+    )
+
+
+def test_interrupted_then_resumed(phantom_records, tmp_path):
+    path = tmp_path / "run"
+    arguments = ["--data", phantom_records, "--output", path, "--batch-size", 16,
+                 "--image-size", 64, 96]  # fmt: skip
+    process = command(*arguments, "--epochs", 500)
+    deadline = time.time() + 120
+    while not list(path.glob("checkpoints/epoch-*")) and time.time() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "--resume" in output
+    assert "Traceback" not in output
+    assert (path / "model.keras").is_file()
+    done = len(pd.read_csv(path / "history.csv"))
+    process = command("--output", path, "--resume", "--epochs", done + 1)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert list(pd.read_csv(path / "history.csv")["epoch"]) == [*range(1, done + 2)]
+    assert (path / "report.html").is_file()
+
+
+def test_a_mistake_is_one_sentence(tmp_path):
+    process = command("--data", tmp_path / "nowhere", "--output", tmp_path / "run")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert output.splitlines()[-1].startswith("error: There is no folder")
+    assert "Traceback" not in output
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_draws_its_own_set(tmp_path):
+    run = train(toy(epochs=1), tmp_path / "run")
+    assert (run.path / "phantom" / "Data_Entry_2017.csv").is_file()
+    assert (run.path / "records" / "manifest.json").is_file()
+    assert run.report_path.is_file()

@@ -1,0 +1,145 @@
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from keras_mscam.config import Config, TrainingConfig
+from keras_mscam.errors import UserError
+from keras_mscam.modeling import build_classifier
+from keras_mscam.run_folder import create_run
+from keras_mscam.training.checkpoint import Checkpoint, latest_checkpoint, read_state
+from keras_mscam.training.fit import compile_trainer, fit, waiting_callbacks
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (16, 32, 32, 1)).astype("uint8")
+LABELS = RNG.integers(0, 2, (16, 3)).astype("float32")
+BATCHES = [(IMAGES[i : i + 8], LABELS[i : i + 8]) for i in (0, 8)]
+
+
+def build(**kwargs):
+    keras.utils.set_random_seed(0)
+    classifier = build_classifier(
+        3, (32, 32), "small_densenet", batch_norm_momentum=0.5
+    )
+    return classifier, compile_trainer(classifier, (0.5,) * 3, TrainingConfig(**kwargs))
+
+
+def train(run, epochs, first_epoch=0, trainer=None, history=None, **kwargs):
+    config = TrainingConfig(plateau_patience=1, **kwargs)
+    if trainer is None:
+        classifier, trainer = build(**kwargs)
+    else:
+        classifier = keras.Model(trainer.input, trainer.output)
+    waiting = waiting_callbacks(config)
+    checkpoint = Checkpoint(run, classifier, waiting, history)
+    fit(
+        trainer, BATCHES * (epochs - first_epoch), BATCHES, steps=2, epochs=epochs,
+        first_epoch=first_epoch, callbacks=[*waiting, checkpoint],
+    )  # fmt: skip
+    return trainer
+
+
+def test_learns_what_it_is_shown(tmp_path):
+    run = create_run(tmp_path / "run", Config())
+    train(run, 12, learning_rate=3e-3)
+    history = pd.read_csv(run.history_path)
+    assert list(history["epoch"]) == list(range(1, 13))
+    assert history["loss"].iloc[-1] < 0.5 * history["loss"].iloc[0]
+    for block in (2, 3, 4):  # every block's own loss is recorded
+        assert f"logits_block{block}_loss" in history
+
+
+def test_auxiliary_losses_add_up(tmp_path):
+    _, trainer = build(auxiliary_loss=0.5)
+    labels = dict.fromkeys(trainer.output, LABELS[:8])
+    logs = trainer.test_on_batch(IMAGES[:8], labels, return_dict=True)
+    blocks = sum(logs[f"logits_block{block}_loss"] for block in (2, 3, 4))
+    assert logs["loss"] == pytest.approx(logs["logits_loss"] + 0.5 * blocks, rel=1e-5)
+
+
+def test_no_auxiliary_loss_by_default():
+    _, trainer = build()
+    labels = dict.fromkeys(trainer.output, LABELS[:8])
+    logs = trainer.test_on_batch(IMAGES[:8], labels, return_dict=True)
+    assert logs["loss"] == pytest.approx(logs["logits_loss"], rel=1e-5)
+
+
+def test_a_resumed_run_ends_as_an_uninterrupted_one(tmp_path):
+    whole, parted = (create_run(tmp_path / name, Config()) for name in ("a", "b"))
+    expected = train(whole, 4)
+    train(parted, 2)
+    path = latest_checkpoint(parted)
+    state = read_state(path)
+    assert state["epoch"] == 2
+    loaded = keras.saving.load_model(path / "last.keras")
+    resumed = train(parted, 4, 2, loaded, state["history"])
+    for a, b in zip(expected.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    one, other = (pd.read_csv(run.history_path) for run in (whole, parted))
+    pd.testing.assert_frame_equal(one, other, rtol=1e-3)
+    assert [p.name for p in parted.checkpoints.iterdir()] == ["epoch-004"]
+
+
+def test_the_best_model_is_kept_and_not_the_last(tmp_path):
+    run = create_run(tmp_path / "run", Config())
+    checkpoint = Checkpoint(run, build()[0], [])
+    checkpoint.set_model(build()[1])
+    saved = []
+    checkpoint.save_model = lambda: saved.append(len(checkpoint.history))
+    for epoch, loss in enumerate([3.0, 1.0, 2.0, 1.0, 0.5]):
+        checkpoint.on_epoch_end(epoch, {"val_loss": loss})
+    assert saved == [1, 2, 5]  # counted from 1; a tie doesn't replace the first
+
+
+def test_counters_of_waiting_callbacks_survive(tmp_path):
+    run = create_run(tmp_path / "run", Config())
+    classifier, trainer = build()
+    (plateau,) = waiting_callbacks(TrainingConfig())
+    plateau.set_model(trainer)
+    plateau.on_train_begin()
+    plateau.best, plateau.wait = 1.25, 2
+    checkpoint = Checkpoint(run, classifier, [plateau])
+    checkpoint.set_model(trainer)
+    checkpoint.on_epoch_end(0, {"val_loss": 1.5})
+    (fresh,) = waiting_callbacks(TrainingConfig())
+    fresh.set_model(trainer)
+    fresh.on_train_begin()
+    Checkpoint(run, classifier, [fresh]).on_train_begin()
+    assert (fresh.best, fresh.wait) == (1.25, 2)
+
+
+def test_half_a_checkpoint_is_not_one(tmp_path):
+    run = create_run(tmp_path / "run", Config())
+    (run.checkpoints / ".epoch-003").mkdir(parents=True)
+    assert latest_checkpoint(run) is None
+
+
+def test_divergence_is_said(tmp_path):
+    _, trainer = build()
+    trainer.layers[-1]  # the merge
+    head = trainer.get_layer("head_block2")
+    head.bias.assign([np.nan] * 3)
+    with pytest.raises(UserError, match="diverged"):
+        fit(trainer, BATCHES, BATCHES, steps=2, epochs=1)
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="already exists"):
+        create_run(tmp_path, Config())
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_trains(precision):
+    keras.config.set_dtype_policy(precision)
+    try:
+        classifier, trainer = build(precision=precision)
+        history = fit(trainer, BATCHES * 4, BATCHES, steps=2, epochs=4)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert np.isfinite(history.history["loss"]).all()
+    weights = classifier.get_layer("merge").relevance_weights
+    assert keras.backend.standardize_dtype(weights.dtype) == "float32"
+    w = keras.ops.convert_to_numpy(weights)
+    assert (w >= 0).all()
+    np.testing.assert_allclose(w.sum(0), 1, atol=1e-5)
