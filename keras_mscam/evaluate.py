@@ -2,26 +2,28 @@
 
 import json
 import math
-from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
 import keras
 import numpy as np
 import tyro
-from tqdm import tqdm
 
 from keras_mscam.classification import compute_auroc
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.data.pipeline import Example, read_examples
 from keras_mscam.errors import UserError, command
 from keras_mscam.files import write_whole
-from keras_mscam.localization.boxes import WANG_THRESHOLDS, propose_boxes
+from keras_mscam.localization.boxes import WANG_THRESHOLDS
 from keras_mscam.localization.floors import localize_at_random, localize_by_mean_box
-from keras_mscam.localization.metrics import Localization, compute_localization
+from keras_mscam.localization.metrics import (
+    Localization,
+    compute_iou,
+    compute_localization,
+)
 from keras_mscam.modeling.classifier import read_relevance_weights
 from keras_mscam.modeling.localizer import build_localizer
+from keras_mscam.predictions import Predictions, predict
 from keras_mscam.report import write_report
 from keras_mscam.run_folder import Run, read_run
 
@@ -33,26 +35,6 @@ PROTOCOL = (
     "find nothing, on images with a drawn box of that pathology, over all drawn boxes. "
     "No threshold was chosen on the evaluated boxes."
 )
-
-
-@dataclass
-class Predictions:
-    """What a model says of a split: no maps, only what the metrics need of them.
-
-    Args:
-        names: of all images.
-        labels: `(images, pathologies)`.
-        probabilities: `(images, pathologies)`.
-        boxed: name and original size of the image of every localization.
-        localizations: by map (`attention`, `cam_block2`, ...), one for each image and
-            pathology with a drawn box.
-    """
-
-    names: list[str] = field(default_factory=list)
-    labels: list[np.ndarray] = field(default_factory=list)
-    probabilities: list[np.ndarray] = field(default_factory=list)
-    boxed: list[tuple[str, tuple[int, int]]] = field(default_factory=list)
-    localizations: dict[str, list[Localization]] = field(default_factory=dict)
 
 
 def evaluate(
@@ -90,34 +72,6 @@ def evaluate(
     examples = _find_examples(records, split, {name for name, _, _ in cases})
     write_report(run, metrics, cases, examples, localizer, manifest.pathologies)
     return metrics
-
-
-def predict(
-    localizer: keras.Model,
-    records: Path,
-    manifest: Manifest,
-    split: str,
-    progress: bool = True,
-) -> Predictions:
-    """Run a localizer over a split, keeping boxes instead of maps.
-
-    Memory holds one batch of maps at a time, however many images there are.
-    """
-    predictions = Predictions()
-    images = manifest.splits[split].images
-    with tqdm(total=images, desc="Evaluating", unit=" images", disable=not progress) as bar:
-        stream = read_examples(records, split)
-        while examples := list(islice(stream, 32)):
-            stacked = np.stack([example.image for example in examples])[..., None]
-            outputs = localizer.predict_on_batch(stacked)
-            predictions.probabilities.extend(outputs.pop("probabilities"))
-            for row, example in enumerate(examples):
-                predictions.names.append(example.name)
-                predictions.labels.append(example.labels)
-                maps = {name: maps[row] for name, maps in outputs.items()}
-                _localize(predictions, example, maps, manifest)
-            bar.update(len(examples))
-    return predictions
 
 
 def compute_metrics(
@@ -181,7 +135,9 @@ def choose_cases(
             predictions.probabilities[rows[name]][columns[item.pathology]],
         )
         for (name, _), item in zip(
-            predictions.boxed, predictions.localizations.get("attention", []), strict=True
+            predictions.boxed,
+            predictions.localizations.get("attention", []),
+            strict=True,
         )
     ]
     cases = []
@@ -194,27 +150,6 @@ def choose_cases(
         if misses:
             cases.append((misses[-1][0], pathology, "most confident miss"))
     return cases
-
-
-def _localize(predictions, example: Example, maps: dict, manifest: Manifest) -> None:
-    for box_pathology in dict.fromkeys(box.pathology for box in example.boxes):
-        column = manifest.pathologies.index(box_pathology)
-        truth = [b.xyxy for b in example.boxes if b.pathology == box_pathology]
-        predictions.boxed.append((example.name, example.original_size))
-        for name, cams in maps.items():
-            cam = resize_map(cams[..., column], manifest.image_size)
-            proposed = propose_boxes(cam, example.original_size)
-            predictions.localizations.setdefault(name, []).append(
-                Localization(box_pathology, example.patient, np.array(truth), proposed)
-            )
-
-
-def resize_map(cam: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Enlarge one map as the localizer does; a map of that size stays as it is."""
-    if cam.shape == tuple(size):
-        return cam
-    resized = keras.ops.image.resize(cam[..., None], size, interpolation="bilinear")
-    return keras.ops.convert_to_numpy(resized)[..., 0]
 
 
 def _table(items: list[Localization], pathologies) -> dict:
@@ -234,8 +169,6 @@ def _mean(values) -> float | None:
 
 
 def _best_iou(item: Localization) -> float:
-    from keras_mscam.localization.metrics import compute_iou
-
     return float(compute_iou(item.proposed, item.truth).max(initial=0.0))
 
 

@@ -91,7 +91,9 @@ def plot_history(history: pd.DataFrame) -> Figure:
     return figure
 
 
-def plot_relevance_weights(weights: dict[str, list[float]], blocks: list[str]) -> Figure:
+def plot_relevance_weights(
+    weights: dict[str, list[float]], blocks: list[str]
+) -> Figure:
     """Show the relevance weights of every pathology as bars that add up to 1.
 
     Args:
@@ -188,9 +190,14 @@ def _draw_boxes(axis: Axes, truth: np.ndarray, proposed: np.ndarray) -> None:
         for left, top, right, bottom in boxes:
             axis.add_patch(
                 Rectangle(
-                    (left, top), right - left, bottom - top, fill=False,
-                    edgecolor=colour, linestyle=style, linewidth=width,
-                )  # fmt: skip
+                    (left, top),
+                    right - left,
+                    bottom - top,
+                    fill=False,
+                    edgecolor=colour,
+                    linestyle=style,
+                    linewidth=width,
+                )
             )
 
 

@@ -2,8 +2,8 @@
 
 from keras_mscam.config import Config, DataConfig, ModelConfig, TrainingConfig
 
-_SMALL = dict(backbone="small_densenet", batch_norm_momentum=0.9)
-_SHORT = dict(epochs=12, plateau_patience=3)
+_SMALL = {"backbone": "small_densenet", "batch_norm_momentum": 0.9}
+_SHORT = {"epochs": 12, "plateau_patience": 3}
 
 PRESETS = {
     # The paper's method on a backbone and a length for two CPU cores.

@@ -56,7 +56,9 @@ def write_report(
                 "pathology": pathology.replace("_", " "),
                 "kind": kind,
                 "figure": _embed(
-                    _draw_case(examples[name], pathology, localizer, metrics, pathologies)
+                    _draw_case(
+                        examples[name], pathology, localizer, metrics, pathologies
+                    )
                 ),
             }
             for name, pathology, kind in cases
@@ -136,7 +138,7 @@ def _template() -> jinja2.Template:
 
 
 def _number(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "n/a" if value is None else f"{value:.{digits}f}"
 
 
 def _embed(figure: Figure) -> str:

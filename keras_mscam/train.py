@@ -104,9 +104,7 @@ def _fit_to_records(run: Run, manifest) -> None:
     steps = _count_steps(manifest, training.batch_size)
     write_beta(run, manifest.beta)
     trainer, classifier, first_epoch, history = _start(run, manifest)
-    validation = make_dataset(
-        run.records, "validation", batch_size=training.batch_size
-    )
+    validation = make_dataset(run.records, "validation", batch_size=training.batch_size)
     waiting = waiting_callbacks(training)
     checkpoint = Checkpoint(run, classifier, waiting, history)
     progress = Progress(training.epochs, first_epoch, steps, training.batch_size)

@@ -172,7 +172,8 @@ def test_a_mistake_is_one_sentence(tmp_path):
     process = command("--data", tmp_path / "nowhere", "--output", tmp_path / "run")
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert output.splitlines()[-1].startswith("error: There is no folder")
+    assert output.splitlines()[-1].startswith("error: ")
+    assert "nowhere is not a folder" in output.splitlines()[-1]
     assert "Traceback" not in output
 
 

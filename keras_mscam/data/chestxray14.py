@@ -1,265 +1,205 @@
-"""The files of ChestX-ray14: labels, boxes, images, with their quirks."""
+"""The layout of ChestX-ray14: label file, box file, folders of images."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
-from keras_mscam.data.records import Box, Record
+from keras_mscam.data.chestxray14_tables import BoxRow, read_boxes, read_labels
+from keras_mscam.data.images import ImageError, read_size
+from keras_mscam.data.records import Box, Dataset, Record
 from keras_mscam.errors import UserError
-from keras_mscam.pathologies import NO_FINDING, PATHOLOGIES, canonical_name
+from keras_mscam.pathologies import PATHOLOGIES
 
 _LABEL_FILES = "Data_Entry_2017*.csv*"
 _BOX_FILES = "BBox_List_2017*.csv*"
 _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
-_NEEDED = ("Image Index", "Finding Labels", "Patient ID")
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Records of one source, and what was odd about its files.
-
-    Args:
-        pathologies: those of the fourteen that occur, in canonical order; the order of
-            every record's labels.
-        records: one for each image that has a label row.
-        problems: a sentence for each kind of oddity, with its count and an example.
-    """
-
-    pathologies: tuple[str, ...]
-    records: tuple[Record, ...]
-    problems: tuple[str, ...]
 
 
 def read_chestxray14(directory: Path) -> Dataset:
     """Read a folder in the layout of ChestX-ray14.
 
-    It holds `Data_Entry_2017.csv` or `Data_Entry_2017_v2020.csv` (also `.gz`), images
-    in `images/`, in the archives' `images_001/images/` and so on, or beside the label
-    file, and usually `BBox_List_2017.csv`. The phantom writes the same layout.
+    Images lie in `images/`, in the archives' `images_001/images/` and so on, or beside
+    the label file. No pixel is read, only the size of the images that have boxes, to
+    cut off what of a box sticks out.
 
     Args:
-        directory: the folder.
+        directory: a folder with the files that `read_tables` takes, and images.
 
     Returns:
-        The data set. A label row without an image, an image without a label row, a
-        second row of one image, a box that belongs to nothing: each is counted in
-        `problems` and otherwise passed over.
+        One record for each image that has a label row. A label row without image, an
+        image without label row, a box out of its frame: counted in `problems`. The
+        pathologies are those of the label file, whichever images are there.
 
     Raises:
-        UserError: no label file, or more than one; columns are missing; a label is
-            none of the fourteen; no image has a label.
+        UserError: as `read_tables`, or no label row has an image.
+
+    Example:
+        >>> dataset = read_chestxray14(Path("ChestX-ray14"))
+        >>> dataset.records[0].labels
+
+    Reference:
+        Wang et al. 2017, ChestX-ray8, in its later release with 14 pathologies.
     """
     directory = Path(directory)
-    labels, problems = read_labels(_find_one(directory, _LABEL_FILES))
-    paths = _find_images(directory)
-    problems += _compare(labels.index, paths)
-    labels = labels[labels.index.isin(paths)]
-    if labels.empty:
+    tables = read_tables(directory)
+    paths, repeated = _find_images(directory)
+    found = [
+        replace(record, path=paths[record.name])
+        for record in tables.records
+        if record.name in paths
+    ]
+    if not found:
         raise UserError(
-            f"None of the images that {directory} has labels for is there; images "
-            "belong into its folder 'images', or 'images_001/images' and so on."
+            f"{directory}: none of the {len(tables.records)} images of the label file "
+            "is there; put them into the folder 'images' beside it."
         )
-    pathologies = _occurring(labels["findings"])
-    if not pathologies:
+    named = {record.name for record in tables.records}
+    missing = [record.name for record in tables.records if record.name not in paths]
+    strangers = sorted(set(paths) - named)
+    clipped, dropped = [], []
+    records = tuple(_clip_boxes(record, clipped, dropped) for record in found)
+    problems = summarize(
+        ("label rows without an image file", missing),
+        ("image files without a label row", strangers),
+        ("image files of a name that another has already", repeated),
+        ("boxes that stick out of their image, cut off at its edge", clipped),
+        ("boxes that lie outside of their image, left out", dropped),
+    )
+    return Dataset(tables.pathologies, records, tables.problems + problems)
+
+
+def read_tables(directory: Path) -> Dataset:
+    """Read the label and box files of ChestX-ray14 without looking for images.
+
+    Args:
+        directory: a folder with `Data_Entry_2017.csv` or `Data_Entry_2017_v2020.csv`
+            and perhaps `BBox_List_2017.csv`, plain or `.gz`.
+
+    Returns:
+        One record for each label row, in their order, with the path that its image
+        would have in `images/`. Repeated rows and boxes that belong to no row or
+        pathology are left out and counted in `problems`.
+
+    Raises:
+        UserError: no label file, or several; it is empty or can't be read; a column is
+            missing; a row has no patient or a label that isn't known.
+    """
+    directory = Path(directory)
+    label_file = _find_table(directory, _LABEL_FILES)
+    if label_file is None:
         raise UserError(
-            f"The labels in {directory} name no pathology but {NO_FINDING!r}; there "
-            "is nothing to learn from them."
+            f"{directory} has no Data_Entry_2017.csv; give a folder with the label "
+            "file and the images of ChestX-ray14, or in its layout."
         )
-    boxes, box_problems = _read_boxes_beside(directory, labels, pathologies)
+    rows, repeated = read_labels(label_file)
+    if not rows:
+        raise UserError(f"{label_file} has no rows; the label file must be complete.")
+    present = frozenset().union(*(row.findings for row in rows))
+    pathologies = tuple(name for name in PATHOLOGIES if name in present)
+    box_file = _find_table(directory, _BOX_FILES)
+    box_rows, box_problems = read_boxes(box_file) if box_file else ([], ())
+    boxes, strangers, unlabeled = _match(
+        box_rows, {row.name for row in rows}, pathologies
+    )
     records = tuple(
         Record(
-            name=name,
-            path=paths[name],
+            name=row.name,
+            path=directory / "images" / row.name,
             patient=row.patient,
             view=row.view,
             age=row.age,
             sex=row.sex,
-            labels=tuple(float(p in row.findings) for p in pathologies),
-            boxes=boxes.get(name, ()),
+            labels=tuple(float(name in row.findings) for name in pathologies),
+            boxes=tuple(boxes.get(row.name, ())),
         )
-        for name, row in zip(labels.index, labels.itertuples(), strict=True)
+        for row in rows
     )
-    return Dataset(pathologies, records, tuple(problems + box_problems))
+    problems = summarize(
+        ("repeated label rows, the first of each name kept", repeated),
+        ("boxes on images without a label row, left out", strangers),
+        ("boxes of a pathology that no image is labelled with, left out", unlabeled),
+    )
+    return Dataset(pathologies, records, problems + box_problems)
 
 
-def read_labels(path: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Read `Data_Entry_2017.csv` in any of its editions.
+def summarize(*found: tuple[str, list[str]]) -> tuple[str, ...]:
+    """Return one sentence for each kind of problem that has examples.
 
-    Args:
-        path: the file. Its bracketed column names hold commas, the older edition ends
-            every line with one and writes ages as `058Y`: columns are found by the
-            names that have none of this.
-
-    Returns:
-        A pair: a table, indexed by image name, with columns `findings` (a frozenset of
-        canonical names), `patient`, `view`, `age` (years or `None`), `sex`; and a list
-        of problems.
-
-    Raises:
-        UserError: the file can't be read, a column is missing, or a label is unknown.
+    Example:
+        >>> summarize(("boxes left out", ["a.png", "b.png"]), ("cats", []))
+        ('2 boxes left out, such as a.png',)
     """
-    raw = _read_csv(path)
-    missing = [column for column in _NEEDED if column not in raw]
-    if missing:
-        raise UserError(f"{path} has no column {missing[0]!r}; is it a label file?")
-    problems = []
-    repeated = raw["Image Index"].duplicated()
-    if repeated.any():
-        problems.append(
-            f"{repeated.sum()} repeated label rows were passed over, such as that of "
-            f"{raw['Image Index'][repeated].iloc[0]}."
-        )
-    raw = raw[~repeated]
-    findings = {
-        text: _parse_findings(text, path) for text in raw["Finding Labels"].unique()
-    }
-    empty = pd.Series("", index=raw.index)
-    table = pd.DataFrame(
-        {
-            "findings": raw["Finding Labels"].map(findings),
-            "patient": raw["Patient ID"].str.strip(),
-            "view": raw.get("View Position", empty),
-            "age": raw.get("Patient Age", empty).map(_parse_age).astype(object),
-            "sex": raw.get("Patient Gender", raw.get("Patient Sex", empty)),
-        }
-    )
-    return table.set_index(raw["Image Index"].str.strip()), problems
-
-
-def read_boxes(path: Path) -> pd.DataFrame:
-    """Read `BBox_List_2017.csv`.
-
-    Its header, `Image Index,Finding Label,Bbox [x,y,w,h],,,`, spreads one name over
-    four columns; some copies lack the commas at the end. Columns are taken by place.
-
-    Args:
-        path: the file.
-
-    Returns:
-        A table with the columns `name`, `pathology` (canonical: `Infiltrate` is
-        Infiltration) and `xyxy`, a tuple of half-open pixels of the original image.
-
-    Raises:
-        UserError: the file can't be read, or a row isn't a box.
-    """
-    raw = _read_csv(path, header=None, names=range(9))
-    if raw.shape[1] < 6 or raw.iloc[0, 0].strip() != "Image Index":
-        raise UserError(f"{path} isn't a box file: name, label, x, y, w, h expected.")
-    rows = raw.iloc[1:]
-    numbers = rows.iloc[:, 2:6].apply(pd.to_numeric, errors="coerce")
-    wrong = numbers.isna().any(axis=1) | (numbers.iloc[:, 2:] <= 0).any(axis=1)
-    if wrong.any():
-        raise UserError(
-            f"{path}, line {wrong.idxmax() + 1}: x, y and a positive width and height "
-            "are expected."
-        )
-    x, y, width, height = numbers.to_numpy().T
-    return pd.DataFrame(
-        {
-            "name": rows[0].str.strip(),
-            "pathology": rows[1].map(canonical_name),
-            "xyxy": list(zip(x, y, x + width, y + height, strict=True)),
-        }
+    return tuple(
+        f"{len(examples)} {kind}, such as {examples[0]}"
+        for kind, examples in found
+        if examples
     )
 
 
-def _read_boxes_beside(directory: Path, labels: pd.DataFrame, pathologies):
-    """Return boxes by image name, and problems; none where there is no box file."""
-    if not list(directory.glob(_BOX_FILES)):
-        return {}, []
-    table = read_boxes(_find_one(directory, _BOX_FILES))
-    known = table["name"].isin(labels.index) & table["pathology"].isin(pathologies)
-    problems = []
-    if not known.all():
-        example = table[~known].iloc[0]
-        problems.append(
-            f"{(~known).sum()} boxes belong to no image here, such as that of "
-            f"{example['pathology']} on {example['name']}."
-        )
-    boxes = {
-        name: tuple(
-            Box(p, xyxy) for p, xyxy in zip(g["pathology"], g["xyxy"], strict=True)
-        )
-        for name, g in table[known].groupby("name")
-    }
-    return boxes, problems
-
-
-def _find_one(directory: Path, pattern: str) -> Path:
+def _find_table(directory: Path, pattern: str) -> Path | None:
     if not directory.is_dir():
-        raise UserError(f"There is no folder {directory}.")
-    found = sorted(directory.glob(pattern))
-    if not found:
         raise UserError(
-            f"{directory} has no {pattern.replace('*', '')}; a folder in ChestX-ray14's "
-            "layout, or one that keras_mscam-prepare made, is expected."
+            f"{directory} is not a folder; give one with ChestX-ray14 files."
         )
+    found = sorted(directory.glob(pattern))
     if len(found) > 1:
         raise UserError(
-            f"{directory} has both {found[0].name} and {found[1].name}; keep one."
+            f"{directory} has both {found[0].name} and {found[1].name}; keep the one "
+            "to be read."
         )
-    return found[0]
+    return found[0] if found else None
 
 
-def _find_images(directory: Path) -> dict[str, Path]:
-    folders = [directory, directory / "images", *directory.glob("images_*/images")]
-    return {
-        path.name: path
-        for folder in folders
-        if folder.is_dir()
-        for path in folder.iterdir()
-        if path.suffix.lower() in _IMAGE_SUFFIXES
-    }
+def _find_images(directory: Path) -> tuple[dict[str, Path], list[str]]:
+    """Return paths by file name, and the names that occur in a second folder."""
+    paths, repeated = {}, []
+    for path in _iterate_images(directory):
+        if path.name in paths:
+            repeated.append(path.name)
+        else:
+            paths[path.name] = path
+    return paths, sorted(repeated)
 
 
-def _compare(names: pd.Index, paths: dict[str, Path]) -> list[str]:
-    problems = []
-    absent = names[~names.isin(paths)]
-    if len(absent):
-        problems.append(
-            f"{len(absent)} label rows have no image, such as {absent[0]}."
-        )
-    unknown = sorted(set(paths) - set(names))
-    if unknown:
-        problems.append(f"{len(unknown)} images have no label row, such as {unknown[0]}.")
-    return problems
+def _iterate_images(directory: Path) -> Iterator[Path]:
+    """Give the image files of every folder that may hold some, in a fixed order."""
+    archives = sorted(directory.glob("images_*"))
+    folders = [directory / "images", directory]
+    folders += [place for part in archives for place in (part / "images", part)]
+    for folder in folders:
+        if folder.is_dir():
+            yield from (
+                path
+                for path in folder.iterdir()
+                if path.suffix.lower() in _IMAGE_SUFFIXES
+                and not path.name.startswith(".")
+            )
 
 
-def _read_csv(path: Path, **kwargs) -> pd.DataFrame:
+def _match(
+    rows: Iterable[BoxRow], names: set[str], pathologies: tuple[str, ...]
+) -> tuple[dict[str, list[Box]], list[str], list[str]]:
+    """Return boxes by image, and the images of boxes without row or pathology."""
+    boxes, strangers, unlabeled = {}, [], []
+    for row in rows:
+        if row.name not in names:
+            strangers.append(row.name)
+        elif row.box.pathology not in pathologies:
+            unlabeled.append(f"{row.box.pathology} of {row.name}")
+        else:
+            boxes.setdefault(row.name, []).append(row.box)
+    return boxes, strangers, unlabeled
+
+
+def _clip_boxes(record: Record, clipped: list[str], dropped: list[str]) -> Record:
+    """Cut boxes off at the edge of their image, noting the names of those images."""
+    if not record.boxes:
+        return record
     try:
-        # The header of the newer edition names fewer columns than its rows have, so
-        # none may become an index; utf-8-sig also reads files without the mark.
-        return pd.read_csv(
-            path,
-            dtype=str,
-            keep_default_na=False,
-            index_col=False,
-            encoding="utf-8-sig",
-            **kwargs,
-        )
-    except (OSError, ValueError) as error:
-        raise UserError(f"Cannot read {path}: {error}") from error
-
-
-def _parse_findings(text: str, path: Path) -> frozenset[str]:
-    try:
-        return frozenset(
-            canonical_name(name) for name in text.split("|") if name != NO_FINDING
-        )
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-
-
-def _parse_age(text: str) -> float | None:
-    """Years from `58` or `058Y`; months and days, `011M` and `020D`, too."""
-    text = text.strip()
-    units = {"Y": 1.0, "M": 1 / 12, "D": 1 / 365.25}
-    factor = units.get(text[-1:].upper(), 1.0)
-    digits = text.rstrip("YMDymd")
-    return float(digits) * factor if digits.isdigit() else None
-
-
-def _occurring(findings: pd.Series) -> tuple[str, ...]:
-    present = frozenset().union(*findings)
-    return tuple(name for name in PATHOLOGIES if name in present)
+        size = read_size(record.path)
+    except ImageError:
+        return record  # whoever reads its pixels will say what is wrong with it
+    boxes = [(box, box.clip(size)) for box in record.boxes]
+    clipped += [record.name for box, inside in boxes if inside and inside != box]
+    dropped += [record.name for _, inside in boxes if inside is None]
+    return replace(record, boxes=tuple(inside for _, inside in boxes if inside))

@@ -1,13 +1,21 @@
 """The manifest of prepared records: what is in them, and how it came there."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
+import pydantic
+
+from keras_mscam.data.records import Record
 from keras_mscam.errors import UserError
 from keras_mscam.files import write_whole
 
-_FORMAT = "keras_mscam records 1"
+#: Changes whenever older readers couldn't read what is written.
+FORMAT = "keras_mscam records 1"
+
+_FILE = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -15,11 +23,12 @@ class Split:
     """One split of a prepared set.
 
     Args:
-        shards: file names, in the order of writing.
+        shards: file names, in the order of the records.
         images: number of images.
         patients: number of patients.
-        positives: images that show each pathology.
-        prevalence: fraction of positives among known labels; `None` without any.
+        positives: number of images labelled with each pathology.
+        prevalence: fraction of positives among the known labels of each pathology;
+            `None` without any.
     """
 
     shards: tuple[str, ...]
@@ -34,16 +43,16 @@ class Manifest:
     """Contents of `manifest.json` beside the shards.
 
     Args:
-        pathologies: names, the order of the labels in every record.
-        image_size: `(height, width)` that images are stored at.
+        pathologies: names, in the order of the labels in every record.
+        image_size: (height, width) that images are stored at, in pixels.
         split_rule: how patients were split.
-        seed: of the split, and of the order of records in the shards.
+        seed: of the split, and of the order of training records in the shards.
         splits: by name: `train`, `validation`, `test`.
-        beta: fraction of zeros of each pathology among the known labels of the
-            training split, the loss's balance.
+        beta: fraction of zeros of each pathology among the known labels of the training
+            split, for class-balanced losses.
         rejected: number of images in `rejected.csv`.
-        problems: what was odd about the source, a sentence each.
-        versions: of the libraries that decoded and resized.
+        problems: what was odd about the source, one sentence a kind.
+        versions: of the packages that read, resized and wrote.
     """
 
     pathologies: tuple[str, ...]
@@ -58,8 +67,8 @@ class Manifest:
 
     def write(self, directory: Path) -> None:
         """Write `manifest.json` into a folder."""
-        content = {"format": _FORMAT, **asdict(self)}
-        with write_whole(Path(directory) / "manifest.json") as temporary:
+        content = {"format": FORMAT, **asdict(self)}
+        with write_whole(Path(directory) / _FILE) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
 
     @classmethod
@@ -67,35 +76,86 @@ class Manifest:
         """Read the manifest of a folder.
 
         Raises:
-            UserError: there is none, it is damaged or of another format, or a shard
-                that it names isn't there.
+            UserError: there is none, or it is damaged, or of another program.
+
+        Example:
+            >>> Manifest.read(Path("records")).splits["train"].images
         """
-        path = Path(directory) / "manifest.json"
-        if not path.is_file():
-            raise UserError(
-                f"{directory} holds no prepared records: it has no manifest.json. "
-                "keras_mscam-prepare makes them."
-            )
+        path = Path(directory) / _FILE
         try:
             content = json.loads(path.read_text())
-            if content.pop("format") != _FORMAT:
-                raise ValueError(f"its format is not {_FORMAT!r}")
-            content["splits"] = {
-                name: Split(**{**split, "shards": tuple(split["shards"])})
-                for name, split in content["splits"].items()
-            }
-            for key in ("pathologies", "image_size", "problems"):
-                content[key] = tuple(content[key])
-            manifest = cls(**content)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"Cannot read {path}: {error}") from error
-        manifest._check_shards(path.parent)
-        return manifest
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{directory} has no {_FILE}; make prepared records with "
+                f"keras_mscam-prepare SOURCE --output {directory}."
+            ) from error
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} can't be read: {error}") from error
+        if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+            raise UserError(
+                f"{path} isn't in the format {FORMAT!r}; prepare the records again "
+                "with this version of keras_mscam-prepare."
+            )
+        try:
+            return pydantic.TypeAdapter(cls).validate_python(content)
+        except pydantic.ValidationError as error:
+            place = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise UserError(
+                f"{path} is damaged at {place!r}; prepare the records again."
+            ) from error
 
-    def _check_shards(self, directory: Path) -> None:
-        for split in self.splits.values():
-            for shard in split.shards:
-                if not (directory / shard).is_file():
-                    raise UserError(
-                        f"{directory / shard} is missing; prepare the set again."
-                    )
+    def shard_paths(self, directory: Path, split: str) -> list[Path]:
+        """Return the shards of a split, in the order of the records.
+
+        Raises:
+            UserError: there is no such split, or one of its shards is missing.
+        """
+        if split not in self.splits:
+            raise UserError(
+                f"{directory} has no split {split!r}, only {', '.join(self.splits)}."
+            )
+        paths = [Path(directory) / name for name in self.splits[split].shards]
+        for path in paths:
+            if not path.is_file():
+                raise UserError(f"{path} is missing; prepare the records again.")
+        return paths
+
+
+def describe_split(
+    records: Sequence[Record], pathologies: Sequence[str], shards: Sequence[str]
+) -> Split:
+    """Count the images, patients and labels of one split.
+
+    Args:
+        records: those in the shards, at least one.
+        pathologies: C names, in the order of the labels.
+        shards: file names.
+
+    Returns:
+        The split's entry in a manifest. Unknown labels (NaN) count nowhere.
+    """
+    labels = np.array([record.labels for record in records])
+    positives = (labels == 1).sum(axis=0).tolist()
+    known = (~np.isnan(labels)).sum(axis=0).tolist()
+    prevalence = [p / n if n else None for p, n in zip(positives, known, strict=True)]
+    return Split(
+        shards=tuple(shards),
+        images=len(records),
+        patients=len({record.patient for record in records}),
+        positives=dict(zip(pathologies, positives, strict=True)),
+        prevalence=dict(zip(pathologies, prevalence, strict=True)),
+    )
+
+
+def compute_beta(train: Split) -> dict[str, float]:
+    """Return the fraction of zeros of each pathology among its known labels.
+
+    `beta = 1 - prevalence`; one half, which balances nothing, without known labels.
+
+    Reference:
+        Sedai et al. 2018, section 2.
+    """
+    return {
+        name: 0.5 if prevalence is None else 1 - prevalence
+        for name, prevalence in train.prevalence.items()
+    }

@@ -1,6 +1,6 @@
-"""What is known of one X-ray."""
+"""What is known of one image, and of a data set, before any pixel is read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -17,10 +17,36 @@ class Box:
     pathology: str
     xyxy: tuple[float, float, float, float]
 
+    def clip(self, size: tuple[int, int]) -> "Box | None":
+        """Return the part of the box inside its image.
+
+        Args:
+            size: (height, width) of the image in its original frame, in pixels.
+
+        Returns:
+            The box itself where it lies inside, a smaller one where it sticks out,
+            `None` where nothing of it is inside.
+
+        Example:
+            >>> Box("Mass", (-5.0, 10.0, 20.0, 30.0)).clip((64, 48)).xyxy
+            (0.0, 10.0, 20.0, 30.0)
+        """
+        height, width = size
+        left, top, right, bottom = self.xyxy
+        inside = (
+            max(left, 0.0),
+            max(top, 0.0),
+            min(right, float(width)),
+            min(bottom, float(height)),
+        )
+        if inside[0] >= inside[2] or inside[1] >= inside[3]:
+            return None
+        return self if inside == self.xyxy else replace(self, xyxy=inside)
+
 
 @dataclass(frozen=True)
 class Record:
-    """One X-ray of a data set, its pixels not yet read.
+    """One image of a data set with everything its tables say of it.
 
     Args:
         name: file name, unique in the data set.
@@ -41,3 +67,19 @@ class Record:
     sex: str
     labels: tuple[float, ...]
     boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set as its reader found it.
+
+    Args:
+        pathologies: names of the labels, in the order of `Record.labels`.
+        records: one for each usable image, in the order of the label file.
+        problems: what was left out or mended, one sentence a kind, with its count and
+            an example.
+    """
+
+    pathologies: tuple[str, ...]
+    records: tuple[Record, ...]
+    problems: tuple[str, ...]

@@ -9,8 +9,8 @@ from keras_mscam.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 
-#: The rule of `split_by_patient`, as manifests record it.
-PAPER_RULE = "paper: by patient, 70/10/20, every patient with a box in test"
+#: The rule of `split_by_patient`, as it is recorded in a manifest.
+PAPER_RULE = "paper"
 
 
 def split_by_patient(
@@ -37,6 +37,10 @@ def split_by_patient(
     Raises:
         UserError: there are too few patients for three splits.
 
+    Example:
+        >>> splits = split_by_patient(dataset.records, seed=0)
+        >>> len(splits["train"])
+
     Reference:
         Sedai et al. 2018, section 3: 70, 10 and 20%, boxed images in the test.
     """
@@ -46,9 +50,9 @@ def split_by_patient(
     others = [patients[i] for i in order if patients[i] not in boxed]
     if len(patients) < 3 or len(others) < 2:
         raise UserError(
-            f"{len(patients)} patients, {len(boxed)} of them with boxes, are too few for "
-            "training, validation and test: three are needed, two of them without a "
-            "box; add images of more patients."
+            f"{len(patients)} patients, {len(boxed)} of them with boxes, leave no "
+            "patient for the split 'validation'; images of three are needed, two of "
+            "them without a box."
         )
     n_fill = max(round(fractions[2] * len(patients)), 1) - len(boxed)
     n_fill = min(max(n_fill, 0), len(others) - 2)

@@ -1,4 +1,4 @@
-"""The schema of the TFRecords, written and read in one place."""
+"""The schema of the TFRecords: written and read in one place."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,20 +6,25 @@ from pathlib import Path
 import tensorflow as tf
 
 from keras_mscam.data.records import Record
+from keras_mscam.errors import UserError
 
-#: Every feature of a record. `N` boxes are a flat list of `4 N` floats, half-open
-#: pixels of the original frame, and `N` positions in the manifest's pathologies.
+_TEXT = tf.io.FixedLenFeature([], tf.string)
+_FLOATS = tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)
+_INTEGERS = tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True)
+
+#: Every feature of a `tf.train.Example`. Box k of N, of the pathology at position
+#: `box_pathology[k]` of the manifest's pathologies, is `box_xyxy[4 k : 4 k + 4]`.
 SCHEMA = {
-    "image": tf.io.FixedLenFeature([], tf.string),  # PNG, 8-bit grey, stored size
-    "name": tf.io.FixedLenFeature([], tf.string),
-    "patient": tf.io.FixedLenFeature([], tf.string),
-    "view": tf.io.FixedLenFeature([], tf.string),
-    "sex": tf.io.FixedLenFeature([], tf.string),
+    "image": _TEXT,  # PNG, 8-bit grey, of the manifest's image_size
+    "original_size": tf.io.FixedLenFeature([2], tf.int64),  # height, width in pixels
+    "name": _TEXT,  # UTF-8, and so are the next three
+    "patient": _TEXT,
+    "view": _TEXT,
+    "sex": _TEXT,
     "age": tf.io.FixedLenFeature([], tf.float32),  # years, NaN where unknown
-    "original_size": tf.io.FixedLenFeature([2], tf.int64),  # height, width
-    "labels": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True),
-    "box_xyxy": tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True),
-    "box_pathology": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True),
+    "labels": _FLOATS,  # 1, 0 or NaN (unknown) for each of the manifest's pathologies
+    "box_xyxy": _FLOATS,  # 4 N numbers, half-open pixels of the original frame
+    "box_pathology": _INTEGERS,  # N positions
 }
 
 
@@ -29,17 +34,27 @@ def serialize(
     original_size: tuple[int, int],
     pathologies: tuple[str, ...],
 ) -> bytes:
-    """Return one record as a serialized `tf.train.Example` of `SCHEMA`."""
+    """Return one record as a serialized `tf.train.Example` of `SCHEMA`.
+
+    Args:
+        record: what is known of the image.
+        png: its pixels at the stored size, encoded.
+        original_size: (height, width) before resizing, the frame of the boxes.
+        pathologies: the data set's, in the order of `record.labels`.
+
+    Returns:
+        Bytes, the same for the same arguments.
+    """
     features = {
         "image": _bytes(png),
+        "original_size": _integers(original_size),
         "name": _bytes(record.name.encode()),
         "patient": _bytes(record.patient.encode()),
         "view": _bytes(record.view.encode()),
         "sex": _bytes(record.sex.encode()),
         "age": _floats([float("nan") if record.age is None else record.age]),
-        "original_size": _integers(original_size),
         "labels": _floats(record.labels),
-        "box_xyxy": _floats([value for box in record.boxes for value in box.xyxy]),
+        "box_xyxy": _floats([side for box in record.boxes for side in box.xyxy]),
         "box_pathology": _integers(
             [pathologies.index(box.pathology) for box in record.boxes]
         ),
@@ -49,19 +64,36 @@ def serialize(
 
 
 def write_shard(path: Path, serialized: Iterable[bytes]) -> None:
-    """Write serialized records to one TFRecord file."""
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for record in serialized:
-            writer.write(record)
+    """Write serialized records to one TFRecord file.
+
+    Raises:
+        UserError: the file can't be written, say because the disk is full.
+    """
+    try:
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for record in serialized:
+                writer.write(record)
+    except tf.errors.OpError as error:
+        raise UserError(f"{path} can't be written: {error.message}") from error
 
 
-def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Parse one record, its image still encoded."""
-    return tf.io.parse_single_example(serialized, SCHEMA)
+def parse(
+    serialized: tf.Tensor, keys: Iterable[str] = tuple(SCHEMA)
+) -> dict[str, tf.Tensor]:
+    """Parse some features of one record, its image still encoded.
+
+    Args:
+        serialized: string scalar.
+        keys: of `SCHEMA`; the others cost nothing.
+
+    Returns:
+        Tensors by their key.
+    """
+    return tf.io.parse_single_example(serialized, {key: SCHEMA[key] for key in keys})
 
 
 def decode_image(png: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
-    """Decode the image of a record to `uint8`, `(height, width, 1)`."""
+    """Decode the image of a record to uint8 `(height, width, 1)`."""
     return tf.ensure_shape(tf.io.decode_png(png, channels=1), (*image_size, 1))
 
 

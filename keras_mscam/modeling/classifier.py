@@ -86,4 +86,3 @@ def read_relevance_weights(classifier: keras.Model):
     )
     weights = classifier.get_layer("merge").relevance_weights
     return blocks, keras.ops.convert_to_numpy(weights)
-

@@ -12,10 +12,10 @@ def build_small_densenet(
 ) -> keras.Model:
     """Build the backbone of the built-in set: four dense blocks, strides 4 to 32.
 
-    The strides are DenseNet-121's, so that whatever is said of "block 2" holds for both,
-    and so do the transitions that halve the channels. What differs is there for the
-    speed of a CPU, where memory traffic costs more than arithmetic: one convolution as
-    the stem, no bottlenecks, and little in block 1, whose maps are the largest.
+    The strides are DenseNet-121's, so that whatever is said of "block 2" holds for
+    both, and so do the transitions that halve the channels. What differs is there for
+    the speed of a CPU, where memory traffic costs more than arithmetic: one convolution
+    as the stem, no bottlenecks, and little in block 1, whose maps are the largest.
 
     Its layers carry the names that `keras.applications` gives to theirs (`pool2_relu`
     is the activated end of block 1), so one rule finds the taps of both.

@@ -30,7 +30,7 @@ def compile_trainer(
     """
     trainer = keras.Model(classifier.input, classifier.output, name="trainer")
     loss = build_loss(config.loss, beta, config.label_smoothing)
-    weights = {name: config.auxiliary_loss for name in trainer.output}
+    weights = dict.fromkeys(trainer.output, config.auxiliary_loss)
     weights["logits"] = 1.0
     optimizer = ConstrainedAdam(
         config.learning_rate, relevance_learning_rate=config.relevance_learning_rate
@@ -39,7 +39,7 @@ def compile_trainer(
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     trainer.compile(
         optimizer,
-        loss={name: loss for name in trainer.output},
+        loss=dict.fromkeys(trainer.output, loss),
         loss_weights=weights,
         jit_compile=_should_jit_compile(),
     )
@@ -117,7 +117,9 @@ def _for_every_output(batches, outputs):
     """Pair the images with the same labels for each output that has a loss."""
     names = list(outputs)
     if hasattr(batches, "map"):
-        return batches.map(lambda images, labels: (images, dict.fromkeys(names, labels)))
+        return batches.map(
+            lambda images, labels: (images, dict.fromkeys(names, labels))
+        )
     if isinstance(batches, (list, tuple)):
         return _Batches(batches, names)
     return ((images, dict.fromkeys(names, labels)) for images, labels in batches)

@@ -55,7 +55,9 @@ class AttentionImages(keras.callbacks.Callback):
         outputs = self.localizer(self.images, training=False)
         attention = keras.ops.convert_to_numpy(outputs["attention"])
         with self.writer.as_default(step=epoch):
-            for row, (name, column) in enumerate(zip(self.names, self.columns)):
+            for row, (name, column) in enumerate(
+                zip(self.names, self.columns, strict=True)
+            ):
                 picture = _side_by_side(self.images[row], attention[row, ..., column])
                 tf.summary.image(f"attention/{name}", picture[None])
 

@@ -226,8 +226,10 @@ def test_prevalence_and_correlations():
     sets = [{f.pathology for f in visit.findings} for visit in visits]
     for pathology in BOXED_PATHOLOGIES:
         share = np.mean([pathology in s for s in sets])
-        assert 0.09 < share < 0.16, pathology
-    assert 0.33 < np.mean([not s for s in sets]) < 0.42
+        # 0.14 (Pneumonia) to 0.18 + 0.17 * 0.08 = 0.194 (Nodule), 0.005 of error each
+        assert 0.12 < share < 0.215, pathology
+    # Were the bases all: 0.85 * 0.87^2 * 0.86^3 * 0.83 * 0.82 = 0.28.
+    assert 0.26 < np.mean([not s for s in sets]) < 0.30
     with_heart = [s for s in sets if "Cardiomegaly" in s]
     assert np.mean(["Effusion" in s for s in with_heart]) > 0.18
 

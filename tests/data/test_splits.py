@@ -1,63 +1,100 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from keras_mscam.data.records import Box, Record
 from keras_mscam.data.splits import split_by_patient
 from keras_mscam.errors import UserError
 
-
-def record(name, patient, boxed=False):
-    boxes = (Box("Mass", (0, 0, 1, 1)),) if boxed else ()
-    return Record(name, Path(name), patient, "PA", None, "", (1.0,), boxes)
+DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 
-def make(patients, boxed=(), visits=3):
+def make_records(patients, boxed=(), images_each=3):
+    box = (Box("Mass", (0.0, 0.0, 1.0, 1.0)),)
     return [
-        record(f"{p}_{v}", str(p), p in boxed and v == 0)
-        for p in range(patients)
-        for v in range(visits)
+        Record(
+            name=f"{patient}_{image}.png",
+            path=Path("nowhere"),
+            patient=f"{patient:04d}",
+            view="",
+            age=None,
+            sex="",
+            labels=(0.0,),
+            boxes=box if patient in boxed and image == 0 else (),
+        )
+        for patient in range(patients)
+        for image in range(images_each)
     ]
 
 
-def patients(split):
-    return {record.patient for record in split}
+def patients_of(records):
+    return {record.patient for record in records}
 
 
-def test_shares_of_patients():
-    splits = split_by_patient(make(100))
-    # 70, 10, 20 of 100; of the 80 left by the test, an eighth is for validation.
-    assert {name: len(patients(split)) for name, split in splits.items()} == {
-        "train": 70,
-        "validation": 10,
-        "test": 20,
-    }
-    assert sum(map(len, splits.values())) == 300
+def test_fractions_count_patients_and_no_patient_is_in_two_splits():
+    records = make_records(100, boxed={3, 50, 99})
+    splits = split_by_patient(records, seed=1)
+    train, validation, test = (patients_of(splits[s]) for s in splits)
+    assert list(splits) == ["train", "validation", "test"]
+    assert (len(train), len(validation), len(test)) == (70, 10, 20)
+    assert not train & validation and not train & test and not validation & test
+    assert {"0003", "0050", "0099"} <= test
+    # Images go with their patient, without exception and in their order.
+    assert [len(splits[s]) for s in splits] == [210, 30, 60]
+    assert splits["train"] == [r for r in records if r.patient in train]
 
 
-def test_no_patient_twice_and_boxed_ones_in_test():
-    boxed = set(range(0, 60, 7))
-    splits = split_by_patient(make(60, boxed), seed=3)
-    sets = [patients(split) for split in splits.values()]
-    assert not sets[0] & sets[1] and not sets[0] & sets[2] and not sets[1] & sets[2]
-    assert {str(p) for p in boxed} <= patients(splits["test"])
-    assert len(patients(splits["test"])) == 12
+def test_more_boxed_patients_than_the_fraction_are_the_whole_test():
+    # 30 of 100 are boxed; the other 70 are parted 7 to 1: 8.75 rounds to 9.
+    splits = split_by_patient(make_records(100, boxed=range(30)), seed=0)
+    assert patients_of(splits["test"]) == {f"{p:04d}" for p in range(30)}
+    assert len(patients_of(splits["validation"])) == 9
+    assert len(patients_of(splits["train"])) == 61
 
 
-def test_boxed_patients_beyond_the_share_are_all_tested():
-    splits = split_by_patient(make(20, boxed=range(12)))
-    assert patients(splits["test"]) == {str(p) for p in range(12)}
-    assert len(splits["validation"]) == 3  # one of eight patients, three visits
+def test_exactly_the_fraction_boxed():
+    splits = split_by_patient(make_records(50, boxed=range(10)), seed=0)
+    assert patients_of(splits["test"]) == {f"{p:04d}" for p in range(10)}
 
 
-def test_depends_on_the_seed_and_not_on_the_order():
-    records = make(50)
-    one = split_by_patient(records, seed=1)
-    assert split_by_patient(records[::-1], seed=1)["train"] == one["train"][::-1]
-    assert split_by_patient(records, seed=2)["train"] != one["train"]
+def test_the_seed_and_nothing_else_decides():
+    records = make_records(60, boxed={1})
+    first = split_by_patient(records, seed=5)
+    shuffled = [records[i] for i in np.random.default_rng(0).permutation(len(records))]
+    again = split_by_patient(shuffled, seed=5)
+    other = split_by_patient(records, seed=6)
+    for split in first:
+        assert patients_of(first[split]) == patients_of(again[split])
+    assert patients_of(first["train"]) != patients_of(other["train"])
 
 
-@pytest.mark.parametrize("records", [[], make(2), make(5, boxed=range(5))])
-def test_refuses_an_empty_split(records):
-    with pytest.raises(UserError, match="too few for training"):
-        split_by_patient(records)
+@pytest.mark.parametrize(
+    ("patients", "boxed"), [(3, ()), (3, {0}), (4, {0, 1}), (5, ()), (7, {0, 1, 2, 3})]
+)
+def test_few_patients_still_fill_every_split(patients, boxed):
+    for seed in range(20):
+        splits = split_by_patient(make_records(patients, boxed), seed)
+        sizes = [len(patients_of(records)) for records in splits.values()]
+        assert min(sizes) >= 1 and sum(sizes) == patients
+        assert {f"{p:04d}" for p in boxed} <= patients_of(splits["test"])
+
+
+@pytest.mark.parametrize(("patients", "boxed"), [(0, ()), (2, ()), (3, {0, 1})])
+def test_too_few_patients(patients, boxed):
+    with pytest.raises(UserError, match="no patient for the split"):
+        split_by_patient(make_records(patients, boxed), seed=0)
+
+
+@pytest.mark.skipif(not (DATA / "chestxray14-labels").is_dir(), reason=f"needs {DATA}")
+def test_the_full_label_file():
+    from keras_mscam.data.chestxray14 import read_tables
+
+    splits = split_by_patient(read_tables(DATA / "chestxray14-labels").records, seed=0)
+    # Of 30,805 patients: 6161 are 20%; of the other 24,644, an eighth is 3080.5, which
+    # rounding in binary makes 3081.
+    sizes = [len(patients_of(records)) for records in splits.values()]
+    assert sizes == [21_563, 3081, 6161]
+    assert sum(len(records) for records in splits.values()) == 112_120
+    boxed = {name: sum(bool(r.boxes) for r in splits[name]) for name in splits}
+    assert boxed == {"train": 0, "validation": 0, "test": 880}

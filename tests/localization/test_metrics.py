@@ -73,14 +73,14 @@ def item(pathology, truth, proposed, patient="1"):
 
 
 class TestLocalization:
-    items = [
+    items = (
         # Found by the first box; the second is a false positive.
         item("Mass", [[0, 0, 10, 10]], [[0, 0, 10, 8], [20, 20, 30, 30]]),
         # Missed: IoU 0.25. The box is false at IoU, but lies inside: IoBB 1.
         item("Mass", [[0, 0, 10, 10]], [[0, 0, 5, 5]]),
         # Nothing proposed.
         item("Nodule", [[0, 0, 2, 2]], []),
-    ]
+    )
 
     def test_by_hand(self):
         rows = compute_localization(self.items, ("Mass", "Nodule", "Hernia"), 0.3)

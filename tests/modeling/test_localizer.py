@@ -35,7 +35,9 @@ def test_mean_of_every_map_plus_bias_is_its_logit(blocks):
     maps = to_numpy(build_localizer(classifier)(IMAGE))
     merged = 0
     for index, block in enumerate(blocks):
-        bias = keras.ops.convert_to_numpy(classifier.get_layer(f"head_block{block}").bias)
+        bias = keras.ops.convert_to_numpy(
+            classifier.get_layer(f"head_block{block}").bias
+        )
         logit = maps[f"cam_block{block}"].mean((1, 2)) + bias
         np.testing.assert_allclose(logit, logits[f"logits_block{block}"], atol=1e-5)
         merged = merged + weights[index] * logit
@@ -72,7 +74,9 @@ def test_attention_is_the_convex_combination_of_enlarged_maps():
     height, width = SIZE
     expected = sum(
         weights[index]
-        * np.stack([cv2.resize(cam, (width, height)) for cam in maps[f"cam_block{block}"]])
+        * np.stack(
+            [cv2.resize(cam, (width, height)) for cam in maps[f"cam_block{block}"]]
+        )
         for index, block in enumerate((2, 3, 4))
     )
     assert maps["attention"].shape == (2, *SIZE, 3)

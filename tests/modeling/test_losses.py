@@ -56,7 +56,9 @@ def test_binary_equals_keras():
     rng = np.random.default_rng(0)
     labels, logits = rng.integers(0, 2, (8, 5)), rng.normal(size=(8, 5)) * 3
     # Keras takes the mean over the 5 columns, we take the sum.
-    expected = 5 * float(keras.losses.BinaryCrossentropy(from_logits=True)(labels, logits))
+    expected = 5 * float(
+        keras.losses.BinaryCrossentropy(from_logits=True)(labels, logits)
+    )
     result = value(MaskedBinaryCrossEntropy(), labels, logits.astype("float32"))
     assert result == pytest.approx(expected, rel=1e-5)
 
