@@ -49,7 +49,8 @@ def plot_case(
         Sedai et al. 2018, Fig. 2.
     """
     panels = len(cams) + 3
-    figure = Figure(figsize=(2.1 * panels, 2.35), dpi=110, layout="constrained")
+    figure = Figure(figsize=(2.1 * panels, 2.5), dpi=110, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01)
     axes = figure.subplots(1, panels, width_ratios=[1] * (panels - 1) + [0.62])
     _show_xray(axes[0], image)
     _draw_boxes(axes[0], truth, proposed)
@@ -205,8 +206,7 @@ def _show_weights(axis: Axes, blocks: list[str], weights: np.ndarray) -> None:
     colours = _BLOCKS[4 - len(blocks) :]
     axis.bar([b.removeprefix("block") for b in blocks], weights, color=colours)
     axis.set_ylim(0, 1)
-    axis.set_title("Relevance", **_FONT)
-    axis.set_xlabel("block", **_FONT)
+    axis.set_title("Weights", **_FONT)
     _tidy(axis)
 
 

@@ -76,11 +76,11 @@ def _clip(
 # pathology: (aspect width/height: median, spread), weakest and strongest density,
 # centre between these heights of the lung (0 apex, 1 base)
 _LOOKS = {
-    "Atelectasis": ((1.7, 0.35), (0.10, 0.34), (0.50, 0.95)),
-    "Infiltration": ((0.92, 0.25), (0.13, 0.33), (0.25, 0.85)),
-    "Mass": ((0.93, 0.16), (0.24, 0.52), (0.12, 0.85)),
-    "Nodule": ((1.0, 0.10), (0.32, 0.62), (0.10, 0.88)),
-    "Pneumonia": ((0.90, 0.28), (0.14, 0.38), (0.30, 0.88)),
+    "Atelectasis": ((1.7, 0.35), (0.16, 0.45), (0.50, 0.95)),
+    "Infiltration": ((0.92, 0.25), (0.20, 0.45), (0.25, 0.85)),
+    "Mass": ((0.93, 0.16), (0.40, 0.75), (0.12, 0.85)),
+    "Nodule": ((1.0, 0.10), (0.50, 0.90), (0.10, 0.88)),
+    "Pneumonia": ((0.90, 0.28), (0.20, 0.45), (0.30, 0.88)),
 }
 
 

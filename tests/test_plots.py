@@ -1,0 +1,101 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from keras_mscam.plots import (
+    plot_case,
+    plot_history,
+    plot_localization,
+    plot_relevance_weights,
+)
+
+RNG = np.random.default_rng(0)
+
+
+def case(blocks=("block2", "block3", "block4"), cam=None, **kwargs):
+    arguments = {
+        "image": RNG.integers(0, 256, (64, 96)).astype("uint8"),
+        "cams": {b: RNG.normal(size=(8, 12)) if cam is None else cam for b in blocks},
+        "attention": RNG.normal(size=(64, 96)),
+        "relevance_weights": np.full(len(blocks), 1 / len(blocks)),
+        "truth": np.array([[10, 20, 30, 50]]),
+        "proposed": np.array([[12, 22, 32, 52], [60, 5, 70, 9]]),
+        "pathology": "Pleural_Thickening",
+        "probability": 0.5,
+        **kwargs,
+    }
+    return plot_case(**arguments)
+
+
+@pytest.mark.parametrize(
+    "blocks", [("block4",), ("block1", "block2", "block3", "block4")]
+)
+def test_a_case_has_a_panel_for_each_block(blocks):
+    figure = case(blocks)
+    titles = [axis.get_title() for axis in figure.axes]
+    expected = [f"Block {block[-1]}" for block in blocks]
+    assert titles == ["Pleural Thickening, p = 0.50", *expected, "Fused", "Weights"]
+    figure.canvas.draw()
+
+
+def test_boxes_stand_where_they_are_in_the_image():
+    axis = case().axes[0]
+    boxes = {
+        (*patch.get_xy(), patch.get_width(), patch.get_height())
+        for patch in axis.patches
+    }
+    assert boxes == {(10, 20, 20, 30), (12, 22, 20, 30), (60, 5, 10, 4)}
+    # Pixels lie between whole numbers, as half-open boxes have them.
+    assert axis.images[0].get_extent() == [0, 96, 64, 0]
+
+
+def test_true_and_proposed_boxes_differ_in_line_and_colour():
+    true, proposed = (
+        next(p for p in case().axes[0].patches if p.get_xy() == corner)
+        for corner in [(10, 20), (12, 22)]
+    )
+    assert true.get_linestyle() != proposed.get_linestyle()
+    assert true.get_edgecolor() != proposed.get_edgecolor()
+
+
+@pytest.mark.parametrize("cam", [np.zeros((8, 12)), np.full((8, 12), np.nan)])
+def test_maps_that_point_nowhere_can_be_drawn(cam):
+    case(cam=cam).canvas.draw()
+
+
+def test_no_boxes_can_be_drawn():
+    case(truth=np.zeros((0, 4)), proposed=np.zeros((0, 4))).canvas.draw()
+
+
+def test_other_figures_can_be_drawn():
+    history = pd.DataFrame(
+        {
+            "epoch": [1, 2, 3],
+            "loss": [3.0, 2.0, 1.0],
+            "val_loss": [3.0, np.nan, 2.0],
+            "learning_rate": [1e-3, 1e-3, 1e-4],
+        }
+    )
+    weights = {"Mass": [0.2, 0.8], "Nodule": [1.0, 0.0]}
+    accuracies = {
+        "Fused": {"Mass": 0.5, "Nodule": None},
+        "Mean box": {"Mass": 0, "Nodule": 1},
+    }
+    for figure in (
+        plot_history(history),
+        plot_history(history.iloc[:1]),
+        plot_relevance_weights(weights, ["block3", "block4"]),
+        plot_localization(accuracies),
+    ):
+        assert isinstance(figure, Figure)
+        figure.canvas.draw()
+
+
+def test_bars_of_relevance_add_up_to_one():
+    figure = plot_relevance_weights(
+        {"Mass": [0.2, 0.3, 0.5]}, ["block2", "block3", "block4"]
+    )
+    bars = figure.axes[0].patches
+    assert [bar.get_x() for bar in bars] == pytest.approx([0, 0.2, 0.5])
+    assert bars[-1].get_x() + bars[-1].get_width() == pytest.approx(1)
