@@ -87,8 +87,9 @@ class ClassActivationMap(keras.layers.Layer):
             return (pooled - ops.log(count)) / self.sharpness
         # Normalized in the log domain: where every position is far below 0 the
         # sigmoids themselves would all vanish, and their sum with them.
-        weights = ops.softmax(ops.log_sigmoid(cam + self.bias), axis=positions)
-        return ops.sum(weights * cam, axis=positions)
+        cam = ops.reshape(cam, (-1, cam.shape[1] * cam.shape[2], self.pathologies))
+        weights = ops.softmax(ops.log_sigmoid(cam + self.bias), axis=1)
+        return ops.sum(weights * cam, axis=1)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape

@@ -113,6 +113,15 @@ class TestClassActivationMap:
             logits, _ = head(np.full((1, 4, 4, 1), value, "float32"))
             np.testing.assert_allclose(to_numpy(logits), [[value]], rtol=1e-5)
 
+    @pytest.mark.parametrize("pooling", ["gap", "lse", "pcam"])
+    def test_batches_of_a_size_that_the_graph_does_not_know(self, features, pooling):
+        inputs = keras.Input(features.shape[1:])
+        head = ClassActivationMap(3, pooling=pooling)
+        model = keras.Model(inputs, head(inputs))
+        logits, _ = model.predict(np.tile(features, (3, 1, 1, 1)), batch_size=4, verbose=0)
+        expected, _ = head(features)
+        np.testing.assert_allclose(logits[-2:], to_numpy(expected), atol=1e-5)
+
     @pytest.mark.parametrize("kwargs", [{"pooling": "max"}, {"sharpness": 0.0}])
     def test_refuses(self, kwargs):
         with pytest.raises(ValueError, match="must be"):
