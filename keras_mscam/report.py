@@ -58,7 +58,8 @@ def write_report(
                 "figure": _embed(
                     _draw_case(
                         examples[name], pathology, localizer, metrics, pathologies
-                    )
+                    ),
+                    photographic=True,
                 ),
             }
             for name, pathology, kind in cases
@@ -141,8 +142,12 @@ def _number(value: float | None, digits: int = 2) -> str:
     return "n/a" if value is None else f"{value:.{digits}f}"
 
 
-def _embed(figure: Figure) -> str:
-    """Return a figure as a data URL."""
+def _embed(figure: Figure, photographic: bool = False) -> str:
+    """Return a figure as a data URL, as JPEG where it shows X-rays, to save bytes."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor="white")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    if photographic:
+        kind, options = "jpeg", {"pil_kwargs": {"quality": 88}}
+    else:
+        kind, options = "png", {}
+    figure.savefig(buffer, format=kind, facecolor="white", **options)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -118,7 +118,9 @@ class TestClassActivationMap:
         inputs = keras.Input(features.shape[1:])
         head = ClassActivationMap(3, pooling=pooling)
         model = keras.Model(inputs, head(inputs))
-        logits, _ = model.predict(np.tile(features, (3, 1, 1, 1)), batch_size=4, verbose=0)
+        logits, _ = model.predict(
+            np.tile(features, (3, 1, 1, 1)), batch_size=4, verbose=0
+        )
         expected, _ = head(features)
         np.testing.assert_allclose(logits[-2:], to_numpy(expected), atol=1e-5)
 
