@@ -16,8 +16,9 @@ PRESETS = {
     "phantom-last-block": Config(
         _DATA, ModelConfig(**_SMALL, blocks=(4,)), TrainingConfig(**_SHORT)
     ),
-    # Beyond the paper: shallow heads that were themselves made to classify.
-    "phantom-small-lesions": Config(
+    # Beyond the paper: pooling that does not dilute a small lesion in a large map, and
+    # shallow heads that are made to classify by themselves.
+    "phantom-pcam": Config(
         _DATA,
         ModelConfig(**_SMALL, blocks=(1, 2, 3, 4), pooling="pcam"),
         TrainingConfig(**_SHORT, auxiliary_loss=1.0),

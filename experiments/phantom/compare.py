@@ -23,7 +23,7 @@ from keras_mscam.presets import PRESETS
 from keras_mscam.train import train
 
 HERE = Path(__file__).parent
-ALL = ("phantom", "phantom-last-block", "phantom-small-lesions")
+ALL = ("phantom", "phantom-last-block", "phantom-pcam")
 
 
 def compare(
@@ -93,7 +93,8 @@ def _read_run(path: Path) -> pd.DataFrame:
     metrics = json.loads((path / "metrics.json").read_text())
     system, seed = path.name.rsplit("-seed", 1)
     maps = {system: metrics["localization"]}
-    for block, localization in metrics["localization_by_block"].items():
+    by_block = metrics["localization_by_block"]
+    for block, localization in by_block.items() if len(by_block) > 1 else ():
         maps[f"{system}, {block} alone"] = localization
     for floor, localization in metrics["floors"].items():
         maps[f"floor: {floor}"] = localization
