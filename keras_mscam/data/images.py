@@ -4,7 +4,6 @@ import io
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -16,6 +15,8 @@ from keras_mscam.errors import UserError
 #: More pixels than any radiograph has; decoding as many takes a second and 100 MB.
 MOST_PIXELS = 100_000_000
 
+_DICOM_START = b"DICM"
+_DICOM_PREAMBLE = 128
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_SCAN = b"\xff\xda"
@@ -27,7 +28,7 @@ class ImageError(UserError):
 
 
 def read_grey(path: Path) -> np.ndarray:
-    """Read a PNG or JPEG file as 8-bit grey, as `decode_grey` does.
+    """Read a PNG, JPEG or DICOM file as 8-bit grey, as `decode_grey` does.
 
     Args:
         path: the file. Its content decides on its format, not its name.
@@ -38,24 +39,21 @@ def read_grey(path: Path) -> np.ndarray:
     Raises:
         ImageError: the file cannot be opened, or as `decode_grey`.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise ImageError(_describe(error)) from error
-    return decode_grey(data)
+    return decode_grey(_read(path))
 
 
 def decode_grey(data: bytes) -> np.ndarray:
-    """Decode a PNG or JPEG image to 8-bit grey.
+    """Decode a PNG, JPEG or DICOM image to 8-bit grey.
 
     Colour becomes luma, `0.299 R + 0.587 G + 0.114 B`, which leaves equal channels as
     they are. An alpha channel is dropped, not blended: the RGBA files of ChestX-ray14
     are opaque. Of 16 bits the upper 8 are kept, so that an image that uses only 12 of
     its 16 comes out dark. Of an animated PNG the first frame is read. A rotation in
-    EXIF data is ignored, since boxes are in the stored frame.
+    EXIF data is ignored, since boxes are in the stored frame. For DICOM, and what of it
+    is refused, see `dicom.read_dicom`.
 
     Args:
-        data: content of the file.
+        data: content of the file, which alone decides on its format.
 
     Returns:
         uint8 of shape `(height, width)`.
@@ -64,29 +62,17 @@ def decode_grey(data: bytes) -> np.ndarray:
         ImageError: the data is empty, incomplete, damaged, of another format, or has
             more than 100 million pixels.
     """
+    if _is_dicom(data):
+        from keras_mscam.data.dicom import read_dicom  # slow to import
+
+        return read_dicom(data)
     _check(data)
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise ImageError("is damaged: its pixels cannot be decoded")
+    image = _decode(data)
+    if data.startswith(_JPEG_START):
+        _check_filling(data, image)
     if image.ndim == 3:
         image = cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY)
     return (image >> 8).astype(np.uint8) if image.dtype == np.uint16 else image
-
-
-def read_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) of an image file from its header alone.
-
-    Raises:
-        ImageError: as in `read_grey`, as far as the header tells.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            return _read_header(file)
-    except OSError as error:
-        raise ImageError(_describe(error)) from error
 
 
 def resize_area(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -119,26 +105,66 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def convert_image(
-    path: Path, size: tuple[int, int]
+    source: Path | bytes, size: tuple[int, int] | None
 ) -> tuple[bytes, tuple[int, int]] | str:
     """Turn an image file into what is stored: the work of one worker process.
 
+    At its own size, an image that is stored in 8 bits of grey already, as PNG or JPEG,
+    is kept byte for byte.
+
     Args:
-        path: a file for `read_grey`.
-        size: (height, width) to store.
+        source: a file for `read_grey`, or its content.
+        size: (height, width) to store; the image's own if None.
 
     Returns:
-        PNG bytes and the original (height, width), or the reason why not.
+        PNG (or kept JPEG) bytes and the original (height, width), or the reason why
+        not.
     """
     try:
-        image = read_grey(path)
+        data = source if isinstance(source, bytes) else _read(source)
+        image = decode_grey(data)
     except ImageError as error:
         return str(error)
-    return encode_png(resize_area(image, size)), image.shape
+    if size is not None:
+        return encode_png(resize_area(image, size)), image.shape
+    return data if _is_grey(data) else encode_png(image), image.shape
+
+
+def check_size(height: int, width: int) -> None:
+    """Refuse, with an `ImageError`, what could fill the memory once decoded."""
+    if height * width < 1:
+        raise ImageError(f"has no pixels: its size is {height}x{width}")
+    if height * width > MOST_PIXELS:
+        raise ImageError(f"is too large: {height}x{width} pixels")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(_describe(error)) from error
 
 
 def _describe(error: OSError) -> str:
     return f"cannot be opened: {error.strerror or error}"
+
+
+def _is_dicom(start: bytes) -> bool:
+    at = slice(_DICOM_PREAMBLE, _DICOM_PREAMBLE + len(_DICOM_START))
+    return start[at] == _DICOM_START and not start.startswith((_PNG_START, _JPEG_START))
+
+
+def _is_grey(data: bytes) -> bool:
+    """Whether every decoder finds the same 8-bit grey in an image that was decoded."""
+    if data.startswith(_JPEG_START):
+        return JpegImageFile(io.BytesIO(data)).mode == "L"
+    if not data.startswith(_PNG_START):
+        return False
+    # Transparency and animation, which come ahead of the pixels, are left to some.
+    ahead = data[: data.index(b"IDAT")]
+    return ahead[24:26] == b"\x08\0" and not any(
+        kind in ahead for kind in (b"tRNS", b"acTL")
+    )
 
 
 def _check(data: bytes) -> None:
@@ -149,7 +175,7 @@ def _check(data: bytes) -> None:
     """
     if not data:
         raise ImageError("is empty")
-    _read_header(io.BytesIO(data))
+    _check_header(data)
     if data.startswith(_PNG_START):
         _check_png(data)
     elif data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
@@ -157,21 +183,40 @@ def _check(data: bytes) -> None:
         raise ImageError("is damaged: the end of its JPEG data is missing")
 
 
-def _read_header(file: BinaryIO) -> tuple[int, int]:
-    """Return (height, width); nothing is decoded."""
-    start = file.read(len(_PNG_START))
-    file.seek(0)
-    kinds = {_PNG_START: PngImageFile, _JPEG_START: JpegImageFile}
-    kind = next((kinds[known] for known in kinds if start.startswith(known)), None)
-    if kind is None:
-        raise ImageError("is not a PNG or JPEG image")
+def _decode(data: bytes) -> np.ndarray:
     try:
-        width, height = kind(file).size
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise ImageError("is damaged: its pixels cannot be decoded")
+    return image
+
+
+def _check_filling(data: bytes, image: np.ndarray) -> None:
+    """Refuse a JPEG whose end was cut off and closed with an end marker.
+
+    The decoder fills up what is missing with mid-grey, 128. If it decodes bytes put in
+    front of the end marker, then there was something missing.
+    """
+    if (image[-1, -1] == 128).all():
+        end = data.rfind(_JPEG_END)
+        more = _decode(data[:end] + b"\x55" * 64 + _JPEG_END)
+        if not np.array_equal(image, more):
+            raise ImageError("is damaged: a part of its JPEG data is missing")
+
+
+def _check_header(data: bytes) -> None:
+    """Refuse what is no image, or too large a one, before it is decoded."""
+    kinds = {_PNG_START: PngImageFile, _JPEG_START: JpegImageFile}
+    kind = next((kinds[known] for known in kinds if data.startswith(known)), None)
+    if kind is None:
+        raise ImageError("is not a PNG, JPEG or DICOM image")
+    try:
+        width, height = kind(io.BytesIO(data)).size
     except (OSError, ValueError, SyntaxError, struct.error) as error:
         raise ImageError("is damaged: its header cannot be read") from error
-    if height * width > MOST_PIXELS:
-        raise ImageError(f"is too large: {height}x{width} pixels")
-    return height, width
+    check_size(height, width)
 
 
 def _check_png(data: bytes) -> None:
