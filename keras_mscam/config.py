@@ -84,6 +84,8 @@ class TrainingConfig:
     """Keras dtype policy."""
     seed: int = 0
     """Seed of the weights and of the order of images."""
+    checkpoint_minutes: PositiveFloat = 10.0
+    """Minutes of training that are lost at most when a run is killed."""
 
 
 @dataclass(frozen=True, config=_STRICT)

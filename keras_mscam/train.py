@@ -1,6 +1,7 @@
 """`keras_mscam-train`: from images, real or built in, to a trained run folder."""
 
 import dataclasses
+import signal
 import sys
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
     Args:
         config: what to train on, what to train, how.
         output: the run folder. A new or empty one, or with `resume` that of a run,
-            which goes on behind its last whole epoch.
+            which goes on where its last checkpoint was written.
         resume: go on with the run in `output`.
 
     Returns:
@@ -32,7 +33,8 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
 
     Raises:
         UserError: the data, the configuration or the folder can't be used.
-        KeyboardInterrupt: Ctrl-C; the run in `output` is usable and can be resumed.
+        KeyboardInterrupt: Ctrl-C, or while it trains SIGTERM; the run in `output` is
+            usable and goes on with the next step when it is resumed.
 
     Reference:
         Sedai et al. 2018, sections 2 and 3.
@@ -98,45 +100,57 @@ def _fit_to_records(run: Run, manifest) -> None:
     from keras_mscam.training.checkpoint import Checkpoint
     from keras_mscam.training.fit import fit, waiting_callbacks
     from keras_mscam.training.progress import Progress
+    from keras_mscam.training.stop import StopSignals
     from keras_mscam.training.tensorboard import tensorboard_callbacks
 
     training = run.config.training
     steps = _count_steps(manifest, training.batch_size)
     write_beta(run, manifest.beta)
-    trainer, classifier, first_epoch, history = _start(run, manifest)
+    trainer, classifier, state = _start(run, manifest)
+    first_epoch, first_step = state["epoch"], state["step"]
     validation = make_dataset(run.records, "validation", batch_size=training.batch_size)
     waiting = waiting_callbacks(training)
-    checkpoint = Checkpoint(run, classifier, waiting, history)
-    progress = Progress(training.epochs, first_epoch, steps, training.batch_size)
+    stop = StopSignals()
+    checkpoint = Checkpoint(run, classifier, waiting, state["history"], stop)
+    progress = Progress(
+        training.epochs, first_epoch, steps, training.batch_size, first_step
+    )
+    # Behind the last step of an epoch only its validation is left, see `fit`.
+    next_epoch, next_step = divmod(first_epoch * steps + first_step, steps)
     try:
-        fit(
-            trainer,
-            make_training_dataset(
-                run.records,
-                batch_size=training.batch_size,
-                seed=training.seed,
-                first_epoch=first_epoch,
-                epochs=training.epochs,
-            ),
-            validation,
-            steps=steps,
+        batches = make_training_dataset(
+            run.records,
+            batch_size=training.batch_size,
+            seed=training.seed,
+            first_epoch=next_epoch,
             epochs=training.epochs,
-            first_epoch=first_epoch,
-            callbacks=[
-                *waiting,
-                checkpoint,
-                *tensorboard_callbacks(
-                    run.tensorboard, classifier, validation, manifest.pathologies
-                ),
-                progress,
-            ],
-        )
+        ).skip(next_step)
+        with stop:
+            fit(
+                trainer,
+                batches,
+                validation,
+                steps=steps,
+                epochs=training.epochs,
+                first_epoch=first_epoch,
+                first_step=first_step,
+                callbacks=[
+                    *waiting,
+                    checkpoint,
+                    *tensorboard_callbacks(
+                        run.tensorboard, classifier, validation, manifest.pathologies
+                    ),
+                    progress,
+                ],
+            )
     except KeyboardInterrupt:
         progress.close()
         if not run.model_path.exists():
             checkpoint.save_model()
+        epochs, done = checkpoint.saved
+        within = f" and {done} of {steps} steps of the next" if done else ""
         print(
-            f"Stopped after {len(checkpoint.history)} of {training.epochs} epochs. "
+            f"Stopped after {epochs} of {training.epochs} epochs{within}. "
             f"Go on: keras_mscam-train --output {run.path} --resume",
             file=sys.stderr,
         )
@@ -147,26 +161,31 @@ def _fit_to_records(run: Run, manifest) -> None:
 
 
 def _start(run: Run, manifest):
-    """Return trainer, classifier, epochs done and history: new, or as they were."""
+    """Return trainer, classifier and `read_state`: new, or as they were."""
     import keras
 
     from keras_mscam.modeling.classifier import build_classifier
-    from keras_mscam.training.checkpoint import latest_checkpoint, read_state
+    from keras_mscam.training.checkpoint import (
+        latest_checkpoint,
+        load_trainer,
+        read_state,
+    )
     from keras_mscam.training.fit import compile_trainer
 
     path = latest_checkpoint(run)
     if path is not None:
         state = read_state(path)
-        trainer = keras.saving.load_model(path / "last.keras")
+        trainer = load_trainer(path)
         classifier = keras.Model(trainer.input, trainer.output, name="classifier")
-        return trainer, classifier, state["epoch"], state["history"]
+        return trainer, classifier, state
     classifier = build_classifier(
         len(manifest.pathologies),
         run.config.data.image_size,
         **dataclasses.asdict(run.config.model),
     )
     beta = tuple(manifest.beta[name] for name in manifest.pathologies)
-    return compile_trainer(classifier, beta, run.config.training), classifier, 0, []
+    trainer = compile_trainer(classifier, beta, run.config.training)
+    return trainer, classifier, {"epoch": 0, "step": 0, "history": []}
 
 
 def _count_steps(manifest, batch_size: int) -> int:
@@ -181,14 +200,18 @@ def _count_steps(manifest, batch_size: int) -> int:
 
 def _resume_run(config: Config, output: Path) -> Run:
     run = read_run(output)
-    epochs = config.training.epochs
     extended = dataclasses.replace(
-        run.config, training=dataclasses.replace(run.config.training, epochs=epochs)
+        run.config,
+        training=dataclasses.replace(
+            run.config.training,
+            epochs=config.training.epochs,
+            checkpoint_minutes=config.training.checkpoint_minutes,
+        ),
     )
     if extended != config:
         raise UserError(
             f"The run in {output} goes on as it was begun: with --resume, only "
-            "--epochs can be given."
+            "--epochs and --checkpoint-minutes can be given."
         )
     run = Run(run.path, extended)
     write_config(run)
@@ -201,7 +224,14 @@ def main() -> None:
     from keras_mscam.train_options import parse_options
 
     options = parse_options(sys.argv[1:])
-    run = train(options.config, options.output, options.resume)
+    try:
+        run = train(options.config, options.output, options.resume)
+    except KeyboardInterrupt as error:
+        from keras_mscam.training.stop import Terminated
+
+        if isinstance(error, Terminated):
+            sys.exit(128 + signal.SIGTERM)  # as of a process that it ended
+        raise
     print(f"Report: {run.report_path}")
 
 

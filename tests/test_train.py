@@ -104,14 +104,6 @@ def test_refuses_records_of_another_size(run, make_patients, tmp_path):
         evaluate(run.path, data=tmp_path / "r", progress=False)
 
 
-def test_more_epochs_by_resuming(run, phantom_records):
-    with pytest.raises(UserError, match="only --epochs"):
-        train(toy(phantom_records, epochs=3, learning_rate=1.0), run.path, resume=True)
-    train(toy(phantom_records, epochs=3), run.path, resume=True)
-    assert list(pd.read_csv(run.history_path)["epoch"]) == [1, 2, 3]
-    assert read_run(run.path).config.training.epochs == 3
-
-
 def test_a_batch_larger_than_the_split(phantom_records, tmp_path):
     with pytest.raises(UserError, match="smaller --batch-size"):
         train(toy(phantom_records, batch_size=500), tmp_path / "run")
@@ -166,6 +158,55 @@ def test_interrupted_then_resumed(phantom_records, tmp_path):
     assert process.returncode == 0, output
     assert list(pd.read_csv(path / "history.csv")["epoch"]) == [*range(1, done + 2)]
     assert (path / "report.html").is_file()
+
+
+def wait_for(pattern, path, process):
+    deadline = time.time() + 120
+    while not list(path.glob(pattern)):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.time() < deadline
+        time.sleep(0.05)
+
+
+def test_killed_within_an_epoch_then_terminated_then_resumed(
+    run, phantom_records, tmp_path
+):
+    path = tmp_path / "run"
+    # Checkpoints after every step: a kill can hit one that is being written, too.
+    process = command(
+        "--data", phantom_records, "--output", path, "--batch-size", 16,
+        "--image-size", 64, 96, "--epochs", 2, "--checkpoint-minutes", 1e-9,
+    )  # fmt: skip
+    wait_for("checkpoints/epoch-000-step-*", path, process)
+    process.kill()
+    process.communicate()
+    assert not (path / "history.csv").exists()
+    process = command("--output", path, "--resume")
+    wait_for("checkpoints/epoch-001-step-*", path, process)
+    process.terminate()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, output
+    found = re.search(r"Stopped after 1 of 2 epochs and (\d+) of (\d+) steps", output)
+    assert 1 <= int(found[1]) <= int(found[2])
+    assert "Traceback" not in output
+    process = command("--output", path, "--resume")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    # The same as that of the fixture, but for the processes' own threads.
+    one, other = (pd.read_csv(p / "history.csv") for p in (run.path, path))
+    pd.testing.assert_frame_equal(one, other, rtol=1e-3)
+    weights = [pd.read_csv(p / "relevance_weights.csv") for p in (run.path, path)]
+    pd.testing.assert_frame_equal(*weights, rtol=1e-3)
+    assert (path / "report.html").is_file()
+
+
+def test_more_epochs_by_resuming(run, phantom_records):
+    # Behind the tests that read the fixture: it grows here.
+    with pytest.raises(UserError, match="only --epochs"):
+        train(toy(phantom_records, epochs=3, learning_rate=1.0), run.path, resume=True)
+    train(toy(phantom_records, epochs=3), run.path, resume=True)
+    assert list(pd.read_csv(run.history_path)["epoch"]) == [1, 2, 3]
+    assert read_run(run.path).config.training.epochs == 3
 
 
 def test_a_mistake_is_one_sentence(tmp_path):

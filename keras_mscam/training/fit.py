@@ -74,6 +74,7 @@ def fit(
     steps: int,
     epochs: int,
     first_epoch: int = 0,
+    first_step: int = 0,
     callbacks: list[keras.callbacks.Callback] = (),
 ) -> keras.callbacks.History:
     """Fit a compiled trainer.
@@ -81,36 +82,98 @@ def fit(
     Args:
         trainer: a model made by `compile_trainer`.
         batches: images `(batch, height, width, 1)` and labels
-            `(batch, pathologies)` for all epochs, one behind the other: a `tf.data`
-            dataset, or any generator of such pairs.
+            `(batch, pathologies)` for all steps that are left, one epoch behind the
+            other: a `tf.data` dataset, or any generator of such pairs.
         validation: the same, one pass: a dataset or a list of pairs.
         steps: steps an epoch.
         epochs: number of the last epoch.
         first_epoch: epochs done before.
+        first_step: steps done before of the epoch behind them, up to all of them:
+            then only its validation is left. The losses of these steps are for a
+            callback to restore in `on_epoch_begin`, as `Checkpoint` does.
         callbacks: Keras callbacks, called in the order given.
 
     Returns:
         Keras's history.
 
     Raises:
-        UserError: the loss is no longer finite.
+        UserError: the loss is no longer finite, or an epoch has less than `first_step`
+            steps.
     """
+    if first_step > steps:
+        raise UserError(
+            f"The run was stopped after {first_step} steps of an epoch, which now has "
+            f"{steps}: its records aren't those that it was begun with."
+        )
+    validation = _for_every_output(validation, trainer.output)
+    if first_step == steps:
+        _end_epoch(trainer, validation, first_epoch, callbacks)
+        first_epoch, first_step = first_epoch + 1, 0
+        if trainer.stop_training:
+            first_epoch = epochs
+    if first_epoch >= epochs:
+        return keras.callbacks.History()
     history = trainer.fit(
         _for_every_output(batches, trainer.output),
-        validation_data=_for_every_output(validation, trainer.output),
+        validation_data=validation,
         steps_per_epoch=steps,
         epochs=epochs,
         initial_epoch=first_epoch,
-        callbacks=[*callbacks, keras.callbacks.TerminateOnNaN()],
+        callbacks=[
+            *([_FirstEpoch(steps - first_step)] if first_step else []),
+            *callbacks,
+            keras.callbacks.TerminateOnNaN(),
+        ],
         shuffle=False,  # the batches come shuffled
         verbose=0,
     )
     if not all(math.isfinite(loss) for loss in history.history.get("loss", [])):
         raise UserError(
             "Training diverged: the loss is no longer finite. Resume from the last "
-            "epoch or start again with a lower --learning-rate."
+            "checkpoint or start again with a lower --learning-rate."
         )
     return history
+
+
+class _FirstEpoch(keras.callbacks.Callback):
+    """End the first epoch after the steps that are left of it.
+
+    Keras has one number of steps for all epochs, and a second call of its `fit` would
+    read a dataset from its beginning. So the epoch ends as if training did.
+    """
+
+    def __init__(self, steps: int):
+        super().__init__()
+        self.left = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        # First of all callbacks: those behind it may want to stop for good. After an
+        # epoch that diverged, one has wanted to already.
+        if self.left == 0 and math.isfinite(logs["loss"]):
+            self.model.stop_training = False
+
+
+def _end_epoch(trainer, validation, epoch: int, callbacks) -> None:
+    """Do what is left of an epoch behind its last step, in the order of Keras's `fit`.
+
+    `fit` itself takes at least one step.
+    """
+    callbacks = keras.callbacks.CallbackList(callbacks, model=trainer)
+    trainer.stop_training = False
+    callbacks.on_train_begin()
+    callbacks.on_epoch_begin(epoch)
+    logs = trainer.get_metrics_result()
+    found = trainer.evaluate(
+        validation, callbacks=callbacks, return_dict=True, verbose=0
+    )
+    logs.update({f"val_{name}": value for name, value in found.items()})
+    callbacks.on_epoch_end(epoch, logs)
+    callbacks.on_train_end(logs)
 
 
 def _for_every_output(batches, outputs):

@@ -14,20 +14,27 @@ class Progress(keras.callbacks.Callback):
         first_epoch: epochs done before, in a resumed run.
         steps: steps an epoch.
         batch_size: images a step.
+        first_step: steps done before of the first epoch.
     """
 
-    def __init__(self, epochs: int, first_epoch: int, steps: int, batch_size: int):
+    def __init__(
+        self,
+        epochs: int,
+        first_epoch: int,
+        steps: int,
+        batch_size: int,
+        first_step: int = 0,
+    ):
         super().__init__()
         self.epochs = epochs
-        self.first_epoch = first_epoch
         self.steps = steps
         self.batch_size = batch_size
+        self.done = (first_epoch * steps + first_step) * batch_size
 
     def on_train_begin(self, logs=None):
-        images = self.steps * self.batch_size
         self.bar = tqdm(
-            total=self.epochs * images,
-            initial=self.first_epoch * images,
+            total=self.epochs * self.steps * self.batch_size,
+            initial=self.done,
             desc="Training",
             unit=" images",
             # Into a log file a line every now and then, on a terminal a live bar.
@@ -37,6 +44,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.bar.update(self.batch_size)
+        self.done += self.batch_size
         if logs:
             self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
 

@@ -7,7 +7,7 @@ from keras_mscam.config import Config, TrainingConfig
 from keras_mscam.errors import UserError
 from keras_mscam.modeling import build_classifier
 from keras_mscam.run_folder import create_run
-from keras_mscam.training.checkpoint import Checkpoint, latest_checkpoint, read_state
+from keras_mscam.training.checkpoint import Checkpoint
 from keras_mscam.training.fit import compile_trainer, fit, waiting_callbacks
 
 RNG = np.random.default_rng(0)
@@ -24,19 +24,12 @@ def build(**kwargs):
     return classifier, compile_trainer(classifier, (0.5,) * 3, TrainingConfig(**kwargs))
 
 
-def train(run, epochs, first_epoch=0, trainer=None, history=None, **kwargs):
+def train(run, epochs, **kwargs):
     config = TrainingConfig(plateau_patience=1, **kwargs)
-    if trainer is None:
-        classifier, trainer = build(**kwargs)
-    else:
-        classifier = keras.Model(trainer.input, trainer.output)
+    classifier, trainer = build(**kwargs)
     waiting = waiting_callbacks(config)
-    checkpoint = Checkpoint(run, classifier, waiting, history)
-    fit(
-        trainer, BATCHES * (epochs - first_epoch), BATCHES, steps=2, epochs=epochs,
-        first_epoch=first_epoch, callbacks=[*waiting, checkpoint],
-    )  # fmt: skip
-    return trainer
+    callbacks = [*waiting, Checkpoint(run, classifier, waiting)]
+    fit(trainer, BATCHES * epochs, BATCHES, steps=2, epochs=epochs, callbacks=callbacks)
 
 
 def test_learns_what_it_is_shown(tmp_path):
@@ -64,54 +57,9 @@ def test_no_auxiliary_loss_by_default():
     assert logs["loss"] == pytest.approx(logs["logits_loss"], rel=1e-5)
 
 
-def test_a_resumed_run_ends_as_an_uninterrupted_one(tmp_path):
-    whole, parted = (create_run(tmp_path / name, Config()) for name in ("a", "b"))
-    expected = train(whole, 4)
-    train(parted, 2)
-    path = latest_checkpoint(parted)
-    state = read_state(path)
-    assert state["epoch"] == 2
-    loaded = keras.saving.load_model(path / "last.keras")
-    resumed = train(parted, 4, 2, loaded, state["history"])
-    for a, b in zip(expected.get_weights(), resumed.get_weights(), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-4)
-    one, other = (pd.read_csv(run.history_path) for run in (whole, parted))
-    pd.testing.assert_frame_equal(one, other, rtol=1e-3)
-    assert [p.name for p in parted.checkpoints.iterdir()] == ["epoch-004"]
-
-
-def test_the_best_model_is_kept_and_not_the_last(tmp_path):
-    run = create_run(tmp_path / "run", Config())
-    checkpoint = Checkpoint(run, build()[0], [])
-    checkpoint.set_model(build()[1])
-    saved = []
-    checkpoint.save_model = lambda: saved.append(len(checkpoint.history))
-    for epoch, loss in enumerate([3.0, 1.0, 2.0, 1.0, 0.5]):
-        checkpoint.on_epoch_end(epoch, {"val_loss": loss})
-    assert saved == [1, 2, 5]  # counted from 1; a tie doesn't replace the first
-
-
-def test_counters_of_waiting_callbacks_survive(tmp_path):
-    run = create_run(tmp_path / "run", Config())
-    classifier, trainer = build()
-    (plateau,) = waiting_callbacks(TrainingConfig())
-    plateau.set_model(trainer)
-    plateau.on_train_begin()
-    plateau.best, plateau.wait = 1.25, 2
-    checkpoint = Checkpoint(run, classifier, [plateau])
-    checkpoint.set_model(trainer)
-    checkpoint.on_epoch_end(0, {"val_loss": 1.5})
-    (fresh,) = waiting_callbacks(TrainingConfig())
-    fresh.set_model(trainer)
-    fresh.on_train_begin()
-    Checkpoint(run, classifier, [fresh]).on_train_begin()
-    assert (fresh.best, fresh.wait) == (1.25, 2)
-
-
-def test_half_a_checkpoint_is_not_one(tmp_path):
-    run = create_run(tmp_path / "run", Config())
-    (run.checkpoints / ".epoch-003").mkdir(parents=True)
-    assert latest_checkpoint(run) is None
+def test_records_with_fewer_steps_are_refused():
+    with pytest.raises(UserError, match="after 3 steps of an epoch, which now has 2"):
+        fit(build()[1], BATCHES, BATCHES, steps=2, epochs=1, first_step=3)
 
 
 def test_divergence_is_said(tmp_path):
