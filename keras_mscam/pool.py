@@ -1,13 +1,15 @@
-"""Work for several processes, in order, with few results in memory at a time."""
+"""Work for several processes, in order, with few jobs and results in memory."""
 
 import os
 import signal
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 
 import cv2
 
@@ -21,56 +23,110 @@ _AHEAD = 3
 
 
 def map_in_order(
-    function: Callable, jobs: Sequence[tuple], workers: int | None
+    function: Callable,
+    jobs: Iterable[tuple],
+    workers: int | None,
+    count: int | None = None,
+    died: object = None,
 ) -> Iterator:
     """Give `function(*job)` for each job, in their order.
 
     Args:
         function: at the top level of a module that imports fast, since each process
             imports it anew.
-        jobs: arguments.
+        jobs: arguments. An iterator is read in this process, a little ahead of the
+            results.
         workers: processes; `None` takes one a processor. With one, or with fewer than
             200 jobs, the work is done in this process.
+        count: number of jobs, where `len(jobs)` doesn't tell.
+        died: the result of a job that ends its process, as decoders written in C may
+            on a damaged file; without it, that is an error.
 
     Yields:
         Results. Whoever stops before the last should close the generator.
 
     Raises:
-        UserError: a process died.
+        UserError: a process died and `died` isn't given, or many in a row.
 
     Example:
         >>> list(map_in_order(pow, [(2, 3), (3, 2)], workers=None))
         [8, 9]
     """
     workers = workers or _count_processors()
-    if workers == 1 or len(jobs) < SMALL:
+    count = len(jobs) if count is None else count
+    if workers == 1 or count < SMALL:
         for job in jobs:
             yield function(*job)
         return
+    jobs = iter(jobs)
+    chunks = iter(lambda: list(islice(jobs, _CHUNK)), [])
+    waiting = deque()
+    while True:
+        chunk = yield from _run_until_one_dies(function, waiting, chunks, workers)
+        if chunk is None:
+            return
+        yield from _run_one_by_one(function, chunk, died)
+
+
+def _run_until_one_dies(
+    function: Callable,
+    waiting: deque[list[tuple]],
+    chunks: Iterator[list[tuple]],
+    workers: int,
+) -> Generator[object, None, list[tuple] | None]:
+    """Give the results of one chunk after the other, while others are worked on.
+
+    `waiting` has the chunks that are handed over; it is brought up to date.
+
+    Returns:
+        The chunk whose results were next when a process died, `None` at the end.
+    """
+    waiting.extend(islice(chunks, workers * _AHEAD - len(waiting)))
+    with _open_pool(workers) as pool:
+        try:
+            futures = deque(_submit(pool, function, chunk) for chunk in waiting)
+            while futures:
+                results = futures.popleft().result()
+                waiting.popleft()
+                yield from results
+                for chunk in islice(chunks, 1):
+                    waiting.append(chunk)
+                    futures.append(_submit(pool, function, chunk))
+        except BrokenProcessPool:
+            return waiting.popleft()
+    return None
+
+
+def _run_one_by_one(
+    function: Callable, chunk: list[tuple], died: object
+) -> Iterator[object]:
+    """Give each job of a chunk, in which a process died, a process of its own."""
+    deaths = 0
+    for job in chunk:
+        with _open_pool(1) as pool:
+            try:
+                (result,) = _submit(pool, function, [job]).result()
+            except BrokenProcessPool as error:
+                deaths += 1
+                # Not the job's fault, if none gets through.
+                if died is None or deaths == len(chunk) > 1:
+                    raise UserError(
+                        "A worker process died. In a script, start the work under "
+                        "`if __name__ == '__main__':`; if memory ran out, use fewer "
+                        "workers."
+                    ) from error
+                result = died
+        yield result
+
+
+@contextmanager
+def _open_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     # Forked processes would hang on locks that TensorFlow's threads hold.
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
         try:
-            for results in _run_ahead(pool, function, iter(jobs), workers * _AHEAD):
-                yield from results
-        except BrokenProcessPool as error:
-            raise UserError(
-                "A worker process died. In a script, start the work under "
-                "`if __name__ == '__main__':`; if memory ran out, use fewer workers."
-            ) from error
+            yield pool
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _run_ahead(
-    pool: ProcessPoolExecutor, function: Callable, jobs: Iterator, ahead: int
-) -> Iterator[list]:
-    """Give the results of one chunk after the other, while others are worked on."""
-    chunks = iter(lambda: list(islice(jobs, _CHUNK)), [])
-    waiting = deque(_submit(pool, function, chunk) for chunk in islice(chunks, ahead))
-    while waiting:
-        results = waiting.popleft().result()
-        waiting.extend(_submit(pool, function, chunk) for chunk in islice(chunks, 1))
-        yield results
 
 
 def _submit(pool: ProcessPoolExecutor, function: Callable, chunk: list) -> Future:
@@ -90,6 +146,13 @@ def _run_chunk(function: Callable, jobs: Iterable[tuple]) -> list:
 def _start_worker() -> None:
     # There is a process a processor already.
     cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A killed parent can't tell its workers, which would wait for jobs for ever.
+    connection.wait([parent_process().sentinel])
+    os._exit(1)
 
 
 def _count_processors() -> int:

@@ -1,55 +1,66 @@
-"""`keras_mscam-prepare`: from a folder of X-rays to sharded TFRecords."""
+"""`keras_mscam-prepare`: from X-rays and their tables to sharded TFRecords."""
 
 import csv
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from importlib import metadata
-from itertools import islice
+import hashlib
+import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
-from tqdm import tqdm
 
-from keras_mscam.data.chestxray14 import read_chestxray14
-from keras_mscam.data.images import convert_image
-from keras_mscam.data.manifest import Manifest, compute_beta, describe_split
-from keras_mscam.data.records import Dataset, Record
-from keras_mscam.data.shards import Shard, plan_shards
-from keras_mscam.data.splits import PAPER_RULE, SPLITS, split_by_patient
+from keras_mscam.data.datasets import read_dataset
+from keras_mscam.data.description import describe, find_versions, summarize_splits
+from keras_mscam.data.manifest import Manifest
+from keras_mscam.data.parts import Converted, Stored, convert
+from keras_mscam.data.records import Record
+from keras_mscam.data.shards import plan_shards, write_shards
+from keras_mscam.data.splits import SplitRule, split_records
+from keras_mscam.data.unfinished import check_is_free, unfinished_folder
+from keras_mscam.data.verify import verify as verify_records
 from keras_mscam.errors import UserError, command
-from keras_mscam.pool import map_in_order
 
-_PACKAGES = ("keras_mscam", "opencv-python-headless", "numpy", "tensorflow")
+REJECTED = "rejected.csv"
 
 
 def prepare(
     source: Path,
     output: Path,
     *,
-    image_size: tuple[int, int] = (256, 256),
+    image_size: tuple[int, int] | None = (256, 256),
+    split: str = "paper",
     seed: int = 0,
+    folds: int = 5,
+    fold: int = 0,
+    boxes: Path | None = None,
+    strict: bool = False,
     workers: int | None = None,
     progress: bool = True,
 ) -> Manifest:
-    """Read, resize, split and store a folder of X-rays.
+    """Read, resize, split and store a data set of X-rays.
 
-    The folder `output` appears when everything in it is written. Its bytes depend on
-    source, size and seed, not on the number of workers. Training records are stored in
-    an order drawn once, the others in that of the label file.
+    The folder `output` appears when everything in it is written. Until then all work
+    is in `.NAME.unfinished` beside it, and the same call goes on with it. The bytes of
+    the result depend on source, size and rule, not on the number of workers nor on how
+    often the work was broken off. Training records are stored in an order drawn once,
+    the others in that of the label file.
 
     Args:
-        source: folder in the layout of ChestX-ray14.
+        source: see `read_dataset`.
         output: folder to make, or an empty one: `manifest.json`, shards such as
             `train-00000-of-00004.tfrecord`, and `rejected.csv` with the name of each
             image that couldn't be used and the reason.
-        image_size: (height, width) to store images at, in pixels.
+        image_size: (height, width) to store images at, in pixels. `None` keeps each
+            image's own size, and the bytes of 8-bit grey PNG and JPEG files.
+        split: `paper`, `official`, `csv` or `folds`, see `split_records`.
         seed: of the split and of the order of training records, 0 or more.
+        folds: number of folds, for `folds`.
+        fold: the one that is the test, counted from 0.
+        boxes: table of boxes, for a data set in a `labels.csv`.
+        strict: whether an image that can't be used is an error.
         workers: processes that read images; `None` takes one a processor. Fewer than
             200 images are read in this process.
-        progress: whether to show a bar with rate and time left.
+        progress: whether to show bars with rate and time left.
 
     Returns:
         The manifest, as it is written.
@@ -57,7 +68,7 @@ def prepare(
     Raises:
         UserError: the source can't be used, no image of a split can be read, or
             `output` is there already or can't be written.
-        KeyboardInterrupt: Ctrl-C; nothing is left behind.
+        KeyboardInterrupt: Ctrl-C; the same call goes on.
 
     Example:
         >>> manifest = prepare(Path("ChestX-ray14"), Path("records"))
@@ -67,73 +78,80 @@ def prepare(
         Sedai et al. 2018, section 3: images of 256x256, split 70/10/20 by patient.
     """
     source, output = Path(source), Path(output)
-    _check(output, image_size, seed, workers)
-    dataset = read_chestxray14(source)
+    rule = SplitRule(split, seed, folds, fold)
+    _check(output, image_size, workers)
+    dataset = read_dataset(source, boxes, workers, progress)
     if not dataset.pathologies:
         raise UserError(f"No image in {source} shows a pathology; there must be some.")
-    shards = plan_shards(split_by_patient(dataset.records, seed), seed)
-    with _new_folder(output) as folder:
-        kept, rejected = _write_shards(
-            folder, shards, dataset.pathologies, image_size, workers, progress
+    splits, left_out = split_records(dataset, rule)
+    split_of = {r.name: split for split, records in splits.items() for r in records}
+    records = [record for record in dataset.records if record.name in split_of]
+    plan = _describe_plan(records, image_size)
+    with unfinished_folder(output, plan) as (folder, result):
+        converted = convert(
+            records,
+            folder,
+            dataset.pathologies,
+            image_size=image_size,
+            strict=strict,
+            workers=workers,
+            progress=progress,
         )
-        _write_rejected(folder / "rejected.csv", rejected)
-        manifest = _describe(dataset, shards, kept, rejected, image_size, seed)
-        manifest.write(folder)
-    return manifest
+        shards = plan_shards(_find_stored(splits, converted), seed)
+        write_shards(shards, result)
+        _write_rejected(result / REJECTED, converted.rejected)
+        problems = dataset.problems + left_out + converted.problems
+        manifest = describe(dataset, shards, image_size, rule, problems, result)
+        replace(manifest, rejected=len(converted.rejected)).write(result)
+    return Manifest.read(output)
 
 
 def _check(
-    output: Path, image_size: tuple[int, int], seed: int, workers: int | None
+    output: Path, image_size: tuple[int, int] | None, workers: int | None
 ) -> None:
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(f"{output} already exists and isn't empty; choose another.")
-    if len(image_size) != 2 or min(image_size) < 1:
+    if image_size is not None and (len(image_size) != 2 or min(image_size) < 1):
         raise UserError(
             f"The image size {image_size} must be a height and a width above 0."
         )
-    if seed < 0:
-        raise UserError(f"The seed {seed} must be 0 or more.")
     if workers is not None and workers < 1:
         raise UserError(f"There must be 1 worker or more, not {workers}.")
+    # Before archives are looked into, which may take minutes.
+    check_is_free(output)
 
 
-def _write_shards(
-    folder: Path,
-    shards: list[Shard],
-    pathologies: tuple[str, ...],
-    image_size: tuple[int, int],
-    workers: int | None,
-    progress: bool,
-) -> tuple[dict[str, list[Record]], list[tuple[str, str]]]:
-    """Return the records written, by split, and the name and reason of the others."""
-    # Takes seconds to import, and only this process needs it.
-    from keras_mscam.data.tfrecords import serialize, write_shard
+def _describe_plan(
+    records: list[Record], image_size: tuple[int, int] | None
+) -> dict[str, object]:
+    """Return what converted images depend on; the split is not among it."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(repr(record).encode())
+    return {
+        "records": digest.hexdigest(),
+        "image_size": image_size and list(image_size),
+        "versions": find_versions(),
+    }
 
-    kept = {split: [] for split in SPLITS}
-    rejected = []
-    jobs = [(record.path, image_size) for shard in shards for record in shard.records]
-    bar = tqdm(total=len(jobs), desc="Preparing", unit=" images", disable=not progress)
 
-    def serialize_all(shard: Shard, images: Iterator) -> Iterator[bytes]:
-        for record, image in zip(shard.records, images, strict=True):
-            bar.update()
-            if isinstance(image, str):
-                rejected.append((record.name, image))
-            else:
-                kept[shard.split].append(record)
-                yield serialize(record, *image, pathologies)
+def _find_stored(
+    splits: dict[str, list[Record]], converted: Converted
+) -> dict[str, list[Stored]]:
+    """Return what is there of each split.
 
-    with bar, closing(map_in_order(convert_image, jobs, workers)) as images:
-        for shard in shards:
-            here = islice(images, len(shard.records))
-            write_shard(folder / shard.name, serialize_all(shard, here))
-    for split, records in kept.items():
-        if not records:
-            name, reason = rejected[-1]
+    Raises:
+        UserError: nothing.
+    """
+    stored = {
+        split: [converted.stored[r.name] for r in records if r.name in converted.stored]
+        for split, records in splits.items()
+    }
+    for split in stored:
+        if not stored[split]:
+            name, reason = converted.rejected[-1]
             raise UserError(
                 f"No image of the {split} split can be used; {name}, for one, {reason}."
             )
-    return kept, rejected
+    return stored
 
 
 def _write_rejected(path: Path, rejected: list[tuple[str, str]]) -> None:
@@ -141,86 +159,63 @@ def _write_rejected(path: Path, rejected: list[tuple[str, str]]) -> None:
         csv.writer(file, lineterminator="\n").writerows([("name", "reason"), *rejected])
 
 
-def _describe(
-    dataset: Dataset,
-    shards: list[Shard],
-    kept: dict[str, list[Record]],
-    rejected: list[tuple[str, str]],
-    image_size: tuple[int, int],
-    seed: int,
-) -> Manifest:
-    splits = {
-        split: describe_split(
-            records,
-            dataset.pathologies,
-            [shard.name for shard in shards if shard.split == split],
-        )
-        for split, records in kept.items()
-    }
-    unseen = [name for name, count in splits["train"].positives.items() if not count]
-    problems = dataset.problems
-    if unseen:
-        problems += (f"no positive training image of {', '.join(unseen)}",)
-    return Manifest(
-        pathologies=dataset.pathologies,
-        image_size=tuple(image_size),
-        split_rule=PAPER_RULE,
-        seed=seed,
-        splits=splits,
-        beta=compute_beta(splits["train"]),
-        rejected=len(rejected),
-        problems=problems,
-        versions=_find_versions(),
-    )
-
-
-def _find_versions() -> dict[str, str]:
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue  # a source checkout, or OpenCV under another name
-    return versions
-
-
-@contextmanager
-def _new_folder(output: Path) -> Iterator[Path]:
-    """Give a folder beside `output`, renamed to it when the block succeeds."""
-    folder = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        folder.mkdir(parents=True)
-        yield folder
-        folder.replace(output)
-    except OSError as error:
-        raise UserError(f"{output} can't be written: {error}") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _prepare(
-    source: Annotated[Path, tyro.conf.Positional],
-    output: Path,
+    source: Annotated[Path | None, tyro.conf.Positional] = None,
+    output: Path | None = None,
     image_size: tuple[int, int] = (256, 256),
+    original_size: tyro.conf.FlagCreatePairsOff[bool] = False,
+    split: Literal["paper", "official", "csv", "folds"] = "paper",
     seed: int = 0,
+    folds: int = 5,
+    fold: int = 0,
+    boxes: Path | None = None,
+    strict: tyro.conf.FlagCreatePairsOff[bool] = False,
     workers: int | None = None,
+    verify: Path | None = None,
 ) -> None:
-    """Turn a folder of ChestX-ray14 files into records to train on.
+    """Turn X-rays and their tables into records to train on.
+
+    Broken off, it goes on where it was when it is given the same command.
 
     Args:
-        source: Folder with Data_Entry_2017.csv, images, perhaps BBox_List_2017.csv.
+        source: Folder in the layout of ChestX-ray14, or a labels.csv or its folder.
         output: Folder to make.
         image_size: Height and width to store images at.
-        seed: Seed of the split by patient and of the order of training records.
+        original_size: Keep each image's own size instead.
+        split: As in the paper, by the published lists, by labels.csv, or in folds.
+        seed: Seed of the split and of the order of training records.
+        folds: Number of folds.
+        fold: Fold that is the test, from 0; the next one validates.
+        boxes: CSV file of boxes to go with a labels.csv.
+        strict: Stop at the first image that can't be used.
         workers: Processes that read images; one a processor by default.
+        verify: Prepared records to check against their manifest, doing nothing else.
     """
+    if verify is not None:
+        if source is not None or output is not None:
+            raise UserError("--verify DIR goes alone, without a source or --output.")
+        manifest = verify_records(verify)
+        print(f"{verify}: all {len(manifest.checksums)} files are as they were made.")
+        return
+    if source is None or output is None:
+        raise UserError(
+            "Give a source and an output: keras_mscam-prepare SOURCE --output DIR."
+        )
     manifest = prepare(
-        source, output, image_size=image_size, seed=seed, workers=workers
+        source,
+        output,
+        image_size=None if original_size else image_size,
+        split=split,
+        seed=seed,
+        folds=folds,
+        fold=fold,
+        boxes=boxes,
+        strict=strict,
+        workers=workers,
     )
-    for name, split in manifest.splits.items():
-        print(f"{name}: {split.images} images of {split.patients} patients")
+    print(summarize_splits(manifest))
     if manifest.rejected:
-        print(f"{manifest.rejected} images rejected, see {output / 'rejected.csv'}")
+        print(f"{manifest.rejected} images rejected, see {output / REJECTED}")
     for problem in manifest.problems:
         print(problem)
 
@@ -228,7 +223,11 @@ def _prepare(
 @command
 def main() -> None:
     """Console script `keras_mscam-prepare`."""
-    tyro.cli(_prepare, prog="keras_mscam-prepare")
+    try:
+        tyro.cli(_prepare, prog="keras_mscam-prepare")
+    except KeyboardInterrupt:
+        print("Go on by the same command.", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

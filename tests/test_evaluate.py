@@ -30,7 +30,7 @@ def make_predictions():
 
 MANIFEST = Manifest(
     pathologies=NAMES, image_size=(32, 32), split_rule="", seed=0,
-    splits={"test": Split((), 3, 3, {}, {})}, beta={},
+    splits={"test": Split((), 3, 3, {}, {})}, beta={}, checksums={}, sources={},
 )  # fmt: skip
 
 

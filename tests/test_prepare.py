@@ -1,8 +1,11 @@
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
+import tarfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +13,11 @@ import pytest
 import tensorflow as tf
 
 from keras_mscam import pool
-from keras_mscam import prepare as prepare_module
-from keras_mscam.data import shards
+from keras_mscam.data import parts, shards
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.data.pipeline import read_examples
+from keras_mscam.data.unfinished import unfinished_folder
+from keras_mscam.data.verify import verify
 from keras_mscam.errors import UserError
 from keras_mscam.pool import map_in_order
 from keras_mscam.prepare import main, prepare
@@ -49,6 +53,17 @@ def source(tmp_path):
 
 def read_files(directory):
     return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def read_frames(files):
+    """Return the records of all shards, with their lengths and checksums."""
+    frames = []
+    for name, data in files.items():
+        while name.endswith(".tfrecord") and data:
+            length = int.from_bytes(data[:8], "little") + 16
+            frames.append(data[:length])
+            data = data[length:]
+    return frames
 
 
 def test_prepares_and_counts(source, tmp_path):
@@ -94,13 +109,16 @@ def test_training_records_are_shuffled_by_the_seed_and_the_others_are_not(
 
 
 def test_any_number_of_workers_writes_the_same_bytes(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "SHARD_IMAGES", 6)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 5000)
+    monkeypatch.setattr(parts, "PART_IMAGES", 7)
     monkeypatch.setattr(pool, "SMALL", 0)
     for workers in (1, 2, 3):
         prepare(source, tmp_path / str(workers), workers=workers, progress=False)
     files = read_files(tmp_path / "1")
-    # 28 train images make 5 shards of 6 at most, 4 validation images 1, 8 test ones 2.
-    assert len(files) == 5 + 1 + 2 + 2
+    sizes = [len(data) for name, data in files.items() if name.startswith("train")]
+    # A shard is closed by the record with which it has 5000 bytes.
+    largest = max(map(len, read_frames(files)))
+    assert len(sizes) > 2 and max(sizes) < 5000 + largest
     assert files == read_files(tmp_path / "2") == read_files(tmp_path / "3")
 
 
@@ -135,7 +153,7 @@ def test_no_image_left(source, tmp_path):
         path.write_bytes(b"")
     with pytest.raises(UserError, match=r"No image of the train split .* is empty"):
         prepare(source, tmp_path / "records", progress=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+    assert not (tmp_path / "records").exists()
 
 
 def test_no_pathology(source, tmp_path):
@@ -155,18 +173,189 @@ def test_an_unseen_pathology_is_a_problem(source, tmp_path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_a_stop_leaves_nothing_behind(source, tmp_path, monkeypatch, error):
-    calls = []
+def test_going_on_after_a_stop(source, tmp_path, monkeypatch, error):
+    """Whole parts are kept, and the result is as if there had been no stop."""
+    monkeypatch.setattr(parts, "PART_IMAGES", 7)
+    prepare(source, tmp_path / "whole", image_size=(9, 12), progress=False)
+    convert_image, calls = parts.convert_image, []
 
     def stop(*arguments):
         calls.append(arguments)
-        if len(calls) == 30:
+        if len(calls) in (10, 30):
             raise error
-        return b"", (1, 1)
+        return convert_image(*arguments)
 
-    monkeypatch.setattr(prepare_module, "convert_image", stop)
-    with pytest.raises(error):
+    monkeypatch.setattr(parts, "convert_image", stop)
+    for _ in range(2):
+        with pytest.raises(error):
+            prepare(source, tmp_path / "records", image_size=(9, 12), progress=False)
+        assert not (tmp_path / "records").exists()
+    prepare(source, tmp_path / "records", image_size=(9, 12), progress=False)
+    # 40 images in parts of 7. The first stop, at the 10th, keeps 7; the second, 20
+    # images on, 14 of them; the 19 that are left are done at last.
+    assert len(calls) == 10 + 20 + 19
+    assert read_files(tmp_path / "records") == read_files(tmp_path / "whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "whole", "records"}
+
+
+def test_another_split_goes_on_with_the_same_images(source, tmp_path, monkeypatch):
+    output = tmp_path / "records"
+    monkeypatch.setattr(parts, "PART_IMAGES", 7)
+    prepare(source, tmp_path / "whole", seed=5, image_size=(9, 12), progress=False)
+    stop_at(30, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(source, output, seed=4, image_size=(9, 12), progress=False)
+    monkeypatch.undo()
+    monkeypatch.setattr(parts, "PART_IMAGES", 7)
+    prepare(source, output, seed=5, image_size=(9, 12), progress=False)
+    assert read_files(output) == read_files(tmp_path / "whole")
+
+
+def test_other_work_is_not_gone_on_with(source, tmp_path, monkeypatch):
+    stop_at(30, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
         prepare(source, tmp_path / "records", progress=False)
+    with pytest.raises(UserError, match="unfinished preparation of other data, or"):
+        prepare(source, tmp_path / "records", image_size=(9, 9), progress=False)
+    (source / "images" / "00000004_000.png").unlink()
+    with pytest.raises(UserError, match=r"\.records\.unfinished holds"):
+        prepare(source, tmp_path / "records", progress=False)
+
+
+def stop_at(number, monkeypatch):
+    convert_image, calls = parts.convert_image, []
+
+    def stop(*arguments):
+        calls.append(arguments)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return convert_image(*arguments)
+
+    monkeypatch.setattr(parts, "convert_image", stop)
+
+
+def test_two_at_once(source, tmp_path):
+    with (
+        unfinished_folder(tmp_path / "records", {}),
+        pytest.raises(UserError, match="Another process is at work"),
+    ):
+        prepare(source, tmp_path / "records", progress=False)
+
+
+def test_strict(source, tmp_path):
+    with pytest.raises(UserError, match=r"00000000_001\.png is damaged"):
+        prepare(source, tmp_path / "records", strict=True, progress=False)
+    assert not (tmp_path / "records").exists()
+    # Also where the image was refused before, and is only remembered.
+    broken = source / "images" / "00000000_001.png"
+    broken.write_bytes((source / "images" / "00000000_000.png").read_bytes())
+    manifest = prepare(source, tmp_path / "records", strict=True, progress=False)
+    assert manifest.rejected == 0
+
+
+def test_boxes_end_at_the_edge_of_their_own_image(source, tmp_path):
+    (source / "BBox_List_2017.csv").write_text(
+        "Image Index,Finding Label,Bbox [x,y,w,h],,,\n"
+        "00000000_000.png,Mass,20,4,20,40\n"  # 20 x 40 in a frame of 30 x 18
+        "00000001_000.png,Mass,31,4,20,4\n"  # right of its frame
+        "00000002_000.png,Mass,20,4,2,4\n"
+    )
+    manifest = prepare(source, tmp_path / "records", progress=False)
+    boxes = {
+        example.name: [box.xyxy for box in example.boxes]
+        for example in read_examples(tmp_path / "records", "test")
+    }
+    assert boxes["00000000_000.png"] == [(20.0, 4.0, 30.0, 18.0)]
+    assert boxes["00000001_000.png"] == []
+    assert boxes["00000002_000.png"] == [(20.0, 4.0, 22.0, 8.0)]
+    assert manifest.problems == (
+        "1 boxes that stick out of their image, cut off at its edge, such as "
+        "00000000_000.png",
+        "1 boxes that lie outside of their image, left out, such as 00000001_000.png",
+    )
+
+
+def test_archives_give_what_files_give(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "PART_IMAGES", 7)
+    prepare(source, tmp_path / "files", progress=False)
+    images = sorted((source / "images").iterdir())
+    for number, place in enumerate([images[:15], images[15:30][::-1]]):
+        with tarfile.open(source / f"images_{number}.tar.gz", "w:gz") as tar:
+            for path in place:
+                tar.add(path, f"images/{path.name}")
+                path.unlink()
+    for workers in (1, 2):
+        output = tmp_path / f"archives{workers}"
+        monkeypatch.setattr(pool, "SMALL", 0)
+        prepare(source, output, workers=workers, progress=False)
+        assert read_files(output) == read_files(tmp_path / "files")
+
+
+def test_original_sizes_keep_their_bytes(source, tmp_path):
+    manifest = prepare(source, tmp_path / "records", image_size=None, progress=False)
+    assert manifest.image_size is None
+    frames = b"".join(read_frames(read_files(tmp_path / "records")))
+    for path in (source / "images").iterdir():
+        if path.name != "00000000_001.png":
+            assert path.read_bytes() in frames
+
+
+@pytest.mark.parametrize("split", ["official", "csv", "folds"])
+def test_other_splits(source, tmp_path, split):
+    names = sorted(path.name for path in (source / "images").iterdir())
+    (source / "train_val_list.txt").write_text("\n".join(names[:30]))
+    (source / "test_list.txt").write_text("\n".join(names[30:]))
+    manifest = prepare(
+        source, tmp_path / "records", split=split, fold=1, progress=False
+    )
+    rule = {"folds": "folds, test fold 1 of 5"}.get(split, split)
+    assert manifest.split_rule == rule
+    # 5 of 20 patients are in the test list, 4 of 20 in a fold.
+    patients = 4 if split == "folds" else 5
+    assert manifest.splits["test"].patients == patients
+
+
+def test_verifying(source, tmp_path, monkeypatch, capsys):
+    output = tmp_path / "records"
+    prepare(source, output, progress=False)
+    assert len(verify(output, progress=False).checksums) == 4
+    shard = output / "train-00000-of-00001.tfrecord"
+    data = shard.read_bytes()
+    shard.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
+    with pytest.raises(UserError, match=r"1 of 4 files differ: train.* has changed"):
+        verify(output, progress=False)
+    shard.unlink()
+    monkeypatch.setattr(sys, "argv", ["keras_mscam-prepare", "--verify", str(output)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert "can't be read (No such file" in capsys.readouterr().err
+    shard.write_bytes(data)
+    main()
+    assert "all 4 files are as they were made" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Give a source and an output"),
+        (["SOURCE"], "Give a source and an output"),
+        (["SOURCE", "--verify", "x"], "goes alone"),
+        (["SOURCE", "--output", "new", "--folds", "2"], "must be 3 folds"),
+        (["SOURCE", "--output", "new", "--split", "csv"], "no column 'split'"),
+        (["SOURCE", "--output", "new", "--boxes", "b.csv"], "BBox_List_2017"),
+    ],
+)
+def test_options_that_make_no_sense(
+    source, tmp_path, monkeypatch, capsys, arguments, message
+):
+    arguments = [str(source) if word == "SOURCE" else word for word in arguments]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["keras_mscam-prepare", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
@@ -184,6 +373,22 @@ def test_a_worker_that_dies():
         list(map_in_order(os._exit, [(1,)] * 300, workers=2))
 
 
+DIE = ("__import__('os')._exit(1)",)
+
+
+def test_a_job_that_ends_its_process_is_one_result():
+    jobs = [(f"{number}",) for number in range(300)]
+    for unlucky in (0, 77, 78, 299):
+        jobs[unlucky] = DIE
+    results = list(map_in_order(eval, jobs, workers=2, died="died"))
+    assert results == ["died" if job == DIE else int(*job) for job in jobs]
+
+
+def test_processes_that_all_die():
+    with pytest.raises(UserError, match="worker process died"):
+        list(map_in_order(eval, [DIE] * 300, workers=2, died="died"))
+
+
 def test_the_command(source, tmp_path, monkeypatch, capsys):
     output = tmp_path / "records"
     arguments = [str(source), "--output", str(output), "--image-size", "9", "12"]
@@ -191,7 +396,9 @@ def test_the_command(source, tmp_path, monkeypatch, capsys):
     main()
     assert Manifest.read(output).image_size == (9, 12)
     printed = capsys.readouterr().out
-    assert "train: 28 images of 14 patients" in printed
+    assert re.search(r"images +28 +4 +7", printed)
+    assert re.search(r"patients +14 +2 +4", printed)
+    assert re.search(r"Mass +50\.0% +50\.0% +57\.1%", printed)  # 14, 2 and 4 images
     assert "1 images rejected" in printed
     with pytest.raises(SystemExit) as stopped:
         main()
@@ -200,36 +407,79 @@ def test_the_command(source, tmp_path, monkeypatch, capsys):
     assert len(lines) == 1 and "isn't empty" in lines[0]
 
 
-def test_ctrl_c_in_the_middle_of_parallel_work(tmp_path):
-    """A whole group of processes gets the signal, as from a terminal."""
-    source = tmp_path / "source"
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """2500 patients with an image of 300 x 300 pixels each, and what comes of them."""
+    directory = tmp_path_factory.mktemp("many")
+    source = directory / "source"
     (source / "images").mkdir(parents=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (900, 900, 1), np.uint8)
-    png = tf.io.encode_png(pixels, compression=1).numpy()
+    rng = np.random.default_rng(0)
     rows = [LABELS]
-    for index in range(2000):
-        name = f"{index}.png"
-        rows.append(f"{name},Mass,0,{index},058Y,F,PA,900,900,0.1,0.1,")
-        if index < 2:
+    for index in range(2500):
+        name = f"{index:04d}.png"
+        rows.append(f"{name},Mass,0,{index},058Y,F,PA,300,300,0.1,0.1,")
+        if index < 50:
+            pixels = rng.integers(0, 256, (300, 300, 1), np.uint8)
+            png = tf.io.encode_png(pixels, compression=1).numpy()
             (source / "images" / name).write_bytes(png)
         else:
-            (source / "images" / name).hardlink_to(source / "images" / "0.png")
+            original = source / "images" / f"{index % 50:04d}.png"
+            (source / "images" / name).hardlink_to(original)
     (source / "Data_Entry_2017.csv").write_text("\n".join(rows) + "\n")
-    process = subprocess.Popen(
+    prepare(source, directory / "whole", progress=False)
+    return directory
+
+
+def start(directory, output):
+    return subprocess.Popen(
         [
-            *(sys.executable, "-m", "keras_mscam.prepare", str(source)),
-            *("--output", str(tmp_path / "records"), "--workers", "2"),
+            *(sys.executable, "-m", "keras_mscam.prepare", str(directory / "source")),
+            *("--output", str(output), "--workers", "2"),
         ],
         stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
     )
+
+
+def wait_for(process, done):
+    """Wait until the bar shows more than so many images."""
     read = ""
-    while "/2000" not in read or " 0/2000" in read[-60:]:
+    while not any(int(found) > done for found in re.findall(r"(\d+)/2500", read[-99:])):
         read += process.stderr.read(1)
         assert process.poll() is None, read
+
+
+def test_ctrl_c_in_the_middle_of_parallel_work(many, tmp_path):
+    """A whole group of processes gets the signal, as from a terminal."""
+    process = start(many, tmp_path / "records")
+    wait_for(process, 0)
     os.killpg(process.pid, signal.SIGINT)
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert "Traceback" not in errors
-    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+    assert "Go on by the same command." in errors
+    assert [path.name for path in tmp_path.iterdir()] == [".records.unfinished"]
+
+
+def test_killed_and_gone_on_with(many, tmp_path):
+    """`kill -9` leaves no worker behind and no trace in the result."""
+    output = tmp_path / "records"
+    for done in (200, 1300):
+        process = start(many, output)
+        wait_for(process, done)
+        process.kill()
+        process.communicate(timeout=60)
+        for _ in range(100):
+            try:
+                os.killpg(process.pid, 0)
+            except ProcessLookupError:
+                break
+            time.sleep(0.1)
+        else:
+            pytest.fail("workers outlive their parent")
+        assert not output.exists()
+    prepare(many / "source", output, progress=False)
+    assert read_files(output) == read_files(many / "whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["records"]

@@ -1,37 +1,47 @@
-"""The layout of ChestX-ray14: label file, box file, folders of images."""
+"""The layout of ChestX-ray14: label file, box file, split lists, folders of images."""
 
+import gzip
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from tqdm import tqdm
+
+from keras_mscam.data.archives import Member, find_archives, list_members
 from keras_mscam.data.chestxray14_tables import BoxRow, read_boxes, read_labels
-from keras_mscam.data.images import ImageError, read_size
-from keras_mscam.data.records import Box, Dataset, Record
+from keras_mscam.data.records import Box, Dataset, Record, summarize
 from keras_mscam.errors import UserError
 from keras_mscam.pathologies import PATHOLOGIES
+from keras_mscam.pool import SMALL, map_in_order
 
-_LABEL_FILES = "Data_Entry_2017*.csv*"
+LABEL_FILES = "Data_Entry_2017*.csv*"
 _BOX_FILES = "BBox_List_2017*.csv*"
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
+_LIST_FILES = {"train_val": "train_val_list*.txt*", "test": "test_list*.txt*"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".dcm"}
 
 
-def read_chestxray14(directory: Path) -> Dataset:
+def read_chestxray14(
+    directory: Path, workers: int | None = 1, progress: bool = False
+) -> Dataset:
     """Read a folder in the layout of ChestX-ray14.
 
-    Images lie in `images/`, in the archives' `images_001/images/` and so on, or beside
-    the label file. No pixel is read, only the size of the images that have boxes, to
-    cut off what of a box sticks out.
+    Images lie in `images/`, in the archives' `images_001/images/` and so on, beside
+    the label file, or still inside archives there, which are only opened when some
+    image lies nowhere else. No pixel is read.
 
     Args:
         directory: a folder with the files that `read_tables` takes, and images.
+        workers: processes that look into archives; `None` takes one a processor.
+        progress: whether to show a bar over the archives.
 
     Returns:
         One record for each image that has a label row. A label row without image, an
-        image without label row, a box out of its frame: counted in `problems`. The
-        pathologies are those of the label file, whichever images are there.
+        image without label row: counted in `problems`. The pathologies are those of
+        the label file, whichever images are there.
 
     Raises:
-        UserError: as `read_tables`, or no label row has an image.
+        UserError: as `read_tables`, no label row has an image, or an archive is
+            damaged.
 
     Example:
         >>> dataset = read_chestxray14(Path("ChestX-ray14"))
@@ -42,30 +52,29 @@ def read_chestxray14(directory: Path) -> Dataset:
     """
     directory = Path(directory)
     tables = read_tables(directory)
+    named = {record.name for record in tables.records}
     paths, repeated = _find_images(directory)
-    found = [
+    if not named <= set(paths):
+        packed, again = _find_in_archives(directory, workers, progress)
+        repeated += again
+        paths = packed | paths
+    found = tuple(
         replace(record, path=paths[record.name])
         for record in tables.records
         if record.name in paths
-    ]
+    )
     if not found:
         raise UserError(
             f"{directory}: none of the {len(tables.records)} images of the label file "
-            "is there; put them into the folder 'images' beside it."
+            "is there; put them, or their archives, into the folder 'images' beside it."
         )
-    named = {record.name for record in tables.records}
     missing = [record.name for record in tables.records if record.name not in paths]
-    strangers = sorted(set(paths) - named)
-    clipped, dropped = [], []
-    records = tuple(_clip_boxes(record, clipped, dropped) for record in found)
     problems = summarize(
         ("label rows without an image file", missing),
-        ("image files without a label row", strangers),
+        ("image files without a label row", sorted(set(paths) - named)),
         ("image files of a name that another has already", repeated),
-        ("boxes that stick out of their image, cut off at its edge", clipped),
-        ("boxes that lie outside of their image, left out", dropped),
     )
-    return Dataset(tables.pathologies, records, tables.problems + problems)
+    return replace(tables, records=found, problems=tables.problems + problems)
 
 
 def read_tables(directory: Path) -> Dataset:
@@ -73,7 +82,8 @@ def read_tables(directory: Path) -> Dataset:
 
     Args:
         directory: a folder with `Data_Entry_2017.csv` or `Data_Entry_2017_v2020.csv`
-            and perhaps `BBox_List_2017.csv`, plain or `.gz`.
+            and perhaps `BBox_List_2017.csv`, `train_val_list.txt` and `test_list.txt`,
+            plain or `.gz`.
 
     Returns:
         One record for each label row, in their order, with the path that its image
@@ -85,7 +95,7 @@ def read_tables(directory: Path) -> Dataset:
             missing; a row has no patient or a label that isn't known.
     """
     directory = Path(directory)
-    label_file = _find_table(directory, _LABEL_FILES)
+    label_file = _find_table(directory, LABEL_FILES)
     if label_file is None:
         raise UserError(
             f"{directory} has no Data_Entry_2017.csv; give a folder with the label "
@@ -119,20 +129,13 @@ def read_tables(directory: Path) -> Dataset:
         ("boxes on images without a label row, left out", strangers),
         ("boxes of a pathology that no image is labelled with, left out", unlabeled),
     )
-    return Dataset(pathologies, records, problems + box_problems)
-
-
-def summarize(*found: tuple[str, list[str]]) -> tuple[str, ...]:
-    """Return one sentence for each kind of problem that has examples.
-
-    Example:
-        >>> summarize(("boxes left out", ["a.png", "b.png"]), ("cats", []))
-        ('2 boxes left out, such as a.png',)
-    """
-    return tuple(
-        f"{len(examples)} {kind}, such as {examples[0]}"
-        for kind, examples in found
-        if examples
+    lists, list_files = _read_lists(directory)
+    return Dataset(
+        pathologies,
+        records,
+        problems + box_problems,
+        lists,
+        tuple(path for path in (label_file, box_file, *list_files) if path),
     )
 
 
@@ -150,6 +153,27 @@ def _find_table(directory: Path, pattern: str) -> Path | None:
     return found[0] if found else None
 
 
+def _read_lists(directory: Path) -> tuple[dict[str, str], list[Path]]:
+    """Return which published list names an image, and the files of the lists."""
+    lists, files = {}, []
+    for name, pattern in _LIST_FILES.items():
+        path = _find_table(directory, pattern)
+        if path is None:
+            continue
+        files.append(path)
+        try:
+            opener = gzip.open if path.suffix == ".gz" else open
+            with opener(path, "rt", encoding="utf-8-sig") as file:
+                images = [line.strip() for line in file if line.strip()]
+        except (OSError, EOFError, ValueError) as error:
+            raise UserError(f"{path} can't be read as a list: {error}") from error
+        twice = next((image for image in images if lists.get(image, name) != name), "")
+        if twice:
+            raise UserError(f"{twice} is in both lists, {files[0]} and {path}.")
+        lists |= dict.fromkeys(images, name)
+    return lists, files
+
+
 def _find_images(directory: Path) -> tuple[dict[str, Path], list[str]]:
     """Return paths by file name, and the names that occur in a second folder."""
     paths, repeated = {}, []
@@ -163,17 +187,45 @@ def _find_images(directory: Path) -> tuple[dict[str, Path], list[str]]:
 
 def _iterate_images(directory: Path) -> Iterator[Path]:
     """Give the image files of every folder that may hold some, in a fixed order."""
-    archives = sorted(directory.glob("images_*"))
+    parts = sorted(directory.glob("images_*"))
     folders = [directory / "images", directory]
-    folders += [place for part in archives for place in (part / "images", part)]
+    folders += [place for part in parts for place in (part / "images", part)]
     for folder in folders:
         if folder.is_dir():
             yield from (
                 path
                 for path in folder.iterdir()
-                if path.suffix.lower() in _IMAGE_SUFFIXES
+                if path.suffix.lower() in IMAGE_SUFFIXES
                 and not path.name.startswith(".")
             )
+
+
+def _find_in_archives(
+    directory: Path, workers: int | None, progress: bool
+) -> tuple[dict[str, Member], list[str]]:
+    """Return members by file name, and the names that occur a second time."""
+    folders = [path for path in (directory / "images", directory) if path.is_dir()]
+    archives = [archive for folder in folders for archive in find_archives(folder)]
+    jobs = [(archive,) for archive in archives]
+    # One archive takes minutes: worth a process, however few there are.
+    lists = map_in_order(list_members, jobs, workers, count=SMALL * len(jobs))
+    bar = tqdm(
+        lists,
+        total=len(jobs),
+        desc="Looking into archives",
+        unit="archive",
+        disable=not (progress and jobs),
+    )
+    members, repeated = {}, []
+    for listed in bar:
+        for member in listed:
+            if member.suffix.lower() not in IMAGE_SUFFIXES:
+                continue
+            if member.name in members:
+                repeated.append(member.name)
+            else:
+                members[member.name] = member
+    return members, repeated
 
 
 def _match(
@@ -189,17 +241,3 @@ def _match(
         else:
             boxes.setdefault(row.name, []).append(row.box)
     return boxes, strangers, unlabeled
-
-
-def _clip_boxes(record: Record, clipped: list[str], dropped: list[str]) -> Record:
-    """Cut boxes off at the edge of their image, noting the names of those images."""
-    if not record.boxes:
-        return record
-    try:
-        size = read_size(record.path)
-    except ImageError:
-        return record  # whoever reads its pixels will say what is wrong with it
-    boxes = [(box, box.clip(size)) for box in record.boxes]
-    clipped += [record.name for box, inside in boxes if inside and inside != box]
-    dropped += [record.name for _, inside in boxes if inside is None]
-    return replace(record, boxes=tuple(inside for _, inside in boxes if inside))

@@ -81,7 +81,7 @@ def read_labels(path: Path) -> tuple[list[LabelRow], list[str]]:
             patient=patients[number],
             findings=_parse_findings(findings[number], where),
             view=views[number],
-            age=_parse_age(ages[number]),
+            age=parse_age(ages[number]),
             sex=sexes[number],
         )
     return list(rows.values()), repeated
@@ -134,6 +134,16 @@ def read_boxes(path: Path) -> tuple[list[BoxRow], tuple[str, ...]]:
     )
     problems = (f"{len(e)} {kind}, such as {e[0]}" for kind, e in kinds if e)
     return list(rows), tuple(problems)
+
+
+@cache
+def parse_age(text: str) -> float | None:
+    """Return the years of `58`, `058Y`, `011M`, `003W` or `020D`, if any."""
+    match = _AGE.fullmatch(text)
+    if match is None:
+        return None
+    age = float(match[1]) * _YEARS[match[2].upper()]
+    return age if age <= _OLDEST else None
 
 
 def _read_table(path: Path) -> pd.DataFrame:
@@ -198,13 +208,3 @@ def _split_findings(text: str) -> frozenset[str] | None:
     if NO_FINDING in parts or not all(parts):
         return None
     return frozenset(canonical_name(part) for part in parts)
-
-
-@cache
-def _parse_age(text: str) -> float | None:
-    """Years of `58`, `058Y`, `011M`, `003W` or `020D`."""
-    match = _AGE.fullmatch(text)
-    if match is None:
-        return None
-    age = float(match[1]) * _YEARS[match[2].upper()]
-    return age if age <= _OLDEST else None

@@ -1,19 +1,16 @@
 """The manifest of prepared records: what is in them, and how it came there."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pydantic
 
-from keras_mscam.data.records import Record
 from keras_mscam.errors import UserError
 from keras_mscam.files import write_whole
 
 #: Changes whenever older readers couldn't read what is written.
-FORMAT = "keras_mscam records 1"
+FORMAT = "keras_mscam records 2"
 
 _FILE = "manifest.json"
 
@@ -44,23 +41,28 @@ class Manifest:
 
     Args:
         pathologies: names, in the order of the labels in every record.
-        image_size: (height, width) that images are stored at, in pixels.
+        image_size: (height, width) that images are stored at, in pixels; `None` where
+            each has kept its own.
         split_rule: how patients were split.
         seed: of the split, and of the order of training records in the shards.
         splits: by name: `train`, `validation`, `test`.
         beta: fraction of zeros of each pathology among the known labels of the training
             split, for class-balanced losses.
+        checksums: SHA-256 of every other file in the folder, by its name.
+        sources: SHA-256 of the tables that were read, by their file names.
         rejected: number of images in `rejected.csv`.
         problems: what was odd about the source, one sentence a kind.
         versions: of the packages that read, resized and wrote.
     """
 
     pathologies: tuple[str, ...]
-    image_size: tuple[int, int]
+    image_size: tuple[int, int] | None
     split_rule: str
     seed: int
     splits: dict[str, Split]
     beta: dict[str, float]
+    checksums: dict[str, str]
+    sources: dict[str, str]
     rejected: int = 0
     problems: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
@@ -119,43 +121,3 @@ class Manifest:
             if not path.is_file():
                 raise UserError(f"{path} is missing; prepare the records again.")
         return paths
-
-
-def describe_split(
-    records: Sequence[Record], pathologies: Sequence[str], shards: Sequence[str]
-) -> Split:
-    """Count the images, patients and labels of one split.
-
-    Args:
-        records: those in the shards, at least one.
-        pathologies: C names, in the order of the labels.
-        shards: file names.
-
-    Returns:
-        The split's entry in a manifest. Unknown labels (NaN) count nowhere.
-    """
-    labels = np.array([record.labels for record in records])
-    positives = (labels == 1).sum(axis=0).tolist()
-    known = (~np.isnan(labels)).sum(axis=0).tolist()
-    prevalence = [p / n if n else None for p, n in zip(positives, known, strict=True)]
-    return Split(
-        shards=tuple(shards),
-        images=len(records),
-        patients=len({record.patient for record in records}),
-        positives=dict(zip(pathologies, positives, strict=True)),
-        prevalence=dict(zip(pathologies, prevalence, strict=True)),
-    )
-
-
-def compute_beta(train: Split) -> dict[str, float]:
-    """Return the fraction of zeros of each pathology among its known labels.
-
-    `beta = 1 - prevalence`; one half, which balances nothing, without known labels.
-
-    Reference:
-        Sedai et al. 2018, section 2.
-    """
-    return {
-        name: 0.5 if prevalence is None else 1 - prevalence
-        for name, prevalence in train.prevalence.items()
-    }

@@ -1,7 +1,9 @@
 """What is known of one image, and of a data set, before any pixel is read."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from keras_mscam.data.archives import Member
 
 
 @dataclass(frozen=True)
@@ -9,7 +11,7 @@ class Box:
     """A rectangle that a radiologist drew around a finding.
 
     Args:
-        pathology: a name of `keras_mscam.pathologies.PATHOLOGIES`.
+        pathology: one of the data set's.
         xyxy: left, top, right, bottom in pixels of the original image frame,
             half-open: the rectangle covers `left <= x < right`.
     """
@@ -49,8 +51,8 @@ class Record:
     """One image of a data set with everything its tables say of it.
 
     Args:
-        name: file name, unique in the data set.
-        path: where the image lies.
+        name: file name, or path in the data set; unique in it.
+        path: the file that the image is, or the member of an archive.
         patient: identifier of the person; splits keep a person's images together.
         view: projection, such as `PA` or `AP`; empty where unknown.
         age: in years; `None` where unknown.
@@ -60,7 +62,7 @@ class Record:
     """
 
     name: str
-    path: Path
+    path: Path | Member
     patient: str
     view: str
     age: float | None
@@ -78,8 +80,27 @@ class Dataset:
         records: one for each usable image, in the order of the label file.
         problems: what was left out or mended, one sentence a kind, with its count and
             an example.
+        lists: what the data set itself says of its split: a split, or `train_val`, by
+            the name of the image.
+        tables: files that it was read from.
     """
 
     pathologies: tuple[str, ...]
     records: tuple[Record, ...]
     problems: tuple[str, ...]
+    lists: dict[str, str] = field(default_factory=dict)
+    tables: tuple[Path, ...] = ()
+
+
+def summarize(*found: tuple[str, list[str]]) -> tuple[str, ...]:
+    """Return one sentence for each kind of problem that has examples.
+
+    Example:
+        >>> summarize(("boxes left out", ["a.png", "b.png"]), ("cats", []))
+        ('2 boxes left out, such as a.png',)
+    """
+    return tuple(
+        f"{len(examples)} {kind}, such as {examples[0]}"
+        for kind, examples in found
+        if examples
+    )

@@ -1,68 +1,196 @@
 """Which patient is for training, which for validation, which for the test."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from keras_mscam.data.records import Record
+from keras_mscam.data.records import Dataset, Record, summarize
 from keras_mscam.errors import UserError
 
 SPLITS = ("train", "validation", "test")
+RULES = ("paper", "official", "csv", "folds")
 
-#: The rule of `split_by_patient`, as it is recorded in a manifest.
-PAPER_RULE = "paper"
+#: Share of the patients of a list for training and validation that validate: the ratio
+#: of 10 to 70% of Sedai et al.
+_VALIDATION = 1 / 8
 
 
-def split_by_patient(
-    records: Sequence[Record],
-    seed: int = 0,
-    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2),
-) -> dict[str, list[Record]]:
-    """Split at random by patient, every patient with a box going to the test.
-
-    The test takes all patients with a box and is filled up with others, drawn at
-    random, to its fraction of all patients; with more boxed patients than that, it is
-    these alone. The others go to training and validation in the ratio of their
-    fractions. The fractions count patients, not images, and every split gets one
-    patient at least.
+@dataclass(frozen=True)
+class SplitRule:
+    """How a data set is split.
 
     Args:
-        records: the data set; its order doesn't matter to who goes where.
-        seed: of the random draw.
-        fractions: of all patients for training, validation and test.
-
-    Returns:
-        Records by the name of their split, in their order in `records`.
+        name: `paper`, `official`, `csv` or `folds`; `split_records` tells them apart.
+        seed: of whatever is drawn at random.
+        folds: number of parts for `folds`, 3 or more.
+        fold: which of them is the test, counted from 0; the next one validates.
 
     Raises:
-        UserError: there are too few patients for three splits.
+        UserError: an unknown name, or folds that don't exist.
+    """
+
+    name: str = "paper"
+    seed: int = 0
+    folds: int = 5
+    fold: int = 0
+
+    def __post_init__(self):
+        if self.name not in RULES:
+            raise UserError(f"The split {self.name!r} isn't one of {', '.join(RULES)}.")
+        if self.seed < 0:
+            raise UserError(f"The seed {self.seed} must be 0 or more.")
+        if self.folds < 3 or not 0 <= self.fold < self.folds:
+            raise UserError(
+                f"There is no fold {self.fold} of {self.folds}; there must be 3 folds "
+                "or more, and they are counted from 0."
+            )
+
+    def __str__(self) -> str:
+        folds = f", test fold {self.fold} of {self.folds}"
+        return self.name + (folds if self.name == "folds" else "")
+
+
+def split_records(
+    dataset: Dataset, rule: SplitRule
+) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
+    """Split a data set by patient.
+
+    - `paper`: at random, 70, 10 and 20% of the patients, every patient with a box in
+      the test (Sedai et al. 2018).
+    - `official`: the lists that came with ChestX-ray14; of the patients listed for
+      training and validation, an eighth at random validates.
+    - `csv`: what the data set's own table says. Where it names no image for
+      validation, an eighth of the training patients.
+    - `folds`: patients at random into parts of equal size, those with boxes into
+      parts of equal size too; one part is the test, the next one validates.
+
+    Args:
+        dataset: what to split; the order of its records doesn't matter to who goes
+            where.
+        rule: how.
+
+    Returns:
+        Records by the name of their split, in their order in the data set, and a
+        sentence for each kind of record that was left out.
+
+    Raises:
+        UserError: too few patients for three splits, no lists, or a patient in two of
+            them.
 
     Example:
-        >>> splits = split_by_patient(dataset.records, seed=0)
+        >>> splits, problems = split_records(dataset, SplitRule("official", seed=1))
         >>> len(splits["train"])
-
-    Reference:
-        Sedai et al. 2018, section 3: 70, 10 and 20%, boxed images in the test.
     """
-    boxed = {record.patient for record in records if record.boxes}
-    patients = sorted({record.patient for record in records})
-    order = np.random.default_rng(seed).permutation(len(patients))
-    others = [patients[i] for i in order if patients[i] not in boxed]
-    if len(patients) < 3 or len(others) < 2:
-        raise UserError(
-            f"{len(patients)} patients, {len(boxed)} of them with boxes, leave no "
-            "patient for the split 'validation'; images of three are needed, two of "
-            "them without a box."
-        )
-    n_fill = max(round(fractions[2] * len(patients)), 1) - len(boxed)
-    n_fill = min(max(n_fill, 0), len(others) - 2)
-    n_rest = len(others) - n_fill
-    n_validation = round(n_rest * fractions[1] / (fractions[0] + fractions[1]))
-    n_validation = min(max(n_validation, 1), n_rest - 1)
-    split_of = dict.fromkeys(boxed, "test")
-    split_of |= dict.fromkeys(others[:n_fill], "test")
-    split_of |= dict.fromkeys(others[n_fill : n_fill + n_validation], "validation")
+    records, problems = dataset.records, ()
+    if rule.name in ("official", "csv"):
+        records, problems = _keep_listed(dataset, rule)
+        split_of = _follow_lists(records, dataset.lists, rule.seed)
+    elif rule.name == "folds":
+        split_of = _split_in_folds(records, rule)
+    else:
+        split_of = _split_as_in_paper(records, rule.seed)
     splits = {split: [] for split in SPLITS}
     for record in records:
-        splits[split_of.get(record.patient, "train")].append(record)
-    return splits
+        splits[split_of[record.patient]].append(record)
+    empty = [split for split in SPLITS if not splits[split]]
+    if empty:
+        patients = len(split_of)
+        raise UserError(
+            f"{patients} patients split by the rule {rule} leave no image for the "
+            f"split {empty[0]!r}; each split needs a patient, and by the rule 'paper' "
+            "two of them must be without a box."
+        )
+    return splits, problems
+
+
+def _split_as_in_paper(records: Sequence[Record], seed: int) -> dict[str, str]:
+    """Fill the test up from the patients with boxes to a fifth of all patients."""
+    boxed = _boxed(records)
+    patients = _shuffle(records, seed)
+    others = [patient for patient in patients if patient not in boxed]
+    if len(others) < 2 or len(patients) < 3:
+        return dict.fromkeys(patients, "test")
+    n_fill = max(round(0.2 * len(patients)), 1) - len(boxed)
+    n_fill = min(max(n_fill, 0), len(others) - 2)
+    rest = others[n_fill:]
+    n_validation = min(max(round(_VALIDATION * len(rest)), 1), len(rest) - 1)
+    return (
+        dict.fromkeys([*boxed, *others[:n_fill]], "test")
+        | dict.fromkeys(rest[:n_validation], "validation")
+        | dict.fromkeys(rest[n_validation:], "train")
+    )
+
+
+def _split_in_folds(records: Sequence[Record], rule: SplitRule) -> dict[str, str]:
+    boxed = _boxed(records)
+    # A stable sort: at random among those with boxes, and among the others.
+    order = sorted(_shuffle(records, rule.seed), key=lambda patient: patient in boxed)
+    roles = {rule.fold: "test", (rule.fold + 1) % rule.folds: "validation"}
+    return {
+        patient: roles.get(place % rule.folds, "train")
+        for place, patient in enumerate(order)
+    }
+
+
+def _keep_listed(
+    dataset: Dataset, rule: SplitRule
+) -> tuple[list[Record], tuple[str, ...]]:
+    """Leave out what no list names; with a single list, what it doesn't is the rest."""
+    lists = set(dataset.lists.values())
+    if not lists:
+        files = {
+            "official": "no train_val_list.txt or test_list.txt",
+            "csv": "no column 'split'",
+        }
+        raise UserError(
+            f"The split {rule.name!r} isn't possible: the data set has "
+            f"{files[rule.name]}; add it, or choose another split."
+        )
+    if len(lists) == 1 and lists <= {"train_val", "test"}:
+        return list(dataset.records), ()
+    kept = [record for record in dataset.records if record.name in dataset.lists]
+    left = [r.name for r in dataset.records if r.name not in dataset.lists]
+    return kept, summarize(("images that are in no list, left out", left))
+
+
+def _follow_lists(
+    records: Sequence[Record], lists: Mapping[str, str], seed: int
+) -> dict[str, str]:
+    rest = "test" if set(lists.values()) == {"train_val"} else "train_val"
+    split_of = {}
+    for record in records:
+        split = lists.get(record.name, rest)
+        if split_of.setdefault(record.patient, split) != split:
+            raise UserError(
+                f"Patient {record.patient} is in two splits, "
+                f"{split_of[record.patient]!r} and {split!r} (image {record.name}); "
+                "all images of a patient must be in the same."
+            )
+    return _draw_validation(split_of, records, seed)
+
+
+def _draw_validation(
+    split_of: dict[str, str], records: Sequence[Record], seed: int
+) -> dict[str, str]:
+    """Send an eighth of the patients for training to validation, if none are there."""
+    whole = "train_val" if "train_val" in split_of.values() else "train"
+    if "validation" not in split_of.values():
+        patients = [p for p in _shuffle(records, seed) if split_of[p] == whole]
+        n_validation = max(round(_VALIDATION * len(patients)), 1)
+        split_of = split_of | dict.fromkeys(patients[:n_validation], "validation")
+    return {
+        patient: "train" if split == "train_val" else split
+        for patient, split in split_of.items()
+    }
+
+
+def _boxed(records: Sequence[Record]) -> set[str]:
+    return {record.patient for record in records if record.boxes}
+
+
+def _shuffle(records: Sequence[Record], seed: int) -> list[str]:
+    """Return all patients in an order that the seed alone determines."""
+    patients = sorted({record.patient for record in records})
+    order = np.random.default_rng(seed).permutation(len(patients))
+    return [patients[i] for i in order]

@@ -9,14 +9,16 @@ from keras_mscam.data.records import Record
 from keras_mscam.errors import UserError
 
 _TEXT = tf.io.FixedLenFeature([], tf.string)
+_SIZE = tf.io.FixedLenFeature([2], tf.int64)
 _FLOATS = tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)
 _INTEGERS = tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True)
 
 #: Every feature of a `tf.train.Example`. Box k of N, of the pathology at position
 #: `box_pathology[k]` of the manifest's pathologies, is `box_xyxy[4 k : 4 k + 4]`.
 SCHEMA = {
-    "image": _TEXT,  # PNG, 8-bit grey, of the manifest's image_size
-    "original_size": tf.io.FixedLenFeature([2], tf.int64),  # height, width in pixels
+    "image": _TEXT,  # 8-bit grey PNG, or JPEG where images keep their size
+    "original_size": _SIZE,  # height, width in pixels: the frame of the boxes
+    "stored_size": _SIZE,  # height, width of the image as it is stored
     "name": _TEXT,  # UTF-8, and so are the next three
     "patient": _TEXT,
     "view": _TEXT,
@@ -30,24 +32,27 @@ SCHEMA = {
 
 def serialize(
     record: Record,
-    png: bytes,
+    image: bytes,
     original_size: tuple[int, int],
+    stored_size: tuple[int, int],
     pathologies: tuple[str, ...],
 ) -> bytes:
     """Return one record as a serialized `tf.train.Example` of `SCHEMA`.
 
     Args:
         record: what is known of the image.
-        png: its pixels at the stored size, encoded.
+        image: its pixels at the stored size, encoded.
         original_size: (height, width) before resizing, the frame of the boxes.
+        stored_size: (height, width) of `image`.
         pathologies: the data set's, in the order of `record.labels`.
 
     Returns:
         Bytes, the same for the same arguments.
     """
     features = {
-        "image": _bytes(png),
+        "image": _bytes(image),
         "original_size": _integers(original_size),
+        "stored_size": _integers(stored_size),
         "name": _bytes(record.name.encode()),
         "patient": _bytes(record.patient.encode()),
         "view": _bytes(record.view.encode()),
@@ -75,6 +80,11 @@ def write_shard(path: Path, serialized: Iterable[bytes]) -> None:
                 writer.write(record)
     except tf.errors.OpError as error:
         raise UserError(f"{path} can't be written: {error.message}") from error
+
+
+def frame_length(serialized: bytes) -> int:
+    """Return the bytes a record takes in a file: its length, itself, two checksums."""
+    return 8 + 4 + len(serialized) + 4
 
 
 def parse(

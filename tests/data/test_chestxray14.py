@@ -1,5 +1,7 @@
 import gzip
 import sys
+import tarfile
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from keras_mscam.data.archives import read_members
 from keras_mscam.data.chestxray14 import read_chestxray14, read_tables
 from keras_mscam.data.records import Box
 from keras_mscam.errors import UserError
@@ -181,33 +184,6 @@ def test_boxes_that_belong_nowhere_are_counted(tmp_path):
     )
 
 
-def test_boxes_are_cut_off_at_the_edge_of_their_own_image(toy):
-    directory = toy(patients=3, size=(24, 40))
-    rows = [
-        "00000000_000.png,Mass,30,4,20,40",  # 50 x 44 in a frame of 40 x 24
-        "00000001_000.png,Mass,41,4,20,4",  # right of its frame
-        "00000002_000.png,Mass,30,4,2,4",
-    ]
-    write_boxes(directory, rows)
-    dataset = read_chestxray14(directory)
-    boxes = {record.name: record.boxes for record in dataset.records}
-    assert boxes["00000000_000.png"] == (Box("Mass", (30.0, 4.0, 40.0, 24.0)),)
-    assert boxes["00000001_000.png"] == ()
-    assert boxes["00000002_000.png"] == (Box("Mass", (30.0, 4.0, 32.0, 8.0)),)
-    assert [problem.split(",")[0] for problem in dataset.problems] == [
-        "1 boxes that stick out of their image",
-        "1 boxes that lie outside of their image",
-    ]
-
-
-def test_a_boxed_image_that_is_broken_is_left_to_who_reads_it(toy):
-    directory = toy(patients=3)
-    (directory / "images" / "00000000_000.png").write_bytes(b"")
-    dataset = read_chestxray14(directory)
-    assert len(dataset.records[0].boxes) == 1
-    assert dataset.problems == ()
-
-
 def test_rows_without_image_and_images_without_row_are_counted(toy):
     directory = toy(patients=3)
     images = directory / "images"
@@ -251,6 +227,117 @@ def test_of_two_images_of_a_name_the_first_folder_counts(toy):
     dataset = read_chestxray14(directory)
     assert dataset.records[0].path == directory / "images" / "00000000_000.png"
     assert len(dataset.problems) == 1
+
+
+def pack(directory, archive, paths, inside="images"):
+    """Move files into an archive, beside the hidden files that a Mac would add."""
+    hidden = directory / "._junk.png"
+    hidden.write_bytes(b"junk")
+    names = [(path, f"{inside}/{path.name}") for path in [*paths, hidden]]
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive, "w") as zipped:
+            zipped.mkdir(inside)
+            for path, name in names:
+                zipped.write(path, name)
+    else:
+        mode = "w" if archive.suffix == ".tar" else "w:gz"
+        with tarfile.open(archive, mode) as tar:
+            tar.add(directory / "images", inside, recursive=False)
+            for path, name in names:
+                tar.add(path, name)
+    for path, _ in names:
+        path.unlink()
+
+
+@pytest.mark.parametrize("suffix", [".tar.gz", ".tgz", ".tar", ".zip"])
+def test_images_still_in_archives(toy, suffix):
+    directory = toy(patients=3)
+    images = sorted((directory / "images").iterdir())
+    contents = {path.name: path.read_bytes() for path in images}
+    pack(directory, directory / f"images_002{suffix}", images[:2])
+    pack(directory, directory / "images" / f"images_001{suffix}", images[2:5])
+    dataset = read_chestxray14(directory)
+    assert dataset.problems == ()
+    assert len(dataset.records) == 6
+    for record in dataset.records[:5]:
+        read = read_members(record.path.archive, [record.path.position])
+        assert list(read) == [contents[record.name]]
+    assert dataset.records[5].path == images[5]
+
+
+def test_archives_are_left_closed_when_all_images_lie_outside(toy):
+    directory = toy(patients=3)
+    (directory / "images_001.tar.gz").write_bytes(b"not even an archive")
+    assert len(read_chestxray14(directory).records) == 6
+
+
+def test_an_image_in_two_archives(toy):
+    directory = toy(patients=3)
+    images = sorted((directory / "images").iterdir())
+    contents = images[0].read_bytes()
+    pack(directory, directory / "images_001.zip", images[:1])
+    images[0].write_bytes(contents)
+    pack(directory, directory / "images_002.zip", images[:2])
+    dataset = read_chestxray14(directory)
+    assert dataset.records[0].path.archive.name == "images_001.zip"
+    assert [problem.split(",")[0] for problem in dataset.problems] == [
+        "1 image files of a name that another has already"
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".tar.gz", ".tar", ".zip"])
+@pytest.mark.parametrize("part", [0, 10, 0.5])
+def test_an_incomplete_download_is_found_at_once(toy, suffix, part):
+    directory = toy(patients=3)
+    archive = directory / f"images_001{suffix}"
+    pack(directory, archive, sorted((directory / "images").iterdir())[:4])
+    data = archive.read_bytes()
+    archive.write_bytes(data[: int(part * len(data)) if part < 1 else part])
+    with pytest.raises(UserError, match=r"damaged or incomplete .* download it again"):
+        read_chestxray14(directory)
+
+
+def test_the_last_bytes_of_a_compressed_tar_are_missed(toy):
+    directory = toy(patients=3)
+    archive = directory / "images_001.tar.gz"
+    pack(directory, archive, sorted((directory / "images").iterdir())[:4])
+    archive.write_bytes(archive.read_bytes()[:-1])
+    with pytest.raises(UserError, match="damaged or incomplete"):
+        read_chestxray14(directory)
+
+
+def test_an_archive_that_changed_is_refused(toy):
+    directory = toy(patients=3)
+    archive = directory / "images_001.zip"
+    pack(directory, archive, sorted((directory / "images").iterdir())[:4])
+    with pytest.raises(UserError, match="member 99 is no longer there"):
+        list(read_members(archive, [0, 99]))
+
+
+def test_published_lists(toy):
+    directory = toy(patients=3)
+    # Without a final newline, as NIH's; with a byte-order mark and CRLF, as editors'.
+    (directory / "train_val_list.txt").write_bytes(
+        b"\xef\xbb\xbf00000000_000.png\r\n00000000_001.png"
+    )
+    with gzip.open(directory / "test_list.txt.gz", "wt") as file:
+        file.write("00000002_000.png\n\n00000002_001.png\n")
+    dataset = read_tables(directory)
+    assert dataset.lists == {
+        "00000000_000.png": "train_val",
+        "00000000_001.png": "train_val",
+        "00000002_000.png": "test",
+        "00000002_001.png": "test",
+    }
+    assert [path.name for path in dataset.tables] == [
+        "Data_Entry_2017.csv",
+        "BBox_List_2017.csv",
+        "train_val_list.txt",
+        "test_list.txt.gz",
+    ]
+    (directory / "train_val_list.txt").write_text("00000002_000.png")
+    with pytest.raises(UserError, match=r"00000002_000\.png is in both lists"):
+        read_tables(directory)
 
 
 def test_repeated_rows_keep_the_first(tmp_path):

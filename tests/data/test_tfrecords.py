@@ -7,17 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mscam.data.manifest import (
-    FORMAT,
-    Manifest,
-    Split,
-    compute_beta,
-    describe_split,
-)
+from keras_mscam.data.description import compute_beta, describe_split
+from keras_mscam.data.manifest import FORMAT, Manifest, Split
 from keras_mscam.data.records import Box, Record
 from keras_mscam.data.tfrecords import (
     SCHEMA,
     decode_image,
+    frame_length,
     parse,
     serialize,
     write_shard,
@@ -50,6 +46,8 @@ MANIFEST = Manifest(
         )
     },
     beta={"Effusion": 2 / 3, "Mass": 0.5},
+    checksums={"rejected.csv": "00ff"},
+    sources={"Data_Entry_2017.csv": "ff00"},
     rejected=1,
     problems=("1 cat, such as Tom",),
     versions={"numpy": "2"},
@@ -57,11 +55,12 @@ MANIFEST = Manifest(
 
 
 def test_a_record_comes_back_as_it_was():
-    features = parse(serialize(RECORD, b"pixels", (24, 40), PATHOLOGIES))
+    features = parse(serialize(RECORD, b"pixels", (48, 80), (24, 40), PATHOLOGIES))
     values = {key: value.numpy() for key, value in features.items()}
     assert values.keys() == SCHEMA.keys()
     assert values["image"] == b"pixels"
-    assert values["original_size"].tolist() == [24, 40]
+    assert values["original_size"].tolist() == [48, 80]
+    assert values["stored_size"].tolist() == [24, 40]
     assert values["name"] == b"a.png"
     assert values["patient"].decode() == "Zoë"
     assert (values["view"], values["sex"], values["age"]) == (b"PA", b"F", 58.5)
@@ -72,20 +71,20 @@ def test_a_record_comes_back_as_it_was():
 
 def test_nothing_known_of_a_record():
     bare = dataclasses.replace(RECORD, age=None, view="", sex="", boxes=())
-    values = parse(serialize(bare, b"", (24, 40), PATHOLOGIES))
+    values = parse(serialize(bare, b"", (24, 40), (24, 40), PATHOLOGIES))
     assert math.isnan(values["age"])
     assert values["box_xyxy"].shape == values["box_pathology"].shape == (0,)
     assert values["view"] == values["sex"] == b""
 
 
 def test_only_the_features_asked_for():
-    serialized = serialize(RECORD, b"pixels", (24, 40), PATHOLOGIES)
+    serialized = serialize(RECORD, b"pixels", (48, 80), (24, 40), PATHOLOGIES)
     assert parse(serialized, ("labels",)).keys() == {"labels"}
 
 
 def test_serializing_repeats_itself():
-    first = serialize(RECORD, b"pixels", (24, 40), PATHOLOGIES)
-    assert first == serialize(RECORD, b"pixels", (24, 40), PATHOLOGIES)
+    first = serialize(RECORD, b"pixels", (48, 80), (24, 40), PATHOLOGIES)
+    assert first == serialize(RECORD, b"pixels", (48, 80), (24, 40), PATHOLOGIES)
 
 
 def test_shards_hold_records_in_order(tmp_path):
@@ -167,3 +166,10 @@ def test_counts_leave_unknown_labels_out():
     assert split.prevalence == {"Effusion": 2 / 3, "Mass": 0.0, "Hernia": None}
     beta = compute_beta(split)
     assert beta == {"Effusion": pytest.approx(1 / 3), "Mass": 1.0, "Hernia": 0.5}
+
+
+def test_a_frame_is_as_long_as_it_says(tmp_path):
+    records = [b"", b"a", b"ab" * 500]
+    write_shard(tmp_path / "x.tfrecord", records)
+    size = (tmp_path / "x.tfrecord").stat().st_size
+    assert sum(map(frame_length, records)) == size

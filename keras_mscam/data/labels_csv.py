@@ -1,0 +1,200 @@
+"""Any data set in two plain CSV files: one of labels, one of boxes."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from keras_mscam.data.chestxray14 import IMAGE_SUFFIXES
+from keras_mscam.data.chestxray14_tables import parse_age
+from keras_mscam.data.records import Box, Dataset, Record, summarize
+from keras_mscam.data.splits import SPLITS
+from keras_mscam.errors import UserError
+from keras_mscam.pathologies import NO_FINDING
+
+_DESCRIBING = ("path", "patient", "view", "age", "sex", "split")
+_CORNERS = ["x_min", "y_min", "x_max", "y_max"]
+#: 1 and 0 are known; nothing, or -1 as CheXpert has it for "uncertain", are not.
+_LABELS = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0}
+_LABELS |= dict.fromkeys(["", "-1", "-1.0"], float("nan"))
+
+
+def read_labels_csv(path: Path, boxes: Path | None = None) -> Dataset:
+    """Read a data set of any origin.
+
+    The labels: a row an image, with the columns
+
+    - `path`: of the image file, from the folder of the table or absolute;
+    - `patient`: whatever tells persons apart;
+    - perhaps `view`, `age` (years), `sex`, and `split` (`train`, `validation`, `test`,
+      or nothing for an image to be left out under the rule `csv`);
+    - every other one a pathology: `1` shown, `0` not shown, nothing or `-1` unknown.
+      A column `No Finding` is passed over.
+
+    The boxes: a row a box, with the columns `path` (as in the labels), `pathology`,
+    `x_min`, `y_min`, `x_max`, `y_max` in half-open pixels of the original image.
+    Upper and lower case make no difference in the names of describing columns.
+
+    Args:
+        path: CSV file of labels, UTF-8 with or without byte-order mark, or `.gz`.
+        boxes: CSV file of boxes.
+
+    Returns:
+        One record for each row whose image file is there. Rows without a file, repeated
+        rows, files beside them that have no row, and boxes that can't be used are
+        counted in `problems`.
+
+    Raises:
+        UserError: a file can't be read, a column is missing or isn't labels, a row has
+            no path or patient, or no row has an image.
+
+    Example:
+        >>> dataset = read_labels_csv(Path("hospital/labels.csv"))
+    """
+    path = Path(path)
+    table = _read(path, required=("path", "patient"))
+    pathologies = tuple(
+        name for name in table if name not in _DESCRIBING and name != NO_FINDING
+    )
+    labels = _parse_labels(table, pathologies, path)
+    first = ~table["path"].duplicated()
+    repeated = table["path"][~first].to_list()
+    table, labels = table[first], labels[first.to_numpy()]
+    boxes_of, box_problems = _read_boxes(boxes, set(table["path"]), pathologies)
+    records, missing = [], []
+    for row, values in zip(table.to_dict("records"), labels, strict=True):
+        file = path.parent / row["path"]
+        if not file.is_file():
+            missing.append(row["path"])
+            continue
+        records.append(
+            Record(
+                name=row["path"],
+                path=file,
+                patient=row["patient"],
+                view=row.get("view", ""),
+                age=parse_age(row.get("age", "")),
+                sex=row.get("sex", ""),
+                labels=tuple(values.tolist()),
+                boxes=tuple(boxes_of.get(row["path"], ())),
+            )
+        )
+    if not records:
+        raise UserError(
+            f"{path}: none of its {len(table)} images is there, such as "
+            f"{path.parent / missing[0]}; paths start from the folder of the table."
+        )
+    problems = summarize(
+        ("label rows without an image file", missing),
+        ("image files without a label row", _find_strangers(records)),
+        ("repeated label rows, the first of each path kept", repeated),
+    )
+    tables = (path,) if boxes is None else (path, Path(boxes))
+    lists = _read_splits(table, path)
+    return Dataset(pathologies, tuple(records), problems + box_problems, lists, tables)
+
+
+def _read(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
+    """Read all fields as text; every row has the required ones."""
+    try:
+        table = pd.read_csv(
+            path, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+        )
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path} can't be read as a CSV table: {error}") from error
+    names = {name: name.strip() for name in table.columns}
+    known = {*_DESCRIBING, "pathology", *_CORNERS}
+    lower = {name: n.lower() for name, n in names.items() if n.lower() in known}
+    table = table.rename(columns=names | lower).apply(lambda column: column.str.strip())
+    for name in required:
+        if name not in table:
+            raise UserError(
+                f"{path} has no column {name!r}, only {', '.join(table.columns)}."
+            )
+        empty = np.flatnonzero(table[name] == "")
+        if len(empty):
+            raise UserError(f"{path}, row {empty[0] + 1}: no {name}; complete it.")
+    if table.columns.has_duplicates:
+        twice = table.columns[table.columns.duplicated()][0]
+        raise UserError(f"{path} has two columns {twice!r}; keep one.")
+    if table.empty:
+        raise UserError(f"{path} has no rows.")
+    return table
+
+
+def _parse_labels(
+    table: pd.DataFrame, pathologies: tuple[str, ...], path: Path
+) -> np.ndarray:
+    if not pathologies:
+        raise UserError(
+            f"{path} has no column of labels beside {', '.join(table.columns)}; add "
+            "one named after each pathology."
+        )
+    labels = np.empty((len(table), len(pathologies)))
+    for column, name in enumerate(pathologies):
+        strange = np.flatnonzero(~table[name].isin(list(_LABELS)))
+        if len(strange):
+            raise UserError(
+                f"{path}, row {strange[0] + 1}, column {name!r}: "
+                f"{table[name].iloc[strange[0]]!r} is no label; labels are 1, 0, -1 or "
+                "nothing, and a column that holds none must be removed."
+            )
+        labels[:, column] = table[name].map(_LABELS)
+    return labels
+
+
+def _read_splits(table: pd.DataFrame, path: Path) -> dict[str, str]:
+    if "split" not in table:
+        return {}
+    strange = table[~table["split"].isin([*SPLITS, ""])]
+    if len(strange):
+        raise UserError(
+            f"{path}: the split {strange['split'].iloc[0]!r} of "
+            f"{strange['path'].iloc[0]} isn't one of {', '.join(SPLITS)}."
+        )
+    given = table[table["split"] != ""]
+    return dict(zip(given["path"], given["split"], strict=True))
+
+
+def _read_boxes(
+    path: Path | None, images: set[str], pathologies: tuple[str, ...]
+) -> tuple[dict[str, list[Box]], tuple[str, ...]]:
+    """Return boxes by image, and a sentence for each kind of box left out."""
+    if path is None:
+        return {}, ()
+    table = _read(Path(path), required=("path", "pathology"))
+    missing = [name for name in _CORNERS if name not in table]
+    if missing:
+        raise UserError(f"{path} has no column {missing[0]!r}.")
+    corners = table[_CORNERS].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    boxes, strangers, unlabeled, wrong, repeated = {}, [], [], [], []
+    rows = zip(table["path"], table["pathology"], corners, strict=True)
+    for image, pathology, xyxy in rows:
+        box = Box(pathology, tuple(xyxy.tolist()))
+        if image not in images:
+            strangers.append(image)
+        elif pathology not in pathologies:
+            unlabeled.append(f"{pathology} of {image}")
+        elif not (np.isfinite(xyxy).all() and (xyxy[:2] < xyxy[2:]).all()):
+            wrong.append(image)
+        elif box in boxes.get(image, ()):
+            repeated.append(image)
+        else:
+            boxes.setdefault(image, []).append(box)
+    return boxes, summarize(
+        ("boxes on images without a label row, left out", strangers),
+        ("boxes of a pathology without a column of labels, left out", unlabeled),
+        ("boxes without four numbers or without area, left out", wrong),
+        ("repeated boxes, left out", repeated),
+    )
+
+
+def _find_strangers(records: list[Record]) -> list[str]:
+    """Return image files that lie beside those of the records, but have no row."""
+    known = {record.path for record in records}
+    return sorted(
+        str(path)
+        for folder in {path.parent for path in known}
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and path not in known
+    )
