@@ -4,7 +4,7 @@ from keras_mscam.config import Config, DataConfig, ModelConfig, TrainingConfig
 
 _SMALL = {"backbone": "small_densenet", "batch_norm_momentum": 0.9}
 _DATA = DataConfig(phantoms=3200, image_size=(192, 192))
-_SHORT = {"epochs": 8, "batch_size": 16, "plateau_patience": 2}
+_SHORT = {"epochs": 12, "batch_size": 16, "plateau_patience": 3}
 
 PRESETS = {
     # The paper's method on a backbone, a resolution (a nodule is 13 pixels wide) and a
