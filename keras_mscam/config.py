@@ -27,9 +27,13 @@ class DataConfig:
         tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]],
         arg(metavar="HEIGHT WIDTH"),
     ] = (256, 256)
-    """Size that images are stored and seen at."""
+    """Size that images are seen at, or prepared at; stored smaller, at that size."""
     split_seed: int = 0
     """Seed of the split by patient, and of the built-in set."""
+    cache: Literal["auto", "memory", "disk", "none"] = "auto"
+    """Hold decoded training images; auto is memory up to 2 GiB, else none."""
+    cache_folder: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Place of the cache on disk; the folder cache in the prepared records."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -72,6 +76,8 @@ class TrainingConfig:
     """Passes over the training split."""
     batch_size: PositiveInt = 32
     """Images in a step."""
+    balanced_sampling: bool = False
+    """Draw every pathology equally often instead of every image once an epoch."""
     learning_rate: PositiveFloat = 1e-3
     """Adam's learning rate."""
     relevance_learning_rate: PositiveFloat = 1.0
@@ -89,12 +95,35 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class AugmentationConfig:
+    """How much training images are changed at random; by default, not at all."""
+
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Degrees of rotation at most, either way."""
+    shift: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Fraction of height and width to shift by at most, either way."""
+    zoom: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Scale by 1 + ZOOM at most, or by its inverse; 0.1 is 0.91 to 1.1."""
+    brightness: Annotated[float, Field(ge=0, le=255)] = 0.0
+    """Grey levels, of 255, to add or subtract at most."""
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Part of the contrast to add or take away at most; 0.1 is 0.9 to 1.1."""
+    noise: Annotated[float, Field(ge=0, le=255)] = 0.0
+    """Standard deviation of the noise at most, in grey levels."""
+    flip: bool = False
+    """Mirror half of the images, which moves the heart to the wrong side."""
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Config:
     """A whole run: what to train on, what to train, how to train it."""
 
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    augmentation: AugmentationConfig = dataclasses.field(
+        default_factory=AugmentationConfig
+    )
 
 
 _ADAPTER = pydantic.TypeAdapter(Config)

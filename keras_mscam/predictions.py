@@ -45,14 +45,16 @@ def predict(
 ) -> Predictions:
     """Run a localizer over a split, keeping boxes instead of maps.
 
+    Images come at the size that the localizer is for, whatever they are stored at.
     Memory holds one batch of maps at a time, however many images there are.
     """
     predictions = Predictions()
     images = manifest.splits[split].images
+    size = localizer.input.shape[1:3]
     with tqdm(
         total=images, desc="Evaluating", unit=" images", disable=not progress
     ) as bar:
-        stream = read_examples(records, split)
+        stream = read_examples(records, split, image_size=size)
         while examples := list(islice(stream, _BATCH)):
             stacked = np.stack([example.image for example in examples])[..., None]
             outputs = localizer.predict_on_batch(stacked)
@@ -61,18 +63,24 @@ def predict(
                 predictions.names.append(example.name)
                 predictions.labels.append(example.labels)
                 maps = {name: maps[row] for name, maps in outputs.items()}
-                _localize(predictions, example, maps, manifest)
+                _localize(predictions, example, maps, size, manifest.pathologies)
             bar.update(len(examples))
     return predictions
 
 
-def _localize(predictions, example: Example, maps: dict, manifest: Manifest) -> None:
+def _localize(
+    predictions: Predictions,
+    example: Example,
+    maps: dict[str, np.ndarray],
+    size: tuple[int, int],
+    pathologies: tuple[str, ...],
+) -> None:
     for box_pathology in dict.fromkeys(box.pathology for box in example.boxes):
-        column = manifest.pathologies.index(box_pathology)
+        column = pathologies.index(box_pathology)
         truth = [b.xyxy for b in example.boxes if b.pathology == box_pathology]
         predictions.boxed.append((example.name, example.original_size))
         for name, cams in maps.items():
-            cam = resize_map(cams[..., column], manifest.image_size)
+            cam = resize_map(cams[..., column], size)
             proposed = propose_boxes(cam, example.original_size)
             predictions.localizations.setdefault(name, []).append(
                 Localization(box_pathology, example.patient, np.array(truth), proposed)

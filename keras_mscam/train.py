@@ -75,23 +75,29 @@ def train_classifier(run: Run) -> None:
 
     from keras_mscam.data.manifest import Manifest
 
-    config, manifest = run.config, Manifest.read(run.records)
-    if tuple(manifest.image_size) != tuple(config.data.image_size):
-        config = dataclasses.replace(
-            config,
-            data=dataclasses.replace(
-                config.data, image_size=tuple(manifest.image_size)
-            ),
-        )
-        run = Run(run.path, config)
-        write_config(run)
+    manifest = Manifest.read(run.records)
+    run = _adopt_stored_size(run, manifest.image_size)
+    training = run.config.training
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(config.training.precision)
-    keras.utils.set_random_seed(config.training.seed)
+    keras.config.set_dtype_policy(training.precision)
+    keras.utils.set_random_seed(training.seed)
     try:
         _fit_to_records(run, manifest)
     finally:
         keras.config.set_dtype_policy(policy)
+
+
+def _adopt_stored_size(run: Run, stored: tuple[int, int] | None) -> Run:
+    """Look at images in the size they are stored at, where that is smaller."""
+    data = run.config.data
+    if stored is None or all(
+        s >= w for s, w in zip(stored, data.image_size, strict=True)
+    ):
+        return run
+    data = dataclasses.replace(data, image_size=tuple(stored))
+    run = Run(run.path, dataclasses.replace(run.config, data=data))
+    write_config(run)
+    return run
 
 
 def _fit_to_records(run: Run, manifest) -> None:
@@ -108,23 +114,32 @@ def _fit_to_records(run: Run, manifest) -> None:
     write_beta(run, manifest.beta)
     trainer, classifier, state = _start(run, manifest)
     first_epoch, first_step = state["epoch"], state["step"]
-    validation = make_dataset(run.records, "validation", batch_size=training.batch_size)
+    validation = make_dataset(
+        run.records,
+        "validation",
+        batch_size=training.batch_size,
+        image_size=run.config.data.image_size,
+    )
     waiting = waiting_callbacks(training)
     stop = StopSignals()
     checkpoint = Checkpoint(run, classifier, waiting, state["history"], stop)
     progress = Progress(
         training.epochs, first_epoch, steps, training.batch_size, first_step
     )
-    # Behind the last step of an epoch only its validation is left, see `fit`.
-    next_epoch, next_step = divmod(first_epoch * steps + first_step, steps)
     try:
         batches = make_training_dataset(
             run.records,
             batch_size=training.batch_size,
             seed=training.seed,
-            first_epoch=next_epoch,
             epochs=training.epochs,
-        ).skip(next_step)
+            first_epoch=first_epoch,
+            first_step=first_step,
+            image_size=run.config.data.image_size,
+            cache=run.config.data.cache,
+            cache_folder=run.config.data.cache_folder,
+            balanced=training.balanced_sampling,
+            augmentation=run.config.augmentation,
+        )
         with stop:
             fit(
                 trainer,

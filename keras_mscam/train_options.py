@@ -10,6 +10,7 @@ import pydantic
 import tyro
 
 from keras_mscam.config import (
+    AugmentationConfig,
     Config,
     DataConfig,
     ModelConfig,
@@ -37,14 +38,17 @@ class TrainOptions:
     output: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
     """Folder of the run; runs/PRESET-1 and so on by default."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Go on with the run in --output behind its last whole epoch."""
+    """Go on with the run in --output where it was stopped."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    augmentation: AugmentationConfig = dataclasses.field(
+        default_factory=AugmentationConfig
+    )
 
     @property
     def config(self) -> Config:
-        return Config(self.data, self.model, self.training)
+        return Config(self.data, self.model, self.training, self.augmentation)
 
 
 def parse_options(arguments: list[str]) -> TrainOptions:
@@ -65,7 +69,12 @@ def parse_options(arguments: list[str]) -> TrainOptions:
         base = read_run(first.output).config
     if first.config_file is not None:
         base = read_config(first.config_file, base)
-    defaults = TrainOptions(data=base.data, model=base.model, training=base.training)
+    defaults = TrainOptions(
+        data=base.data,
+        model=base.model,
+        training=base.training,
+        augmentation=base.augmentation,
+    )
     options = _parse(arguments, defaults)
     if options.output is None:
         options = dataclasses.replace(options, output=_next_output(options.preset))

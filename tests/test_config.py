@@ -1,8 +1,15 @@
+import dataclasses
 import json
 
 import pytest
 
-from keras_mscam.config import Config, dump_config, merge_config, read_config
+from keras_mscam.config import (
+    AugmentationConfig,
+    Config,
+    dump_config,
+    merge_config,
+    read_config,
+)
 from keras_mscam.errors import UserError
 from keras_mscam.presets import PRESETS
 from keras_mscam.train_options import parse_options
@@ -48,11 +55,25 @@ def test_round_trip(tmp_path, name):
         ({"model": {"blocks": [2, 5]}}, "model.blocks.1"),
         ({"data": {"image_size": [256]}}, "data.image_size"),
         ({"data": {"image_size": [256, 16]}}, "data.image_size.1"),
+        ({"data": {"cache": "tape"}}, "data.cache: .*'disk'"),
+        ({"augmentation": {"rotation": 181}}, "augmentation.rotation"),
+        ({"augmentation": {"shift": -0.1}}, "augmentation.shift"),
+        ({"augmentation": {"blur": 1}}, "augmentation.blur"),
     ],
 )
 def test_refuses(changes, message):
     with pytest.raises(UserError, match=message):
         merge_config(Config(), changes, "here")
+
+
+def test_a_file_from_before_a_section_was_there(tmp_path):
+    content = json.loads(dump_config(PRESETS["paper-dn-cam"]))
+    del content["augmentation"], content["data"]["cache"]
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(content))
+    config = read_config(path, Config())
+    assert config == PRESETS["paper-dn-cam"]
+    assert config.augmentation == AugmentationConfig()  # off
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]"])
@@ -84,6 +105,26 @@ class TestOptions:
         assert options.config.training.epochs == 7  # from the option over the file
         assert options.config.model.blocks == (3, 4)
         assert options.config.data.image_size == (128, 160)
+
+    def test_augmentation_and_cache(self, tmp_path):
+        path = tmp_path / "mine.json"
+        path.write_text(json.dumps({"augmentation": {"zoom": 0.2, "flip": True}}))
+        options = parse_options(
+            ["--config", str(path), "--rotation", "7", "--cache", "disk",
+             "--cache-folder", "scratch", "--balanced-sampling"]
+        )  # fmt: skip
+        expected = AugmentationConfig(rotation=7, zoom=0.2, flip=True)
+        assert options.config.augmentation == expected
+        assert options.config.data.cache == "disk"
+        assert str(options.config.data.cache_folder) == "scratch"
+        assert options.config.training.balanced_sampling
+
+    def test_help_names_every_field_of_augmentation(self, capsys):
+        with pytest.raises(SystemExit):
+            parse_options(["--help"])
+        shown = capsys.readouterr().out
+        for field in dataclasses.fields(AugmentationConfig):
+            assert f"--{field.name}" in shown
 
     def test_unknown_options_are_refused(self, capsys):
         with pytest.raises(SystemExit) as error:

@@ -16,6 +16,7 @@ import pytest
 from keras_mscam.config import merge_config
 from keras_mscam.errors import UserError
 from keras_mscam.evaluate import evaluate
+from keras_mscam.prepare import prepare
 from keras_mscam.presets import PRESETS
 from keras_mscam.run_folder import read_run
 from keras_mscam.train import train
@@ -86,6 +87,7 @@ def test_evaluating_again_gives_the_same(run):
     assert run.metrics_path.read_text() == before
 
 
+@pytest.mark.filterwarnings("ignore:The AUROC of")
 def test_another_split(run):
     metrics = evaluate(run.path, split="validation", progress=False)
     assert metrics["split"] == "validation"
@@ -96,12 +98,33 @@ def test_another_split(run):
     evaluate(run.path, progress=False)
 
 
-def test_refuses_records_of_another_size(run, make_patients, tmp_path):
-    from keras_mscam.prepare import prepare
+def test_evaluates_on_records_of_another_size(run, make_patients, tmp_path):
+    """The model's size counts, and other pathologies are refused."""
+    records = tmp_path / "records"
+    prepare(make_patients(), records, image_size=(40, 30), progress=False)
+    with pytest.raises(UserError, match="is for 8 pathologies, but the records have 1"):
+        evaluate(run.path, data=records, progress=False)
 
-    prepare(make_patients(), tmp_path / "r", image_size=(32, 32), progress=False)
-    with pytest.raises(UserError, match="64x96 and 8 pathologies"):
-        evaluate(run.path, data=tmp_path / "r", progress=False)
+
+@pytest.mark.parametrize(
+    ("stored", "seen"),
+    [(None, (64, 96)), ((80, 100), (64, 96)), ((48, 100), (48, 100))],
+)
+@pytest.mark.filterwarnings("ignore:The AUROC of")
+def test_sizes_to_see_and_to_store(make_patients, tmp_path, stored, seen):
+    """Stored larger, or each at its own size, they are resized; never enlarged."""
+    records = tmp_path / "records"
+    prepare(make_patients(size=(90, 110)), records, image_size=stored, progress=False)
+    config = merge_config(
+        toy(records, epochs=1, batch_size=8),
+        {"augmentation": {"rotation": 5.0}, "data": {"cache": "disk"}},
+        "the test",
+    )
+    run = train(config, tmp_path / "run")
+    classifier = keras.saving.load_model(run.model_path)
+    assert classifier.input.shape[1:3] == seen
+    assert read_run(run.path).config.data.image_size == seen
+    assert run.report_path.is_file()
 
 
 def test_a_batch_larger_than_the_split(phantom_records, tmp_path):
@@ -109,6 +132,7 @@ def test_a_batch_larger_than_the_split(phantom_records, tmp_path):
         train(toy(phantom_records, batch_size=500), tmp_path / "run")
 
 
+@pytest.mark.filterwarnings("ignore:The AUROC of")
 def test_the_paper_architecture_on_real_images(shared, tmp_path):
     config = merge_config(
         PRESETS["phantom"],
@@ -219,6 +243,7 @@ def test_a_mistake_is_one_sentence(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.filterwarnings("ignore:The AUROC of")
 def test_draws_its_own_set(tmp_path):
     run = train(toy(epochs=1), tmp_path / "run")
     assert (run.path / "phantom" / "Data_Entry_2017.csv").is_file()

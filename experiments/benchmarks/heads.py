@@ -7,11 +7,10 @@ does hits both alike: the paper's three heads, and one GAP head on the last bloc
 here from Keras's own layers. The median ratio and its quartiles are printed.
 """
 
-import time
-
 import keras
 import numpy as np
 import tyro
+from timing import report
 
 from keras_mscam.config import TrainingConfig
 from keras_mscam.modeling import build_classifier, build_localizer
@@ -83,33 +82,9 @@ def main(
 def build_one_head(pathologies: int, image_size, backbone: str) -> keras.Model:
     """The same backbone, global average pooling and one dense layer."""
     features = build_backbone(backbone, image_size, (4,))
-    pooled = keras.layers.GlobalAveragePooling2D()(features.output)
+    pooled = keras.layers.GlobalAveragePooling2D()(features.outputs[0])
     logits = keras.layers.Dense(pathologies, dtype="float32")(pooled)
-    return keras.Model(features.input, logits)
-
-
-def report(title: str, a, b, steps: int) -> None:
-    """Print the ratio of the times of two functions that take turns."""
-    for function in (a, b, a, b):
-        function()
-    ratios, times = [], []
-    for step in range(steps):
-        pair = (a, b) if step % 2 else (b, a)
-        elapsed = {function: _time(function) for function in pair}
-        ratios.append(elapsed[a] / elapsed[b])
-        times.append(elapsed[a])
-    low, middle, high = np.percentile(ratios, [25, 50, 75])
-    print(
-        f"{title}: {middle:.3f} [{low:.3f}, {high:.3f}], "
-        f"{np.median(times):.2f} s a step",
-        flush=True,
-    )
-
-
-def _time(function) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+    return keras.Model(features.inputs, logits)
 
 
 if __name__ == "__main__":

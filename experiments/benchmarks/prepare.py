@@ -2,18 +2,26 @@
 
     pip install imagecodecs
     python experiments/benchmarks/prepare.py rate --images FOLDER
+    python experiments/benchmarks/prepare.py archives --images FOLDER
     python experiments/benchmarks/prepare.py memory
+    python experiments/benchmarks/prepare.py killed
 
 `rate` lets the bare loops of several PNG decoders (read a file, decode it, throw it
 away) and `keras_mscam-prepare` take turns on the same files with the same number of
-processes. `memory` prepares sets of growing size and reports the peak of the process
-that collects the results; its workers hold 16 images each.
+processes. `archives` compares a `tar.gz` with files. `memory` prepares sets of
+growing size and reports the peak of the process that collects the results; its workers
+hold 16 images each. `killed` ends preparing by `kill -9` again and again, at random
+moments, and compares what comes of it.
 """
 
+import filecmp
 import json
+import random
 import resource
+import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,6 +32,7 @@ import numpy as np
 import tyro
 from PIL import Image
 
+from keras_mscam.data.archives import list_members
 from keras_mscam.data.phantom import write_phantoms
 from keras_mscam.pool import map_in_order
 from keras_mscam.prepare import prepare
@@ -97,6 +106,46 @@ def rate(images: Path, copies: int = 10, rounds: int = 3, workers: int = 2) -> N
         print(f"| {name} | {np.median(values):.0f} | {share:.2f} |")
 
 
+def archives(images: Path, copies: int = 10, rounds: int = 3, workers: int = 2) -> None:
+    """Compare preparing from a packed archive with preparing from files.
+
+    Args:
+        images: Folder of PNG files.
+        copies: Times that each file is linked, and packed.
+        rounds: Turns that each takes.
+        workers: Processes.
+    """
+    import keras_mscam.data.tfrecords  # noqa: F401, its import takes seconds
+
+    with tempfile.TemporaryDirectory() as folder:
+        files = sorted(images.glob("*.png"))
+        unpacked = _link(files, copies, Path(folder) / "unpacked")
+        packed = Path(folder) / "packed"
+        packed.mkdir()
+        shutil.copy(unpacked / "Data_Entry_2017.csv", packed)
+        archive = packed / "images_001.tar.gz"
+        with tarfile.open(archive, "w:gz", compresslevel=1, dereference=True) as tar:
+            tar.add(unpacked / "images", "images")
+        seconds = _time(list_members, archive)
+        print(f"listing: {archive.stat().st_size / 1e6 / seconds:.0f} MB a second")
+        ratios = []
+        for number in range(rounds):
+            times = [
+                _time(
+                    lambda source, number=number: prepare(
+                        source,
+                        source / f"records-{number}",
+                        workers=workers,
+                        progress=False,
+                    ),
+                    source,
+                )
+                for source in (packed, unpacked)
+            ]
+            ratios.append(times[0] / times[1])
+    print(f"time from the archive / from files: {np.median(ratios):.2f}, {ratios}")
+
+
 def memory(sizes: tuple[int, ...] = (2500, 5000, 10000, 20000, 40000)) -> None:
     """Report the peak memory over the number of images.
 
@@ -131,6 +180,47 @@ def peak(source: tyro.conf.Positional[Path], output: tyro.conf.Positional[Path])
     print(json.dumps([kibibytes / 1024, seconds]))
 
 
+def killed(images: int = 10000, kills: int = 10, seed: int = 0) -> None:
+    """Kill, go on, and compare with an uninterrupted run.
+
+    Args:
+        images: Size of the set: links to 2,500 phantoms of 256x256.
+        kills: Times that it is killed.
+        seed: Of the moments.
+    """
+    rng = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        phantoms, output = Path(folder) / "phantoms", Path(folder) / "output"
+        write_phantoms(phantoms, 2500)
+        files = sorted((phantoms / "images").iterdir())
+        source = _link(files, images // len(files), Path(folder) / "source")
+        seconds = _time(prepare, source, Path(folder) / "whole")
+        command = [sys.executable, "-m", "keras_mscam.prepare", str(source)]
+        for number in range(kills):
+            process = subprocess.Popen(
+                [*command, "--output", str(output)],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            time.sleep(rng.uniform(1, seconds))
+            process.kill()
+            process.wait()
+            parts = len(list(output.parent.glob(".output.unfinished/part-*.json")))
+            print(f"kill {number + 1}: {parts} whole parts", flush=True)
+            if output.exists():
+                # It was done: look at it, and begin anew.
+                _compare(output, Path(folder) / "whole")
+                shutil.rmtree(output)
+        prepare(source, output)
+        _compare(output, Path(folder) / "whole")
+
+
+def _compare(output: Path, whole: Path) -> None:
+    names = {path.name for path in [*output.iterdir(), *whole.iterdir()]}
+    differ = [n for n in names if not filecmp.cmp(output / n, whole / n, shallow=False)]
+    print(f"{len(names)} files, {len(differ)} differ", flush=True)
+
+
 def _link(files: list[Path], copies: int, source: Path) -> Path:
     """Make a folder in ChestX-ray14's layout of several links to each file."""
     (source / "images").mkdir(parents=True)
@@ -162,5 +252,12 @@ def _time(function: Callable, *arguments) -> float:
 
 if __name__ == "__main__":
     tyro.extras.subcommand_cli_from_dict(
-        {"rate": rate, "memory": memory, "peak": peak}, prog="prepare.py"
+        {
+            "rate": rate,
+            "archives": archives,
+            "memory": memory,
+            "peak": peak,
+            "killed": killed,
+        },
+        prog="prepare.py",
     )

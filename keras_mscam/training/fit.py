@@ -205,7 +205,7 @@ class _Batches(keras.utils.PyDataset):
 
 
 def _should_jit_compile() -> bool:
-    """XLA, but for TensorFlow without a GPU, whose own kernels are faster there.
+    """XLA, but for TensorFlow without a GPU: it gains nothing there and starts slowly.
 
     `experiments/benchmarks` has the measurement.
     """

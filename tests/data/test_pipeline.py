@@ -1,4 +1,3 @@
-from collections import Counter
 from itertools import chain
 
 import cv2
@@ -6,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mscam.data import pipeline, shards
+from keras_mscam.config import AugmentationConfig
+from keras_mscam.data import decoding, pipeline, shards, streaming
 from keras_mscam.data.images import resize_area
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.data.pipeline import (
@@ -20,25 +20,46 @@ from keras_mscam.prepare import prepare
 SIZE = (20, 34)
 
 
+ALL_CHANGES = AugmentationConfig(
+    rotation=10, shift=0.1, zoom=0.1, brightness=20, contrast=0.2, noise=5, flip=True
+)
+
+
 @pytest.fixture
 def prepared(toy, tmp_path, monkeypatch):
-    """20 patients of 2 images each: 28, 4 and 8 images, in shards of 5."""
-    monkeypatch.setattr(shards, "SHARD_IMAGES", 5)
+    """20 patients of 2 images each: 28, 4 and 8 images, in shards of 4 or so."""
+    monkeypatch.setattr(shards, "SHARD_BYTES", 3500)
     prepare(toy(), tmp_path / "records", image_size=SIZE, progress=False)
+    assert len(Manifest.read(tmp_path / "records").splits["train"].shards) >= 6
     return tmp_path / "records"
 
 
-@pytest.fixture(params=["memory", "blocks"])
-def storage(request, monkeypatch):
-    """Both ways to shuffle, the second with blocks smaller than the split."""
-    if request.param == "blocks":
-        monkeypatch.setattr(pipeline, "MEMORY_BYTES", 0)
-        monkeypatch.setattr(pipeline, "BLOCK_RECORDS", 12)
+@pytest.fixture(params=["memory", "disk", "none"])
+def cache(request, monkeypatch):
+    """All ways to shuffle, the last with blocks smaller than the split."""
+    monkeypatch.setattr(streaming, "BLOCK_RECORDS", 12)
+    monkeypatch.setattr(streaming, "OPEN_SHARDS", 3)
+    monkeypatch.setattr(streaming, "RUN_RECORDS", 2)
+    return request.param
+
+
+@pytest.fixture
+def count_decoded(monkeypatch):
+    """Return a list that grows by one with every image that is decoded."""
+    decoded = []
+    original = decoding.decode_image
+
+    def count(png, image_size):
+        tf.py_function(lambda: decoded.append(1), [], [])
+        return original(png, image_size)
+
+    monkeypatch.setattr(decoding, "decode_image", count)
+    return decoded
 
 
 def read_images(batches):
     """Return one hashable value for each image of each batch."""
-    return [[image.tobytes() for image in images] for images, _ in to_numpy(batches)]
+    return [[image.tobytes() for image in images] for images, _ in batches]
 
 
 def to_numpy(batches):
@@ -78,13 +99,15 @@ def test_one_pass_in_the_order_of_the_examples(prepared):
     np.testing.assert_array_equal(images[..., 0], [e.image for e in examples])
     np.testing.assert_array_equal(labels, [e.labels for e in examples])
     # A second pass is the same.
-    assert read_images(dataset) == read_images(dataset)
+    assert read_images(to_numpy(dataset)) == read_images(to_numpy(dataset))
     assert dataset.element_spec[0].shape.as_list() == [None, *SIZE, 1]
 
 
-def test_every_epoch_has_every_image_at_most_once(prepared, storage):
-    dataset = make_training_dataset(prepared, batch_size=8, seed=0, epochs=4)
-    batches = read_images(dataset)
+def test_every_epoch_has_every_image_at_most_once(prepared, cache):
+    dataset = make_training_dataset(
+        prepared, batch_size=8, seed=0, epochs=4, cache=cache
+    )
+    batches = read_images(to_numpy(dataset))
     # 28 images make 3 batches of 8; 4 are left over, others in every epoch.
     assert len(dataset) == len(batches) == 12
     assert {len(batch) for batch in batches} == {8}
@@ -98,67 +121,252 @@ def test_every_epoch_has_every_image_at_most_once(prepared, storage):
     assert dataset.element_spec[0].shape.as_list() == [8, *SIZE, 1]
 
 
-def test_images_keep_their_labels(prepared, storage):
+def test_images_keep_their_labels(prepared, cache):
     labels_of = {
         e.image.tobytes(): e.labels.tolist() for e in read_examples(prepared, "train")
     }
-    dataset = make_training_dataset(prepared, batch_size=7, seed=0, epochs=2)
+    dataset = make_training_dataset(
+        prepared, batch_size=7, seed=0, epochs=2, cache=cache
+    )
     for images, labels in to_numpy(dataset):
         expected = [labels_of[image.tobytes()] for image in images]
         assert labels.tolist() == expected
 
 
-def test_a_resumed_run_sees_what_the_uninterrupted_one_saw(prepared, storage):
-    whole = make_training_dataset(prepared, batch_size=8, seed=7, epochs=4)
-    resumed = make_training_dataset(
-        prepared, batch_size=8, seed=7, epochs=4, first_epoch=2
-    )
-    assert len(resumed) == 6
-    assert read_images(resumed) == read_images(whole)[6:]
+def test_a_resumed_run_sees_what_the_uninterrupted_one_saw(prepared, cache):
+    def read(**first):
+        dataset = make_training_dataset(
+            prepared,
+            batch_size=8,
+            seed=7,
+            epochs=4,
+            cache=cache,
+            augmentation=ALL_CHANGES,
+            **first,
+        )
+        batches = to_numpy(dataset)
+        assert len(dataset) == len(batches)
+        return read_images(batches), [labels.tolist() for _, labels in batches]
+
+    images, labels = read()
+    # 3 steps an epoch.
+    assert read(first_epoch=2) == (images[6:], labels[6:])
+    assert read(first_epoch=1, first_step=2) == (images[5:], labels[5:])
 
 
-def test_the_order_depends_on_the_seed_and_not_on_the_global_one(prepared, storage):
-    def read(seed, global_seed):
-        tf.random.set_seed(global_seed)
-        dataset = make_training_dataset(prepared, batch_size=8, seed=seed, epochs=2)
-        return read_images(dataset)
-
-    assert read(1, 10) == read(1, 20)
-    assert read(1, 10) != read(2, 10)
-    dataset = make_training_dataset(prepared, batch_size=8, seed=1, epochs=2)
-    assert read_images(dataset) == read_images(dataset)
-
-
-def test_nothing_is_left_to_do(prepared, storage):
+def test_batches_before_the_first_are_not_decoded(prepared, cache, count_decoded):
     dataset = make_training_dataset(
-        prepared, batch_size=8, seed=0, epochs=2, first_epoch=2
+        prepared, batch_size=8, seed=0, epochs=2, first_step=2, cache=cache
     )
-    assert len(dataset) == 0 and to_numpy(dataset) == []
+    assert len(to_numpy(dataset)) == 4
+    # The third step of one epoch and the three of another are left: 4 batches of 8.
+    assert len(count_decoded) == (32 if cache == "none" else 28)
 
 
-def test_permutations_are_uniform():
-    # 1500 permutations of 3: each of the 6 is expected 250 times, with a standard
-    # deviation of sqrt(1500 / 6 * 5 / 6) = 14.4.
-    seen = Counter(
-        tuple(pipeline._permutation(3, 5, tf.constant(key, tf.int64)).numpy())
-        for key in range(1500)
+def test_the_order_depends_on_the_seed_and_not_on_the_global_one(prepared, cache):
+    def make(seed, global_seed, augmentation=None):
+        tf.random.set_seed(global_seed)
+        return make_training_dataset(
+            prepared,
+            batch_size=8,
+            seed=seed,
+            epochs=2,
+            cache=cache,
+            augmentation=augmentation,
+        )
+
+    first = read_images(to_numpy(make(1, 10)))
+    assert first == read_images(to_numpy(make(1, 20)))
+    assert first != read_images(to_numpy(make(2, 10)))
+    changed = make(1, 10, ALL_CHANGES)
+    first = read_images(to_numpy(changed))
+    assert first == read_images(to_numpy(changed))
+    assert first == read_images(to_numpy(make(1, 20, ALL_CHANGES)))
+
+
+def test_memory_and_disk_have_one_order(prepared):
+    memory, disk = (
+        make_training_dataset(prepared, batch_size=8, seed=3, epochs=2, cache=cache)
+        for cache in ("memory", "disk")
     )
-    assert len(seen) == 6
-    assert all(abs(count - 250) < 5 * 14.4 for count in seen.values())
+    assert read_images(to_numpy(memory)) == read_images(to_numpy(disk))
 
 
-def test_decoded_once_where_it_fits_into_memory(prepared, monkeypatch):
-    decoded = []
-    original = pipeline.decode_image
+def test_nothing_is_left_to_do(prepared, cache):
+    for first in ({"first_epoch": 2}, {"first_epoch": 1, "first_step": 3}):
+        dataset = make_training_dataset(
+            prepared, batch_size=8, seed=0, epochs=2, cache=cache, **first
+        )
+        assert len(dataset) == 0 and to_numpy(dataset) == []
 
-    def count(png, image_size):
-        tf.py_function(lambda: decoded.append(1), [], [])
-        return original(png, image_size)
 
-    monkeypatch.setattr(pipeline, "decode_image", count)
-    dataset = make_training_dataset(prepared, batch_size=8, seed=0, epochs=5)
-    assert len(to_numpy(dataset)) == 15
-    assert len(decoded) == 28
+def check_hosts(prepared, **options):
+    """Compare what three hosts get with what one gets."""
+
+    def make(host):
+        return make_training_dataset(
+            prepared,
+            batch_size=9,
+            seed=5,
+            epochs=2,
+            first_step=1,
+            augmentation=ALL_CHANGES,
+            host=host,
+            **options,
+        )
+
+    parts = [make((index, 3)) for index in range(3)]
+    assert parts[0].element_spec[0].shape.as_list() == [3, *SIZE, 1]
+    whole, *parts = map(to_numpy, (make((0, 1)), *parts))
+    assert len(whole) == 5
+    for (images, labels), *shared in zip(whole, *parts, strict=True):
+        np.testing.assert_array_equal(images, np.concatenate([i for i, _ in shared]))
+        np.testing.assert_array_equal(labels, np.concatenate([k for _, k in shared]))
+
+
+def test_hosts_share_the_batches_of_one(prepared, cache):
+    check_hosts(prepared, cache=cache)
+
+
+def test_hosts_share_balanced_batches(prepared):
+    check_hosts(prepared, cache="memory", balanced=True)
+
+
+def test_hosts_decode_their_own_images_only(prepared, count_decoded):
+    dataset = make_training_dataset(
+        prepared, batch_size=8, seed=0, epochs=2, cache="none", host=(1, 4)
+    )
+    # 6 steps of 8 / 4 images.
+    assert len(to_numpy(dataset)) == 6 and len(count_decoded) == 12
+
+
+def test_hosts_that_cannot_be(prepared):
+    with pytest.raises(UserError, match="3 hosts can't share a batch of 8"):
+        make_training_dataset(prepared, batch_size=8, seed=0, epochs=1, host=(0, 3))
+    with pytest.raises(UserError, match="no host 2 among 2"):
+        make_training_dataset(prepared, batch_size=8, seed=0, epochs=1, host=(2, 2))
+
+
+@pytest.mark.parametrize("name", ["memory", "disk"])
+def test_balanced_sampling_shows_every_pathology_as_often(prepared, name):
+    dataset = make_training_dataset(
+        prepared, batch_size=28, seed=0, epochs=200, cache=name, balanced=True
+    )
+    labels = np.concatenate([labels for _, labels in to_numpy(dataset)])
+    # Three groups of 5600 / 3 draws each: Effusion, Mass and neither. A draw has a
+    # deviation of at most 1/2, the mean of 5600 one of at most 0.0067.
+    neither = (labels == 0).all(axis=1).mean()
+    assert abs(neither - 1 / 3) < 5 * 0.0067
+    # Of the Effusions, the share that also shows a Mass is that of the images.
+    manifest_labels = np.array([e.labels for e in read_examples(prepared, "train")])
+    effusion, mass = (manifest_labels == 1).T
+    both = (effusion & mass).sum()
+    expected = (both / effusion.sum() + both / mass.sum()) / 3
+    assert abs((labels == 1).all(axis=1).mean() - expected) < 5 * 0.0067
+
+
+def test_balanced_sampling_without_a_cache(prepared, monkeypatch):
+    options = {"batch_size": 8, "seed": 0, "epochs": 1, "balanced": True}
+    with pytest.raises(UserError, match="needs all images at hand"):
+        make_training_dataset(prepared, **options, cache="none")
+    monkeypatch.setattr(pipeline, "MEMORY_BYTES", 28 * SIZE[0] * SIZE[1] - 1)
+    with pytest.raises(UserError, match="needs all images at hand"):
+        make_training_dataset(prepared, **options)
+    monkeypatch.setattr(pipeline, "MEMORY_BYTES", 28 * SIZE[0] * SIZE[1])
+    assert len(make_training_dataset(prepared, **options)) == 3
+
+
+def test_a_cache_that_there_is_not(prepared):
+    with pytest.raises(UserError, match="no cache 'tape', only auto, memory"):
+        make_training_dataset(prepared, batch_size=8, seed=0, epochs=1, cache="tape")
+
+
+def test_decoded_once_where_it_fits_into_memory(prepared, count_decoded, monkeypatch):
+    def read(size):
+        monkeypatch.setattr(pipeline, "MEMORY_BYTES", size)
+        dataset = make_training_dataset(prepared, batch_size=8, seed=0, epochs=5)
+        assert len(to_numpy(dataset)) == 15
+        decoded = len(count_decoded)
+        count_decoded.clear()
+        return decoded
+
+    assert read(28 * SIZE[0] * SIZE[1]) == 28
+    assert read(28 * SIZE[0] * SIZE[1] - 1) == 5 * 24
+
+
+def test_the_cache_on_disk_is_used_again(prepared, count_decoded, tmp_path):
+    def read(**options):
+        dataset = make_training_dataset(
+            prepared, batch_size=8, seed=0, epochs=1, cache="disk", **options
+        )
+        assert len(to_numpy(dataset)) == 3
+        decoded = len(count_decoded)
+        count_decoded.clear()
+        return decoded
+
+    assert (read(), read()) == (28, 0)
+    assert (prepared / "cache").is_dir()
+    # Another folder and another size each need a cache of their own.
+    assert read(cache_folder=tmp_path / "scratch") == 28
+    assert read(image_size=(10, 17)) == 28
+    assert read() == 0
+
+
+def test_augmentation_that_is_off_changes_nothing(prepared, cache):
+    plain, off = (
+        make_training_dataset(
+            prepared, batch_size=8, seed=0, epochs=1, cache=cache, augmentation=config
+        )
+        for config in (None, AugmentationConfig())
+    )
+    assert read_images(to_numpy(plain)) == read_images(to_numpy(off))
+
+
+def test_augmentation_keeps_labels_and_differs_by_epoch(prepared, cache):
+    config = AugmentationConfig(brightness=50)
+    options = {"batch_size": 28, "seed": 0, "epochs": 2, "cache": cache}
+    plain = to_numpy(make_training_dataset(prepared, **options))
+    changed = to_numpy(make_training_dataset(prepared, **options, augmentation=config))
+    offsets = []
+    for (before, labels), (after, same_labels) in zip(plain, changed, strict=True):
+        np.testing.assert_array_equal(labels, same_labels)
+        # Pixels far from 0 and 255 all move by one number an image, but for rounding.
+        inside = (before > 60) & (before < 195)
+        moved = after.astype(int) - before
+        for image, used in zip(moved, inside, strict=True):
+            assert np.ptp(image[used]) == 0 and abs(image[used][0]) <= 50
+            offsets.append(image[used][0])
+    # 56 draws of 101 values; as many alike as 30 have no chance.
+    assert len(set(offsets)) > 26
+
+
+@pytest.mark.parametrize("config", [None, AugmentationConfig(flip=True)])
+def test_image_size(prepared, cache, config):
+    dataset = make_training_dataset(
+        prepared,
+        batch_size=8,
+        seed=0,
+        epochs=1,
+        cache=cache,
+        image_size=(12, 17),
+        augmentation=config,
+    )
+    assert dataset.element_spec[0].shape.as_list() == [8, 12, 17, 1]
+    assert all(images.shape == (8, 12, 17, 1) for images, _ in to_numpy(dataset))
+
+
+def test_a_smaller_size_is_the_mean_of_what_it_covers(prepared):
+    stored = np.array([e.image for e in read_examples(prepared, "test")], float)
+    # Half of 20 x 34: every pixel is the mean of 2 x 2.
+    expected = np.round(stored.reshape(8, 10, 2, 17, 2).mean(axis=(2, 4)))
+    size = (10, 17)
+    dataset = make_dataset(prepared, "test", batch_size=8, image_size=size)
+    images = to_numpy(dataset)[0][0][..., 0]
+    np.testing.assert_array_equal(images, expected)
+    examples = list(read_examples(prepared, "test", image_size=size))
+    np.testing.assert_array_equal([e.image for e in examples], images)
+    # Boxes stay in the original frame.
+    assert examples[0].original_size == (24, 40)
 
 
 def test_a_batch_larger_than_the_split(prepared):

@@ -1,0 +1,29 @@
+"""Times of two functions that take turns, so that a busy machine hits both alike."""
+
+import time
+
+import numpy as np
+
+
+def report(title: str, a, b, steps: int) -> None:
+    """Print the ratio of the times of two functions that take turns."""
+    for function in (a, b, a, b):
+        function()
+    ratios, times = [], []
+    for step in range(steps):
+        pair = (a, b) if step % 2 else (b, a)
+        elapsed = {function: _time(function) for function in pair}
+        ratios.append(elapsed[a] / elapsed[b])
+        times.append(elapsed[a])
+    low, middle, high = np.percentile(ratios, [25, 50, 75])
+    print(
+        f"{title}: {middle:.3f} [{low:.3f}, {high:.3f}], "
+        f"{np.median(times):.2f} s a step",
+        flush=True,
+    )
+
+
+def _time(function) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start

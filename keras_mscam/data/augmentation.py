@@ -1,0 +1,168 @@
+"""Random changes of training images that leave a chest what it is."""
+
+import math
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from keras_mscam.config import AugmentationConfig
+from keras_mscam.data.plan import Plan
+from keras_mscam.data.warping import build_matrices, warp
+
+
+def augment_batches(
+    batches: tf.data.Dataset,
+    plan: Plan,
+    config: AugmentationConfig,
+    image_size: tuple[int, int],
+) -> tf.data.Dataset:
+    """Change the images of a host's part of every batch.
+
+    What is drawn for an image is a function of the seed, the number of its batch and
+    its place in that, the same for any number of hosts and any first step.
+
+    Args:
+        batches: pairs of images, uint8 `(batch, height, width, 1)`, and labels.
+        plan: which batches these are.
+        config: how large the changes may be.
+        image_size: (height, width) of the images to give, see `augment`.
+
+    Returns:
+        Pairs of changed images, uint8 `(batch, *image_size, 1)`, and labels.
+    """
+
+    def change(number, batch):
+        images, labels = batch
+        seed = (plan.seed, -1 - number)  # below 0, where no key of an order is
+        draws = draw(config, plan.batch_size, seed, plan.own)
+        return augment(images, draws, image_size), labels
+
+    numbers = tf.data.Dataset.range(plan.first, plan.end)
+    return tf.data.Dataset.zip(numbers, batches).map(
+        change, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What was drawn for each image of a batch.
+
+    Args:
+        rotation: float64 `(batch,)`, radians, clockwise.
+        shift: float64 `(batch, 2)`, down and right, fractions of height and width.
+        scale: float64 `(batch,)`, above 0.
+        flip: bool `(batch,)`.
+        brightness: float32 `(batch,)`, grey levels to add.
+        contrast: float32 `(batch,)`, factor of the distance from the mean.
+        noise: float32 `(batch,)`, standard deviation in grey levels.
+        noise_seeds: int64 `(batch, 2)`.
+    """
+
+    rotation: tf.Tensor
+    shift: tf.Tensor
+    scale: tf.Tensor
+    flip: tf.Tensor
+    brightness: tf.Tensor
+    contrast: tf.Tensor
+    noise: tf.Tensor
+    noise_seeds: tf.Tensor
+
+
+def draw(
+    config: AugmentationConfig,
+    count: int,
+    seed: tuple[int, tf.Tensor],
+    own: slice = slice(None),
+) -> Draws:
+    """Draw changes for the images of a batch.
+
+    Args:
+        config: how large they may be.
+        count: images of the batch.
+        seed: two integers that determine the draws.
+        own: part of the batch to return: other parts of the same draws are for others.
+
+    Returns:
+        Draws for `count[own]` images: rotation, shift, brightness and contrast uniform
+        up to the given size, either way; the logarithm of the scale uniform up to that
+        of `1 + zoom`, either way; the deviation of the noise uniform from 0; a flip
+        with probability one half.
+    """
+    uniform = tf.random.stateless_uniform([count, 8], seed, dtype=tf.float64)[own]
+    either_way = 2 * uniform - 1
+    small = tf.cast(either_way, tf.float32)
+    return Draws(
+        rotation=either_way[:, 0] * math.radians(config.rotation),
+        shift=either_way[:, 1:3] * config.shift,
+        scale=tf.exp(either_way[:, 3] * math.log1p(config.zoom)),
+        flip=(uniform[:, 4] < 0.5) & config.flip,
+        brightness=small[:, 5] * config.brightness,
+        contrast=1 + small[:, 6] * config.contrast,
+        noise=tf.cast(uniform[:, 7], tf.float32) * config.noise,
+        noise_seeds=tf.random.stateless_uniform(
+            [count, 2], seed, minval=None, maxval=None, dtype=tf.int64
+        )[own],
+    )
+
+
+def augment(images: tf.Tensor, draws: Draws, image_size: tuple[int, int]) -> tf.Tensor:
+    """Change images as it was drawn for them.
+
+    Args:
+        images: uint8 `(batch, height, width, 1)`.
+        draws: one for each image.
+        image_size: (height, width) of the result; the same transform scales to it.
+
+    Returns:
+        uint8 `(batch, *image_size, 1)`.
+
+    Example:
+        >>> config = AugmentationConfig(rotation=5, noise=4)
+        >>> augment(images, draw(config, len(images), (seed, step)), (256, 256))
+    """
+    matrices = build_matrices(
+        draws.rotation,
+        draws.shift,
+        draws.scale,
+        draws.flip,
+        tuple(images.shape[1:3]),
+        image_size,
+    )
+    changed = adjust_grey(warp(images, matrices, image_size), draws)
+    return tf.cast(tf.clip_by_value(tf.round(changed), 0, 255), tf.uint8)
+
+
+def adjust_grey(images: tf.Tensor, draws: Draws) -> tf.Tensor:
+    """Change contrast and brightness and add noise.
+
+    `mean + contrast * (image - mean) + brightness + noise * N(0, 1)`, the mean being
+    that of the image, so that contrast doesn't change how bright it is.
+
+    Args:
+        images: float32 `(batch, height, width, 1)`, grey levels 0 to 255.
+        draws: one for each image.
+
+    Returns:
+        float32, of the same shape, not clipped.
+    """
+    mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
+
+    def spread(values):
+        return values[:, None, None, None]
+
+    changed = mean + spread(draws.contrast) * (images - mean)
+    changed += spread(draws.brightness)
+    return tf.cond(
+        tf.reduce_any(draws.noise > 0),
+        lambda: changed + spread(draws.noise) * _draw_noise(images, draws),
+        lambda: changed,
+    )
+
+
+def _draw_noise(images: tf.Tensor, draws: Draws) -> tf.Tensor:
+    # An image's noise has a seed of its own, so that no host draws another's.
+    return tf.map_fn(
+        lambda seed: tf.random.stateless_normal(tf.shape(images)[1:], seed),
+        draws.noise_seeds,
+        fn_output_signature=tf.float32,
+    )
