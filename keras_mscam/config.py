@@ -77,7 +77,7 @@ class TrainingConfig:
     batch_size: PositiveInt = 32
     """Images in a step."""
     balanced_sampling: bool = False
-    """Draw every pathology equally often instead of every image once an epoch."""
+    """Draw every pathology equally often; with --loss binary, or balance twice."""
     learning_rate: PositiveFloat = 1e-3
     """Adam's learning rate."""
     relevance_learning_rate: PositiveFloat = 1.0

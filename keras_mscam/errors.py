@@ -2,6 +2,7 @@
 
 import functools
 import sys
+import warnings
 from collections.abc import Callable
 
 
@@ -14,7 +15,8 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
 
     A `UserError` is printed to standard error and the process exits with status 2;
     Ctrl-C exits with status 130, as shells expect. Every other exception is a defect
-    of this package and keeps its traceback.
+    of this package and keeps its traceback. A warning is one line too, without the
+    source that it came from.
 
     Args:
         main: function of a console script.
@@ -26,7 +28,9 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(main)
     def run(*args, **kwargs) -> None:
         try:
-            main(*args, **kwargs)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                main(*args, **kwargs)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
@@ -35,3 +39,7 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
             sys.exit(130)
 
     return run
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    print(f"warning: {message}", file=sys.stderr)
