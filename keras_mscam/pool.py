@@ -28,6 +28,7 @@ def map_in_order(
     workers: int | None,
     count: int | None = None,
     died: object = None,
+    apart: bool = False,
 ) -> Iterator:
     """Give `function(*job)` for each job, in their order.
 
@@ -37,10 +38,11 @@ def map_in_order(
         jobs: arguments. An iterator is read in this process, a little ahead of the
             results.
         workers: processes; `None` takes one a processor. With one, or with fewer than
-            200 jobs, the work is done in this process.
+            200 jobs, the work is done in this process, if it isn't `apart`.
         count: number of jobs, where `len(jobs)` doesn't tell.
         died: the result of a job that ends its process, as decoders written in C may
             on a damaged file; without it, that is an error.
+        apart: never work in this process, which such a job would end.
 
     Yields:
         Results. Whoever stops before the last should close the generator.
@@ -54,7 +56,7 @@ def map_in_order(
     """
     workers = workers or _count_processors()
     count = len(jobs) if count is None else count
-    if workers == 1 or count < SMALL:
+    if not apart and (workers == 1 or count < SMALL):
         for job in jobs:
             yield function(*job)
         return

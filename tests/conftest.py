@@ -1,5 +1,6 @@
 """Toy data sets in ChestX-ray14's layout, and the real one where it is at hand."""
 
+import signal
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,9 @@ import pytest
 
 from keras_mscam.data.phantom import write_phantoms
 from keras_mscam.prepare import prepare
+
+# What a shell starts in the background ignores Ctrl-C, and so would all processes here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

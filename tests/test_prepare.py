@@ -384,6 +384,13 @@ def test_a_job_that_ends_its_process_is_one_result():
     assert results == ["died" if job == DIE else int(*job) for job in jobs]
 
 
+def test_work_apart_is_never_done_here():
+    jobs = [("__import__('os').getpid()",)] * 3
+    for workers in (1, 2):
+        assert os.getpid() not in map_in_order(eval, jobs, workers, apart=True)
+        assert set(map_in_order(eval, jobs, workers)) == {os.getpid()}
+
+
 def test_processes_that_all_die():
     with pytest.raises(UserError, match="worker process died"):
         list(map_in_order(eval, [DIE] * 300, workers=2, died="died"))

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 
 from tqdm import tqdm
@@ -90,7 +90,7 @@ def convert(
     }
     todo = {p: part for p, part in parts.items() if not _index_path(p).exists()}
     count = sum(map(len, todo.values()))
-    jobs = ((image, image_size) for image in _read([*_chain(todo.values())]))
+    jobs = ((image, image_size) for image in _read(chain.from_iterable(todo.values())))
     bar = tqdm(
         total=len(ordered),
         initial=len(ordered) - count,
@@ -98,10 +98,10 @@ def convert(
         unit="image",
         disable=not progress,
     )
-    with (
-        bar,
-        closing(map_in_order(convert_image, jobs, workers, count, _DIED)) as images,
-    ):
+    # Of the decoders, those of DICOM have been seen to end their process.
+    apart = any(record.path.suffix.lower() == ".dcm" for record in ordered)
+    results = map_in_order(convert_image, jobs, workers, count, _DIED, apart)
+    with bar, closing(results) as images:
         for path, part in todo.items():
             here = _report(islice(images, len(part)), bar)
             _write_part(path, part, here, pathologies, image_size, strict)
@@ -126,11 +126,6 @@ def _read(records: Iterable[Record]) -> Iterator[Path | bytes]:
 
 def _archive(record: Record) -> Path | None:
     return record.path.archive if isinstance(record.path, Member) else None
-
-
-def _chain(parts: Iterable[list[Record]]) -> Iterator[Record]:
-    for part in parts:
-        yield from part
 
 
 def _report(images: Iterable, bar: tqdm) -> Iterator:
