@@ -93,6 +93,13 @@ def create_run(path: Path, config: Config) -> Run:
     return run
 
 
+def discard_empty_run(run: Run) -> None:
+    """Remove the folder of a run that came to nothing but its configuration."""
+    if [path.name for path in run.path.iterdir()] == [run.config_path.name]:
+        run.config_path.unlink()
+        run.path.rmdir()
+
+
 def write_config(run: Run) -> None:
     """Write `config.json`: the configuration and the environment that ran it."""
     content = json.loads(dump_config(run.config))

@@ -10,6 +10,7 @@ from keras_mscam.errors import UserError, command
 from keras_mscam.run_folder import (
     Run,
     create_run,
+    discard_empty_run,
     is_prepared,
     read_run,
     write_beta,
@@ -42,8 +43,12 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
     from keras_mscam.evaluate import evaluate
 
     run = _resume_run(config, output) if resume else create_run(output, config)
-    prepare_data(run)
-    train_classifier(run)
+    try:
+        prepare_data(run)
+        train_classifier(run)
+    except UserError:
+        discard_empty_run(run)
+        raise
     evaluate(run.path)
     return run
 

@@ -132,6 +132,13 @@ def test_a_batch_larger_than_the_split(phantom_records, tmp_path):
         train(toy(phantom_records, batch_size=500), tmp_path / "run")
 
 
+def test_a_mistake_leaves_no_run_behind(phantom_records, tmp_path):
+    for config in (toy(tmp_path / "nowhere"), toy(phantom_records, batch_size=500)):
+        with pytest.raises(UserError):
+            train(config, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.filterwarnings("ignore:The AUROC of")
 def test_the_paper_architecture_on_real_images(shared, tmp_path):
     config = merge_config(
