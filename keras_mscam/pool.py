@@ -42,7 +42,8 @@ def map_in_order(
         count: number of jobs, where `len(jobs)` doesn't tell.
         died: the result of a job that ends its process, as decoders written in C may
             on a damaged file; without it, that is an error.
-        apart: never work in this process, which such a job would end.
+        apart: never work in this process, which such a job would end, or where few
+            jobs take long.
 
     Yields:
         Results. Whoever stops before the last should close the generator.

@@ -3,14 +3,13 @@
 import csv
 import hashlib
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from keras_mscam.data.datasets import read_dataset
-from keras_mscam.data.description import describe, find_versions, summarize_splits
+from keras_mscam.data.description import PACKAGES, describe, summarize_splits
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.data.parts import Converted, Stored, convert
 from keras_mscam.data.records import Record
@@ -19,6 +18,7 @@ from keras_mscam.data.splits import SplitRule, split_records
 from keras_mscam.data.unfinished import check_is_free, unfinished_folder
 from keras_mscam.data.verify import verify as verify_records
 from keras_mscam.errors import UserError, command
+from keras_mscam.versions import find_versions
 
 REJECTED = "rejected.csv"
 
@@ -101,9 +101,12 @@ def prepare(
         write_shards(shards, result)
         _write_rejected(result / REJECTED, converted.rejected)
         problems = dataset.problems + left_out + converted.problems
-        manifest = describe(dataset, shards, image_size, rule, problems, result)
-        replace(manifest, rejected=len(converted.rejected)).write(result)
-    return Manifest.read(output)
+        rejected = len(converted.rejected)
+        manifest = describe(
+            dataset, shards, image_size, rule, rejected, problems, result
+        )
+        manifest.write(result)
+    return manifest
 
 
 def _check(
@@ -129,7 +132,7 @@ def _describe_plan(
     return {
         "records": digest.hexdigest(),
         "image_size": image_size and list(image_size),
-        "versions": find_versions(),
+        "versions": find_versions(PACKAGES),
     }
 
 

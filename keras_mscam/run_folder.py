@@ -4,7 +4,6 @@ import json
 import platform
 import subprocess
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +11,7 @@ import pandas as pd
 from keras_mscam.config import Config, dump_config, read_config
 from keras_mscam.errors import UserError
 from keras_mscam.files import write_whole
+from keras_mscam.versions import find_versions
 
 _PACKAGES = ("keras_mscam", "keras", "tensorflow", "jax", "numpy")
 
@@ -127,17 +127,11 @@ def describe_environment() -> dict:
     """Return Python, platform, package versions, Keras backend and commit."""
     import keras
 
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "backend": keras.backend.backend(),
-        "versions": versions,
+        "versions": dict.fromkeys(_PACKAGES) | find_versions(_PACKAGES),
         "commit": _commit(),
     }
 

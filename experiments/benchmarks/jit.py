@@ -6,12 +6,10 @@ Two copies of one network take turns, step by step; the median ratio of their ti
 its quartiles are printed.
 """
 
-import time
-
 import keras
 import numpy as np
 import tyro
-from timing import report
+from timing import measure, report
 
 from keras_mscam.modeling import build_classifier
 from keras_mscam.presets import PRESETS
@@ -31,11 +29,10 @@ def main(steps: int = 40, batch: int = 16) -> None:
     images = rng.integers(0, 256, (batch, *size, 1)).astype("uint8")
     labels = rng.integers(0, 2, (batch, 8)).astype("float32")
     trainers = [_build(config, jit) for jit in (True, False)]
-    for trainer, name in zip(trainers, ("with XLA", "without"), strict=True):
-        start = time.perf_counter()
-        trainer.train_on_batch(images, dict.fromkeys(trainer.output, labels))
-        print(f"first step {name}: {time.perf_counter() - start:.0f} s")
     targets = dict.fromkeys(trainers[0].output, labels)
+    for trainer, name in zip(trainers, ("with XLA", "without"), strict=True):
+        seconds = measure(trainer.train_on_batch, images, targets)
+        print(f"first step {name}: {seconds:.0f} s")
     print(f"small_densenet, {size[0]}x{size[1]}, batch {batch}, {steps} steps each")
     report(
         "training step, XLA / without",

@@ -31,6 +31,7 @@ import cv2
 import numpy as np
 import tyro
 from PIL import Image
+from timing import measure
 
 from keras_mscam.data.archives import list_members
 from keras_mscam.data.phantom import write_phantoms
@@ -95,8 +96,10 @@ def rate(images: Path, copies: int = 10, rounds: int = 3, workers: int = 2) -> N
         rates = {name: [] for name in [*DECODERS, "keras_mscam-prepare"]}
         for number in range(rounds):
             for name, decode in DECODERS.items():
-                rates[name].append(len(files) / _time(run_decoder, decode))
-            rates["keras_mscam-prepare"].append(len(files) / _time(run_prepare, number))
+                rates[name].append(len(files) / measure(run_decoder, decode))
+            rates["keras_mscam-prepare"].append(
+                len(files) / measure(run_prepare, number)
+            )
     fastest = np.max([rates[name] for name in DECODERS], axis=0)
     print(f"{len(files)} images, {workers} processes, {rounds} rounds")
     print("| | images a second, median | share of the fastest decoder of its round |")
@@ -126,12 +129,12 @@ def archives(images: Path, copies: int = 10, rounds: int = 3, workers: int = 2) 
         archive = packed / "images_001.tar.gz"
         with tarfile.open(archive, "w:gz", compresslevel=1, dereference=True) as tar:
             tar.add(unpacked / "images", "images")
-        seconds = _time(list_members, archive)
+        seconds = measure(list_members, archive)
         print(f"listing: {archive.stat().st_size / 1e6 / seconds:.0f} MB a second")
         ratios = []
         for number in range(rounds):
             times = [
-                _time(
+                measure(
                     lambda source, number=number: prepare(
                         source,
                         source / f"records-{number}",
@@ -173,7 +176,7 @@ def peak(source: tyro.conf.Positional[Path], output: tyro.conf.Positional[Path])
         source: What to prepare.
         output: Where to.
     """
-    seconds = _time(
+    seconds = measure(
         lambda: prepare(source, output, image_size=(128, 128), progress=False)
     )
     kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -194,7 +197,7 @@ def killed(images: int = 10000, kills: int = 10, seed: int = 0) -> None:
         write_phantoms(phantoms, 2500)
         files = sorted((phantoms / "images").iterdir())
         source = _link(files, images // len(files), Path(folder) / "source")
-        seconds = _time(prepare, source, Path(folder) / "whole")
+        seconds = measure(prepare, source, Path(folder) / "whole")
         command = [sys.executable, "-m", "keras_mscam.prepare", str(source)]
         for number in range(kills):
             process = subprocess.Popen(
@@ -242,12 +245,6 @@ def _near(path: Path, source: Path) -> Path:
         near.parent.mkdir(exist_ok=True)
         near.write_bytes(path.read_bytes())
     return near
-
-
-def _time(function: Callable, *arguments) -> float:
-    start = time.perf_counter()
-    function(*arguments)
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

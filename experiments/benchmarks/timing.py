@@ -12,7 +12,7 @@ def report(title: str, a, b, steps: int) -> None:
     ratios, times = [], []
     for step in range(steps):
         pair = (a, b) if step % 2 else (b, a)
-        elapsed = {function: _time(function) for function in pair}
+        elapsed = {function: measure(function) for function in pair}
         ratios.append(elapsed[a] / elapsed[b])
         times.append(elapsed[a])
     low, middle, high = np.percentile(ratios, [25, 50, 75])
@@ -23,7 +23,8 @@ def report(title: str, a, b, steps: int) -> None:
     )
 
 
-def _time(function) -> float:
+def measure(function, *arguments) -> float:
+    """Return the seconds that a call takes."""
     start = time.perf_counter()
-    function()
+    function(*arguments)
     return time.perf_counter() - start

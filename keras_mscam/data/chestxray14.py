@@ -12,7 +12,7 @@ from keras_mscam.data.chestxray14_tables import BoxRow, read_boxes, read_labels
 from keras_mscam.data.records import Box, Dataset, Record, summarize
 from keras_mscam.errors import UserError
 from keras_mscam.pathologies import PATHOLOGIES
-from keras_mscam.pool import SMALL, map_in_order
+from keras_mscam.pool import map_in_order
 
 LABEL_FILES = "Data_Entry_2017*.csv*"
 _BOX_FILES = "BBox_List_2017*.csv*"
@@ -208,7 +208,7 @@ def _find_in_archives(
     archives = [archive for folder in folders for archive in find_archives(folder)]
     jobs = [(archive,) for archive in archives]
     # One archive takes minutes: worth a process, however few there are.
-    lists = map_in_order(list_members, jobs, workers, count=SMALL * len(jobs))
+    lists = map_in_order(list_members, jobs, workers, apart=workers != 1)
     bar = tqdm(
         lists,
         total=len(jobs),

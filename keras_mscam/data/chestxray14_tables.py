@@ -1,7 +1,6 @@
 """The two tables of ChestX-ray14 as they were published, quirks included."""
 
 import re
-import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from keras_mscam.data.records import Box
+from keras_mscam.data.records import Box, summarize
+from keras_mscam.data.tables import read_table
 from keras_mscam.errors import UserError
 from keras_mscam.pathologies import NO_FINDING, canonical_name
 
@@ -127,13 +127,12 @@ def read_boxes(path: Path) -> tuple[list[BoxRow], tuple[str, ...]]:
             repeated.append(name)
         else:
             rows[row] = None
-    kinds = (
+    problems = summarize(
         ("boxes of an unknown pathology, left out", unknown),
         ("boxes without four numbers or without area, left out", wrong),
         ("repeated boxes, left out", repeated),
     )
-    problems = (f"{len(e)} {kind}, such as {e[0]}" for kind, e in kinds if e)
-    return list(rows), tuple(problems)
+    return list(rows), problems
 
 
 @cache
@@ -148,18 +147,7 @@ def parse_age(text: str) -> float | None:
 
 def _read_table(path: Path) -> pd.DataFrame:
     """Read all fields as text without outer blanks, the header as column names."""
-    try:
-        table = pd.read_csv(
-            path,
-            header=None,
-            names=range(_MOST_FIELDS),
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-        )
-    except (ValueError, OSError, EOFError, zlib.error) as error:
-        # Errors of pandas' parser and of decoding text are ValueErrors.
-        raise UserError(f"{path} can't be read as a CSV table: {error}") from error
+    table = read_table(path, header=None, names=range(_MOST_FIELDS))
     if table.empty:
         raise UserError(f"{path} is empty; it must be one of NIH's tables.")
     table = table.fillna("").apply(lambda column: column.str.strip())

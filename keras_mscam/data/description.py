@@ -1,7 +1,6 @@
 """From what was written to its manifest, and to what a person is told."""
 
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,10 @@ from keras_mscam.data.records import Dataset, Record
 from keras_mscam.data.shards import Shard
 from keras_mscam.data.splits import SPLITS, SplitRule
 from keras_mscam.files import compute_checksum
+from keras_mscam.versions import find_versions
 
-_PACKAGES = ("keras_mscam", "opencv-python-headless", "numpy", "pydicom", "tensorflow")
+#: What reads, resizes and writes.
+PACKAGES = ("keras_mscam", "opencv-python-headless", "numpy", "pydicom", "tensorflow")
 
 
 def describe(
@@ -21,6 +22,7 @@ def describe(
     shards: list[Shard],
     image_size: tuple[int, int] | None,
     rule: SplitRule,
+    rejected: int,
     problems: tuple[str, ...],
     folder: Path,
 ) -> Manifest:
@@ -31,11 +33,12 @@ def describe(
         shards: what was written.
         image_size: (height, width) that images were stored at, if one.
         rule: how they were split.
+        rejected: number of images that couldn't be used.
         problems: what was odd about the source.
         folder: the folder; every file in it gets a checksum.
 
     Returns:
-        A manifest for it, which counts no image as rejected.
+        A manifest for it.
     """
     splits = {}
     for name in SPLITS:
@@ -55,20 +58,10 @@ def describe(
         beta=compute_beta(splits["train"]),
         checksums={p.name: compute_checksum(p) for p in sorted(folder.iterdir())},
         sources={path.name: compute_checksum(path) for path in dataset.tables},
+        rejected=rejected,
         problems=problems,
-        versions=find_versions(),
+        versions=find_versions(PACKAGES),
     )
-
-
-def find_versions() -> dict[str, str]:
-    """Return the versions of the packages that read, resize and write."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue  # a source checkout, or OpenCV under another name
-    return versions
 
 
 def summarize_splits(manifest: Manifest) -> str:

@@ -9,6 +9,7 @@ from keras_mscam.data.chestxray14 import IMAGE_SUFFIXES
 from keras_mscam.data.chestxray14_tables import parse_age
 from keras_mscam.data.records import Box, Dataset, Record, summarize
 from keras_mscam.data.splits import SPLITS
+from keras_mscam.data.tables import read_table
 from keras_mscam.errors import UserError
 from keras_mscam.pathologies import NO_FINDING
 
@@ -96,12 +97,7 @@ def read_labels_csv(path: Path, boxes: Path | None = None) -> Dataset:
 
 def _read(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     """Read all fields as text; every row has the required ones."""
-    try:
-        table = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{path} can't be read as a CSV table: {error}") from error
+    table = read_table(path)
     names = {name: name.strip() for name in table.columns}
     known = {*_DESCRIBING, "pathology", *_CORNERS}
     lower = {name: n.lower() for name, n in names.items() if n.lower() in known}
