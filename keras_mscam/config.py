@@ -23,6 +23,8 @@ class DataConfig:
     """ChestX-ray14 folder or prepared records; without it, the built-in set."""
     phantoms: Annotated[PositiveInt, arg(metavar="IMAGES")] = 4000
     """Images of the built-in set."""
+    backgrounds: Annotated[tuple[Path, ...], arg(metavar="DIR [DIR ...]")] = ()
+    """Plant its lesions in the X-rays without findings of these folders."""
     image_size: Annotated[
         tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]],
         arg(metavar="HEIGHT WIDTH"),
@@ -42,6 +44,7 @@ class ModelConfig:
 
     backbone: Literal[
         "small_densenet",
+        "small_resnet",
         "densenet121",
         "densenet169",
         "densenet201",
@@ -54,8 +57,12 @@ class ModelConfig:
     """Blocks that get a head; 2 3 4 is the paper's, 4 alone is DN-CAM."""
     taps: Literal["activated", "raw"] = "activated"
     """Read a block behind or before its closing BN and ReLU."""
-    pooling: Literal["gap", "lse", "pcam"] = "gap"
-    """How a map becomes a logit: its mean, Log-Sum-Exp, or probabilistic CAM."""
+    pooling: Literal["gap", "max", "lse", "lse_map", "pcam"] = "gap"
+    """Mean; maximum or Log-Sum-Exp of features; Log-Sum-Exp or PCAM of maps."""
+    transition: PositiveInt | None = None
+    """Features of Wang et al.'s transition layer before each head; none by default."""
+    merge: Literal["projection", "softmax", "uniform"] = "projection"
+    """How relevance weights stay on the simplex; uniform doesn't learn them."""
     weights: str | None = None
     """Initial weights: imagenet (downloads them) or a .weights.h5 file."""
     batch_norm_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.99
@@ -115,14 +122,40 @@ class AugmentationConfig:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class LocalizationConfig:
+    """How maps become boxes and boxes are judged; by default as in Wang et al."""
+
+    fusion: Literal["relevance", "standardized"] = "relevance"
+    """Fuse blocks by learned weights, or all alike, each over its own deviation."""
+    normalization: Literal["min_max", "exponential"] = "min_max"
+    """Scale a map by its minimum and maximum, or exp of deviations below its peak."""
+    threshold: Literal["fixed", "otsu", "tuned", "oracle"] = "fixed"
+    """Fixed, Otsu's, tuned on other patients' boxes, or (to be named) on the same."""
+    cam_thresholds: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = (
+        60 / 255,
+        180 / 255,
+    )
+    """Levels of a fixed threshold, all together; Wang et al.'s by default."""
+    min_area: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Fraction of the map that a region must cover at least."""
+    max_boxes: PositiveInt | None = None
+    """Boxes of the highest scores that are kept; all by default."""
+    afp_denominator: Literal["all", "pathology", "images"] = "all"
+    """What false positives are averaged over: drawn boxes, its own, or its images."""
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Config:
-    """A whole run: what to train on, what to train, how to train it."""
+    """A whole run: what to train on, what to train, how to train it, how to look."""
 
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     augmentation: AugmentationConfig = dataclasses.field(
         default_factory=AugmentationConfig
+    )
+    localization: LocalizationConfig = dataclasses.field(
+        default_factory=LocalizationConfig
     )
 
 
@@ -156,6 +189,17 @@ def merge_config(base: Config, changes: dict, source: str) -> Config:
         return _ADAPTER.validate_python(values)
     except pydantic.ValidationError as error:
         raise UserError(f"{source}: {describe(error)}") from error
+
+
+def change_localization(base: LocalizationConfig, changes: dict) -> LocalizationConfig:
+    """Return a protocol with the given values, those that aren't `None`, in place.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+    given = {key: value for key, value in changes.items() if value is not None}
+    merged = merge_config(Config(localization=base), {"localization": given}, "options")
+    return merged.localization
 
 
 def read_config(path: Path, base: Config) -> Config:

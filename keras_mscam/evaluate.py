@@ -1,40 +1,55 @@
-"""`keras_mscam-evaluate`: what a run's model finds, where it looks, and a report."""
+"""`keras_mscam-evaluate`: what models find, where they look, and how sure that is."""
 
 import json
-import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import keras
-import numpy as np
 import tyro
 
-from keras_mscam.classification import compute_auroc
-from keras_mscam.data.manifest import Manifest
-from keras_mscam.data.pipeline import Example, read_examples
-from keras_mscam.errors import UserError, command
-from keras_mscam.files import write_whole
-from keras_mscam.localization.boxes import WANG_THRESHOLDS
-from keras_mscam.localization.floors import localize_at_random, localize_by_mean_box
-from keras_mscam.localization.metrics import (
-    Localization,
-    compute_iou,
-    compute_localization,
+from keras_mscam.calibration import (
+    RunCalibration,
+    calibrate_run,
+    read_calibration,
+    write_calibration,
 )
-from keras_mscam.modeling.classifier import read_relevance_weights
-from keras_mscam.modeling.localizer import build_localizer
+from keras_mscam.cases import choose_cases, choose_sheet, find_chosen, load_cases
+from keras_mscam.config import LocalizationConfig
+from keras_mscam.errors import UserError, command
+from keras_mscam.files import compute_checksum, write_whole
+from keras_mscam.localization.fusion import Fusion
+from keras_mscam.measure import Systems, locate_all, measure
 from keras_mscam.predictions import Predictions, predict
 from keras_mscam.report import write_report
-from keras_mscam.run_folder import Run, read_run
+from keras_mscam.result_tables import write_tables
+from keras_mscam.run_folder import Run, is_prepared, read_run
 
-IOU_THRESHOLDS = (0.3, 0.5)
-PROTOCOL = (
-    "Wang et al. 2017: each raw map is scaled to 0..255 by its own minimum and maximum "
-    "and cut at 60 and at 180; a box around every 8-connected region, at both levels "
-    "together; a drawn box is found if a box overlaps it by IoU > T. AFP: boxes that "
-    "find nothing, on images with a drawn box of that pathology, over all drawn boxes. "
-    "No threshold was chosen on the evaluated boxes."
-)
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that an evaluation of one run has found.
+
+    Args:
+        run: the run.
+        records: prepared records that it was evaluated on.
+        split: which of their splits.
+        protocol: how maps became boxes.
+        predictions: stored ones.
+        systems: localizations of the fused map, of every block, and of the floors.
+        fusion: of the maps.
+        metrics: the contents of `metrics.json`.
+    """
+
+    run: Run
+    records: Path
+    split: str
+    protocol: LocalizationConfig
+    predictions: Predictions
+    systems: Systems
+    fusion: Fusion
+    metrics: dict
 
 
 def evaluate(
@@ -42,166 +57,120 @@ def evaluate(
     *,
     data: Path | None = None,
     split: str = "test",
+    protocol: LocalizationConfig | None = None,
+    images: Sequence[str] = (),
+    output: Path | None = None,
+    report: bool = True,
     progress: bool = True,
-) -> dict:
-    """Evaluate a run's model; write its `metrics.json` and `report.html`.
+) -> Evaluation:
+    """Evaluate a run's model; write `metrics.json`, tables and `report.html`.
+
+    Predictions are stored in the run, under `predictions/`: a second call, with another
+    protocol, looks at no image again.
 
     Args:
         run_path: a folder that `keras_mscam-train` made.
         data: prepared records; those of the run by default.
         split: which of their splits.
+        protocol: how maps become boxes; the run's own by default.
+        images: names of images for the report, in place of typical hits and misses.
+        output: folder to write into; the run's by default.
+        report: whether to write `report.html` beside the numbers.
         progress: whether to show a bar.
-
-    Returns:
-        The contents of `metrics.json`.
 
     Raises:
         UserError: the folder has no model, or the records aren't made for it.
     """
     run = read_run(run_path)
     records = run.records if data is None else Path(data)
-    manifest = Manifest.read(records)
-    classifier = _load_classifier(run, manifest)
-    localizer = build_localizer(classifier)
-    predictions = predict(localizer, records, manifest, split, progress)
-    metrics = compute_metrics(predictions, manifest, classifier)
-    metrics = {"split": split, "images": len(predictions.names), **metrics}
-    with write_whole(run.metrics_path) as temporary:
-        temporary.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-    cases = choose_cases(predictions, manifest.pathologies)
-    names = {name for name, _, _ in cases}
-    examples = _find_examples(records, split, names, classifier.input.shape[1:3])
-    write_report(run, metrics, cases, examples, localizer, manifest.pathologies)
-    return metrics
-
-
-def compute_metrics(
-    predictions: Predictions, manifest: Manifest, classifier: keras.Model
-) -> dict:
-    """Compute all that stands in `metrics.json` from predictions."""
-    pathologies = manifest.pathologies
-    auroc = compute_auroc(
-        np.array(predictions.labels), np.array(predictions.probabilities), pathologies
+    protocol = protocol or run.config.localization
+    classifier = _load_classifier(run)
+    calibration = _calibrate(run, classifier, progress)
+    predictions = _predict(run, classifier, records, split, progress)
+    systems, fusion = locate_all(predictions, calibration, protocol)
+    metrics = {
+        "split": split,
+        **measure(predictions, calibration, protocol, systems, fusion),
+    }
+    evaluation = Evaluation(
+        run, records, split, protocol, predictions, systems, fusion, metrics
     )
-    systems = dict(predictions.localizations)
-    original_sizes = [size for _, size in predictions.boxed]
-    attention = systems.pop("attention", [])
-    at_random = localize_at_random(
-        attention, classifier.input.shape[1:3], original_sizes
+    folder = run.path if output is None else Path(output)
+    _write_numbers(evaluation.metrics, folder)
+    if report:
+        _write_report(evaluation, images, folder)
+    return evaluation
+
+
+def load_chosen(evaluation: Evaluation, chosen) -> list:
+    """Read the cases of chosen localizations, see `load_cases`."""
+    return load_cases(
+        chosen,
+        evaluation.predictions,
+        evaluation.fusion,
+        evaluation.protocol,
+        evaluation.records,
+        evaluation.split,
     )
-    mean_box = localize_by_mean_box(attention, original_sizes)
-    _, weights = read_relevance_weights(classifier)
-    undefined = [name for name, value in auroc.items() if math.isnan(value)]
-    return {
-        "protocol": PROTOCOL,
-        "cam_thresholds": list(WANG_THRESHOLDS),
-        "auroc": {name: None if name in undefined else auroc[name] for name in auroc},
-        "auroc_mean": _mean(v for v in auroc.values() if not math.isnan(v)),
-        "localization": _table(attention, pathologies),
-        "localization_by_block": {
-            name.removeprefix("cam_"): _table(items, pathologies)
-            for name, items in systems.items()
-        },
-        "floors": {
-            "random_map": _table(at_random, pathologies),
-            "mean_box": _table(mean_box, pathologies),
-        },
-        "relevance_weights": {
-            name: [float(w) for w in weights[:, column]]
-            for column, name in enumerate(pathologies)
-        },
-        "notes": [
-            f"AUROC of {name} is null: the split has only one class of it."
-            for name in undefined
-        ],
-    }
 
 
-def choose_cases(
-    predictions: Predictions, pathologies: tuple[str, ...]
-) -> list[tuple[str, str, str]]:
-    """Choose what to show: for each pathology a typical hit and a confident miss.
-
-    The hit is the one of median IoU among those above 0.3, not the best; the miss is
-    the one of the highest probability among the others.
-
-    Returns:
-        Triples: image name, pathology, and what it is a case of.
-    """
-    columns = {name: column for column, name in enumerate(pathologies)}
-    rows = {name: row for row, name in enumerate(predictions.names)}
-    table = [
-        (
-            name,
-            item.pathology,
-            _best_iou(item),
-            predictions.probabilities[rows[name]][columns[item.pathology]],
-        )
-        for (name, _), item in zip(
-            predictions.boxed,
-            predictions.localizations.get("attention", []),
-            strict=True,
-        )
-    ]
-    cases = []
-    for pathology in pathologies:
-        mine = [case for case in table if case[1] == pathology]
-        hits = sorted((c for c in mine if c[2] > 0.3), key=lambda c: c[2])
-        misses = sorted((c for c in mine if c[2] <= 0.3), key=lambda c: c[3])
-        if hits:
-            cases.append((hits[len(hits) // 2][0], pathology, "typical hit"))
-        if misses:
-            cases.append((misses[-1][0], pathology, "most confident miss"))
-    return cases
+def _write_numbers(metrics: dict, folder: Path) -> None:
+    with write_whole(folder / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
+    write_tables(folder, metrics)
 
 
-def _table(items: list[Localization], pathologies) -> dict:
-    by_threshold = {
-        str(t): compute_localization(items, pathologies, t) for t in IOU_THRESHOLDS
-    }
-    means = {
-        t: _mean(r["accuracy"] for r in rows.values() if r["accuracy"] is not None)
-        for t, rows in by_threshold.items()
-    }
-    return {"iou": by_threshold, "mean_accuracy": means}
+def _write_report(evaluation: Evaluation, images: Sequence[str], folder: Path) -> None:
+    boxed = evaluation.metrics["boxed"]
+    attention = evaluation.systems["attention"]
+    chosen = find_chosen(attention, images) or choose_cases(attention, boxed)
+    sheets = {name: choose_sheet(attention, name) for name in boxed}
+    flat = load_chosen(
+        evaluation, [*chosen, *(pair for sheet in sheets.values() for pair in sheet)]
+    )
+    cases, rest = flat[: len(chosen)], iter(flat[len(chosen) :])
+    sheets = {name: [next(rest) for _ in sheet] for name, sheet in sheets.items()}
+    write_report(
+        evaluation.run, evaluation.metrics, cases, sheets, folder / "report.html"
+    )
 
 
-def _mean(values) -> float | None:
-    values = list(values)
-    return float(np.mean(values)) if values else None
-
-
-def _best_iou(item: Localization) -> float:
-    return float(compute_iou(item.proposed, item.truth).max(initial=0.0))
-
-
-def _find_examples(
-    records: Path, split: str, names: set[str], size: tuple[int, int]
-) -> dict[str, Example]:
-    found = {}
-    if names:
-        for example in read_examples(records, split, image_size=size):
-            if example.name in names:
-                found[example.name] = example
-            if len(found) == len(names):
-                break
-    return found
-
-
-def _load_classifier(run: Run, manifest: Manifest) -> keras.Model:
+def _load_classifier(run: Run) -> keras.Model:
     if not run.model_path.is_file():
         raise UserError(
             f"{run.path} has no model.keras yet; train it on with "
             f"keras_mscam-train --output {run.path} --resume."
         )
-    classifier = keras.saving.load_model(run.model_path)
-    known = classifier.output["logits"].shape[-1]
-    if known != len(manifest.pathologies):
+    return keras.saving.load_model(run.model_path)
+
+
+def _calibrate(run: Run, classifier: keras.Model, progress: bool) -> RunCalibration:
+    """Read the run's calibration, or make it on its own validation split."""
+    model = compute_checksum(run.model_path)
+    if run.calibration_path.is_file():
+        calibration = read_calibration(run.calibration_path)
+        if calibration.model == model:
+            return calibration
+    if not is_prepared(run.records):
         raise UserError(
-            f"The model in {run.path} is for {known} pathologies, but the records have "
-            f"{len(manifest.pathologies)}."
+            f"{run.path} has no calibration.json, and the records that it was trained "
+            f"on, {run.records}, are gone; put them back once to calibrate it."
         )
-    return classifier
+    validation = _predict(run, classifier, run.records, "validation", progress)
+    calibration = calibrate_run(validation, model)
+    write_calibration(run.calibration_path, calibration)
+    return calibration
+
+
+def _predict(run: Run, classifier, records: Path, split: str, progress: bool):
+    if not is_prepared(records):
+        raise UserError(
+            f"{records} holds no prepared records; make them with "
+            f"keras_mscam-prepare SOURCE --output {records}."
+        )
+    known = compute_checksum(records / "manifest.json")[:8]
+    folder = run.predictions / f"{split}-{known}"
+    return predict(classifier, run.model_path, records, split, folder, progress)
 
 
 @command
@@ -211,19 +180,74 @@ def main() -> None:
 
 
 def _evaluate_command(
-    run: Annotated[Path, tyro.conf.Positional],
-    data: Path | None = None,
+    runs: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")
+    ],
+    data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     split: Literal["train", "validation", "test"] = "test",
+    output: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
+    images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = (),
+    protocol: Literal["own", "wang"] = "own",
+    fusion: Literal["relevance", "standardized"] | None = None,
+    normalization: Literal["min_max", "exponential"] | None = None,
+    threshold: Literal["fixed", "otsu", "tuned", "oracle"] | None = None,
+    cam_thresholds: tuple[float, ...] | None = None,
+    min_area: float | None = None,
+    max_boxes: int | None = None,
+    afp_denominator: Literal["all", "pathology", "images"] | None = None,
 ) -> None:
-    """Evaluate the model of a run; write its metrics.json and report.html.
+    """Evaluate the models of runs: one for itself, or several side by side.
 
     Args:
-        run: Folder that keras_mscam-train made.
-        data: Prepared records; those of the run by default.
+        runs: Folders that keras_mscam-train made; the first is tested against each.
+        data: Prepared records; those of the runs by default.
         split: Which of their splits.
+        output: Where to write; by default into the run. Several runs need it.
+        images: Images to show, in place of typical hits and confident misses.
+        protocol: Begin with what each run is configured for, or with Wang et al.'s.
+        fusion: Fuse blocks by learned weights, or all alike over their deviations.
+        normalization: Scale a map by minimum and maximum, or exp of deviations.
+        threshold: Fixed, Otsu's, tuned on other patients' boxes, or on the same.
+        cam_thresholds: Levels of a fixed threshold, of 0 to 1.
+        min_area: Fraction of the map that a region must cover at least.
+        max_boxes: Boxes of the highest scores that are kept.
+        afp_denominator: What false positives are averaged over.
     """
-    evaluate(run, data=data, split=split)
-    print(f"Report: {read_run(run).report_path}")
+    from keras_mscam.compare import compare
+    from keras_mscam.config import change_localization
+
+    changes = {
+        "fusion": fusion,
+        "normalization": normalization,
+        "threshold": threshold,
+        "cam_thresholds": cam_thresholds,
+        "min_area": min_area,
+        "max_boxes": max_boxes,
+        "afp_denominator": afp_denominator,
+    }
+    if not runs:
+        raise UserError("Give one run at least: keras_mscam-evaluate RUN.")
+    protocols = [
+        change_localization(
+            read_run(run).config.localization
+            if protocol == "own"
+            else LocalizationConfig(),
+            changes,
+        )
+        for run in runs
+    ]
+    if len(runs) > 1:
+        if output is None:
+            raise UserError("Several runs are compared in a folder: give --output DIR.")
+        report = compare(runs, protocols, output, data=data, split=split, images=images)
+    else:
+        target = runs[0] if output is None else output
+        evaluate(
+            runs[0], data=data, split=split, protocol=protocols[0], images=images,
+            output=target,
+        )  # fmt: skip
+        report = target / "report.html"
+    print(f"Report: {report}")
 
 
 if __name__ == "__main__":

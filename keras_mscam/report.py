@@ -1,131 +1,168 @@
-"""The report of a run: one HTML file that needs nothing beside it."""
+"""Reports: HTML files that need nothing beside them."""
 
 import base64
 import io
 import json
+from pathlib import Path
 
 import jinja2
-import keras
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from keras_mscam.data.pipeline import Example
+from keras_mscam.cases import Case
 from keras_mscam.files import write_whole
-from keras_mscam.localization.boxes import propose_boxes, scale_boxes
 from keras_mscam.plots import (
     plot_case,
+    plot_contact_sheet,
+    plot_figure2,
+    plot_froc,
     plot_history,
     plot_localization,
     plot_relevance_weights,
+    plot_reliability,
+    plot_roc,
 )
 from keras_mscam.run_folder import Run
+from keras_mscam.table1 import build_table1
+
+_FLOORS = {"mean_box": "Mean box (floor)", "random_map": "Random map (floor)"}
 
 
 def write_report(
     run: Run,
     metrics: dict,
-    cases: list[tuple[str, str, str]],
-    examples: dict[str, Example],
-    localizer: keras.Model,
-    pathologies: tuple[str, ...],
+    cases: list[Case],
+    sheets: dict[str, list[Case]],
+    path: Path,
 ) -> None:
-    """Write `report.html`.
+    """Write the report of one run.
 
     Args:
         run: the run; its `history.csv` is read where there is one.
         metrics: the contents of `metrics.json`.
-        cases: image name, pathology and kind of each case to show.
-        examples: the X-rays of the cases, by name.
-        localizer: draws their maps.
-        pathologies: names, in the order of the map channels.
+        cases: to show one by one.
+        sheets: by pathology, cases to show together.
+        path: of the HTML file.
     """
-    blocks = list(metrics["localization_by_block"])
-    if not blocks:
-        blocks = [n.removeprefix("cam_") for n in localizer.output if "cam_" in n]
     history = _read_history(run)
-    html = _template().render(
+    alone = {run.path.name: metrics}
+    html = _read_template("report.html.jinja").render(
         run=run,
         config=json.loads(run.config_path.read_text()),
         metrics=metrics,
-        blocks=blocks,
-        boxed=_boxed_pathologies(metrics),
-        cases=[
-            {
-                "name": name,
-                "pathology": pathology.replace("_", " "),
-                "kind": kind,
-                "figure": _embed(
-                    _draw_case(
-                        examples[name], pathology, localizer, metrics, pathologies
-                    ),
-                    photographic=True,
-                ),
-            }
-            for name, pathology, kind in cases
-        ],
+        fused=metrics["localization"]["attention"],
+        titles=_title(metrics),
+        floors=list(_FLOORS),
+        cases=[_show_case(case) for case in cases],
+        sheets=[_show_sheet(name, sheet) for name, sheet in sheets.items() if sheet],
         history=None if history is None else _embed(plot_history(history)),
         epochs=0 if history is None else len(history),
-        relevance=_embed(plot_relevance_weights(metrics["relevance_weights"], blocks)),
+        relevance=_embed(
+            plot_relevance_weights(metrics["relevance_weights"], metrics["blocks"])
+        ),
         localization=_draw_localization(metrics),
+        froc=_embed(plot_froc(alone)),
+        roc=_embed(plot_roc(alone)),
+        reliability=_embed(plot_reliability(alone)),
     )
-    with write_whole(run.report_path) as temporary:
+    with write_whole(path) as temporary:
         temporary.write_text(html)
 
 
-def _draw_case(example: Example, pathology, localizer, metrics, pathologies) -> Figure:
-    column = pathologies.index(pathology)
-    outputs = {
-        name: keras.ops.convert_to_numpy(value)[0]
-        for name, value in localizer(example.image[None, ..., None]).items()
-    }
-    attention = outputs["attention"][..., column]
-    size = example.image.shape
-    truth = [box.xyxy for box in example.boxes if box.pathology == pathology]
-    return plot_case(
-        example.image,
-        {
-            name.removeprefix("cam_"): maps[..., column]
-            for name, maps in outputs.items()
-            if name.startswith("cam_")
-        },
-        attention,
-        np.array(metrics["relevance_weights"][pathology]),
-        scale_boxes(np.array(truth).reshape(-1, 4), example.original_size, size),
-        propose_boxes(attention, size),
-        pathology,
-        float(outputs["probabilities"][column]),
+def write_comparison(
+    folder: Path, comparison: dict, cases_by_system: dict[str, list[Case]]
+) -> None:
+    """Write `report.html` of several systems, and `figure2.png` and `.pdf`.
+
+    Args:
+        folder: where to.
+        comparison: the contents of `comparison.json`.
+        cases_by_system: by name of the system, the same cases in the same order.
+    """
+    systems = comparison["systems"]
+    first = next(iter(systems.values()))
+    figure2 = None
+    if any(cases_by_system.values()):
+        figure = plot_figure2(cases_by_system)
+        figure2 = _embed(figure, photographic=True)
+        for suffix in (".png", ".pdf"):
+            with write_whole(folder / f"figure2{suffix}") as temporary:
+                figure.savefig(temporary, facecolor="white")
+    html = _read_template("comparison.html.jinja").render(
+        comparison=comparison,
+        systems=list(systems),
+        first=first,
+        boxed=first["boxed"],
+        rows=_collect_rows(systems),
+        figure2=figure2,
+        froc=_embed(plot_froc(systems)),
+        roc=_embed(plot_roc(systems)),
+        reliability=_embed(plot_reliability(systems)),
     )
+    with write_whole(folder / "report.html") as temporary:
+        temporary.write_text(html)
+
+
+def _title(metrics: dict) -> dict[str, str]:
+    blocks = {
+        name: f"Block {name.removeprefix('block')} alone" for name in metrics["blocks"]
+    }
+    return {"attention": "Fused", **blocks, **_FLOORS}
+
+
+def _show_case(case: Case) -> dict:
+    return {
+        "name": case.name,
+        "pathology": case.pathology.replace("_", " "),
+        "kind": case.kind,
+        "iou": case.iou,
+        "figure": _embed(plot_case(case), photographic=True),
+    }
+
+
+def _show_sheet(pathology: str, cases: list[Case]) -> dict:
+    return {
+        "pathology": pathology.replace("_", " "),
+        "count": len(cases),
+        "figure": _embed(plot_contact_sheet(cases), photographic=True),
+    }
 
 
 def _draw_localization(metrics: dict) -> str | None:
-    boxed = _boxed_pathologies(metrics)
-    if not boxed:
+    if not metrics["boxed"]:
         return None
-    tables = {"Fused map": metrics["localization"]}
-    by_block = metrics["localization_by_block"]
-    if len(by_block) > 1:
-        last = list(by_block)[-1]
-        tables[f"Block {last.removeprefix('block')} alone"] = by_block[last]
-    tables["Mean box"] = metrics["floors"]["mean_box"]
-    tables["Random map"] = metrics["floors"]["random_map"]
+    tables = metrics["localization"]
+    chosen = {"Fused map": "attention"}
+    if len(metrics["blocks"]) > 1:
+        last = metrics["blocks"][-1]
+        chosen[f"Block {last.removeprefix('block')} alone"] = last
+    chosen |= {"Mean box": "mean_box", "Random map": "random_map"}
     accuracies = {
-        system: {name: table["iou"]["0.3"][name]["accuracy"] for name in boxed}
-        for system, table in tables.items()
+        title: {
+            name: row["accuracy"]["value"]
+            for name, row in tables[system]["iou"]["0.3"].items()
+        }
+        for title, system in chosen.items()
     }
     return _embed(plot_localization(accuracies))
 
 
-def _boxed_pathologies(metrics: dict) -> list[str]:
-    rows = metrics["localization"]["iou"]["0.3"]
-    return [name for name, row in rows.items() if row["boxes"]]
+def _collect_rows(systems: dict[str, dict]) -> dict:
+    """Return `{threshold: {system: {pathology: {"accuracy", "afp"}}}}`."""
+    rows = {}
+    for _, line in build_table1(systems).iterrows():
+        row = rows.setdefault(line["threshold"], {}).setdefault(line["system"], {})
+        for name in line.index[3:]:
+            value = None if pd.isna(line[name]) else line[name]
+            row.setdefault(name, {})[line["measure"]] = value
+    return rows
 
 
 def _read_history(run: Run) -> pd.DataFrame | None:
     return pd.read_csv(run.history_path) if run.history_path.is_file() else None
 
 
-def _template() -> jinja2.Template:
+def _read_template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("keras_mscam", ""),
         autoescape=True,
@@ -134,12 +171,30 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters["number"] = _number
+    environment.filters["interval"] = _interval
+    environment.filters["difference"] = _difference
     environment.filters["words"] = lambda name: name.replace("_", " ")
-    return environment.get_template("report.html.jinja")
+    return environment.get_template(name)
 
 
 def _number(value: float | None, digits: int = 2) -> str:
     return "n/a" if value is None else f"{value:.{digits}f}"
+
+
+def _interval(values: dict, digits: int = 2) -> str:
+    text = _number(values["value"], digits)
+    if values["low"] is None:
+        return text
+    return f"{text} [{values['low']:.{digits}f}, {values['high']:.{digits}f}]"
+
+
+def _difference(values: dict, digits: int = 2) -> str:
+    if values["difference"] is None:
+        return "n/a"
+    text = f"{values['difference']:+.{digits}f}"
+    if values["low"] is None:
+        return text
+    return f"{text} [{values['low']:+.{digits}f}, {values['high']:+.{digits}f}]"
 
 
 def _embed(figure: Figure, photographic: bool = False) -> str:

@@ -59,6 +59,14 @@ class Run:
         return self.path / "metrics.json"
 
     @property
+    def calibration_path(self) -> Path:
+        return self.path / "calibration.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions"
+
+    @property
     def report_path(self) -> Path:
         return self.path / "report.html"
 

@@ -56,12 +56,21 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
 def prepare_data(run: Run) -> None:
     """Make sure that the run's prepared records are there.
 
-    Without `--data`, the built-in set is drawn into `phantom/`; a ChestX-ray14 folder,
-    that one too, is prepared into `records/`; prepared records are used where they are.
+    Without `--data`, the built-in set is drawn into `phantom/`, on the `--backgrounds`
+    if there are some; a ChestX-ray14 folder, that one too, is prepared into `records/`;
+    prepared records are used where they are.
+
+    Raises:
+        UserError: both `--data` and `--backgrounds`, or they can't be used.
     """
     from keras_mscam.prepare import prepare
 
     data = run.config.data
+    if data.path is not None and data.backgrounds:
+        raise UserError(
+            "--backgrounds is for the built-in set, whose lesions are planted in them: "
+            "leave it out, or --data."
+        )
     if is_prepared(run.records):
         return
     source = data.path
@@ -70,7 +79,15 @@ def prepare_data(run: Run) -> None:
         if not source.exists():
             from keras_mscam.data.phantom import write_phantoms
 
-            write_phantoms(source, data.phantoms, data.split_seed, data.image_size)
+            problems = write_phantoms(
+                source,
+                data.phantoms,
+                data.split_seed,
+                data.image_size,
+                backgrounds=data.backgrounds,
+            )
+            for problem in problems:
+                print(problem, file=sys.stderr)
     prepare(source, run.records, image_size=data.image_size, seed=data.split_seed)
 
 

@@ -32,7 +32,7 @@ def test_the_paper_preset_is_the_paper():
 def test_systems_of_table_1_differ_only_in_configuration():
     assert PRESETS["paper-dn-cam"].model.blocks == (4,)
     assert PRESETS["paper-rn-cam"].model.backbone == "resnet50"
-    assert PRESETS["phantom-last-block"].model.blocks == (4,)
+    assert PRESETS["phantom-dn-cam"].model.blocks == (4,)
 
 
 @pytest.mark.parametrize("name", PRESETS)

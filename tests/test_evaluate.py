@@ -1,93 +1,165 @@
-import math
+"""The command `keras_mscam-evaluate`, for one run and for several."""
 
-import numpy as np
+import json
+import subprocess
+import sys
+
+import pandas as pd
 import pytest
 
-from keras_mscam.data.manifest import Manifest, Split
-from keras_mscam.evaluate import choose_cases, compute_metrics
-from keras_mscam.localization.metrics import Localization
-from keras_mscam.modeling import build_classifier
-from keras_mscam.predictions import Predictions, resize_map
-
-NAMES = ("Mass", "Nodule")
-
-
-def make_predictions():
-    """Three images: a hit and a miss of Mass, and one without any box."""
-    truth = np.array([[0.0, 0.0, 10.0, 10.0]])
-    items = [
-        Localization("Mass", "1", truth, np.array([[0.0, 0.0, 10.0, 9.0]])),
-        Localization("Mass", "2", truth, np.array([[20.0, 20.0, 30.0, 30.0]])),
-    ]
-    return Predictions(
-        names=["a.png", "b.png", "c.png"],
-        labels=[np.array([1.0, 0]), np.array([1.0, 0]), np.array([0.0, 0])],
-        probabilities=[np.array([0.9, 0.1]), np.array([0.4, 0.2]), np.array([0.5, 0])],
-        boxed=[("a.png", (40, 40)), ("b.png", (40, 40))],
-        localizations={"attention": items, "cam_block4": items},
-    )
-
-
-MANIFEST = Manifest(
-    pathologies=NAMES, image_size=(32, 32), split_rule="", seed=0,
-    splits={"test": Split((), 3, 3, {}, {})}, beta={}, checksums={}, sources={},
-)  # fmt: skip
+from keras_mscam.compare import compare
+from keras_mscam.config import LocalizationConfig, merge_config
+from keras_mscam.errors import UserError
+from keras_mscam.evaluate import evaluate
+from keras_mscam.presets import PRESETS
+from keras_mscam.run_folder import read_run
+from keras_mscam.train import train
 
 
 @pytest.fixture(scope="module")
-def classifier():
-    return build_classifier(2, (32, 32), "small_densenet", blocks=(4,))
+def runs(tmp_path_factory, phantom_records):
+    """Two systems of one epoch on the same records."""
+    folder = tmp_path_factory.mktemp("runs")
+    paths = []
+    for preset in ("phantom", "phantom-rn-cam"):
+        config = merge_config(
+            PRESETS[preset],
+            {
+                "data": {"path": str(phantom_records), "image_size": [64, 96]},
+                "training": {"epochs": 1, "batch_size": 16},
+            },
+            "the test",
+        )
+        train(config, folder / preset)
+        paths.append(folder / preset)
+    return paths
 
 
-def test_metrics_by_hand(classifier):
-    with pytest.warns(UserWarning, match="Nodule is undefined"):
-        metrics = compute_metrics(make_predictions(), MANIFEST, classifier)
-    # Positives .9 and .4 against the negative .5: one of two pairs in order.
-    assert metrics["auroc"] == {"Mass": 0.5, "Nodule": None}
-    assert metrics["auroc_mean"] == 0.5
-    assert any("Nodule" in note for note in metrics["notes"])
-    row = metrics["localization"]["iou"]["0.5"]["Mass"]
-    assert row == {"accuracy": 0.5, "afp": 0.5, "boxes": 2, "images": 2}
-    assert metrics["localization"]["mean_accuracy"]["0.3"] == 0.5
-    assert metrics["localization"]["iou"]["0.3"]["Nodule"]["accuracy"] is None
-    # Each patient's box is the other's mean box: both are found.
-    assert metrics["floors"]["mean_box"]["iou"]["0.5"]["Mass"]["accuracy"] == 1
-    assert metrics["relevance_weights"] == {"Mass": [1.0], "Nodule": [1.0]}
+def run_command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "keras_mscam.evaluate", *map(str, arguments)],
+        capture_output=True, text=True,
+    )  # fmt: skip
 
 
-def test_cases_are_a_median_hit_and_the_most_confident_miss():
-    assert choose_cases(make_predictions(), NAMES) == [
-        ("a.png", "Mass", "typical hit"),
-        ("b.png", "Mass", "most confident miss"),
-    ]
+class TestOneRun:
+    def test_options_change_the_protocol_and_only_the_folder_given(
+        self, runs, tmp_path
+    ):
+        before = read_run(runs[0]).metrics_path.read_text()
+        result = run_command(
+            runs[0], "--output", tmp_path, "--threshold", "otsu", "--max-boxes", "1"
+        )
+        assert result.returncode == 0, result.stderr
+        metrics = json.loads((tmp_path / "metrics.json").read_text())
+        assert metrics["protocol"]["threshold"] == "otsu"
+        assert "Otsu" in metrics["protocol"]["text"]
+        assert read_run(runs[0]).metrics_path.read_text() == before
+        # At most one box an image: no more false ones than drawn ones.
+        for row in metrics["localization"]["attention"]["iou"]["0.3"].values():
+            assert row["afp"] <= 1
+
+    def test_tables_say_what_the_json_says(self, runs):
+        metrics = json.loads(read_run(runs[0]).metrics_path.read_text())
+        table = pd.read_csv(runs[0] / "localization.csv")
+        pathology = metrics["boxed"][0]
+        row = table.query(
+            "map == 'attention' and overlap == 'iou' and threshold == 0.1 "
+            "and pathology == @pathology"
+        ).iloc[0]
+        expected = metrics["localization"]["attention"]["iou"]["0.1"][pathology]
+        assert row["accuracy"] == pytest.approx(expected["accuracy"]["value"], abs=1e-5)
+        assert row["boxes"] == expected["boxes"]
+
+    def test_calibration_is_of_the_model(self, runs):
+        run = read_run(runs[0])
+        stale = json.loads(run.calibration_path.read_text())
+        stale["model"] = "of another model"
+        run.calibration_path.write_text(json.dumps(stale))
+        evaluate(run.path, report=False, progress=False)
+        assert json.loads(run.calibration_path.read_text())["model"] != stale["model"]
+
+    def test_an_image_by_name(self, runs, tmp_path):
+        name = evaluate(runs[0], report=False, progress=False).systems["attention"][0]
+        result = run_command(runs[0], "--images", name.name, "--output", tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert name.name in (tmp_path / "report.html").read_text()
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--images", "nobody.png"], "no image nobody.png with a drawn box"),
+            (["--cam-thresholds", "1.5"], "cam_thresholds"),
+            (["--data", "nowhere"], "nowhere holds no prepared records"),
+        ],
+    )
+    def test_mistakes_are_one_sentence(self, runs, arguments, message, tmp_path):
+        result = run_command(runs[0], "--output", tmp_path / "out", *arguments)
+        assert result.returncode == 2
+        assert message in result.stderr
+        assert "Traceback" not in result.stderr
+
+    def test_no_run(self, tmp_path):
+        result = run_command(tmp_path)
+        assert result.returncode == 2
+        assert "is not the folder of a run" in result.stderr
 
 
-@pytest.mark.filterwarnings("ignore:The AUROC")
-def test_a_split_without_boxes(classifier):
-    predictions = make_predictions()
-    predictions.boxed, predictions.localizations = [], {}
-    metrics = compute_metrics(predictions, MANIFEST, classifier)
-    assert metrics["localization"]["mean_accuracy"] == {"0.3": None, "0.5": None}
-    assert choose_cases(predictions, NAMES) == []
+class TestSeveralRuns:
+    @pytest.fixture(scope="class")
+    def output(self, runs, tmp_path_factory):
+        output = tmp_path_factory.mktemp("comparison")
+        compare(runs, [LocalizationConfig()] * 2, output, progress=False)
+        return output
 
+    def test_the_folder_is_complete(self, output, runs):
+        names = {path.name for path in output.iterdir()}
+        assert {
+            "comparison.json", "table1.md", "table1.tex", "table1.csv", "report.html",
+            *(run.name for run in runs),
+        } <= names  # fmt: skip
 
-def test_no_number_is_nan(classifier):
-    with pytest.warns(UserWarning, match="undefined"):
-        metrics = compute_metrics(make_predictions(), MANIFEST, classifier)
+    def test_differences_are_those_of_the_single_runs(self, output, runs):
+        comparison = json.loads((output / "comparison.json").read_text())
+        first, second = (comparison["systems"][run.name] for run in runs)
+        paired = comparison["paired"]["phantom - phantom-rn-cam"]
+        assert set(paired["accuracy_0.3"]) == {*first["boxed"], "mean"}
+        for name in first["boxed"]:
+            a, b = (
+                system["localization"]["attention"]["iou"]["0.3"][name]["accuracy"]
+                for system in (first, second)
+            )
+            difference = paired["accuracy_0.3"][name]["difference"]
+            assert difference == pytest.approx(a["value"] - b["value"])
+        assert 0 <= paired["accuracy_0.3"]["mean"]["p_value"] <= 1
 
-    def walk(value):
-        if isinstance(value, dict):
-            value = list(value.values())
-        if isinstance(value, list):
-            return all(map(walk, value))
-        return not (isinstance(value, float) and math.isnan(value))
+    def test_a_run_against_its_copy_differs_in_nothing(self, runs, tmp_path):
+        (tmp_path / "copy").symlink_to(runs[0])
+        pair = [runs[0], tmp_path / "copy"]
+        compare(pair, [LocalizationConfig()] * 2, tmp_path / "out", progress=False)
+        comparison = json.loads((tmp_path / "out" / "comparison.json").read_text())
+        for measure in comparison["paired"]["phantom - copy"].values():
+            assert measure["mean"]["difference"] == 0
+            assert measure["mean"]["p_value"] == 1
 
-    assert walk(metrics)
+    def test_two_runs_of_one_name(self, runs, tmp_path):
+        with pytest.raises(UserError, match="have the same name"):
+            compare([runs[0], runs[0]], [LocalizationConfig()] * 2, tmp_path / "out")
 
+    def test_several_need_a_folder(self, runs):
+        result = run_command(*runs)
+        assert result.returncode == 2
+        assert "give --output DIR" in result.stderr
 
-def test_maps_are_enlarged_with_half_pixel_centres():
-    # 2 to 4: centres at 0.25 and 0.75 of the way between, borders repeated.
-    enlarged = resize_map(np.array([[0.0, 1.0]], "float32"), (1, 4))
-    np.testing.assert_allclose(enlarged, [[0, 0.25, 0.75, 1]], atol=1e-6)
-    same = np.ones((3, 5), "float32")
-    assert resize_map(same, (3, 5)) is same
+    def test_runs_of_different_records_need_data(self, runs, tmp_path):
+        other = tmp_path / "other"
+        other.mkdir()
+        config = json.loads((runs[1] / "config.json").read_text())
+        records = tmp_path / "records"
+        records.mkdir()
+        manifest = (read_run(runs[1]).records / "manifest.json").read_text()
+        (records / "manifest.json").write_text(manifest + " ")
+        config["data"]["path"] = str(records)
+        (other / "config.json").write_text(json.dumps(config))
+        with pytest.raises(UserError, match="different records"):
+            compare([runs[0], other], [LocalizationConfig()] * 2, tmp_path / "out")

@@ -3,29 +3,43 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from keras_mscam.cases import Case
 from keras_mscam.plots import (
     plot_case,
+    plot_contact_sheet,
+    plot_figure2,
+    plot_froc,
     plot_history,
     plot_localization,
     plot_relevance_weights,
+    plot_reliability,
+    plot_roc,
 )
 
 RNG = np.random.default_rng(0)
 
 
-def case(blocks=("block2", "block3", "block4"), cam=None, **kwargs):
+def make_case(blocks=("block2", "block3", "block4"), cam=None, **kwargs):
     arguments = {
+        "name": "a.png",
+        "pathology": "Pleural_Thickening",
+        "kind": "hit",
         "image": RNG.integers(0, 256, (64, 96)).astype("uint8"),
         "cams": {b: RNG.normal(size=(8, 12)) if cam is None else cam for b in blocks},
         "attention": RNG.normal(size=(64, 96)),
+        "heatmap": RNG.random((64, 96)),
         "relevance_weights": np.full(len(blocks), 1 / len(blocks)),
         "truth": np.array([[10, 20, 30, 50]]),
         "proposed": np.array([[12, 22, 32, 52], [60, 5, 70, 9]]),
-        "pathology": "Pleural_Thickening",
         "probability": 0.5,
+        "iou": 0.62,
         **kwargs,
     }
-    return plot_case(**arguments)
+    return Case(**arguments)
+
+
+def case(blocks=("block2", "block3", "block4"), **kwargs):
+    return plot_case(make_case(blocks, **kwargs))
 
 
 @pytest.mark.parametrize(
@@ -99,3 +113,69 @@ def test_bars_of_relevance_add_up_to_one():
     bars = figure.axes[0].patches
     assert [bar.get_x() for bar in bars] == pytest.approx([0, 0.2, 0.5])
     assert bars[-1].get_x() + bars[-1].get_width() == pytest.approx(1)
+
+
+class TestFigure2:
+    def test_a_row_an_image_a_column_a_system(self):
+        first, second = make_case(), make_case(pathology="Mass", iou=0.1)
+        figure = plot_figure2({"A-CNN": [first, second], "DN-CAM": [second, first]})
+        titles = [axis.get_title() for axis in figure.axes]
+        assert titles == [
+            "Pleural Thickening", "A-CNN: IoU 0.62", "DN-CAM: IoU 0.10",
+            "Mass", "A-CNN: IoU 0.10", "DN-CAM: IoU 0.62",
+        ]  # fmt: skip
+        # The X-ray shows what was drawn alone, the maps what was proposed too.
+        assert [len(axis.patches) for axis in figure.axes[:3]] == [1, 3, 3]
+        figure.canvas.draw()
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_a_contact_sheet_has_a_tile_for_each_case(count):
+    figure = plot_contact_sheet([make_case()] * count, columns=6)
+    shown = [axis for axis in figure.axes if axis.images]
+    assert len(shown) == count
+    assert shown[0].get_title() == "hit, IoU 0.62, p 0.50"
+    figure.canvas.draw()
+
+
+class TestCurves:
+    @pytest.fixture
+    def metrics(self):
+        curve = {"false_positive_rate": [0, 0.5, 1], "true_positive_rate": [0, 0.9, 1]}
+        points = {"predicted": [0.1, 0.6], "observed": [0.2, 0.5], "images": [5, 5]}
+        froc = {"false_positives": [0, 1, 2], "sensitivity": [0, 0.4, 0.8]}
+        return {
+            "pathologies": ["Mass", "Nodule"],
+            "boxed": ["Mass"],
+            "curves": {
+                "roc": {"Mass": curve, "Nodule": None},
+                "reliability": {"Mass": points, "Nodule": None},
+            },
+            "localization": {"attention": {"froc": {"Mass": froc}}},
+        }
+
+    @pytest.mark.parametrize(
+        ("plot", "x", "y"),
+        [
+            (plot_roc, [0, 0.5, 1], [0, 0.9, 1]),
+            (plot_reliability, [0.1, 0.6], [0.2, 0.5]),
+            (plot_froc, [0, 1, 2], [0, 0.4, 0.8]),
+        ],
+    )
+    def test_the_line_is_the_curve_and_undefined_ones_have_no_panel(
+        self, metrics, plot, x, y
+    ):
+        figure = plot({"A-CNN": metrics})
+        assert [axis.get_title() for axis in figure.axes if axis.lines] == ["Mass"]
+        line = figure.axes[0].lines[-1]
+        assert (list(line.get_xdata()), list(line.get_ydata())) == (x, y)
+        figure.canvas.draw()
+
+    def test_systems_differ_in_colour_and_line(self, metrics):
+        lines = plot_roc({"a": metrics, "b": metrics}).axes[0].lines[-2:]
+        assert len({line.get_color() for line in lines}) == 2
+        assert len({line.get_linestyle() for line in lines}) == 2
+
+    def test_nothing_to_show(self, metrics):
+        metrics |= {"boxed": [], "pathologies": []}
+        plot_froc({"a": metrics}).canvas.draw()

@@ -43,6 +43,7 @@ def test_a_run_folder_is_complete(run):
     assert names == {
         "config.json", "model.keras", "history.csv", "beta.csv", "metrics.json",
         "relevance_weights.csv", "report.html", "checkpoints", "tensorboard",
+        "calibration.json", "predictions", "localization.csv", "classification.csv",
     }  # fmt: skip
     config = json.loads(run.config_path.read_text())
     assert config["training"]["epochs"] == 2
@@ -60,17 +61,18 @@ def test_tables_of_a_run(run):
 
 def test_metrics_have_the_promised_form(run):
     metrics = json.loads(run.metrics_path.read_text())
-    pathologies = list(metrics["auroc"])
-    for value in metrics["auroc"].values():
+    assert list(metrics["classification"]) == metrics["pathologies"]
+    for row in metrics["classification"].values():
+        value = row["auroc"]["value"]
         assert value is None or 0 <= value <= 1
-    for threshold in ("0.3", "0.5"):
-        rows = metrics["localization"]["iou"][threshold]
-        assert list(rows) == pathologies
-        for row in rows.values():
-            assert set(row) == {"accuracy", "afp", "boxes", "images"}
+    for tables in metrics["localization"].values():
+        for threshold in ("0.1", "0.7"):
+            assert list(tables["iou"][threshold]) == metrics["boxed"]
     assert {len(w) for w in metrics["relevance_weights"].values()} == {3}
-    assert set(metrics["floors"]) == {"random_map", "mean_box"}
-    assert "Wang" in metrics["protocol"]
+    assert set(metrics["localization"]) == {
+        "attention", "block2", "block3", "block4", "random_map", "mean_box",
+    }  # fmt: skip
+    assert "60 and 180" in metrics["protocol"]["text"]
 
 
 def test_the_report_stands_alone(run):
@@ -87,15 +89,17 @@ def test_evaluating_again_gives_the_same(run):
     assert run.metrics_path.read_text() == before
 
 
-@pytest.mark.filterwarnings("ignore:The AUROC of")
-def test_another_split(run):
-    metrics = evaluate(run.path, split="validation", progress=False)
+def test_another_split_elsewhere(run, tmp_path):
+    before = run.metrics_path.read_text()
+    metrics = evaluate(
+        run.path, split="validation", output=tmp_path, progress=False
+    ).metrics
     assert metrics["split"] == "validation"
     # The paper's rule leaves no box outside the test split.
-    row = metrics["localization"]["iou"]["0.3"]["Mass"]
-    assert row["accuracy"] is None
-    assert "nothing can be said of localization" in run.report_path.read_text()
-    evaluate(run.path, progress=False)
+    assert metrics["boxed"] == []
+    assert metrics["localization"]["attention"]["iou"]["0.3"] == {}
+    assert (tmp_path / "report.html").is_file()
+    assert run.metrics_path.read_text() == before
 
 
 def test_evaluates_on_records_of_another_size(run, make_patients, tmp_path):

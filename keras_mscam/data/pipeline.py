@@ -186,7 +186,11 @@ def make_training_dataset(
 
 
 def read_examples(
-    directory: Path, split: str, *, image_size: tuple[int, int] | None = None
+    directory: Path,
+    split: str,
+    *,
+    image_size: tuple[int, int] | None = None,
+    first: int = 0,
 ) -> Iterator[Example]:
     """Give every X-ray of a split with all that is known of it, in order.
 
@@ -194,6 +198,7 @@ def read_examples(
         directory: prepared records.
         split: `train`, `validation` or `test`.
         image_size: as in `make_dataset`. Boxes stay in the original image frame.
+        first: how many to pass over, undecoded.
 
     Yields:
         One example after the other; only a few are in memory.
@@ -213,7 +218,7 @@ def read_examples(
         return {**features, "image": image}
 
     records = _read_records(directory, manifest, split)
-    examples = records.map(decode_features).prefetch(16)
+    examples = records.skip(first).map(decode_features).prefetch(16)
     for features in examples.as_numpy_iterator():
         yield Example(
             name=features["name"].decode(),

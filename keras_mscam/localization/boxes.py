@@ -1,5 +1,7 @@
 """Maps to boxes."""
 
+from dataclasses import dataclass, field
+
 import cv2
 import numpy as np
 
@@ -7,13 +9,36 @@ import numpy as np
 WANG_THRESHOLDS = (60 / 255, 180 / 255)
 
 
-def normalize_map(cam: np.ndarray) -> np.ndarray:
-    """Scale a raw map to [0, 1] by its own minimum and maximum.
+@dataclass(frozen=True)
+class Proposals:
+    """Boxes that a map proposes.
 
-    `normalized = (cam - min) / (max - min)`
+    Args:
+        xyxy: `(N, 4)`, half-open; N may be 0.
+        scores: `(N,)` mean heat, in [0, 1], of the region in each box.
+    """
+
+    xyxy: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
+    scores: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+
+def normalize_map(
+    cam: np.ndarray, normalization: str = "min_max", unit: float | None = None
+) -> np.ndarray:
+    """Scale a raw map to [0, 1].
+
+    `"min_max"`: `normalized = (cam - min) / (max - min)`
+    `"exponential"`: `normalized = exp((cam - max) / unit)`
+
+    The first stretches every map to the same range, a clear finding and noise alike.
+    The second measures how far below its peak a position is in a unit that does not
+    depend on the image, so the region above a level is as large as the peak is broad.
 
     Args:
         cam: `(height, width)`, signed, of any scale.
+        normalization: `"min_max"` or `"exponential"`.
+        unit: of the exponential, see `Fusion`; the map's own standard deviation by
+            default.
 
     Returns:
         `float32` array of the same shape. A map without contrast, or with a value that
@@ -23,14 +48,24 @@ def normalize_map(cam: np.ndarray) -> np.ndarray:
     Example:
         >>> normalize_map(np.array([[-1.0, 3.0]]))
         array([[0., 1.]], dtype=float32)
+
+    Reference:
+        Wang et al. 2017 (ChestX-ray8), section 4.2 (`"min_max"`).
     """
     cam = np.asarray(cam, dtype="float64")
     if not cam.size or not np.isfinite(cam).all() or np.ptp(cam) == 0:
         return np.zeros(cam.shape, "float32")
-    return ((cam - cam.min()) / np.ptp(cam)).astype("float32")
+    if normalization == "min_max":
+        return ((cam - cam.min()) / np.ptp(cam)).astype("float32")
+    unit = cam.std() if unit is None else unit
+    if not unit > 0:
+        return np.zeros(cam.shape, "float32")
+    return np.exp((cam - cam.max()) / unit).astype("float32")
 
 
-def find_boxes(heatmap: np.ndarray, cam_threshold: float) -> np.ndarray:
+def find_boxes(
+    heatmap: np.ndarray, cam_threshold: float, min_area: float = 0.0
+) -> Proposals:
     """Put a rectangle around every isolated region above a threshold.
 
     A region is an 8-connected component of `heatmap > cam_threshold`.
@@ -38,44 +73,85 @@ def find_boxes(heatmap: np.ndarray, cam_threshold: float) -> np.ndarray:
     Args:
         heatmap: `(height, width)` in [0, 1], see `normalize_map`.
         cam_threshold: float in [0, 1).
+        min_area: fraction of the map that a region must cover at least.
 
     Returns:
-        `float64` array `(N, 4)` of half-open boxes, xyxy in pixels of the map; `(0, 4)`
-        where nothing is above the threshold.
+        Boxes in pixels of the map, none where nothing is above the threshold.
 
     Reference:
         Wang et al. 2017 (ChestX-ray8), section 4.2.
     """
-    mask = (np.asarray(heatmap) > cam_threshold).astype("uint8")
-    if not mask.any():
-        return np.zeros((0, 4))
-    _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    heatmap = np.asarray(heatmap)
+    mask = (heatmap > cam_threshold).astype("uint8")
+    left, top, width, height = cv2.boundingRect(mask)
+    if not width:
+        return Proposals()
+    # Only the part that holds regions is looked at: most maps are low nearly all over.
+    part = np.s_[top : top + height, left : left + width]
+    count, regions, stats, _ = cv2.connectedComponentsWithStats(mask[part], None, 8)
+    heat = np.bincount(regions.ravel(), heatmap[part].ravel(), minlength=count)
+    areas = stats[1:, cv2.CC_STAT_AREA]
     x, y, width, height = stats[1:, :4].T.astype("float64")
-    return np.stack([x, y, x + width, y + height], axis=1)
+    large = areas >= min_area * heatmap.size
+    x, y = x + left, y + top
+    xyxy = np.stack([x, y, x + width, y + height], axis=1)
+    return Proposals(xyxy[large], (heat[1:] / areas)[large])
 
 
 def propose_boxes(
-    cam: np.ndarray,
+    heatmap: np.ndarray,
     original_size: tuple[int, int],
     cam_thresholds: tuple[float, ...] = WANG_THRESHOLDS,
-) -> np.ndarray:
-    """Turn one raw map into the boxes that it proposes, at all thresholds together.
+    min_area: float = 0.0,
+    max_boxes: int | None = None,
+) -> Proposals:
+    """Turn one map into the boxes that it proposes, at all thresholds together.
+
+    Args:
+        heatmap: `(height, width)` in [0, 1], see `normalize_map`.
+        original_size: `(height, width)` of the original image.
+        cam_thresholds: floats in [0, 1).
+        min_area: fraction of the map that a region must cover at least.
+        max_boxes: how many of the highest scores are kept; all by default.
+
+    Returns:
+        Boxes in pixels of the original image, by falling score. A rectangle that two
+        thresholds share is given once, with the higher of its scores.
+
+    Reference:
+        Wang et al. 2017 (ChestX-ray8), section 4.2.
+    """
+    found = [find_boxes(heatmap, level, min_area) for level in cam_thresholds]
+    scores = np.concatenate([item.scores for item in found])
+    order = np.argsort(-scores, kind="stable")
+    xyxy = np.concatenate([item.xyxy for item in found])[order]
+    _, first = np.unique(xyxy, axis=0, return_index=True)
+    kept = np.sort(first)[:max_boxes]
+    boxes = scale_boxes(xyxy[kept], heatmap.shape, original_size)
+    return Proposals(boxes, scores[order][kept])
+
+
+def find_peak(
+    cam: np.ndarray, original_size: tuple[int, int]
+) -> tuple[float, float] | None:
+    """Return where a map is highest.
 
     Args:
         cam: `(height, width)`, raw and signed.
         original_size: `(height, width)` of the original image.
-        cam_thresholds: floats in [0, 1).
 
     Returns:
-        `(N, 4)`, half-open xyxy in pixels of the original image. A rectangle that two
-        thresholds share is given once.
-
-    Reference:
-        Wang et al. 2017 (ChestX-ray8), section 4.2.
+        `(x, y)` in pixels of the original image: the centre of the map's pixel. Where
+        several share the maximum, the first in reading order. `None` for a map without
+        contrast, or with a value that isn't finite.
     """
-    heatmap = normalize_map(cam)
-    boxes = np.concatenate([find_boxes(heatmap, level) for level in cam_thresholds])
-    return scale_boxes(np.unique(boxes, axis=0), heatmap.shape, original_size)
+    cam = np.asarray(cam)
+    if not cam.size or not np.isfinite(cam).all() or cam.max() == cam.min():
+        return None
+    row, column = np.unravel_index(cam.argmax(), cam.shape)
+    pixel = [[column + 0.5, row + 0.5, column + 0.5, row + 0.5]]
+    x, y = scale_boxes(pixel, cam.shape, original_size)[0, :2]
+    return float(x), float(y)
 
 
 def scale_boxes(

@@ -1,9 +1,13 @@
 """What localization scores without looking: the floors beside every table."""
 
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
 import cv2
 import numpy as np
 
-from keras_mscam.localization.boxes import propose_boxes, scale_boxes
+from keras_mscam.localization.boxes import Proposals, find_peak, scale_boxes
 from keras_mscam.localization.metrics import Localization
 
 
@@ -21,63 +25,83 @@ def draw_random_map(size: tuple[int, int], rng: np.random.Generator) -> np.ndarr
 
 
 def localize_at_random(
-    localizations: list[Localization],
+    localizations: Sequence[Localization],
     image_size: tuple[int, int],
-    original_sizes: list[tuple[int, int]],
+    propose: Callable[[np.ndarray, tuple[int, int]], Proposals],
     seed: int = 0,
 ) -> list[Localization]:
     """Propose boxes from random maps by the procedure that the real ones go through.
 
     Args:
-        localizations: what a system proposed; drawn boxes are taken from it.
+        localizations: what a system proposed, with `original_size`; all but the
+            proposed boxes is taken from it.
         image_size: `(height, width)` of the maps.
-        original_sizes: `(height, width)` of each original image.
+        propose: turns a map and the `(height, width)` of the original image into boxes,
+            such as `propose_boxes` with the settings of the protocol in force.
         seed: of the maps.
 
     Returns:
-        The same drawn boxes with other proposed ones.
+        The same with other proposed boxes, scores and peak; nothing excused: select
+        sizes afterwards.
     """
     rng = np.random.default_rng(seed)
-    return [
-        Localization(
-            item.pathology,
-            item.patient,
-            item.truth,
-            propose_boxes(draw_random_map(image_size, rng), original_size),
-        )
-        for item, original_size in zip(localizations, original_sizes, strict=True)
-    ]
+    result = []
+    for item in localizations:
+        cam = draw_random_map(image_size, rng)
+        proposals = propose(cam, item.original_size)
+        peak = find_peak(cam, item.original_size)
+        result.append(_replace(item, proposals, peak))
+    return result
 
 
-def localize_by_mean_box(
-    localizations: list[Localization], original_sizes: list[tuple[int, int]]
-) -> list[Localization]:
+def localize_by_mean_box(localizations: Sequence[Localization]) -> list[Localization]:
     """Propose, for every image, the mean box of the pathology in *other* patients.
 
     Args:
-        localizations: what a system proposed; drawn boxes are taken from it.
-        original_sizes: `(height, width)` of each original image; boxes are averaged in
-            relative coordinates.
+        localizations: what a system proposed, with `original_size`; all but the
+            proposed boxes is taken from it. Boxes are averaged in relative coordinates;
+            images without a drawn box add nothing to the mean, and get it proposed.
 
     Returns:
-        The same drawn boxes with one proposed box each, without those of a pathology
-        that no other patient has a box of: nothing can be said of them.
+        The same with one proposed box each, of score 1, its centre as the peak, nothing
+        excused; without those of a pathology that no other patient has a box of:
+        nothing can be said of them.
     """
-    relative = [
-        scale_boxes(item.truth, size, (1, 1))
-        for item, size in zip(localizations, original_sizes, strict=True)
-    ]
+    own = _sum_boxes(localizations)
     result = []
-    for item, size in zip(localizations, original_sizes, strict=True):
-        others = [
-            boxes
-            for boxes, other in zip(relative, localizations, strict=True)
-            if other.pathology == item.pathology and other.patient != item.patient
-        ]
-        if others:
-            mean = np.concatenate(others).mean(0, keepdims=True)
-            proposed = scale_boxes(mean, (1, 1), size)
-            result.append(
-                Localization(item.pathology, item.patient, item.truth, proposed)
-            )
+    for item in localizations:
+        sums = own[item.pathology]
+        *others, count = sums[None] - sums.get(item.patient, 0)
+        if count:
+            mean = np.reshape(others, (1, 4)) / count
+            box = scale_boxes(mean, (1, 1), item.original_size)
+            peak = tuple(((box[0, :2] + box[0, 2:]) / 2).tolist())
+            result.append(_replace(item, Proposals(box, np.ones(1)), peak))
     return result
+
+
+def _sum_boxes(localizations: Sequence[Localization]) -> dict[str, dict]:
+    """Sum relative boxes up by pathology and patient; all patients under None.
+
+    Returns:
+        `(5,)` for each: sums of x, y, x, y, and the number of boxes.
+    """
+    sums = defaultdict(lambda: {None: np.zeros(5)})
+    for item in localizations:
+        rows = sums[item.pathology]
+        if len(item.truth):
+            relative = scale_boxes(item.truth, item.original_size, (1, 1)).sum(axis=0)
+            own = np.append(relative, len(item.truth))
+            for key in (item.patient, None):
+                rows[key] = rows.get(key, 0) + own
+    return sums
+
+
+def _replace(item: Localization, proposals: Proposals, peak) -> Localization:
+    return dataclasses.replace(
+        item,
+        proposed=proposals.xyxy,
+        scores=proposals.scores,
+        peak=peak,
+        excused=None,
+    )

@@ -6,6 +6,7 @@ import keras
 
 from keras_mscam.errors import UserError
 from keras_mscam.modeling.small_densenet import build_small_densenet
+from keras_mscam.modeling.small_resnet import build_small_resnet
 
 _DENSENETS = {
     "densenet121": keras.applications.DenseNet121,
@@ -17,7 +18,8 @@ _RESNETS = {
     "resnet101": keras.applications.ResNet101,
     "resnet152": keras.applications.ResNet152,
 }
-BACKBONES = ("small_densenet", *_DENSENETS, *_RESNETS)
+_SMALL = {"small_densenet": build_small_densenet, "small_resnet": build_small_resnet}
+BACKBONES = (*_SMALL, *_DENSENETS, *_RESNETS)
 TAPS = ("activated", "raw")
 
 #: Mean and standard deviation of each input channel on the scale 0..255: what
@@ -77,13 +79,13 @@ def build_backbone(
         Sedai et al. 2018, section 2 and Fig. 1.
     """
     _check(name, image_size, blocks, taps)
-    family = "small" if name == "small_densenet" else name.rstrip("0123456789")
+    family = "small" if name in _SMALL else name.rstrip("0123456789")
     mean, deviation = _NORMALIZATION[family]
     network = _build_network(name, (*image_size, len(mean)), weights)
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = batch_norm_momentum
-    features = [_tap(network, family, block, taps) for block in blocks]
+    features = [_tap(network, block, taps) for block in blocks]
     network = keras.Model(network.input, features, name=name)
 
     grey = keras.Input((*image_size, 1), name="image")
@@ -97,10 +99,10 @@ def build_backbone(
 
 
 def _build_network(name, input_shape, weights) -> keras.Model:
-    if name == "small_densenet":
+    if name in _SMALL:
         if weights == "imagenet":
-            raise UserError("There are no ImageNet weights of small_densenet.")
-        network = build_small_densenet(input_shape)
+            raise UserError(f"There are no ImageNet weights of {name}.")
+        network = _SMALL[name](input_shape)
     else:
         application = {**_DENSENETS, **_RESNETS}[name]
         network = application(
@@ -122,8 +124,8 @@ def _load_weights(network: keras.Model, path: Path) -> None:
         raise UserError(f"{path} does not fit {network.name}: {error}") from error
 
 
-def _tap(network: keras.Model, family: str, block: int, taps: str):
-    if family == "resnet":
+def _tap(network: keras.Model, block: int, taps: str):
+    if "resnet" in network.name:
         names = [layer.name for layer in network.layers]
         end = [n for n in names if n.startswith(f"conv{block + 1}_block")][-1]
         layer = network.get_layer(end)

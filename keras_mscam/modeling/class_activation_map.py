@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-POOLINGS = ("gap", "lse", "pcam")
+POOLINGS = ("gap", "max", "lse", "lse_map", "pcam")
 
 
 @keras.saving.register_keras_serializable(package="keras_mscam")
@@ -11,24 +11,26 @@ class ClassActivationMap(keras.layers.Layer):
     """Turn the features of one block into logits and their class activation maps.
 
     `cam[..., c] = sum_j features[..., j] * kernel[j, c]`
-    `logits[c] = pool(cam[..., c]) + bias[c]`
+    `logits = pool(features) @ kernel + bias`, or `pool(cam) + bias`
 
-    Pooling and the kernel are both linear under `gap`, so pooling the map gives what
-    the paper's GAP and dense layer give, `GAP(features) @ kernel + bias`, and the map
-    needs no second pass.
+    Under `gap` the two are one, as pooling and the kernel are both linear: the mean of
+    a map, plus the bias, is the logit, and the map needs no second pass. The other
+    poolings differ by what they pool.
 
     It computes in float32 under every precision policy: a mean over 4096 positions in
     half precision would not be the logit.
 
     Args:
         pathologies: integer, number of maps.
-        pooling: how a map becomes one number.
-            `"gap"`, the mean (the paper);
-            `"lse"`, Log-Sum-Exp, `log(mean(exp(r * cam))) / r`, between the mean
-            (r -> 0) and the maximum (r -> inf);
-            `"pcam"`, the mean of the map weighted by its own probability,
-            `sum(p * cam) / sum(p)` with `p = sigmoid(cam + bias)`.
-        sharpness: positive float, the `r` of `"lse"`; 10 in Wang et al.
+        pooling: how the positions become one number.
+            `"gap"`, the mean (the paper).
+            Of every feature, as in Wang et al.: `"max"`, the maximum; `"lse"`,
+            Log-Sum-Exp, `log(mean(exp(r * features))) / r`, between the mean (r -> 0)
+            and the maximum (r -> inf).
+            Of every map: `"lse_map"`, Log-Sum-Exp of the map; `"pcam"`, the mean of
+            the map weighted by its own probability, `sum(p * cam) / sum(p)` with
+            `p = sigmoid(cam + bias)`.
+        sharpness: positive float, the `r` of Log-Sum-Exp; 10 in Wang et al.
 
     Input shape:
         `(batch, height, width, features)`.
@@ -38,15 +40,15 @@ class ClassActivationMap(keras.layers.Layer):
         `(batch, height, width, pathologies)`, float32.
 
     Raises:
-        ValueError: the pooling is none of the three, or the sharpness isn't positive.
+        ValueError: the pooling is none of these, or the sharpness isn't positive.
 
     Example:
         >>> logits, cam = ClassActivationMap(14)(np.ones((1, 8, 8, 1024)))
 
     Reference:
-        Sedai et al. 2018, eq. 2 (`gap`). Wang et al. 2017 (ChestX-ray8), section 3.2,
-        after Pinheiro and Collobert 2015 (`lse`). Ye et al. 2020 (`pcam`); their
-        pooled features and one dense layer equal this pooling of the map.
+        Sedai et al. 2018, eq. 2 (`gap`). Wang et al. 2017 (ChestX-ray8), section 3.2
+        (`max`, `lse`). Pinheiro and Collobert 2015 (`lse_map`). Ye et al. 2020 (`pcam`;
+        their pooled features and one dense layer equal this pooling of the map).
     """
 
     def __init__(
@@ -75,16 +77,22 @@ class ClassActivationMap(keras.layers.Layer):
     def call(self, features):
         features = ops.cast(features, self.compute_dtype)
         cam = ops.matmul(features, self.kernel)
+        if self.pooling in ("max", "lse"):
+            return ops.matmul(self._pool(features), self.kernel) + self.bias, cam
         return self._pool(cam) + self.bias, cam
 
-    def _pool(self, cam):
-        positions = (1, 2)
+    def _pool(self, values):
         if self.pooling == "gap":
-            return ops.mean(cam, axis=positions)
-        if self.pooling == "lse":
-            count = float(cam.shape[1] * cam.shape[2])
-            pooled = ops.logsumexp(self.sharpness * cam, axis=positions)
-            return (pooled - ops.log(count)) / self.sharpness
+            return ops.mean(values, axis=(1, 2))
+        if self.pooling == "max":
+            return ops.max(values, axis=(1, 2))
+        if self.pooling == "pcam":
+            return self._pool_by_probability(values)
+        count = float(values.shape[1] * values.shape[2])
+        pooled = ops.logsumexp(self.sharpness * values, axis=(1, 2))
+        return (pooled - ops.log(count)) / self.sharpness
+
+    def _pool_by_probability(self, cam):
         # Normalized in the log domain: where every position is far below 0 the
         # sigmoids themselves would all vanish, and their sum with them.
         cam = ops.reshape(cam, (-1, cam.shape[1] * cam.shape[2], self.pathologies))

@@ -16,6 +16,8 @@ def build_classifier(
     blocks: tuple[int, ...] = (2, 3, 4),
     taps: str = "activated",
     pooling: str = "gap",
+    transition: int | None = None,
+    merge: str = "projection",
     weights: str | Path | None = None,
     batch_norm_momentum: float = 0.99,
 ) -> keras.Model:
@@ -26,7 +28,8 @@ def build_classifier(
     `probabilities = sigmoid(logits)`
 
     The systems of the paper's Table 1 are this function with other arguments: A-CNN is
-    the default, DN-CAM has `blocks=(4,)`, RN-CAM `backbone="resnet50", blocks=(4,)`.
+    the default, DN-CAM has `blocks=(4,)`, RN-CAM `backbone="resnet50", blocks=(4,),
+    pooling="lse", transition=2048`.
 
     Args:
         pathologies: integer C, number of outputs.
@@ -34,7 +37,10 @@ def build_classifier(
         backbone: see `keras_mscam.modeling.backbones.BACKBONES`.
         blocks: blocks that get a head, rising, out of 1 to 4.
         taps: `"activated"` or `"raw"`, see `build_backbone`.
-        pooling: `"gap"`, `"lse"` or `"pcam"`, see `ClassActivationMap`.
+        pooling: see `ClassActivationMap`.
+        transition: features of a transition layer before every head, a convolution
+            over single positions with batch normalization and ReLU; `None` for none.
+        merge: `"projection"`, `"softmax"` or `"uniform"`, see `ConvexCombination`.
         weights: initial weights of the backbone, see `build_backbone`.
         batch_norm_momentum: see `build_backbone`. Keras's 0.99 needs some 500 steps
             before the moving averages can be trusted: use 0.9 for short trainings.
@@ -55,7 +61,9 @@ def build_classifier(
         ['logits', 'logits_block2', 'logits_block3', 'logits_block4']
 
     Reference:
-        Sedai et al. 2018, section 2, eq. 1 and Fig. 1.
+        Sedai et al. 2018, section 2, eq. 1 and Fig. 1. Wang et al. 2017 (ChestX-ray8),
+        section 3.2, for the transition layer; they give its width (2048 for ResNet-50)
+        but neither the size of its kernel nor what follows it.
     """
     features = build_backbone(
         backbone, image_size, blocks, taps, weights, batch_norm_momentum
@@ -63,10 +71,23 @@ def build_classifier(
     image = keras.Input((*image_size, 1), name="image")
     outputs = {}
     for block, tensor in zip(blocks, as_list(features(image)), strict=True):
+        if transition is not None:
+            tensor = _add_transition(tensor, transition, block, batch_norm_momentum)
         head = ClassActivationMap(pathologies, pooling, name=f"head_block{block}")
         outputs[f"logits_block{block}"], _ = head(tensor)
-    merged = ConvexCombination(name="merge")(list(outputs.values()))
+    merged = ConvexCombination(merge, name="merge")(list(outputs.values()))
     return keras.Model(image, {"logits": merged, **outputs}, name="classifier")
+
+
+def _add_transition(tensor, features: int, block: int, momentum: float):
+    name = f"transition_block{block}"
+    tensor = keras.layers.Conv2D(features, 1, use_bias=False, name=f"{name}_conv")(
+        tensor
+    )
+    tensor = keras.layers.BatchNormalization(momentum=momentum, name=f"{name}_bn")(
+        tensor
+    )
+    return keras.layers.ReLU(name=f"{name}_relu")(tensor)
 
 
 def read_relevance_weights(classifier: keras.Model):

@@ -5,6 +5,8 @@ from keras import ops
 
 from keras_mscam.modeling.constraints import UnitSimplex
 
+PARAMETRIZATIONS = ("projection", "softmax", "uniform")
+
 
 @keras.saving.register_keras_serializable(package="keras_mscam")
 class ConvexCombination(keras.layers.Layer):
@@ -20,8 +22,14 @@ class ConvexCombination(keras.layers.Layer):
     nothing, and weights in half precision would leave the simplex.
 
     Args:
-        relevance_weights_constraint: a Keras constraint. `UnitSimplex` by default;
-            `None` leaves the weights free.
+        parametrization: what keeps the weights on the simplex.
+            `"projection"` (the paper): they are the variable, and the constraint
+            projects it after every step;
+            `"softmax"`: they are the softmax over the blocks of a free variable, which
+            never reaches 0 or 1;
+            `"uniform"`: 1 / B, not learned.
+        relevance_weights_constraint: a Keras constraint of the `"projection"`.
+            `UnitSimplex` by default; `None` leaves the weights free.
 
     Input shape:
         A list of B tensors, each `(batch, pathologies)` or
@@ -31,7 +39,8 @@ class ConvexCombination(keras.layers.Layer):
         That of one input.
 
     Raises:
-        ValueError: the input is no list of tensors of one shape.
+        ValueError: the input is no list of tensors of one shape, or the
+            parametrization none of the three.
 
     Example:
         >>> layer = ConvexCombination()
@@ -41,9 +50,20 @@ class ConvexCombination(keras.layers.Layer):
         Sedai et al. 2018, eq. 1 and eq. 3.
     """
 
-    def __init__(self, relevance_weights_constraint="default", **kwargs):
+    def __init__(
+        self,
+        parametrization: str = "projection",
+        relevance_weights_constraint="default",
+        **kwargs,
+    ):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
+        if parametrization not in PARAMETRIZATIONS:
+            raise ValueError(
+                f"parametrization must be one of {PARAMETRIZATIONS}, but got "
+                f"{parametrization!r}."
+            )
+        self.parametrization = parametrization
         if relevance_weights_constraint == "default":
             relevance_weights_constraint = UnitSimplex(axis=0)
         self.relevance_weights_constraint = keras.constraints.get(
@@ -63,17 +83,32 @@ class ConvexCombination(keras.layers.Layer):
                 "ConvexCombination takes tensors of one shape, but got "
                 f"{[tuple(shape) for shape in input_shape]}."
             )
-        blocks, pathologies = len(input_shape), input_shape[0][-1]
-        self.relevance_weights = self.add_weight(
+        shape = (len(input_shape), input_shape[0][-1])
+        if self.parametrization == "softmax":
+            self._variable = self.add_weight(
+                name="relevance_logits", shape=shape, initializer="zeros"
+            )
+            return
+        learned = self.parametrization == "projection"
+        self._variable = self.add_weight(
             name="relevance_weights",
-            shape=(blocks, pathologies),
-            initializer=keras.initializers.Constant(1.0 / blocks),
-            constraint=self.relevance_weights_constraint,
+            shape=shape,
+            initializer=keras.initializers.Constant(1.0 / shape[0]),
+            constraint=self.relevance_weights_constraint if learned else None,
+            trainable=learned,
         )
 
+    @property
+    def relevance_weights(self):
+        """The weights, `(blocks, pathologies)`: a variable or a tensor made of one."""
+        if self.parametrization == "softmax":
+            return ops.softmax(self._variable, axis=0)
+        return self._variable
+
     def call(self, inputs):
+        weights = ops.convert_to_tensor(self.relevance_weights)
         return sum(
-            self.relevance_weights[block] * ops.cast(tensor, self.compute_dtype)
+            weights[block] * ops.cast(tensor, self.compute_dtype)
             for block, tensor in enumerate(inputs)
         )
 
@@ -83,6 +118,7 @@ class ConvexCombination(keras.layers.Layer):
     def get_config(self):
         return {
             **super().get_config(),
+            "parametrization": self.parametrization,
             "relevance_weights_constraint": keras.constraints.serialize(
                 self.relevance_weights_constraint
             ),

@@ -32,11 +32,7 @@ def build_localizer(classifier: keras.Model) -> keras.Model:
         Sedai et al. 2018, eq. 2, eq. 3 and Fig. 2.
     """
     height, width = classifier.input.shape[1:3]
-    cams = {
-        layer.name.replace("head", "cam"): layer.output[1]
-        for layer in classifier.layers
-        if layer.name.startswith("head_block")
-    }
+    cams = get_cams(classifier)
     resize = keras.layers.Resizing(
         height, width, interpolation="bilinear", dtype="float32", name="resize"
     )
@@ -50,3 +46,16 @@ def build_localizer(classifier: keras.Model) -> keras.Model:
         "attention": merge([resize(cam) for cam in cams.values()]),
     }
     return keras.Model(classifier.input, outputs, name="localizer")
+
+
+def get_cams(classifier: keras.Model) -> dict:
+    """Return the symbolic maps of a classifier's heads: `cam_block{b}` of each block.
+
+    With `classifier.input` they make a functional model that gives the maps, each
+    `(batch, height / stride, width / stride, pathologies)`, raw and signed.
+    """
+    return {
+        layer.name.replace("head", "cam"): layer.output[1]
+        for layer in classifier.layers
+        if layer.name.startswith("head_block")
+    }

@@ -2,6 +2,8 @@
 
 import keras
 
+_RELEVANCE = ("relevance_weights", "relevance_logits")
+
 
 @keras.saving.register_keras_serializable(package="keras_mscam")
 class ConstrainedAdam(keras.optimizers.Adam):
@@ -14,8 +16,8 @@ class ConstrainedAdam(keras.optimizers.Adam):
 
     Args:
         relevance_learning_rate: positive float, multiplies the learning rate of the
-            variables called `relevance_weights`; 1 by default. Only the step can be
-            scaled so: Adam divides out any factor of a gradient.
+            relevance weights, or the logits they are made of; 1 by default. Only the
+            step can be scaled so: Adam divides out any factor of a gradient.
         **kwargs: those of `keras.optimizers.Adam`.
 
     Example:
@@ -37,8 +39,8 @@ class ConstrainedAdam(keras.optimizers.Adam):
         # TensorFlow, `update_step` sees bare tensors of the backend, which know
         # neither their name nor their constraint; here they still are Keras's.
         pairs = list(zip(grads, trainable_variables, strict=True))
-        hurried = [pair for pair in pairs if pair[1].name == "relevance_weights"]
-        others = [pair for pair in pairs if pair[1].name != "relevance_weights"]
+        hurried = [pair for pair in pairs if pair[1].name in _RELEVANCE]
+        others = [pair for pair in pairs if pair[1].name not in _RELEVANCE]
         for group, factor in [(others, 1.0), (hurried, self.relevance_learning_rate)]:
             if group:
                 super()._backend_update_step(

@@ -4,6 +4,7 @@ from scipy import ndimage
 
 from keras_mscam.localization.boxes import (
     find_boxes,
+    find_peak,
     normalize_map,
     propose_boxes,
     scale_boxes,
@@ -34,7 +35,7 @@ class TestNormalizeMap:
     def test_maps_that_point_nowhere(self, cam):
         normalized = normalize_map(cam)
         assert (normalized == 0).all()
-        assert len(find_boxes(normalized, 0.0)) == 0
+        assert len(find_boxes(normalized, 0.0).xyxy) == 0
 
     def test_no_overflow(self):
         np.testing.assert_allclose(
@@ -46,27 +47,28 @@ class TestFindBoxes:
     def test_by_hand(self):
         heatmap = np.zeros((5, 8))
         heatmap[1:3, 2:6] = 0.9  # rows 1 and 2, columns 2 to 5
-        assert find_boxes(heatmap, 0.5).tolist() == [[2, 1, 6, 3]]
+        assert find_boxes(heatmap, 0.5).xyxy.tolist() == [[2, 1, 6, 3]]
 
     def test_diagonal_neighbours_are_one_region(self):
-        assert find_boxes(np.eye(4), 0.5).tolist() == [[0, 0, 4, 4]]
+        assert find_boxes(np.eye(4), 0.5).xyxy.tolist() == [[0, 0, 4, 4]]
 
     def test_a_threshold_must_be_exceeded(self):
         heatmap = np.array([[0.5, 0.0, 0.6]])
-        assert find_boxes(heatmap, 0.5).tolist() == [[2, 0, 3, 1]]
+        assert find_boxes(heatmap, 0.5).xyxy.tolist() == [[2, 0, 3, 1]]
 
     @pytest.mark.parametrize("density", [0.02, 0.3, 0.6, 0.98])
     def test_equals_another_implementation(self, density):
         rng = np.random.default_rng(int(density * 100))
         for _ in range(50):
             mask = rng.random((rng.integers(1, 40), rng.integers(1, 40))) < density
-            assert sorted(map(tuple, find_boxes(mask, 0.5))) == boxes_by_scipy(mask)
+            found = find_boxes(mask.astype(float), 0.5).xyxy
+            assert sorted(map(tuple, found)) == boxes_by_scipy(mask)
 
     def test_whole_map(self):
-        assert find_boxes(np.ones((3, 7)), 0.5).tolist() == [[0, 0, 7, 3]]
+        assert find_boxes(np.ones((3, 7)), 0.5).xyxy.tolist() == [[0, 0, 7, 3]]
 
     def test_nothing(self):
-        assert find_boxes(np.zeros((3, 7)), 0.0).shape == (0, 4)
+        assert find_boxes(np.zeros((3, 7)), 0.0).xyxy.shape == (0, 4)
 
 
 def test_scaling_keeps_the_axes_apart():
@@ -75,19 +77,78 @@ def test_scaling_keeps_the_axes_apart():
     assert scale_boxes(np.zeros((0, 4)), (10, 20), (30, 50)).shape == (0, 4)
 
 
+class TestExponential:
+    def test_by_hand(self):
+        # One unit below the maximum is exp(-1), the maximum itself 1.
+        heatmap = normalize_map([[1.0, 3.0]], "exponential", unit=2.0)
+        np.testing.assert_allclose(heatmap, [[np.exp(-1), 1]], rtol=1e-6)
+
+    def test_the_unit_is_the_maps_own_deviation_by_default(self):
+        # Of -1 and 3 the deviation is 2: two of them below the maximum.
+        heatmap = normalize_map([[-1.0, 3.0]], "exponential")
+        np.testing.assert_allclose(heatmap, [[np.exp(-2), 1]], rtol=1e-6)
+
+    def test_a_contrast_far_beyond_the_unit_does_not_overflow(self):
+        heatmap = normalize_map([[-1e30, 1e30]], "exponential", unit=1e-3)
+        np.testing.assert_array_equal(heatmap, [[0, 1]])
+
+    @pytest.mark.parametrize("unit", [0.0, np.nan])
+    def test_without_a_unit_a_map_points_nowhere(self, unit):
+        assert not normalize_map([[0.0, 1.0]], "exponential", unit).any()
+
+
+class TestScores:
+    def test_mean_heat_of_the_region_not_of_the_rectangle(self):
+        heatmap = np.zeros((3, 4))
+        heatmap[0, 0], heatmap[1, 1] = 0.6, 0.8  # diagonal: the rectangle is 2 by 2
+        proposals = find_boxes(heatmap, 0.5)
+        np.testing.assert_allclose(proposals.scores, [0.7])
+
+    def test_small_regions_are_left_out(self):
+        heatmap = np.zeros((4, 5))
+        heatmap[0, 0], heatmap[2, 1:4] = 1, 1  # of 20 pixels 1 and 3
+        assert find_boxes(heatmap, 0.5, min_area=0.1).xyxy.tolist() == [[1, 2, 4, 3]]
+        assert len(find_boxes(heatmap, 0.5, min_area=0.05).xyxy) == 2
+
+    def test_only_the_highest_scores_are_kept(self):
+        heatmap = np.array([[0.9, 0, 0.7, 0, 0.8]])
+        proposals = propose_boxes(heatmap, (1, 5), (0.5,), max_boxes=2)
+        assert proposals.xyxy.tolist() == [[0, 0, 1, 1], [4, 0, 5, 1]]
+        np.testing.assert_allclose(proposals.scores, [0.9, 0.8])
+
+
+class TestFindPeak:
+    def test_centre_of_the_pixel_in_the_original_frame(self):
+        cam = np.full((4, 8), -5.0)
+        cam[3, 1] = -1.0  # centre (1.5, 3.5); scaled by 2 in x and 10 in y
+        assert find_peak(cam, (40, 16)) == (3.0, 35.0)
+
+    def test_the_first_of_equals(self):
+        assert find_peak([[0.0, 1, 1]], (1, 3)) == (1.5, 0.5)
+
+    @pytest.mark.parametrize("cam", [np.ones((2, 2)), [[np.nan, 1]], [[np.inf, 1]]])
+    def test_nowhere(self, cam):
+        assert find_peak(cam, (8, 8)) is None
+
+
 def test_proposals_of_both_levels_in_the_original_frame():
-    cam = np.full((4, 8), -1.0)
-    cam[1:3, 2:6] = 0.0  # 127.5 of 255: above 60 alone
-    cam[1, 3] = 1.0  # 255: above both
-    boxes = propose_boxes(cam, (8, 8))
-    assert sorted(map(tuple, boxes)) == [(2, 2, 6, 6), (3, 2, 4, 4)]
+    heatmap = np.zeros((4, 8))
+    heatmap[1:3, 2:6] = 0.5  # 127.5 of 255: above 60 alone
+    heatmap[1, 3] = 1.0  # 255: above both
+    proposals = propose_boxes(heatmap, (8, 8))
+    # The higher score first: the single pixel of 1, then 7 of 0.5 and one of 1.
+    assert proposals.xyxy.tolist() == [[3, 2, 4, 4], [2, 2, 6, 6]]
+    np.testing.assert_allclose(proposals.scores, [1, (7 * 0.5 + 1) / 8])
 
 
-def test_a_rectangle_of_both_levels_is_proposed_once():
-    cam = np.zeros((4, 8))
-    cam[1:3, 2:6] = 1.0
-    assert propose_boxes(cam, (4, 8)).tolist() == [[2, 1, 6, 3]]
+def test_a_rectangle_of_both_levels_is_proposed_once_with_the_higher_score():
+    heatmap = np.zeros((4, 8))
+    heatmap[1:3, 2:6] = 1.0
+    heatmap[1, 2] = 0.5  # the corner is above 60 alone: the same rectangle, less heat
+    proposals = propose_boxes(heatmap, (4, 8))
+    assert proposals.xyxy.tolist() == [[2, 1, 6, 3]]
+    np.testing.assert_allclose(proposals.scores, [1])
 
 
 def test_no_proposals_from_a_flat_map():
-    assert propose_boxes(np.ones((4, 4)), (8, 8)).shape == (0, 4)
+    assert propose_boxes(np.zeros((4, 4)), (8, 8)).xyxy.shape == (0, 4)

@@ -1,75 +1,85 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
+from keras_mscam.errors import UserError
+from keras_mscam.localization.boxes import find_peak, propose_boxes
 from keras_mscam.localization.metrics import (
     Localization,
-    compute_iobb,
-    compute_iou,
     compute_localization,
+    count_localizations,
+    summarize_counts,
 )
 
-
-def random_boxes(rng, count, size=30):
-    low = rng.integers(0, size - 1, (count, 2))
-    high = low + rng.integers(1, size - low.max() + 1, (count, 2))
-    return np.concatenate([low, high], axis=1)
+PATHOLOGIES = ("Mass", "Nodule", "Hernia")
 
 
-def paint(box, size=64):
-    """A box as a mask, so that areas can be counted."""
-    mask = np.zeros((size, size), bool)
-    mask[box[1] : box[3], box[0] : box[2]] = True
-    return mask
+def item(pathology, truth, proposed, patient="1", **fields):
+    return Localization(pathology, patient, truth, proposed, **fields)
 
 
-class TestOverlap:
-    def test_by_hand(self):
-        # 2x2 boxes, moved by 1: intersection 2, union 6.
-        assert compute_iou([[0, 0, 2, 2]], [[1, 0, 3, 2]]) == pytest.approx(2 / 6)
-        assert compute_iobb([[0, 0, 2, 2]], [[1, 0, 3, 2]]) == pytest.approx(2 / 4)
+def iou_by_loop(a, b, over_proposed=False):
+    """Another implementation: intervals, one pair of boxes at a time."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    whole = areas[0] if over_proposed else sum(areas) - width * height
+    return width * height / whole
 
-    def test_inside(self):
-        # 1 inside 4x4: IoU 1/16; the proposed box is wholly inside: IoBB 1.
-        assert compute_iou([[1, 1, 2, 2]], [[0, 0, 4, 4]]) == pytest.approx(1 / 16)
-        assert compute_iobb([[1, 1, 2, 2]], [[0, 0, 4, 4]]) == 1
-        assert compute_iobb([[0, 0, 4, 4]], [[1, 1, 2, 2]]) == pytest.approx(1 / 16)
 
-    @pytest.mark.parametrize(
-        "other", [[2, 0, 4, 2], [0, 2, 2, 4], [5, 5, 6, 6], [1, 1, 1, 2]]
-    )
-    def test_touching_apart_or_empty_boxes_share_nothing(self, other):
-        assert compute_iou([[0, 0, 2, 2]], [other]) == 0
-        assert compute_iobb([[0, 0, 2, 2]], [other]) == 0
+def localization_by_loop(items, pathology, threshold, overlap):
+    """Another implementation: accuracy, and false boxes, from the definition."""
+    drawn = found = false = images = 0
+    for it in items:
+        if it.pathology != pathology or len(it.truth) == 0:
+            continue
+        images += 1
+        hit = [False] * len(it.truth)
+        for box, excused in zip(it.proposed, it.excused, strict=True):
+            wrong = not excused
+            for k, other in enumerate([*it.truth, *it.ignored]):
+                if iou_by_loop(box, other, overlap == "iobb") > threshold:
+                    wrong = False
+                    if k < len(it.truth):
+                        hit[k] = True
+            false += wrong
+        drawn += len(hit)
+        found += sum(hit)
+    return drawn, found, false, images
 
-    def test_equals_counting_pixels(self):
-        rng = np.random.default_rng(0)
-        a, b = random_boxes(rng, 40), random_boxes(rng, 30)
-        iou, iobb = compute_iou(a, b), compute_iobb(a, b)
-        for i, p in enumerate(a):
-            for j, t in enumerate(b):
-                both = (paint(p) & paint(t)).sum()
-                assert iou[i, j] == pytest.approx(both / (paint(p) | paint(t)).sum())
-                assert iobb[i, j] == pytest.approx(both / paint(p).sum())
 
-    def test_properties(self):
-        rng = np.random.default_rng(1)
-        a, b = random_boxes(rng, 50), random_boxes(rng, 60)
-        iou = compute_iou(a, b)
-        np.testing.assert_allclose(iou, compute_iou(b, a).T)
-        assert (compute_iobb(a, b) >= iou - 1e-12).all()
-        np.testing.assert_allclose(np.diag(compute_iou(a, a)), 1)
-        np.testing.assert_allclose(compute_iou(a * 3.7, b * 3.7), iou)
+class TestItem:
+    def test_present_callers_need_no_more_than_four_fields(self):
+        it = Localization("Mass", "1", [[0, 0, 2, 2]], np.zeros((3, 4)))
+        assert it.truth.shape == (1, 4)
+        assert it.scores.tolist() == [0, 0, 0]
+        assert it.excused.tolist() == [False] * 3
+        assert it.ignored.shape == (0, 4)
+        assert it.peak is None
+        assert np.isnan(it.probability)
 
     def test_no_boxes(self):
-        assert compute_iou(np.zeros((0, 4)), [[0, 0, 1, 1]]).shape == (0, 1)
-        assert compute_iobb([[0, 0, 1, 1]], []).shape == (1, 0)
+        it = Localization("Mass", "1", [], [], [])
+        assert it.truth.shape == it.proposed.shape == (0, 4)
+        assert it.scores.shape == (0,)
 
-
-def item(pathology, truth, proposed, patient="1"):
-    return Localization(
-        pathology, patient, np.array(truth, float).reshape(-1, 4),
-        np.array(proposed, float).reshape(-1, 4),
-    )  # fmt: skip
+    @pytest.mark.parametrize(
+        ("fields", "message"),
+        [
+            ({"scores": [1.0]}, "2 boxes, but scores"),
+            ({"excused": [True]}, "2 boxes, but scores"),
+            ({"scores": [1.0, np.nan]}, "scores isn't finite: a.png Mass"),
+            ({"truth": [[0, 0, np.inf, 1]]}, "truth isn't finite"),
+            ({"ignored": [[0, 0, np.nan, 1]]}, "ignored isn't finite"),
+        ],
+    )
+    def test_what_cannot_be(self, fields, message):
+        it = Localization("Mass", "1", [], [[0, 0, 1, 1], [0, 0, 2, 2]], name="a.png")
+        with pytest.raises(ValueError, match=message):
+            dataclasses.replace(it, **fields)
 
 
 class TestLocalization:
@@ -112,12 +122,8 @@ class TestLocalization:
         row = compute_localization(items, ("Mass",), 0.5)["Mass"]
         assert row == {"accuracy": 1, "afp": 0, "boxes": 3, "images": 2}
 
-    def test_accuracy_falls_with_the_threshold(self):
-        rng = np.random.default_rng(0)
-        items = [
-            item("Mass", random_boxes(rng, 1), random_boxes(rng, rng.integers(1, 9)))
-            for _ in range(200)
-        ]
+    def test_accuracy_falls_with_the_threshold(self, random_items):
+        items = random_items(0, 200)
         rows = [
             compute_localization(items, ("Mass",), t / 10)["Mass"] for t in range(1, 8)
         ]
@@ -127,4 +133,96 @@ class TestLocalization:
 
     def test_nothing_at_all(self):
         row = compute_localization([], ("Mass",), 0.3)["Mass"]
-        assert row["accuracy"] is None
+        assert row == {"accuracy": None, "afp": None, "boxes": 0, "images": 0}
+
+    def test_denominators_by_hand(self):
+        items = [
+            item("Mass", [[0, 0, 9, 9], [20, 0, 29, 9]], [[50, 0, 59, 9]] * 3),
+            item("Nodule", [[0, 0, 9, 9]], []),
+        ]
+        afp = {
+            name: compute_localization(items, ("Mass",), 0.3, afp_denominator=name)[
+                "Mass"
+            ]["afp"]
+            for name in ("all", "pathology", "images")
+        }
+        # 3 false boxes over 3 drawn ones, 2 of Mass, 1 image of Mass.
+        assert afp == {"all": 1, "pathology": 1.5, "images": 3}
+
+    @pytest.mark.parametrize("items", [[], items])
+    def test_names_that_do_not_exist(self, items):
+        with pytest.raises(UserError, match="no AFP denominator 'patients'"):
+            compute_localization(items, ("Mass",), 0.3, afp_denominator="patients")
+
+    def test_images_without_a_drawn_box_do_not_count(self):
+        negative = item("Mass", [], [[0, 0, 9, 9], [1, 1, 3, 3]])
+        assert compute_localization(
+            [*self.items, negative], PATHOLOGIES, 0.3
+        ) == compute_localization(self.items, PATHOLOGIES, 0.3)
+        row = compute_localization([negative], ("Mass",), 0.3)["Mass"]
+        assert row == {"accuracy": None, "afp": None, "boxes": 0, "images": 0}
+
+    def test_ignored_and_excused_boxes_by_hand(self):
+        it = item(
+            "Mass",
+            [[0, 0, 10, 10]],
+            # On the drawn box; on the ignored one; nowhere; nowhere, but excused.
+            [[0, 0, 10, 9], [20, 0, 30, 9], [50, 0, 59, 9], [70, 0, 79, 9]],
+            ignored=[[20, 0, 30, 10]],
+            excused=[True, False, False, True],
+        )
+        row = compute_localization([it], ("Mass",), 0.5)["Mass"]
+        assert row == {"accuracy": 1, "afp": 1, "boxes": 1, "images": 1}
+        # At 0.9 neither is hit any more, IoU 0.9 is not above it: two false boxes.
+        row = compute_localization([it], ("Mass",), 0.9)["Mass"]
+        assert row == {"accuracy": 0, "afp": 2, "boxes": 1, "images": 1}
+
+    @pytest.mark.parametrize("overlap", ["iou", "iobb"])
+    def test_equals_another_implementation(self, random_items, overlap):
+        items = random_items(1, 300)
+        thresholds = [0.1, 0.25, 0.3, 0.5, 0.7]
+        counts = count_localizations(items, thresholds, overlap)
+        total = sum(len(it.truth) for it in items)
+        tables = summarize_counts(counts, PATHOLOGIES)
+        for threshold, table in zip(thresholds, tables, strict=True):
+            assert table == compute_localization(items, PATHOLOGIES, threshold, overlap)
+            for name in ("Mass", "Nodule"):
+                drawn, found, false, images = localization_by_loop(
+                    items, name, threshold, overlap
+                )
+                assert 0 < found < drawn
+                assert table[name] == {
+                    "accuracy": pytest.approx(found / drawn),
+                    "afp": pytest.approx(false / total),
+                    "boxes": drawn,
+                    "images": images,
+                }
+
+    def test_counts_of_every_image_add_up_to_the_table(self, random_items):
+        items = random_items(2, 100)
+        counts = count_localizations(items, (0.3, 0.5))
+        table = summarize_counts(counts, PATHOLOGIES)[1]
+        for row, it in enumerate(items):
+            assert (counts.pathology[row], counts.patient[row]) == (
+                it.pathology, it.patient,
+            )  # fmt: skip
+            alone = localization_by_loop([it], it.pathology, 0.5, "iou")
+            assert counts.drawn[row] == alone[0]
+            assert (counts.found[row, 1], counts.false[row, 1]) == alone[1:3]
+        mine = counts.pathology == "Mass"
+        accuracy = counts.found[mine, 1].sum() / counts.drawn[mine].sum()
+        assert table["Mass"]["accuracy"] == pytest.approx(accuracy)
+
+    def test_no_thresholds_and_no_items(self):
+        assert count_localizations([], (0.1, 0.2)).found.shape == (0, 2)
+        assert summarize_counts(count_localizations(self.items, ()), ("Mass",)) == []
+
+    def test_a_map_that_is_not_finite_proposes_nothing(self):
+        cam = np.full((4, 8), np.nan)
+        proposals = propose_boxes(cam, (40, 80))
+        it = item(
+            "Mass", [[0, 0, 9, 9]], proposals.xyxy,
+            scores=proposals.scores, peak=find_peak(cam, (40, 80)),
+        )  # fmt: skip
+        row = compute_localization([it], ("Mass",), 0.1)["Mass"]
+        assert row == {"accuracy": 0, "afp": 0, "boxes": 1, "images": 1}

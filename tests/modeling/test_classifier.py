@@ -36,6 +36,39 @@ def test_paper_shapes_at_256():
     ]
 
 
+def test_rn_cam_has_wangs_layers():
+    """Features, transition of 2048, pooling of features, one prediction layer."""
+    model = build_classifier(
+        14, (64, 64), "resnet50", blocks=(4,), pooling="lse", transition=2048
+    )
+    convolution = model.get_layer("transition_block4_conv")
+    assert convolution.kernel.shape == (1, 1, 2048, 2048)
+    head = model.get_layer("head_block4")
+    assert (head.pooling, head.sharpness) == ("lse", 10.0)
+    assert head.kernel.shape == (2048, 14)
+    weights = read_relevance_weights(model)[1]
+    np.testing.assert_array_equal(weights, 1)  # one block: nothing to merge
+
+
+def test_a_transition_takes_the_momentum_of_the_backbone():
+    model = build_classifier(
+        2, (64, 64), **SMALL, transition=8, batch_norm_momentum=0.8
+    )
+    assert model.get_layer("transition_block2_bn").momentum == 0.8
+
+
+@pytest.mark.parametrize("merge", ["softmax", "uniform"])
+def test_read_weights_of_every_parametrization(merge, tmp_path):
+    model = build_classifier(2, (64, 64), **SMALL, merge=merge)
+    np.testing.assert_allclose(read_relevance_weights(model)[1], 1 / 3)
+    model.save(tmp_path / "model.keras")
+    image = grey(1, 64, 64, 1)
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(
+        to_numpy(again(image)["logits"]), to_numpy(model(image)["logits"])
+    )
+
+
 @pytest.mark.parametrize("name", ["small_densenet", "densenet121", "resnet50"])
 def test_activated_taps_are_not_negative_and_raw_ones_are(name):
     image = grey(2, 64, 64, 1)

@@ -57,6 +57,33 @@ class TestConvexCombination:
         copy = ConvexCombination.from_config(layer.get_config())
         assert copy.relevance_weights_constraint is None
 
+    @pytest.mark.parametrize("parametrization", ["projection", "softmax", "uniform"])
+    def test_every_parametrization_starts_as_the_mean(self, parametrization):
+        layer = ConvexCombination(parametrization)
+        merged = layer([np.full((1, 2), value, "float32") for value in (1, 2, 6)])
+        np.testing.assert_allclose(to_numpy(merged), [[3, 3]], rtol=1e-6)
+        copy = ConvexCombination.from_config(layer.get_config())
+        assert copy.parametrization == parametrization
+
+    def test_softmax_weights_are_the_softmax_of_their_variable(self):
+        layer = ConvexCombination("softmax")
+        layer([np.zeros((1, 1))] * 2)
+        layer.trainable_variables[0].assign([[np.log(3.0)], [0.0]])
+        # 3 / (3 + 1) and 1 / 4
+        weights = to_numpy(layer.relevance_weights)
+        np.testing.assert_allclose(weights, [[0.75], [0.25]], rtol=1e-6)
+        merged = layer([np.array([[8.0]]), np.array([[4.0]])])
+        np.testing.assert_allclose(to_numpy(merged), [[7.0]], rtol=1e-6)
+
+    def test_uniform_weights_are_not_trained(self):
+        layer = ConvexCombination("uniform")
+        layer([np.zeros((1, 2))] * 3)
+        assert layer.trainable_variables == []
+
+    def test_refuses_an_unknown_parametrization(self):
+        with pytest.raises(ValueError, match="parametrization must be one of"):
+            ConvexCombination("sigmoid")
+
 
 class TestClassActivationMap:
     def test_map_is_the_linear_projection_of_features(self, features):
@@ -72,18 +99,36 @@ class TestClassActivationMap:
         expected = features.mean((1, 2)) @ to_numpy(head.kernel) + to_numpy(head.bias)
         np.testing.assert_allclose(to_numpy(logits), expected, atol=1e-5)
 
-    def test_lse_is_log_mean_exp(self, features):
+    def test_lse_pools_features_before_the_kernel(self, features):
+        # Wang et al.: x_p = log(mean(exp(r x))) / r of every feature, then one layer.
         head = build_head(features, pooling="lse", sharpness=3.0)
+        logits, cam = map(to_numpy, head(features))
+        pooled = np.log(np.exp(3.0 * features).mean((1, 2))) / 3.0
+        expected = pooled @ to_numpy(head.kernel) + to_numpy(head.bias)
+        np.testing.assert_allclose(logits, expected, atol=1e-5)
+        linear = np.einsum("bhwj,jc->bhwc", features, to_numpy(head.kernel))
+        np.testing.assert_allclose(cam, linear, atol=1e-5)
+
+    def test_max_pools_features_before_the_kernel(self, features):
+        head = build_head(features, pooling="max")
+        logits, _ = map(to_numpy, head(features))
+        expected = features.max((1, 2)) @ to_numpy(head.kernel) + to_numpy(head.bias)
+        np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+    def test_lse_map_is_log_mean_exp_of_the_map(self, features):
+        head = build_head(features, pooling="lse_map", sharpness=3.0)
         logits, cam = map(to_numpy, head(features))
         expected = np.log(np.exp(3.0 * cam).mean((1, 2))) / 3.0 + to_numpy(head.bias)
         np.testing.assert_allclose(logits, expected, atol=1e-5)
 
     def test_lse_lies_between_mean_and_maximum(self, features):
-        for sharpness, bound in [(1e-3, np.mean), (1e3, np.max)]:
-            head = build_head(features, pooling="lse", sharpness=sharpness)
-            logits, cam = map(to_numpy, head(features))
-            expected = bound(cam, axis=(1, 2)) + to_numpy(head.bias)
-            np.testing.assert_allclose(logits, expected, atol=2e-2)
+        for sharpness, bound in [(1e-3, "gap"), (1e3, "max")]:
+            lse = build_head(features, pooling="lse", sharpness=sharpness)
+            other = build_head(features, pooling=bound)
+            other.kernel.assign(lse.kernel)
+            np.testing.assert_allclose(
+                to_numpy(lse(features)[0]), to_numpy(other(features)[0]), atol=3e-2
+            )
 
     def test_pcam_is_the_mean_weighted_by_probability(self, features):
         head = build_head(features, pooling="pcam")
@@ -104,7 +149,7 @@ class TestClassActivationMap:
         expected = np.einsum("bcj,jc->bc", pooled, kernel) + bias
         np.testing.assert_allclose(logits, expected, atol=1e-5)
 
-    @pytest.mark.parametrize("pooling", ["gap", "lse", "pcam"])
+    @pytest.mark.parametrize("pooling", ["gap", "max", "lse", "lse_map", "pcam"])
     def test_stays_finite_in_the_extremes(self, pooling):
         head = ClassActivationMap(1, pooling=pooling)
         head.build((1, 4, 4, 1))
@@ -113,7 +158,7 @@ class TestClassActivationMap:
             logits, _ = head(np.full((1, 4, 4, 1), value, "float32"))
             np.testing.assert_allclose(to_numpy(logits), [[value]], rtol=1e-5)
 
-    @pytest.mark.parametrize("pooling", ["gap", "lse", "pcam"])
+    @pytest.mark.parametrize("pooling", ["gap", "max", "lse", "lse_map", "pcam"])
     def test_batches_of_a_size_that_the_graph_does_not_know(self, features, pooling):
         inputs = keras.Input(features.shape[1:])
         head = ClassActivationMap(3, pooling=pooling)
@@ -124,7 +169,7 @@ class TestClassActivationMap:
         expected, _ = head(features)
         np.testing.assert_allclose(logits[-2:], to_numpy(expected), atol=1e-5)
 
-    @pytest.mark.parametrize("kwargs", [{"pooling": "max"}, {"sharpness": 0.0}])
+    @pytest.mark.parametrize("kwargs", [{"pooling": "mean"}, {"sharpness": 0.0}])
     def test_refuses(self, kwargs):
         with pytest.raises(ValueError, match="must be"):
             ClassActivationMap(3, **kwargs)

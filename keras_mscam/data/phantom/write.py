@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -12,25 +12,21 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from keras_mscam.data.phantom.lesions import Lesion
+from keras_mscam.data.phantom.backgrounds import Backgrounds, read_backgrounds
+from keras_mscam.data.phantom.files import save_visit, write_tables
 from keras_mscam.data.phantom.patients import (
     BOXED_FRACTION,
     count_visits,
     sample_anatomy,
     sample_visit,
 )
+from keras_mscam.data.phantom.planted_patients import (
+    plan_planted,
+    write_backgrounds,
+    write_planted,
+)
 from keras_mscam.data.phantom.render import render_phantom
 from keras_mscam.errors import UserError
-from keras_mscam.pathologies import NO_FINDING
-
-# NIH's own headers: bracketed names fall into two columns when read as CSV, and the
-# label file of 2017 ends every line with a comma.
-_ENTRY_HEADER = (
-    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,"
-    "View Position,OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
-)
-_BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
-_BOX_NAMES = {"Infiltration": "Infiltrate"}
 
 _Rows = tuple[list[str], list[str]]
 
@@ -42,7 +38,8 @@ def write_phantoms(
     size: tuple[int, int] = (256, 256),
     workers: int | None = None,
     progress: bool = True,
-) -> None:
+    backgrounds: Sequence[str | os.PathLike] = (),
+) -> tuple[str, ...]:
     """Write a synthetic data set in ChestX-ray14's own layout.
 
     `images/00000001_000.png` (8-bit grey), `Data_Entry_2017.csv` and
@@ -50,19 +47,32 @@ def write_phantoms(
     for each pathology, and no other patient has any: under the rule that boxed
     patients are the test set, nobody boxed is trained on.
 
-    The folder appears complete or not at all. The same `images`, `seed` and `size`
-    give the same bytes whatever the number of processes.
+    With `backgrounds`, the lesions are planted in real X-rays without findings instead
+    of drawn chests. A patient is then a real patient, whose X-rays are used again and
+    again, each time positioned and exposed anew, with other lesions or none; all have
+    equally many images, and 22% of them have boxes. `backgrounds.csv` lists the X-rays,
+    whether their patient has boxes, and why some were refused.
+
+    The folder appears complete or not at all. The same `images`, `seed`, `size` and
+    backgrounds give the same bytes whatever the number of processes.
 
     Args:
         directory: folder to make; must not exist or be empty.
-        images: number of images, at least 1. Patients have one to five.
+        images: number of images, at least 1. Drawn patients have one to five.
         seed: of everything, 0 or more.
         size: `(height, width)` in pixels, each at least 32.
         workers: processes; default one per CPU available.
         progress: show a bar on standard error.
+        backgrounds: folders of X-rays without findings, see `read_backgrounds`; none
+            for drawn chests.
+
+    Returns:
+        A sentence for each kind of background that can't be used, with its count and an
+        example.
 
     Raises:
-        UserError: the directory is not empty, or a number is out of range.
+        UserError: the directory is not empty, a number is out of range, or the
+            backgrounds are too few, see `read_backgrounds`.
 
     Example:
         >>> import tempfile, pathlib
@@ -73,6 +83,9 @@ def write_phantoms(
     """
     directory = Path(directory)
     _check(directory, images, seed, size, workers)
+    found = Backgrounds()
+    if backgrounds:
+        found = read_backgrounds(backgrounds, images, seed, workers, progress)
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(
@@ -84,14 +97,19 @@ def write_phantoms(
         ) from error
     try:
         (temporary / "images").mkdir()
-        tasks = list(_plan(images, seed, size, temporary))
-        entries, boxes = _run(tasks, images, workers, progress)
-        _write_lines(temporary / "Data_Entry_2017.csv", _ENTRY_HEADER, entries)
-        _write_lines(temporary / "BBox_List_2017.csv", _BOX_HEADER, boxes)
+        if backgrounds:
+            tasks = list(plan_planted(found.patients, images, seed, size, temporary))
+            entries, boxes = _run(write_planted, tasks, images, workers, progress)
+            write_backgrounds(temporary, tasks, found.refused)
+        else:
+            tasks = list(_plan(images, seed, size, temporary))
+            entries, boxes = _run(_write_patient, tasks, images, workers, progress)
+        write_tables(temporary, entries, boxes)
         temporary.chmod(0o755)  # mkdtemp makes folders that only the owner can read
         temporary.replace(directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    return found.problems
 
 
 def _check(
@@ -131,7 +149,13 @@ def _plan(
         yield seed, patient, visits, bool(place == pick), size, folder
 
 
-def _run(tasks: list[tuple], images: int, workers: int | None, progress: bool) -> _Rows:
+def _run(
+    work: Callable[[tuple], _Rows],
+    tasks: list[tuple],
+    images: int,
+    workers: int | None,
+    progress: bool,
+) -> _Rows:
     """All rows in the order of the patients."""
     workers = min(workers or _count_cpus(), len(tasks))
     entries: list[str] = []
@@ -145,14 +169,14 @@ def _run(tasks: list[tuple], images: int, workers: int | None, progress: bool) -
                 bar.update(len(new_entries))
 
         if workers == 1:
-            collect(map(_write_patient, tasks))
+            collect(map(work, tasks))
         else:
             context = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(
                 workers, context, initializer=cv2.setNumThreads, initargs=(1,)
             ) as pool:
                 chunk = max(1, min(16, len(tasks) // (4 * workers)))
-                collect(pool.map(_write_patient, tasks, chunksize=chunk))
+                collect(pool.map(work, tasks, chunksize=chunk))
     return entries, boxes
 
 
@@ -171,27 +195,10 @@ def _write_patient(task: tuple) -> _Rows:
     for number in range(visits):
         visit = sample_visit(seed, patient, number)
         phantom = render_phantom(anatomy, visit, size)
-        name = f"{patient:08d}_{number:03d}.png"
-        path = str(folder / "images" / name)
-        if not cv2.imwrite(path, phantom.image, [cv2.IMWRITE_PNG_COMPRESSION, 3]):
-            raise UserError(f"Could not write {path}: is the disk full?")
-        labels = "|".join(lesion.pathology for lesion in phantom.lesions)
-        entries.append(
-            f"{name},{labels or NO_FINDING},{number},{patient},"
-            f"{anatomy.age + number:03d}Y,{anatomy.sex},{visit.view},"
-            f"{size[1]},{size[0]},0.143,0.143,"
+        age = f"{anatomy.age + number:03d}Y"
+        row, drawn = save_visit(
+            folder, phantom, patient, number, (age, anatomy.sex, visit.view)
         )
-        if boxed:
-            boxes.extend(_box_row(name, lesion) for lesion in phantom.lesions)
+        entries.append(row)
+        boxes += drawn if boxed else []
     return entries, boxes
-
-
-def _box_row(name: str, lesion: Lesion) -> str:
-    x1, y1, x2, y2 = lesion.box
-    pathology = _BOX_NAMES.get(lesion.pathology, lesion.pathology)
-    numbers = ",".join(f"{v:.6f}" for v in (x1, y1, x2 - x1, y2 - y1))
-    return f"{name},{pathology},{numbers},,,"
-
-
-def _write_lines(path: Path, header: str, rows: list[str]) -> None:
-    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")

@@ -1,0 +1,92 @@
+"""Tables of many runs: a long CSV of single numbers, Markdown of means and spreads."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+#: Columns of the Markdown tables, beside the mean over all boxed pathologies.
+SMALL = ("Nodule", "Mass")
+FLOORS = {"mean_box": "floor: mean box", "random_map": "floor: random map"}
+
+
+def write_tables(output: Path, stem: Path) -> None:
+    """Write `STEM.csv` and `STEM.md` from every finished run in a folder."""
+    rows = [
+        row
+        for path in sorted(output.glob("*-seed*"))
+        for metrics in sorted(path.glob("protocols/*/metrics.json"))
+        for row in read_metrics(path.name, metrics)
+    ]
+    table = pd.DataFrame(rows)
+    table.drop(columns="text").to_csv(
+        stem.with_suffix(".csv"), index=False, float_format="%.4f"
+    )
+    sections = []
+    for protocol, part in table.groupby("protocol", sort=False):
+        sections.append(f"## Protocol `{protocol}`\n")
+        for measure, title in [
+            ("accuracy", "Localization accuracy at IoU > 0.3"),
+            ("accuracy_0.5", "Localization accuracy at IoU > 0.5"),
+            ("afp", "Average false positives at IoU > 0.3"),
+        ]:
+            sections.append(f"### {title}\n\n{summarize(part, measure)}\n")
+        text = part["text"].iloc[0]
+        sections.append(f"{text}\n")
+    unique = table.drop_duplicates(["system", "seed", "pathology"])
+    systems = unique[unique["map"] == "attention"]
+    sections.append(f"## AUROC\n\n{summarize(systems, 'auroc')}\n")
+    stem.with_suffix(".md").write_text("\n".join(sections))
+
+
+def read_metrics(run: str, path: Path) -> list[dict]:
+    """Return a row for each map and boxed pathology of one evaluation."""
+    metrics = json.loads(path.read_text())
+    system, seed = run.rsplit("-seed", 1)
+    return [
+        {
+            "protocol": path.parent.name,
+            "system": FLOORS.get(
+                name, system if name == "attention" else f"{system}, {name} alone"
+            ),
+            "map": name,
+            "seed": int(seed),
+            "pathology": pathology,
+            "boxes": row["boxes"],
+            "accuracy": row["accuracy"]["value"],
+            "accuracy_low": row["accuracy"]["low"],
+            "accuracy_high": row["accuracy"]["high"],
+            "accuracy_0.5": tables["iou"]["0.5"][pathology]["accuracy"]["value"],
+            "afp": row["afp"],
+            "hit_rate": tables["pointing"][pathology]["hit_rate"],
+            "mean_iou": tables["mean_iou"][pathology]["mean_iou"],
+            "auroc": metrics["classification"][pathology]["auroc"]["value"],
+            "text": metrics["protocol"]["text"],
+        }
+        for name, tables in metrics["localization"].items()
+        for pathology, row in tables["iou"]["0.3"].items()
+    ]
+
+
+def summarize(table: pd.DataFrame, measure: str) -> str:
+    """Mean over seeds, and in brackets the lowest and highest, a row a system."""
+    table = table.drop_duplicates(["system", "seed", "pathology"])
+    cells = table.pivot(index=["system", "seed"], columns="pathology", values=measure)
+    cells = cells[list(dict.fromkeys(table["pathology"]))]
+    mean = cells.mean(axis=1)
+    cells["Nodule and Mass"] = cells[list(SMALL)].mean(axis=1)
+    cells["Mean"] = mean
+    lines = [
+        "| system (seeds) | " + " | ".join(cells.columns) + " |",
+        "| --- |" + " --- |" * len(cells.columns),
+    ]
+    for system, rows in cells.groupby("system"):
+        spread = [_spread(rows[column]) for column in cells]
+        lines.append(f"| {system} ({len(rows)}) | " + " | ".join(spread) + " |")
+    return "\n".join(lines)
+
+
+def _spread(values: pd.Series) -> str:
+    if len(values) == 1:
+        return f"{values.iloc[0]:.2f}"
+    return f"{values.mean():.2f} [{values.min():.2f}, {values.max():.2f}]"

@@ -1,0 +1,67 @@
+"""The protocol in words: what every table says under its numbers."""
+
+from keras_mscam.config import LocalizationConfig
+
+_FUSION = {
+    "relevance": "Maps are fused by the learned relevance weights",
+    "standardized": (
+        "Maps are fused with equal weights, each divided by its standard deviation on "
+        "the validation images"
+    ),
+}
+_NORMALIZATION = {
+    "min_max": "scaled to 0..255 by their own minimum and maximum",
+    "exponential": (
+        "scaled to 0..255 by exp((map - maximum) / unit), the unit being the maps' "
+        "standard deviation on the validation images"
+    ),
+}
+_THRESHOLD = {
+    "otsu": "cut at Otsu's threshold",
+    "tuned": (
+        "cut at the threshold, one for each pathology, of the highest mean IoU over "
+        "the drawn boxes of other patients (five-fold cross-fitting)"
+    ),
+    "oracle": (
+        "cut at the ORACLE threshold, chosen on the very boxes that are evaluated: a "
+        "bound, not a result"
+    ),
+}
+_AFP = {
+    "all": "all drawn boxes",
+    "pathology": "the drawn boxes of that pathology",
+    "images": "the images with a drawn box of that pathology",
+}
+
+
+def describe_protocol(protocol: LocalizationConfig) -> str:
+    """Say in one paragraph how maps became boxes and boxes were judged.
+
+    Reference:
+        Wang et al. 2017 (ChestX-ray8), section 4.2, for what isn't called otherwise.
+    """
+    return (
+        f"{_FUSION[protocol.fusion]}, {_NORMALIZATION[protocol.normalization]} and "
+        f"{_describe_threshold(protocol)}; a box around every 8-connected region"
+        f"{_describe_limits(protocol)}. A drawn box is found if a box overlaps it by "
+        "more than T. AFP: boxes that find nothing, on images with a drawn box of that "
+        f"pathology, over {_AFP[protocol.afp_denominator]}. Intervals: 95%, bootstrap "
+        "over patients."
+    )
+
+
+def _describe_threshold(protocol: LocalizationConfig) -> str:
+    if protocol.threshold != "fixed":
+        return _THRESHOLD[protocol.threshold]
+    levels = [f"{round(255 * level, 1):g}" for level in protocol.cam_thresholds]
+    together = ", at all levels together" if len(levels) > 1 else ""
+    return f"cut at {' and '.join(levels)}{together}, chosen without any box"
+
+
+def _describe_limits(protocol: LocalizationConfig) -> str:
+    text = ""
+    if protocol.min_area:
+        text += f" of at least {protocol.min_area:g} of the map"
+    if protocol.max_boxes:
+        text += f", the {protocol.max_boxes} of the highest score"
+    return text

@@ -1,0 +1,21 @@
+"""Figures: what a model sees, what it learned, how well it does."""
+
+from keras_mscam.plots.bars import (
+    plot_history,
+    plot_localization,
+    plot_relevance_weights,
+)
+from keras_mscam.plots.cases import plot_case, plot_contact_sheet, plot_figure2
+from keras_mscam.plots.curves import plot_froc, plot_reliability, plot_roc
+
+__all__ = [
+    "plot_case",
+    "plot_contact_sheet",
+    "plot_figure2",
+    "plot_froc",
+    "plot_history",
+    "plot_localization",
+    "plot_relevance_weights",
+    "plot_reliability",
+    "plot_roc",
+]
