@@ -173,6 +173,7 @@ def _read_template(name: str) -> jinja2.Template:
     environment.filters["number"] = _number
     environment.filters["interval"] = _interval
     environment.filters["difference"] = _difference
+    environment.filters["p_value"] = _p_value
     environment.filters["words"] = lambda name: name.replace("_", " ")
     return environment.get_template(name)
 
@@ -195,6 +196,10 @@ def _difference(values: dict, digits: int = 2) -> str:
     if values["low"] is None:
         return text
     return f"{text} [{values['low']:+.{digits}f}, {values['high']:+.{digits}f}]"
+
+
+def _p_value(value: float | None) -> str:
+    return "< 0.001" if value is not None and value < 0.001 else _number(value, 3)
 
 
 def _embed(figure: Figure, photographic: bool = False) -> str:

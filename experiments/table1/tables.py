@@ -7,6 +7,7 @@ import pandas as pd
 
 #: Columns of the Markdown tables, beside the mean over all boxed pathologies.
 SMALL = ("Nodule", "Mass")
+PROTOCOLS = ("wang", "exponential", "plus", "tuned")
 FLOORS = {"mean_box": "floor: mean box", "random_map": "floor: random map"}
 
 
@@ -15,26 +16,29 @@ def write_tables(output: Path, stem: Path) -> None:
     rows = [
         row
         for path in sorted(output.glob("*-seed*"))
-        for metrics in sorted(path.glob("protocols/*/metrics.json"))
+        for protocol in PROTOCOLS
+        for metrics in path.glob(f"protocols/{protocol}/metrics.json")
         for row in read_metrics(path.name, metrics)
     ]
     table = pd.DataFrame(rows)
     table.drop(columns="text").to_csv(
         stem.with_suffix(".csv"), index=False, float_format="%.4f"
     )
-    sections = []
-    for protocol, part in table.groupby("protocol", sort=False):
-        sections.append(f"## Protocol `{protocol}`\n")
+    sections = [
+        f"## {title}\n\n{summarize(part, measure)}\n\n{part['text'].iloc[0]}\n"
+        for protocol, group in table.groupby("protocol", sort=False)
+        for part in [group[group["map"].isin(["attention", *FLOORS])]]
         for measure, title in [
-            ("accuracy", "Localization accuracy at IoU > 0.3"),
-            ("accuracy_0.5", "Localization accuracy at IoU > 0.5"),
-            ("afp", "Average false positives at IoU > 0.3"),
-        ]:
-            sections.append(f"### {title}\n\n{summarize(part, measure)}\n")
-        text = part["text"].iloc[0]
-        sections.append(f"{text}\n")
-    unique = table.drop_duplicates(["system", "seed", "pathology"])
-    systems = unique[unique["map"] == "attention"]
+            ("accuracy", f"Protocol `{protocol}`: accuracy at IoU > 0.3"),
+            ("afp", f"Protocol `{protocol}`: average false positives at IoU > 0.3"),
+        ]
+    ]
+    wang = table[table["protocol"] == "wang"]
+    alone = wang[wang["map"].str.startswith("block") & ~wang["system"].isin(FLOORS)]
+    if len(alone):
+        title = "Blocks alone, protocol `wang`: accuracy at IoU > 0.3"
+        sections.append(f"## {title}\n\n{summarize(alone, 'accuracy')}\n")
+    systems = wang[wang["map"] == "attention"]
     sections.append(f"## AUROC\n\n{summarize(systems, 'auroc')}\n")
     stem.with_suffix(".md").write_text("\n".join(sections))
 
