@@ -181,12 +181,12 @@ def main() -> None:
 
 def _evaluate_command(
     runs: Annotated[
-        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")
     ],
     data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
     split: Literal["train", "validation", "test"] = "test",
     output: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None,
-    images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = (),
+    images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = (),
     protocol: Literal["own", "wang"] = "own",
     fusion: Literal["relevance", "standardized"] | None = None,
     normalization: Literal["min_max", "exponential"] | None = None,

@@ -169,18 +169,20 @@ def _measure_overlap(items, boxed, overlap: str, afp_denominator: str):
         found = counts.found[:, place, None] * belongs
         intervals, mean = _bootstrap(found, drawn, counts.patient)
         by_threshold[str(threshold)] = {
-            name: {**table[name], "accuracy": _ends(interval)}
+            name: {**table[name], "accuracy": interval}
             for name, interval in zip(boxed, intervals, strict=True)
         }
         means[str(threshold)] = mean
     return by_threshold, means
 
 
-def _bootstrap(found, drawn, patients) -> tuple[list[Interval], dict]:
-    if not drawn.size or not drawn.sum():
-        return [], {"value": None, "low": None, "high": None}
+def _bootstrap(found, drawn, patients) -> tuple[list[dict], dict]:
+    """Return the interval of each column, and of their mean."""
+    if not drawn.sum():  # a floor may have nothing to say
+        undefined = {"value": None, "low": None, "high": None}
+        return [undefined] * drawn.shape[1], undefined
     intervals, mean = bootstrap_ratio(found, drawn, patients)
-    return intervals, _ends(mean)
+    return [_ends(interval) for interval in intervals], _ends(mean)
 
 
 def _measure_classification(predictions, calibration):

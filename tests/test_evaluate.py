@@ -35,6 +35,14 @@ def runs(tmp_path_factory, phantom_records):
     return paths
 
 
+@pytest.fixture(scope="module")
+def output(runs, tmp_path_factory):
+    """The two side by side."""
+    output = tmp_path_factory.mktemp("comparison")
+    compare(runs, [LocalizationConfig()] * 2, output, progress=False)
+    return output
+
+
 def run_command(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "keras_mscam.evaluate", *map(str, arguments)],
@@ -106,12 +114,6 @@ class TestOneRun:
 
 
 class TestSeveralRuns:
-    @pytest.fixture(scope="class")
-    def output(self, runs, tmp_path_factory):
-        output = tmp_path_factory.mktemp("comparison")
-        compare(runs, [LocalizationConfig()] * 2, output, progress=False)
-        return output
-
     def test_the_folder_is_complete(self, output, runs):
         names = {path.name for path in output.iterdir()}
         assert {

@@ -202,6 +202,19 @@ class TestMeasure:
         assert accuracy["block3"] == 0
         assert accuracy["block4"] == accuracy["attention"] == pytest.approx(1 / 3)
 
+    def test_one_box_alone(self, predictions, calibration):
+        """No other patient has one to take the mean of: that floor says nothing."""
+        for key in ("rows", "columns", "xyxy"):
+            boxes = getattr(predictions, f"box_{key}")
+            object.__setattr__(predictions, f"box_{key}", boxes[:1])
+        systems, fusion = locate_all(predictions, calibration, WANG)
+        metrics = measure(predictions, calibration, WANG, systems, fusion)
+        tables = metrics["localization"]
+        assert tables["attention"]["iou"]["0.5"]["Mass"]["accuracy"]["value"] == 1
+        assert tables["mean_box"]["iou"]["0.5"]["Mass"]["accuracy"]["value"] is None
+        assert tables["mean_box"]["mean_accuracy"]["iou"]["0.5"]["value"] is None
+        json.dumps(metrics, allow_nan=False)
+
     def test_no_box_at_all(self, predictions, calibration):
         for name, empty in [("rows", 0), ("columns", 0)]:
             object.__setattr__(predictions, f"box_{name}", np.zeros(empty, int))
