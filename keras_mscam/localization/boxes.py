@@ -88,7 +88,9 @@ def find_boxes(
         return Proposals()
     # Only the part that holds regions is looked at: most maps are low nearly all over.
     part = np.s_[top : top + height, left : left + width]
-    count, regions, stats, _ = cv2.connectedComponentsWithStats(mask[part], None, 8)
+    count, regions, stats, _ = cv2.connectedComponentsWithStats(
+        mask[part], connectivity=8
+    )
     heat = np.bincount(regions.ravel(), heatmap[part].ravel(), minlength=count)
     areas = stats[1:, cv2.CC_STAT_AREA]
     x, y, width, height = stats[1:, :4].T.astype("float64")
