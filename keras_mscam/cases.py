@@ -1,7 +1,6 @@
 """Single images to look at: which ones, and all that is to be seen of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,43 +13,11 @@ from keras_mscam.localization.fusion import Fusion
 from keras_mscam.localization.localize import map_fused
 from keras_mscam.localization.metrics import Localization
 from keras_mscam.localization.overlaps import compute_iou
+from keras_mscam.plots.cases import Case
 from keras_mscam.predictions import Predictions
 
 #: Above it a case counts as a hit.
 HIT = 0.3
-
-
-@dataclass(frozen=True)
-class Case:
-    """One image and pathology, with its maps.
-
-    Args:
-        name: of the image.
-        pathology: name.
-        kind: what it is a case of, in words.
-        image: `(height, width)` uint8, as the model saw it.
-        cams: by block, `(h, w)` raw maps.
-        attention: `(height, width)` raw fused map.
-        heatmap: the same, normalized to [0, 1] as the protocol says.
-        relevance_weights: `(B,)`.
-        truth: `(M, 4)` drawn boxes, half-open xyxy in pixels of `image`.
-        proposed: `(N, 4)` boxes, in the same frame.
-        probability: calibrated.
-        iou: the best of any proposed with any drawn box.
-    """
-
-    name: str
-    pathology: str
-    kind: str
-    image: np.ndarray
-    cams: dict[str, np.ndarray]
-    attention: np.ndarray
-    heatmap: np.ndarray
-    relevance_weights: np.ndarray
-    truth: np.ndarray
-    proposed: np.ndarray
-    probability: float
-    iou: float
 
 
 def choose_cases(

@@ -1,6 +1,7 @@
 """Single images: the X-ray, its maps, what was drawn and what was proposed."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,7 +9,6 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from keras_mscam.cases import Case
 from keras_mscam.localization.boxes import normalize_map
 from keras_mscam.plots.style import (
     BLOCKS,
@@ -19,6 +19,39 @@ from keras_mscam.plots.style import (
     tidy,
     words,
 )
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image and pathology, with its maps.
+
+    Args:
+        name: of the image.
+        pathology: name.
+        kind: what it is a case of, in words.
+        image: `(height, width)` uint8, as the model saw it.
+        cams: by block, `(h, w)` raw maps.
+        attention: `(height, width)` raw fused map.
+        heatmap: the same, normalized to [0, 1] as the protocol says.
+        relevance_weights: `(B,)`.
+        truth: `(M, 4)` drawn boxes, half-open xyxy in pixels of `image`.
+        proposed: `(N, 4)` boxes, in the same frame.
+        probability: calibrated.
+        iou: the best of any proposed with any drawn box.
+    """
+
+    name: str
+    pathology: str
+    kind: str
+    image: np.ndarray
+    cams: dict[str, np.ndarray]
+    attention: np.ndarray
+    heatmap: np.ndarray
+    relevance_weights: np.ndarray
+    truth: np.ndarray
+    proposed: np.ndarray
+    probability: float
+    iou: float
 
 
 def plot_case(case: Case) -> Figure:
