@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_mscam.modeling import build_classifier, build_localizer
+from keras_mscam.modeling.attention_map import build_bilinear_matrix
 
 SIZE = (64, 96)
 
@@ -125,3 +126,54 @@ def test_other_poolings_have_maps_too(pooling):
     maps = to_numpy(build_localizer(classifier)(IMAGE))
     assert maps["cam_block2"].shape == (2, 8, 12, 3)
     assert np.isfinite(maps["attention"]).all()
+
+
+def test_other_fusion_weights_take_the_place_of_the_relevance_weights():
+    classifier, weights = build()
+    fusion_weights = np.random.default_rng(3).uniform(0, 5, weights.shape)
+    maps = to_numpy(build_localizer(classifier, (20, 30), fusion_weights)(IMAGE))
+    expected = sum(
+        row * np.stack([cv2.resize(cam, (30, 20)) for cam in maps[f"cam_block{block}"]])
+        for row, block in zip(fusion_weights, (2, 3, 4), strict=True)
+    )
+    np.testing.assert_allclose(maps["attention"], expected, atol=1e-3)
+    np.testing.assert_allclose(
+        maps["relevance_weights"], np.stack([weights] * len(IMAGE)), atol=1e-6
+    )
+
+
+def test_probabilities_are_calibrated_on_request():
+    classifier, _ = build()
+    slopes, intercepts = np.array([0.5, 1, 2]), np.array([-1, 0, 3])
+    logits = to_numpy(classifier(IMAGE))["logits"]
+    localizer = build_localizer(classifier, platt_scaling=(slopes, intercepts))
+    np.testing.assert_allclose(
+        to_numpy(localizer(IMAGE))["probabilities"],
+        1 / (1 + np.exp(-(slopes * logits + intercepts))),
+        atol=1e-6,
+    )
+
+
+def test_can_be_saved(tmp_path):
+    classifier, weights = build()
+    localizer = build_localizer(
+        classifier, (16, 24), weights, (np.ones(3), np.zeros(3))
+    )
+    localizer.save(tmp_path / "localizer.keras")
+    again = keras.saving.load_model(tmp_path / "localizer.keras")
+    before, after = to_numpy(localizer(IMAGE)), to_numpy(again(IMAGE))
+    assert before.keys() == after.keys()
+    for name in before:
+        np.testing.assert_allclose(before[name], after[name], atol=1e-5)
+
+
+@pytest.mark.parametrize("size, from_size", [(7, 3), (3, 7), (5, 5), (4, 1), (256, 8)])
+def test_bilinear_matrix_resizes_as_keras_does(size, from_size):
+    column = np.random.default_rng(0).normal(size=(1, from_size, 1, 1))
+    expected = keras.ops.image.resize(
+        column.astype("float32"), (size, 1), "bilinear", antialias=False
+    )
+    found = build_bilinear_matrix(size, from_size) @ column[0, :, :, 0]
+    np.testing.assert_allclose(
+        found, keras.ops.convert_to_numpy(expected)[0, :, :, 0], atol=1e-5
+    )
