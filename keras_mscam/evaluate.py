@@ -6,25 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import keras
 import tyro
 
-from keras_mscam.calibration import (
-    RunCalibration,
-    calibrate_run,
-    read_calibration,
-    write_calibration,
-)
 from keras_mscam.cases import choose_cases, choose_sheet, find_chosen, load_cases
 from keras_mscam.config import LocalizationConfig
 from keras_mscam.errors import UserError, command
-from keras_mscam.files import compute_checksum, write_whole
+from keras_mscam.files import write_whole
 from keras_mscam.localization.fusion import Fusion
 from keras_mscam.measure import Systems, locate_all, measure
-from keras_mscam.predictions import Predictions, predict
+from keras_mscam.predictions import Predictions
 from keras_mscam.report import write_report
 from keras_mscam.result_tables import write_tables
-from keras_mscam.run_folder import Run, is_prepared, read_run
+from keras_mscam.run_folder import Run, read_run
+from keras_mscam.run_model import load_calibration, load_classifier, predict_split
 
 
 @dataclass(frozen=True)
@@ -84,9 +78,9 @@ def evaluate(
     run = read_run(run_path)
     records = run.records if data is None else Path(data)
     protocol = protocol or run.config.localization
-    classifier = _load_classifier(run)
-    calibration = _calibrate(run, classifier, progress)
-    predictions = _predict(run, classifier, records, split, progress)
+    classifier = load_classifier(run)
+    calibration = load_calibration(run, classifier, progress)
+    predictions = predict_split(run, classifier, records, split, progress)
     systems, fusion = locate_all(predictions, calibration, protocol)
     metrics = {
         "split": split,
@@ -133,44 +127,6 @@ def _write_report(evaluation: Evaluation, images: Sequence[str], folder: Path) -
     write_report(
         evaluation.run, evaluation.metrics, cases, sheets, folder / "report.html"
     )
-
-
-def _load_classifier(run: Run) -> keras.Model:
-    if not run.model_path.is_file():
-        raise UserError(
-            f"{run.path} has no model.keras yet; train it on with "
-            f"keras_mscam-train --output {run.path} --resume."
-        )
-    return keras.saving.load_model(run.model_path)
-
-
-def _calibrate(run: Run, classifier: keras.Model, progress: bool) -> RunCalibration:
-    """Read the run's calibration, or make it on its own validation split."""
-    model = compute_checksum(run.model_path)
-    if run.calibration_path.is_file():
-        calibration = read_calibration(run.calibration_path)
-        if calibration.model == model:
-            return calibration
-    if not is_prepared(run.records):
-        raise UserError(
-            f"{run.path} has no calibration.json, and the records that it was trained "
-            f"on, {run.records}, are gone; put them back once to calibrate it."
-        )
-    validation = _predict(run, classifier, run.records, "validation", progress)
-    calibration = calibrate_run(validation, model)
-    write_calibration(run.calibration_path, calibration)
-    return calibration
-
-
-def _predict(run: Run, classifier, records: Path, split: str, progress: bool):
-    if not is_prepared(records):
-        raise UserError(
-            f"{records} holds no prepared records; make them with "
-            f"keras_mscam-prepare SOURCE --output {records}."
-        )
-    known = compute_checksum(records / "manifest.json")[:8]
-    folder = run.predictions / f"{split}-{known}"
-    return predict(classifier, run.model_path, records, split, folder, progress)
 
 
 @command

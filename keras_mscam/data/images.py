@@ -39,7 +39,29 @@ def read_grey(path: Path) -> np.ndarray:
     Raises:
         ImageError: the file cannot be opened, or as `decode_grey`.
     """
-    return decode_grey(_read(path))
+    return decode_grey(read_bytes(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read an image file.
+
+    Raises:
+        ImageError: it cannot be opened.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(_describe(error)) from error
+
+
+def find_format(data: bytes) -> str | None:
+    """Tell `"png"`, `"jpeg"` or `"dicom"` by how a file begins; `None` for others."""
+    if data.startswith(_PNG_START):
+        return "png"
+    if data.startswith(_JPEG_START):
+        return "jpeg"
+    at = slice(_DICOM_PREAMBLE, _DICOM_PREAMBLE + len(_DICOM_START))
+    return "dicom" if data[at] == _DICOM_START else None
 
 
 def decode_grey(data: bytes) -> np.ndarray:
@@ -62,7 +84,7 @@ def decode_grey(data: bytes) -> np.ndarray:
         ImageError: the data is empty, incomplete, damaged, of another format, or has
             more than 100 million pixels.
     """
-    if _is_dicom(data):
+    if find_format(data) == "dicom":
         from keras_mscam.data.dicom import read_dicom  # slow to import
 
         return read_dicom(data)
@@ -121,7 +143,7 @@ def convert_image(
         not.
     """
     try:
-        data = source if isinstance(source, bytes) else _read(source)
+        data = source if isinstance(source, bytes) else read_bytes(source)
         image = decode_grey(data)
     except ImageError as error:
         return str(error)
@@ -138,20 +160,8 @@ def check_size(height: int, width: int) -> None:
         raise ImageError(f"is too large: {height}x{width} pixels")
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ImageError(_describe(error)) from error
-
-
 def _describe(error: OSError) -> str:
     return f"cannot be opened: {error.strerror or error}"
-
-
-def _is_dicom(start: bytes) -> bool:
-    at = slice(_DICOM_PREAMBLE, _DICOM_PREAMBLE + len(_DICOM_START))
-    return start[at] == _DICOM_START and not start.startswith((_PNG_START, _JPEG_START))
 
 
 def _is_grey(data: bytes) -> bool:

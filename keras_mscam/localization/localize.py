@@ -147,6 +147,32 @@ def map_fused(function, predictions, fusion, protocol, wanted) -> Iterator:
         cv2.setNumThreads(threads)
 
 
+def measure_levels(
+    predictions: Predictions, fusion: Fusion, protocol: LocalizationConfig
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """Measure how well every drawn box is met at every level of `GRID`.
+
+    Args:
+        predictions: stored ones.
+        fusion: of the maps.
+        protocol: normalizes them, and gives the minimum area.
+
+    Returns:
+        For each drawn box, `(boxes, levels)` the highest IoU of a box cut there; its
+        pathology; and its patient.
+    """
+    truth = group_boxes(predictions)
+    measure = functools.partial(_measure_levels, predictions, truth, protocol.min_area)
+    found = dict(map_fused(measure, predictions, fusion, protocol, list(truth)))
+    keys = [key for key in truth for _ in truth[key]]
+    best_iou = [found[key] for key in truth]
+    return (
+        np.concatenate(best_iou) if best_iou else np.zeros((0, len(GRID))),
+        [predictions.pathologies[column] for _, column in keys],
+        [str(predictions.patients[row]) for row, _ in keys],
+    )
+
+
 def build_proposer(protocol: LocalizationConfig):
     """Return what turns a raw map into boxes, for maps that are no model's.
 
@@ -196,16 +222,9 @@ def _choose_levels(predictions, fusion, protocol) -> Levels:
         return fixed_levels(protocol.cam_thresholds)
     if protocol.threshold == "otsu":
         return otsu_levels
-    truth = group_boxes(predictions)
-    measure = functools.partial(_measure_levels, predictions, truth, protocol.min_area)
-    found = dict(map_fused(measure, predictions, fusion, protocol, list(truth)))
-    keys = [key for key in truth for _ in truth[key]]
-    return tuned_levels(
-        np.concatenate([found[key] for key in truth]).reshape(-1, len(GRID)),
-        [predictions.pathologies[column] for _, column in keys],
-        [str(predictions.patients[row]) for row, _ in keys],
-        oracle=protocol.threshold == "oracle",
-    )
+    best_iou, pathologies, patients = measure_levels(predictions, fusion, protocol)
+    oracle = protocol.threshold == "oracle"
+    return tuned_levels(best_iou, pathologies, patients, oracle=oracle)
 
 
 def _measure_levels(predictions, truth, min_area, fused: FusedMap):

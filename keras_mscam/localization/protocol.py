@@ -41,12 +41,19 @@ def describe_protocol(protocol: LocalizationConfig) -> str:
         Wang et al. 2017 (ChestX-ray8), section 4.2, for what isn't called otherwise.
     """
     return (
-        f"{_FUSION[protocol.fusion]}, {_NORMALIZATION[protocol.normalization]} and "
-        f"{_describe_threshold(protocol)}; a box around every 8-connected region"
-        f"{_describe_limits(protocol)}. A drawn box is found if a box overlaps it by "
+        f"{describe_boxes(protocol)} A drawn box is found if a box overlaps it by "
         "more than T. AFP: boxes that find nothing, on images with a drawn box of that "
         f"pathology, over {_AFP[protocol.afp_denominator]}. Intervals: 95%, bootstrap "
         "over patients."
+    )
+
+
+def describe_boxes(protocol: LocalizationConfig) -> str:
+    """Say in one sentence how maps become boxes."""
+    return (
+        f"{_FUSION[protocol.fusion]}, {_NORMALIZATION[protocol.normalization]} and "
+        f"{_describe_threshold(protocol)}; a box around every 8-connected region"
+        f"{_describe_limits(protocol)}."
     )
 
 
