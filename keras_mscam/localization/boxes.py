@@ -117,16 +117,21 @@ def propose_boxes(
         max_boxes: how many of the highest scores are kept; all by default.
 
     Returns:
-        Boxes in pixels of the original image, by falling score. A rectangle that two
-        thresholds share is given once, with the higher of its scores.
+        Boxes in pixels of the original image, by falling score; scores that are equal
+        in float32, by top, left, bottom and right. A rectangle that two thresholds
+        share is given once, with the higher of its scores.
 
     Reference:
         Wang et al. 2017 (ChestX-ray8), section 4.2.
     """
     found = [find_boxes(heatmap, level, min_area) for level in cam_thresholds]
     scores = np.concatenate([item.scores for item in found])
-    order = np.argsort(-scores, kind="stable")
-    xyxy = np.concatenate([item.xyxy for item in found])[order]
+    xyxy = np.concatenate([item.xyxy for item in found])
+    left, top, right, bottom = xyxy.T
+    # The last key weighs most. float32, as the exported model's: else the same boxes
+    # could be in another order there.
+    order = np.lexsort((-scores, right, bottom, left, top, -scores.astype("float32")))
+    xyxy = xyxy[order]
     _, first = np.unique(xyxy, axis=0, return_index=True)
     kept = np.sort(first)[:max_boxes]
     boxes = scale_boxes(xyxy[kept], heatmap.shape, original_size)

@@ -1,0 +1,144 @@
+"""Does an export need TensorFlow alone, and which?
+
+    python experiments/serving/elsewhere/run.py EXPORT RUN --images DIR
+
+Loads the export in environments of their own: the current TensorFlow with Keras taken
+out, and TensorFlow 2.15. Neither has this package. What they make of real X-rays is
+compared with what the run's Keras model, OpenCV's resampling and OpenCV's regions make
+of them here. Writes `results.md` beside this file.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from keras_mscam.errors import UserError, command
+from keras_mscam.exporting.contract import read_contract
+from keras_mscam.exporting.exportable import convert_to_float32
+from keras_mscam.exporting.parity import compare_outputs
+from keras_mscam.exporting.reference import run_reference
+from keras_mscam.exporting.repository import find_export
+from keras_mscam.modeling import build_localizer
+from keras_mscam.run_folder import read_run
+from keras_mscam.run_model import load_classifier
+
+HERE = Path(__file__).parent
+#: Packages of each environment, and what is taken out again.
+ENVIRONMENTS = {
+    "TensorFlow 2.21 without Keras": (["tensorflow==2.21.*"], ["keras"]),
+    "TensorFlow 2.15": (["tensorflow==2.15.1", "numpy<2"], ["keras"]),
+}
+
+
+def run(
+    export: tyro.conf.Positional[Path],
+    run: tyro.conf.Positional[Path],
+    images: Path,
+    most: int = 240,
+    environments: Path | None = None,
+) -> None:
+    """Compare, and write the table.
+
+    Args:
+        export: What keras_mscam-export made of the run.
+        run: The run.
+        images: Folder of PNG and JPEG files.
+        most: Images at most.
+        environments: Where environments are kept; a temporary place by default.
+    """
+    export = find_export(export)
+    contract = read_contract(export)
+    paths = sorted(p for p in images.iterdir() if p.suffix in (".png", ".jpg"))[:most]
+    if not paths:
+        raise UserError(f"{images} has no PNG or JPEG file.")
+    localizer = build_localizer(
+        convert_to_float32(load_classifier(read_run(run))),
+        contract.attention_size,
+        np.array(contract.fusion_weights),
+        (np.array(contract.slopes), np.array(contract.intercepts)),
+    )
+    expected = run_in_parts(localizer, contract, paths)
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, (wanted, unwanted) in ENVIRONMENTS.items():
+            place = (environments or Path(temporary)) / name.replace(" ", "-")
+            python = make_environment(place, wanted, unwanted)
+            found = run_there(python, export, paths, Path(temporary))
+            versions = str(found.pop("versions"))
+            parity = compare_outputs(found, expected, contract.image_size)
+            rows.append((name, versions, parity))
+    write_table(rows, contract)
+
+
+def run_in_parts(localizer, contract, paths: list[Path], part: int = 32) -> dict:
+    """Return the reference's outputs of all images."""
+    parts = [
+        run_reference(
+            localizer, contract, [p.read_bytes() for p in paths[start : start + part]]
+        )
+        for start in range(0, len(paths), part)
+    ]
+    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+
+
+def make_environment(path: Path, wanted: list[str], unwanted: list[str]) -> Path:
+    """Make an environment, unless it is there; return its Python."""
+    python, done = path / "bin" / "python", path / "done"
+    if not done.is_file():
+        base = shutil.which("python3.11")
+        if base is None:
+            raise UserError("There is no python3.11 on the PATH; install it.")
+        shutil.rmtree(path, ignore_errors=True)
+        call(base, "-m", "venv", path)
+        call(python, "-m", "pip", "install", "-q", *wanted)
+        call(python, "-m", "pip", "uninstall", "-q", "-y", *unwanted)
+        done.touch()
+    return python
+
+
+def run_there(python: Path, export: Path, paths: list[Path], place: Path) -> dict:
+    """Run the export in another environment; return its outputs."""
+    names, result = place / "names.txt", place / "outputs.npz"
+    names.write_text("\n".join(str(path.resolve()) for path in paths))
+    # -E: what is on PYTHONPATH here isn't for that environment.
+    call(python, "-E", HERE / "elsewhere.py", export.resolve(), names, result)
+    with np.load(result) as content:
+        return dict(content)
+
+
+def call(*words) -> None:
+    """Run a program that must succeed."""
+    words = [str(word) for word in words]
+    quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    if subprocess.run(words, env=quiet, stdout=sys.stderr).returncode:
+        raise UserError(f"{' '.join(words[:4])} failed; see above.")
+
+
+def write_table(rows, contract) -> None:
+    """Write `results.md`."""
+    size = "x".join(map(str, contract.image_size))
+    lines = [
+        f"{rows[0][2].images} real X-rays, network of {size} pixels. Worst "
+        "differences from the Keras model; boxes in pixels of the network's input.",
+        "",
+        "| environment | versions | probabilities | maps, of their range | boxes | "
+        "same boxes |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, versions, parity in rows:
+        lines.append(
+            f"| {name} | {versions} | {parity.probabilities:.1e} | {parity.maps:.1e} | "
+            f"{parity.boxes:.3f} | {100 * parity.same_boxes:.2f}% |"
+        )
+    (HERE / "results.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    command(lambda: tyro.cli(run))()

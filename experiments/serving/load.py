@@ -1,0 +1,168 @@
+"""32 clients at once: is every answer the right one, how many a second, how late?
+
+    python experiments/serving/load.py EXPORT --seconds 300
+
+Starts `keras_mscam-serve` on an export. Every client sends one phantom after the other,
+each another, and compares the answer with what the SavedModel itself says of that very
+phantom: an answer of another image counts as mixed up. The bare model takes the same
+phantoms in full batches, before and after. Clients, server and model share the cores.
+"""
+
+import asyncio
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import tyro
+
+from keras_mscam.data.images import encode_png
+from keras_mscam.data.phantom import render_phantom, sample_anatomy, sample_visit
+from keras_mscam.exporting.contract import read_contract
+from keras_mscam.exporting.examples import run_signature
+from keras_mscam.exporting.repository import find_export
+from keras_mscam.exporting.saved_model import load_signatures
+from keras_mscam.serving import Client
+
+_PHANTOMS = 256
+_BATCH = 32
+
+
+def main(
+    models: tyro.conf.Positional[Path],
+    seconds: float = 300,
+    clients: int = 32,
+    signature: str = "boxes",
+    protocol: str = "grpc",
+    bare_seconds: float = 30,
+) -> None:
+    """Load a server.
+
+    Args:
+        models: Model repository that keras_mscam-export made.
+        seconds: How long.
+        clients: At once.
+        signature: That they call.
+        protocol: grpc or rest.
+        bare_seconds: How long the bare model is measured, before and after.
+    """
+    contract = read_contract(find_export(models))
+    phantoms = [draw(number, contract.image_size) for number in range(_PHANTOMS)]
+    expected, before = measure_bare(models, signature, phantoms, bare_seconds)
+    ports = {"rest": 8601, "grpc": 8600}
+    server = start_server(models, ports)
+    url = f"{'grpc' if protocol == 'grpc' else 'http'}://127.0.0.1:{ports[protocol]}"
+    try:
+        watch = Memory(server.pid)
+        times, wrong, failed = asyncio.run(
+            load(url, signature, phantoms, expected, clients, seconds)
+        )
+        memory = watch.stop()
+    finally:
+        server.terminate()
+        code = server.wait(60)
+    _, after = measure_bare(models, signature, phantoms, bare_seconds)
+    bare, rate = (before + after) / 2, len(times) / seconds
+    print(f"{clients} clients, {protocol}, {signature}, {seconds:g} s")
+    print(f"answers       {len(times)}, mixed up {wrong}, failed {failed}")
+    print(f"rate          {rate:.1f}/s; bare {before:.1f} and {after:.1f}/s, batch 32")
+    print(f"ratio         {rate / bare:.3f}")
+    for percent in (50, 95, 99):
+        print(f"p{percent}           {np.percentile(times, percent):.3f} s")
+    print(f"memory        {memory} MiB, at every tenth of the time")
+    print(f"server        exit status {code}")
+
+
+def draw(number: int, size: tuple[int, int]) -> bytes:
+    """Return a phantom as a PNG file."""
+    anatomy, visit = sample_anatomy(1, number), sample_visit(1, number, 0)
+    return encode_png(render_phantom(anatomy, visit, size).image)
+
+
+def measure_bare(models: Path, signature: str, phantoms: list[bytes], seconds: float):
+    """Return the probabilities of every phantom, and images a second in batches."""
+    function = load_signatures(find_export(models))[signature]
+    batches = [phantoms[i : i + _BATCH] for i in range(0, len(phantoms), _BATCH)]
+    found = [run_signature(function, image_bytes=batch) for batch in batches]
+    start, done = time.perf_counter(), 0
+    for batch in itertools.cycle(batches):
+        run_signature(function, image_bytes=batch)
+        done += len(batch)
+        if time.perf_counter() - start > seconds:
+            break
+    rate = done / (time.perf_counter() - start)
+    return np.concatenate([outputs["probabilities"] for outputs in found]), rate
+
+
+def start_server(models: Path, ports: dict[str, int]) -> subprocess.Popen:
+    """Start `keras_mscam-serve` and wait until it is ready."""
+    command = [
+        sys.executable, "-m", "keras_mscam.serve", str(models),
+        "--rest-port", str(ports["rest"]), "--grpc-port", str(ports["grpc"]),
+    ]  # fmt: skip
+    server = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    line = server.stdout.readline()
+    if not line:
+        sys.exit("The server did not start.")
+    print(line.strip())
+    threading.Thread(target=server.stdout.read, daemon=True).start()
+    return server
+
+
+class Memory:
+    """Watches how much memory a process has, ten times a second."""
+
+    def __init__(self, pid: int):
+        self.process = psutil.Process(pid)
+        self.sizes, self.done = [], threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+
+    def _watch(self):
+        while not self.done.wait(0.1):
+            self.sizes.append(self.process.memory_info().rss >> 20)
+
+    def stop(self) -> list[int]:
+        """Return the size at every tenth of the time."""
+        self.done.set()
+        self.thread.join()
+        places = np.linspace(0, len(self.sizes) - 1, 11).astype(int)
+        return [self.sizes[place] for place in places]
+
+
+async def load(url, signature, phantoms, expected, clients: int, seconds: float):
+    """Keep so many clients busy; return times, and counts of wrong and failed."""
+    times, wrong, failed = [], 0, 0
+    numbers = itertools.cycle(range(len(phantoms)))
+    end = time.perf_counter() + seconds
+
+    async def work(client):
+        nonlocal wrong, failed
+        while time.perf_counter() < end:
+            number = next(numbers)
+            start = time.perf_counter()
+            try:
+                answer = await client.predict_async(phantoms[number], signature)
+            except Exception as error:  # counted, whatever it is
+                failed += 1
+                print(f"failed: {error}", file=sys.stderr)
+                continue
+            times.append(time.perf_counter() - start)
+            distances = np.abs(expected - list(answer.probabilities.values()))
+            wrong += int(distances.max(axis=1).argmin() != number)
+
+    async with Client(url, retries=0, timeout=120) as client:
+        await asyncio.gather(*[work(client) for _ in range(clients)])
+    return times, wrong, failed
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+    tyro.cli(main)

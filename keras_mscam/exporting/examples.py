@@ -1,0 +1,131 @@
+"""X-rays of nobody, in the forms that files come in: to check, warm up and show by."""
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from keras_mscam.data.phantom import render_phantom, sample_anatomy, sample_visit
+from keras_mscam.exporting.contract import Contract
+from keras_mscam.exporting.warmup import write_warmup
+
+_SEED = 2018
+
+
+@dataclass(frozen=True)
+class ExampleFile:
+    """An image file.
+
+    Args:
+        name: with its suffix.
+        data: its bytes.
+        whole: whether its size is a power of 2 times what the network sees, so that
+            every resampler averages whole pixels and gives the same.
+    """
+
+    name: str
+    data: bytes
+    whole: bool
+
+
+def draw_examples(image_size: tuple[int, int]) -> list[ExampleFile]:
+    """Draw phantoms with findings and encode them: PNG and JPEG, 8 and 16 bits, odd.
+
+    Args:
+        image_size: `(height, width)` that the network sees.
+
+    Returns:
+        Files that every signature can read; the same for the same size.
+    """
+    height, width = image_size
+    same, double = (height, width), (2 * height, 2 * width)
+    sides = (3 * height // 2 + 7, 2 * width + 31)
+    grow = (height * 2 // 3, width * 3 // 4)
+    chests = iter(_draw(size) for size in (same, double, double, same, sides, grow))
+    return [
+        ExampleFile("grey.png", _encode(".png", next(chests)), True),
+        ExampleFile("colour.png", _encode(".png", _colour(next(chests))), True),
+        ExampleFile("photo.jpg", _encode(".jpg", _colour(next(chests))), True),
+        ExampleFile("deep.png", _encode(".png", _deepen(next(chests))), True),
+        ExampleFile("odd.png", _encode(".png", next(chests)), False),
+        ExampleFile("small.jpg", _encode(".jpg", next(chests)), False),
+    ]
+
+
+def run_signature(signature, **inputs) -> dict[str, np.ndarray]:
+    """Call a loaded signature; its outputs as arrays, strings as `object` of bytes."""
+    outputs = signature(**{name: tf.constant(value) for name, value in inputs.items()})
+    return {name: value.numpy() for name, value in outputs.items()}
+
+
+def run_example(signatures: dict, contract: Contract) -> dict[str, dict]:
+    """Return the outputs of every signature on the first example."""
+    return {
+        name: run_signature(signatures[name], **inputs)
+        for name, inputs in _list_requests(contract, 1)
+    }
+
+
+def write_examples(contract: Contract, outputs: dict[str, dict], export: Path) -> None:
+    """Write an example, its request and answer, and what warms a server up.
+
+    Args:
+        contract: of the export.
+        outputs: of every signature on the first example.
+        export: the folder that holds `saved_model.pb`.
+    """
+    place = export / "assets.extra" / "examples"
+    place.mkdir()
+    first = draw_examples(contract.image_size)[0]
+    (place / first.name).write_bytes(first.data)
+    image = {"b64": base64.b64encode(first.data).decode()}
+    request = {"signature_name": "boxes", "instances": [{"image_bytes": image}]}
+    (place / "request.json").write_text(json.dumps(request) + "\n")
+    answer = {
+        name: (values.astype(str) if values.dtype == object else values)[0].tolist()
+        for name, values in outputs["boxes"].items()
+    }
+    text = json.dumps({"predictions": [answer]}, indent=1)
+    (place / "response.json").write_text(text + "\n")
+    requests = _list_requests(contract, 1) + _list_requests(contract, 4)
+    write_warmup(requests, contract.name, export)
+
+
+def _list_requests(contract: Contract, images: int) -> list[tuple[str, dict]]:
+    """Return each signature with inputs of so many images."""
+    files = [example.data for example in draw_examples(contract.image_size)[:images]]
+    pixels = np.full((images, *contract.image_size, 1), 128)
+    encoded = ("serving_default", "boxes", "probabilities", "heatmaps")
+    return [
+        *((name, {"image_bytes": files}) for name in encoded),
+        ("overlay", {"image_bytes": files, "chosen": [""] * images}),
+        ("tensor", {"image": pixels.astype("float32")}),
+        ("tensor_uint8", {"image": pixels.astype("uint8")}),
+    ]
+
+
+def _draw(size: tuple[int, int]) -> np.ndarray:
+    """Draw a chest with at least one finding, for each size another."""
+    for patient in range(size[0] + size[1], 10**6):
+        visit = sample_visit(_SEED, patient, 0)
+        phantom = render_phantom(sample_anatomy(_SEED, patient), visit, size)
+        if phantom.lesions:
+            return phantom.image
+    raise AssertionError("one patient in two has a finding")
+
+
+def _encode(suffix: str, image: np.ndarray) -> bytes:
+    return cv2.imencode(suffix, image)[1].tobytes()
+
+
+def _colour(image: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+
+
+def _deepen(image: np.ndarray) -> np.ndarray:
+    """Give 16 bits, of which the lower 8 are not those of the upper."""
+    return image.astype("uint16") * 256 + 255 - image

@@ -1,0 +1,155 @@
+"""What of a run is exported: its network for inference, and the contract."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_mscam.calibration import RunCalibration
+from keras_mscam.config import LocalizationConfig
+from keras_mscam.errors import UserError
+from keras_mscam.exporting.contract import Contract
+from keras_mscam.localization.fusion import Fusion, build_fusion
+from keras_mscam.localization.localize import measure_levels
+from keras_mscam.localization.thresholds import best_levels
+from keras_mscam.modeling import build_localizer
+from keras_mscam.modeling.classifier import read_relevance_weights
+from keras_mscam.run_folder import Run
+from keras_mscam.run_model import load_calibration, load_classifier, predict_split
+
+#: Boxes of a pathology in an image, where the protocol sets no limit.
+MAX_BOXES = 10
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """A network for inference and what it promises.
+
+    Args:
+        localizer: in float32, calibrated, fused and sized by the contract.
+        contract: its names, sizes and thresholds.
+        calibration: what validation said of the run's model.
+        protocol: how maps become boxes.
+        notes: what the thresholds come from, one sentence.
+    """
+
+    localizer: keras.Model
+    contract: Contract
+    calibration: RunCalibration
+    protocol: LocalizationConfig
+    notes: str
+
+
+def read_exportable(
+    run: Run,
+    protocol: LocalizationConfig | None = None,
+    attention_size: tuple[int, int] | None = None,
+    name: str = "keras_mscam",
+    progress: bool = True,
+) -> Exportable:
+    """Read what is exported of a run.
+
+    Args:
+        run: a training run.
+        protocol: how maps become boxes; the run's own by default. `"tuned"` thresholds
+            are chosen on all drawn boxes of the run's test split.
+        attention_size: `(height, width)` of the fused map that is given; a quarter of
+            the input's by default.
+        name: of the model, as servers know it.
+        progress: whether to show a bar.
+
+    Raises:
+        UserError: the run has no model or can't be calibrated, or the threshold is one
+            that an exported model can't have.
+    """
+    protocol = protocol or run.config.localization
+    if protocol.threshold in ("otsu", "oracle"):
+        raise UserError(
+            f"The threshold {protocol.threshold!r} can't be exported: give --threshold "
+            "fixed or tuned."
+        )
+    classifier = convert_to_float32(load_classifier(run))
+    calibration = load_calibration(run, classifier, progress)
+    blocks, relevance_weights = read_relevance_weights(classifier)
+    fusion = build_fusion(protocol.fusion, relevance_weights, calibration.deviations)
+    pathologies = tuple(calibration.calibrations)
+    levels, notes = _choose_levels(run, classifier, protocol, fusion, pathologies)
+    scaling = [calibration.calibrations[name] for name in pathologies]
+    points = [calibration.operating_points[name] for name in pathologies]
+    image_size = tuple(classifier.input.shape[1:3])
+    contract = Contract(
+        name=name,
+        pathologies=pathologies,
+        blocks=blocks,
+        image_size=image_size,
+        attention_size=attention_size or tuple(side // 4 for side in image_size),
+        relevance_weights=relevance_weights.tolist(),
+        fusion_weights=fusion.weights.tolist(),
+        slopes=tuple(item.slope for item in scaling),
+        intercepts=tuple(item.intercept for item in scaling),
+        probability_thresholds=tuple(point.probability_threshold for point in points),
+        normalization=protocol.normalization,
+        units=tuple(fusion.unit.tolist()),
+        cam_thresholds=levels,
+        min_area=protocol.min_area,
+        max_boxes=protocol.max_boxes or MAX_BOXES,
+    )
+    localizer = build_localizer(
+        classifier,
+        contract.attention_size,
+        np.array(contract.fusion_weights),
+        (np.array(contract.slopes), np.array(contract.intercepts)),
+    )
+    protocol = dataclasses.replace(protocol, max_boxes=contract.max_boxes)
+    return Exportable(localizer, contract, calibration, protocol, notes)
+
+
+def convert_to_float32(model: keras.Model) -> keras.Model:
+    """Return a model that computes in float32, with the weights of one that may not.
+
+    A network trained in mixed precision is as accurate so, and half precision is slow
+    or missing where most exports run.
+    """
+    if all(layer.compute_dtype == "float32" for layer in model._flatten_layers()):
+        return model
+    converted = keras.models.clone_model(
+        model, clone_function=_clone_in_float32, recursive=True
+    )
+    converted.set_weights(model.get_weights())
+    return converted
+
+
+def _clone_in_float32(layer: keras.layers.Layer) -> keras.layers.Layer:
+    return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+
+def _choose_levels(
+    run: Run,
+    classifier: keras.Model,
+    protocol: LocalizationConfig,
+    fusion: Fusion,
+    pathologies: tuple[str, ...],
+) -> tuple[tuple[tuple[float, ...], ...], str]:
+    """Return levels for each pathology, and what they come from."""
+    if protocol.threshold == "fixed":
+        levels = protocol.cam_thresholds
+        return (levels,) * len(pathologies), "Map thresholds are fixed, without a box."
+    predictions = predict_split(run, classifier, Path(run.records), "test")
+    best_iou, names, _ = measure_levels(predictions, fusion, protocol)
+    if not names:
+        raise UserError(
+            f"Thresholds can't be tuned: {run.records} has no drawn box in its test "
+            "split; give --threshold fixed."
+        )
+    table = best_levels(best_iou, names)
+    chosen = tuple((table.get(name, 0.5),) for name in pathologies)
+    untuned = [name for name in pathologies if name not in table]
+    notes = (
+        f"Map thresholds are tuned on the {len(names)} drawn boxes of the test split "
+        "(on those, they would be an oracle)"
+    )
+    if untuned:
+        notes += f"; 0.5, without a box, for {', '.join(untuned)}"
+    return chosen, f"{notes}."

@@ -1,0 +1,86 @@
+import pytest
+
+from keras_mscam.errors import UserError
+from keras_mscam.exporting.repository import (
+    find_export,
+    list_versions,
+    new_version,
+    next_version,
+)
+
+
+def make(folder):
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").touch()
+
+
+def test_versions_are_numbers_and_the_next_follows_the_highest(tmp_path):
+    for name in ("1", "3", "12", "x", ".4", "-5", "²"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "99").touch()  # a file is no version
+    assert list_versions(tmp_path) == [1, 3, 12]
+    assert next_version(tmp_path) == 13
+
+
+def test_the_first_version_is_1(tmp_path):
+    assert next_version(tmp_path / "missing") == 1
+
+
+def test_a_version_appears_whole(tmp_path):
+    with new_version(tmp_path, "model") as folder:
+        (folder / "saved_model.pb").touch()
+        assert list_versions(tmp_path / "model") == []
+    assert list_versions(tmp_path / "model") == [1]
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["1"]
+
+
+def test_a_failure_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), new_version(tmp_path, "model") as folder:
+        (folder / "half").touch()
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_leaves_other_versions(tmp_path):
+    make(tmp_path / "model" / "1")
+    with pytest.raises(RuntimeError), new_version(tmp_path, "model"):
+        raise RuntimeError
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["1"]
+
+
+def test_what_a_killed_export_left_is_replaced(tmp_path):
+    (tmp_path / "model" / ".1").mkdir(parents=True)
+    (tmp_path / "model" / ".1" / "half").touch()
+    with new_version(tmp_path, "model") as folder:
+        assert list(folder.iterdir()) == []
+
+
+def test_a_file_in_the_way_is_a_sentence(tmp_path):
+    (tmp_path / "model").touch()
+    with (
+        pytest.raises(UserError, match="Cannot write into"),
+        new_version(tmp_path, "model"),
+    ):
+        pass
+
+
+def test_the_newest_export_is_found_from_every_level(tmp_path):
+    for version in ("2", "10"):
+        make(tmp_path / "model" / version)
+    newest = tmp_path / "model" / "10"
+    assert find_export(newest) == newest
+    assert find_export(tmp_path / "model") == newest
+    assert find_export(tmp_path) == newest
+
+
+def test_one_of_several_models_must_be_named(tmp_path):
+    make(tmp_path / "a" / "1")
+    make(tmp_path / "b" / "1")
+    with pytest.raises(UserError, match=r"several models \(a, b\)"):
+        find_export(tmp_path)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_no_export_is_a_sentence(tmp_path, there):
+    with pytest.raises(UserError, match="holds no exported model"):
+        find_export(tmp_path if there else tmp_path / "missing")
