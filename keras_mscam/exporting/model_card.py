@@ -97,7 +97,7 @@ def _describe_row(exportable: Exportable, name: str, metrics: dict) -> dict[str,
     table = metrics.get("classification", {}).get(name, {})
     return {
         "pathology": name,
-        "threshold": _format(point.probability_threshold, "never: "),
+        "threshold": _format(point.probability_threshold),
         "sensitivity": _format(point.sensitivity),
         "specificity": _format(point.specificity),
         "images": str(point.images),
@@ -107,8 +107,8 @@ def _describe_row(exportable: Exportable, name: str, metrics: dict) -> dict[str,
     }
 
 
-def _format(value: float | None, prefix: str = "") -> str:
-    return f"{prefix}none" if value is None else f"{value:.3f}"
+def _format(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
 
 
 def _describe_signatures(outputs: dict[str, dict[str, np.ndarray]]):

@@ -43,6 +43,11 @@ class Signatures:
             "float32",
         )
         self.cam_thresholds = _pad_levels(contract.cam_thresholds)
+        # Traced once, and shared by the signatures that call them.
+        self._decode = tf.function(
+            self._decode_files, input_signature=[_IMAGE_BYTES], autograph=False
+        )
+        self._box_positives = tf.function(self._find_positives, autograph=False)
 
     def specify(self) -> dict[str, tuple[Callable, list[tf.TensorSpec]]]:
         """Return function and inputs of every signature, the default first."""
@@ -127,7 +132,7 @@ class Signatures:
             **self._say(decoded),
         }
 
-    def _decode(self, image_bytes: tf.Tensor) -> Decoded:
+    def _decode_files(self, image_bytes: tf.Tensor) -> Decoded:
         contract = self.contract
         return decode_images(image_bytes, contract.image_size, contract.most_pixels)
 
@@ -151,13 +156,20 @@ class Signatures:
     def _localize(self, decoded: Decoded) -> _Outputs:
         """Run the network; blank what it says of unreadable images."""
         readable = decoded.errors == ""
-        outputs = self.localizer(decoded.images, training=False)
+        count = tf.size(decoded.errors)
+        # TensorFlow's convolutions fail on a batch of none: it gets one, cut off again.
+        lacking = tf.maximum(1 - count, 0)
+        images = tf.pad(decoded.images, [[0, lacking], [0, 0], [0, 0], [0, 0]])
+        outputs = self.localizer(images, training=False)
         blanked = {}
         for name, values in outputs.items():
-            blank = UNREADABLE if name == "probabilities" else 0.0
-            kept = tf.reshape(readable, (-1,) + (1,) * (values.shape.rank - 1))
-            blanked[name] = tf.where(kept, values, blank)
-        return {**blanked, "relevance_weights": outputs["relevance_weights"]}
+            values = values[:count]
+            if name != "relevance_weights":
+                blank = UNREADABLE if name == "probabilities" else 0.0
+                kept = tf.reshape(readable, (-1,) + (1,) * (values.shape.rank - 1))
+                values = tf.where(kept, values, blank)
+            blanked[name] = values
+        return blanked
 
     def _say(self, decoded: Decoded) -> _Outputs:
         names = tf.constant([self.contract.pathologies])
@@ -183,7 +195,7 @@ class Signatures:
             tf.where(tf.reduce_any(unknown, axis=1), sentence, ""),
         )
 
-    def _box_positives(self, decoded: Decoded, maps: _Outputs) -> _Outputs:
+    def _find_positives(self, decoded: Decoded, maps: _Outputs) -> _Outputs:
         probabilities = maps["probabilities"]
         index = tf.where(self._is_positive(probabilities))
         heat = self._normalize(maps, index)

@@ -1,0 +1,138 @@
+"""The command `keras_mscam-export`, and what it writes, loaded without Keras."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from keras_mscam.config import LocalizationConfig
+from keras_mscam.errors import UserError
+from keras_mscam.export import export
+from keras_mscam.exporting import check
+from keras_mscam.exporting.check import check_export
+from keras_mscam.exporting.contract import read_contract
+from keras_mscam.exporting.manifest import verify_export
+from keras_mscam.exporting.reference import run_reference
+from keras_mscam.exporting.saved_model import load_signatures
+
+# A process in which neither Keras nor this package can be imported.
+ALONE = """
+import sys
+sys.modules["keras"] = sys.modules["keras_mscam"] = None
+import tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+image = tf.io.read_file(sys.argv[1] + "/assets.extra/examples/grey.png")
+outputs = model.signatures["boxes"](image_bytes=image[None])
+print("probabilities", outputs["probabilities"][0].numpy().tolist())
+"""
+
+
+def run_command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "keras_mscam.export", *map(str, arguments)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_what_is_written(exported):
+    assert exported.name == "1" and exported.parent.name == "keras_mscam"
+    files = {
+        str(path.relative_to(exported))
+        for path in exported.rglob("*") if path.is_file()
+    }  # fmt: skip
+    extra = {name for name in files if name.startswith("assets.extra/")}
+    assert {f"assets.extra/{name}" for name in (
+        "contract.json", "manifest.json", "model_card.md",
+        "tf_serving_warmup_requests", "examples/grey.png",
+        "examples/request.json", "examples/response.json",
+    )} == extra  # fmt: skip
+    assert "saved_model.pb" in files
+    assert verify_export(exported) == len(files) - 1
+
+
+def test_it_needs_tensorflow_alone(exported):
+    result = subprocess.run(
+        [sys.executable, "-c", ALONE, exported], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout.partition("probabilities ")[2])
+    place = exported / "assets.extra" / "examples" / "response.json"
+    expected = json.loads(place.read_text())["predictions"][0]["probabilities"]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_the_parity_that_was_met_is_written_down(exported):
+    manifest = json.loads((exported / "assets.extra" / "manifest.json").read_text())
+    assert manifest["parity"]["whole"]["images"] == 4
+    assert manifest["parity"]["whole"]["probabilities"] <= 1e-5
+    card = (exported / "assets.extra" / "model_card.md").read_text()
+    assert "| Nodule | none |" in card
+    assert "not for diagnosis" in card
+    assert "This model was trained on drawn chests" in card
+    assert "{{" not in card
+
+
+def test_a_model_that_says_something_else_is_refused(
+    exportable, run, exported, monkeypatch
+):
+    def run_wrongly(*arguments):
+        outputs = run_reference(*arguments)
+        return {**outputs, "probabilities": 0.999 * outputs["probabilities"]}
+
+    signatures = load_signatures(exported)
+    check_export(exportable, run, signatures)
+    monkeypatch.setattr(check, "run_reference", run_wrongly)
+    with pytest.raises(UserError, match=r"probabilities differ .* nothing was"):
+        check_export(exportable, run, signatures)
+
+
+def test_the_command_writes_the_next_version(make_run, tmp_path):
+    protocol = LocalizationConfig(fusion="standardized", normalization="exponential")
+    run = make_run(localization=protocol, blocks=(3, 4))
+    (tmp_path / "chest" / "6").mkdir(parents=True)
+    result = run_command(
+        run.path, "--output", tmp_path, "--name", "chest", "--max-boxes", "3",
+        "--attention-size", "8", "8", "--cam-thresholds", "0.5",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    version = tmp_path / "chest" / "7"
+    assert result.stdout.splitlines()[-1] == f"Exported: {version}"
+    contract = read_contract(version)
+    assert contract.max_boxes == 3
+    assert contract.attention_size == (8, 8)
+    assert contract.name == "chest"
+    assert contract.cam_thresholds == ((0.5,),) * 3
+    manifest = json.loads((version / "assets.extra" / "manifest.json").read_text())
+    assert manifest["parity"]["whole"]["same_boxes"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (["missing", "--output", "OUT"], "missing is not the folder of a run"),
+        (["RUN", "--output", "OUT", "--name", "../x"], "can't be a model's name"),
+        (["RUN", "--output", "OUT", "--attention-size", "0", "4"], "must be positive"),
+        (["RUN", "--output", "OUT", "--cam-thresholds", "1.5"], "cam_thresholds"),
+        (["RUN", "--output", "OUT", "--threshold", "tuned"], "no prepared records"),
+        (["RUN", "--output", "FILE"], "Cannot write into"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing(run, tmp_path, options, sentence):
+    (tmp_path / "file").touch()
+    places = {"RUN": run.path, "OUT": tmp_path / "out", "FILE": tmp_path / "file"}
+    result = run_command(*[places.get(option, option) for option in options])
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert re.search(r"^error: [^\n]*\n\Z", result.stderr, re.MULTILINE)
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_without_calibration_or_records_is_a_sentence(make_run, tmp_path):
+    run = make_run()
+    run.calibration_path.unlink()
+    with pytest.raises(UserError, match=r"has no calibration\.json"):
+        export(run.path, tmp_path / "models", progress=False)
