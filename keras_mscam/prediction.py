@@ -110,4 +110,4 @@ def _take_boxes(outputs, row: int, names: list[str]) -> tuple[Box, ...]:
 
 
 def _text(value) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -80,7 +80,7 @@ def encode_images(images: Sequence[Image]) -> tuple[list[bytes], list[str]]:
             errors.append("")
         except ImageError as error:
             encoded.append(b"")
-            errors.append(str(error))
+            errors.append(" ".join(str(error).split()))  # it may quote the file
     return encoded, errors
 
 

@@ -1,196 +1,152 @@
-"""`keras_mscam-serve`: a model repository behind TF Serving's protocols."""
+"""`keras_mscam-serve`: one machine answers as TF Serving does."""
 
 import asyncio
+import importlib.util
+import logging
+import math
 import os
-import signal
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from keras_mscam.errors import UserError, command
 
-_EXTRA = "Serving needs more packages: pip install 'keras_mscam[serve]'."
-#: Environment variable of the bearer token.
-TOKEN = "KERAS_MSCAM_TOKEN"
-
-
-@dataclass(frozen=True)
-class ServeOptions:
-    """Serve a model repository over TF Serving's REST and gRPC protocols."""
-
-    models: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODELS")]
-    """Repository, or folder of one model, that keras_mscam-export made."""
-    host: str = "127.0.0.1"
-    """Address to listen at; 0.0.0.0 is every one."""
-    rest_port: int = 8501
-    """Port of REST; 0 for any free one."""
-    grpc_port: int = 8500
-    """Port of gRPC; 0 for any free one."""
-    max_batch_size: int = 32
-    """Images that run at once."""
-    batch_timeout_ms: float = 5.0
-    """Milliseconds that a request waits for others to run with."""
-    max_queue: int = 512
-    """Images that may wait; a request beyond is refused."""
-    max_request_bytes: int = 64 << 20
-    """Bytes of a request."""
-    timeout: float = 60.0
-    """Seconds that an answer may take."""
-    poll: float = 2.0
-    """Seconds between looks for new versions."""
-    versions: tuple[int, ...] | None = None
-    """Serve these; the newest alone by default."""
-    latest: int = 1
-    """Serve so many of the newest; 0 for all."""
-    labels: Annotated[tuple[str, ...], tyro.conf.arg(metavar="LABEL=VERSION")] = ()
-    """Names for versions, such as stable=1 canary=2."""
-    token_file: Path | None = None
-    """File with the bearer token that requests must carry."""
-    drain_seconds: float = 30.0
-    """Seconds that requests in flight have to end, when the server is stopped."""
-    log: Literal["INFO", "WARNING", "ERROR"] = "INFO"
-    """Least level that is logged; requests are INFO."""
-
-
-def serve(options: ServeOptions) -> None:
-    """Serve until SIGTERM or Ctrl-C, then answer what is in flight and return.
-
-    Args:
-        options: what to serve, where and how.
-
-    Raises:
-        UserError: there is no model, none can be loaded, a port can't be listened at,
-            or an option is out of its range.
-    """
-    _check(options)
-    try:
-        import grpc  # noqa: F401
-        import orjson  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise UserError(_EXTRA) from error
-    asyncio.run(_serve(options, read_token(options.token_file)))
-
-
-def read_token(path: Path | None) -> str | None:
-    """Return the bearer token: of a file, else of the environment, else `None`.
-
-    Raises:
-        UserError: the file can't be read, or the token is empty or not ASCII.
-    """
-    if path is None:
-        token = os.environ.get(TOKEN)
-    else:
-        try:
-            token = path.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"The token in {path} can't be read: {error}.") from error
-    if token is not None and not (token.isascii() and token.isprintable() and token):
-        raise UserError("The token must be one or more printable ASCII characters.")
-    return token
-
-
-def parse_labels(labels: tuple[str, ...]) -> dict[str, int]:
-    """Turn `stable=1` into `{"stable": 1}`.
-
-    Raises:
-        UserError: one isn't of that form.
-    """
-    table = {}
-    for item in labels:
-        name, _, number = item.partition("=")
-        if not name or not (number.isascii() and number.isdigit()):
-            raise UserError(f"The label {item!r} must be of the form NAME=VERSION.")
-        table[name] = int(number)
-    return table
-
-
-def _check(options: ServeOptions) -> None:
-    for name, least in {
-        "max_batch_size": 1, "batch_timeout_ms": 0, "max_queue": 1, "latest": 0,
-        "max_request_bytes": 1, "rest_port": 0, "grpc_port": 0,
-    }.items():  # fmt: skip
-        if getattr(options, name) < least:
-            option = name.replace("_", "-")
-            raise UserError(f"--{option} must be at least {least}.")
-    for name in ("timeout", "poll", "drain_seconds"):
-        if not getattr(options, name) > 0:
-            option = name.replace("_", "-")
-            raise UserError(f"--{option} must be more than 0.")
-
-
-async def _serve(options: ServeOptions, token: str | None) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    from keras_mscam.serving.batching import BatchOptions
-    from keras_mscam.serving.core import Core
-    from keras_mscam.serving.endpoints import Endpoints
-    from keras_mscam.serving.logs import set_up_logs
-    from keras_mscam.serving.metrics import Metrics
-    from keras_mscam.serving.repository import (
-        ModelRepository,
-        VersionPolicy,
-        find_models,
-    )
-
-    set_up_logs(options.log)
-    metrics = Metrics()
-    repository = ModelRepository(
-        find_models(options.models),
-        ThreadPoolExecutor(1, thread_name_prefix="load"),
-        VersionPolicy(options.latest or None, tuple(options.versions or ())),
-        parse_labels(options.labels),
-        metrics.count_load,
-    )
-    stop = _listen_for_signals()
-    await repository.refresh()
-    _check_loaded(repository, options)
-    batching = BatchOptions(
-        options.max_batch_size, options.batch_timeout_ms / 1000, options.max_queue
-    )
-    core = Core(repository, metrics, batching)
-    endpoints = Endpoints(core, metrics, options, token)
-    urls = await endpoints.start()
-    watching = asyncio.create_task(repository.watch(options.poll))
-    print(f"Serving {_describe(repository)} at {' and '.join(urls)}", flush=True)
-    await stop.wait()
-    print("Stopping: answering what is in flight.", file=sys.stderr, flush=True)
-    watching.cancel()
-    await endpoints.stop(options.drain_seconds)
-    await core.drain(options.drain_seconds)
-
-
-def _listen_for_signals() -> asyncio.Event:
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    return stop
-
-
-def _check_loaded(repository, options: ServeOptions) -> None:
-    if any(repository.list_available().values()):
-        return
-    reason = repository.explain() or "none of the versions asked for is there"
-    raise UserError(f"Nothing in {options.models} can be served: {reason}.")
-
-
-def _describe(repository) -> str:
-    return ", ".join(
-        f"{name}/{number}"
-        for name, numbers in repository.list_available().items()
-        for number in numbers
-    )
+_PACKAGES = (
+    "tensorflow", "grpc", "tensorflow_serving", "starlette", "uvicorn",
+    "prometheus_client", "tenacity",
+)  # fmt: skip
 
 
 @command
 def main() -> None:
     """Console script `keras_mscam-serve`."""
-    serve(tyro.cli(ServeOptions, prog="keras_mscam-serve"))
+    tyro.cli(_serve_command, prog="keras_mscam-serve")
+
+
+def _serve_command(
+    models: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODELS")],
+    host: str = "127.0.0.1",
+    rest_port: int = 8501,
+    grpc_port: int = 8500,
+    versions: Annotated[tuple[str, ...], tyro.conf.arg(metavar="POLICY")] = ("latest",),
+    labels: Annotated[tuple[str, ...], tyro.conf.arg(metavar="LABEL=VERSION")] = (),
+    max_batch_size: int = 32,
+    batch_timeout: float = 0.005,
+    max_queue: int = 1024,
+    max_queue_bytes: int = 1 << 30,
+    max_request_bytes: int = 1 << 26,
+    timeout: float = 30.0,
+    poll_interval: float = 2.0,
+    drain: float = 30.0,
+    token_file: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+) -> None:
+    """Serve exported models over REST and gRPC, with TF Serving's protocols.
+
+    Clients must send the token of KERAS_MSCAM_TOKEN or --token-file, if there is one,
+    as `Authorization: Bearer TOKEN`. The server ends at SIGTERM or Ctrl-C, after it has
+    answered what it had begun.
+
+    Args:
+        models: Folder that keras_mscam-export made: of several models, or of one.
+        host: Name or address to listen at; 0.0.0.0 for all of this machine.
+        rest_port: Port of the REST API, and of metrics for Prometheus.
+        grpc_port: Port of the gRPC API.
+        versions: latest [N], all, or specific N [N ...].
+        labels: Names of versions: stable=1 canary=2, or a JSON file {"stable": 1}.
+        max_batch_size: Images that run at once.
+        batch_timeout: Seconds that an image waits for others to run with.
+        max_queue: Images that may wait; more are refused at once.
+        max_queue_bytes: Memory that waiting images may take.
+        max_request_bytes: Size of a request at most.
+        timeout: Seconds that an answer may take.
+        poll_interval: Seconds between looks for new versions.
+        drain: Seconds that the last requests may take when the server ends.
+        token_file: File with the token.
+    """
+    _check_packages()
+    for port in (rest_port, grpc_port):
+        _check(port, "a port", 0, 65_535)
+    _check(max_request_bytes, "--max-request-bytes", 1, (1 << 31) - 1)
+    _check(max_batch_size, "--max-batch-size", 1)
+    _check(max_queue, "--max-queue", 1)
+    _check(max_queue_bytes, "--max-queue-bytes", 1)
+    _check(batch_timeout, "--batch-timeout", 0)
+    _check(timeout, "--timeout", 0.001)
+    _check(poll_interval, "--poll-interval", 0.01)
+    _check(drain, "--drain", 0)
+    # Else what gRPC logs comes between the lines of JSON.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    from keras_mscam.serving.batching import BatchOptions
+    from keras_mscam.serving.options import parse_labels, parse_versions, read_token
+    from keras_mscam.serving.server import ServerOptions
+    from keras_mscam.serving.version_folders import find_models
+
+    folders = find_models(models)
+    _serve(
+        folders,
+        parse_versions(versions),
+        parse_labels(labels, list(folders)),
+        BatchOptions(max_batch_size, batch_timeout, max_queue, max_queue_bytes),
+        ServerOptions(
+            host, rest_port, grpc_port, read_token(token_file), max_request_bytes,
+            timeout, poll_interval, drain,
+        ),
+    )  # fmt: skip
+
+
+def _serve(folders, policy, labels, batches, options) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from keras_mscam.serving.core import Core
+    from keras_mscam.serving.logs import set_up_logs
+    from keras_mscam.serving.metrics import Metrics
+    from keras_mscam.serving.repository import ModelRepository
+    from keras_mscam.serving.server import run_server
+
+    def announce(rest: str, grpc: str) -> None:
+        available = "; ".join(
+            f"{name} {', '.join(map(str, numbers))}"
+            for name, numbers in repository.list_available().items()
+            if numbers
+        )
+        print(f"Ready: {rest} and {grpc} serve {available}.", flush=True)
+
+    set_up_logs()
+    if options.token is None and not _is_loopback(options.host):
+        logging.getLogger("keras_mscam.serving").warning(
+            "Whoever reaches %s can ask this server: it has no token.", options.host
+        )
+    metrics = Metrics()
+    repository = ModelRepository(
+        folders, ThreadPoolExecutor(1, "load"), policy,
+        labels_by_model=labels, on_load=metrics.count_load,
+    )  # fmt: skip
+    core = Core(repository, metrics, batches)
+    if asyncio.run(run_server(core, options, announce)):
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # threads that go on would keep the process
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _check_packages() -> None:
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"Serving needs {', '.join(missing)}: pip install 'keras_mscam[serve]'."
+        )
+
+
+def _check(number: float, what: str, least: float, most: float = math.inf) -> None:
+    if not least <= number <= most:
+        limits = f"{least} at least" if most == math.inf else f"{least} to {most}"
+        raise UserError(f"{number} is no value for {what}: it must be {limits}.")
 
 
 if __name__ == "__main__":

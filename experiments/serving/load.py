@@ -11,15 +11,13 @@ phantoms in full batches, before and after. Clients, server and model share the 
 import asyncio
 import itertools
 import os
-import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import tyro
+from server import Watch, start_server
 
 from keras_mscam.data.images import encode_png
 from keras_mscam.data.phantom import render_phantom, sample_anatomy, sample_visit
@@ -58,11 +56,11 @@ def main(
     server = start_server(models, ports)
     url = f"{'grpc' if protocol == 'grpc' else 'http'}://127.0.0.1:{ports[protocol]}"
     try:
-        watch = Memory(server.pid)
+        watch = Watch(server.pid)
         times, wrong, failed = asyncio.run(
             load(url, signature, phantoms, expected, clients, seconds)
         )
-        memory = watch.stop()
+        memory, server_seconds, own_seconds = watch.stop()
     finally:
         server.terminate()
         code = server.wait(60)
@@ -75,6 +73,8 @@ def main(
     for percent in (50, 95, 99):
         print(f"p{percent}           {np.percentile(times, percent):.3f} s")
     print(f"memory        {memory} MiB, at every tenth of the time")
+    used = [1e3 * used / len(times) for used in (server_seconds, own_seconds)]
+    print(f"CPU           {used[0]:.1f} ms a request, clients {used[1]:.1f} ms")
     print(f"server        exit status {code}")
 
 
@@ -97,44 +97,6 @@ def measure_bare(models: Path, signature: str, phantoms: list[bytes], seconds: f
             break
     rate = done / (time.perf_counter() - start)
     return np.concatenate([outputs["probabilities"] for outputs in found]), rate
-
-
-def start_server(models: Path, ports: dict[str, int]) -> subprocess.Popen:
-    """Start `keras_mscam-serve` and wait until it is ready."""
-    command = [
-        sys.executable, "-m", "keras_mscam.serve", str(models),
-        "--rest-port", str(ports["rest"]), "--grpc-port", str(ports["grpc"]),
-    ]  # fmt: skip
-    server = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    line = server.stdout.readline()
-    if not line:
-        sys.exit("The server did not start.")
-    print(line.strip())
-    threading.Thread(target=server.stdout.read, daemon=True).start()
-    return server
-
-
-class Memory:
-    """Watches how much memory a process has, ten times a second."""
-
-    def __init__(self, pid: int):
-        self.process = psutil.Process(pid)
-        self.sizes, self.done = [], threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-        self.thread.start()
-
-    def _watch(self):
-        while not self.done.wait(0.1):
-            self.sizes.append(self.process.memory_info().rss >> 20)
-
-    def stop(self) -> list[int]:
-        """Return the size at every tenth of the time."""
-        self.done.set()
-        self.thread.join()
-        places = np.linspace(0, len(self.sizes) - 1, 11).astype(int)
-        return [self.sizes[place] for place in places]
 
 
 async def load(url, signature, phantoms, expected, clients: int, seconds: float):

@@ -17,6 +17,9 @@ JPEG_START = b"\xff\xd8\xff"
 #: libpng writes the pixels, is one.
 MOST_PARTS = 10_000
 _MOST_LIKES = 1_000
+#: Scans of a JPEG file at most, as each may take as long as the whole image; encoders
+#: write 10, in a few kilobytes there may be thousands.
+MOST_SCANS = 100
 
 _EMPTY = "is empty"
 _NO_IMAGE = "is not a PNG or JPEG image"
@@ -25,6 +28,7 @@ _NO_PNG_END = "is damaged: the end of its PNG data is missing"
 _BAD_CHECKSUM = "is damaged: a checksum of its PNG data is wrong"
 _TOO_MANY_PARTS = f"has more than {MOST_PARTS} parts"
 _NO_JPEG_END = "is damaged: the end of its JPEG data is missing"
+_TOO_MANY_SCANS = f"has more than {MOST_SCANS} scans"
 
 # Bit depths that each colour type of PNG allows.
 _PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -178,10 +182,12 @@ def _check_jpeg(data: tf.Tensor, most_pixels: int) -> tf.Tensor:
         & (height * width > 0)
     )
     has_end = find_last(places, codes, _END) > find_last(places, codes, _SCAN)
+    scans = tf.math.count_nonzero(codes == _SCAN)
     return _first(
         tf.where(header_is_sound, "", _NO_HEADER),
         _check_size(height, width, most_pixels),
         tf.where(has_end, "", _NO_JPEG_END),
+        tf.where(scans > MOST_SCANS, _TOO_MANY_SCANS, ""),
     )
 
 

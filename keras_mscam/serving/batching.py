@@ -7,12 +7,17 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-import grpc
-import numpy as np
-
-from keras_mscam.serving.errors import ServingError
-
-_Arrays = dict[str, np.ndarray]
+from keras_mscam.serving.batches import (
+    Arrays,
+    RowsDifferError,
+    concatenate,
+    count_bytes,
+    count_rows,
+    cut,
+    get_kind,
+    split,
+)
+from keras_mscam.serving.waiting_room import WaitingRoom
 
 
 @dataclass(frozen=True)
@@ -22,191 +27,174 @@ class BatchOptions:
     Args:
         max_batch_size: images in a batch at most.
         batch_timeout: seconds that the first request of a batch waits for others.
-        max_queue: images that may wait; one more is refused.
+        max_queue: images that may wait, of all models; one more is refused.
+        max_queue_bytes: memory that they may take.
     """
 
     max_batch_size: int = 32
     batch_timeout: float = 0.005
-    max_queue: int = 512
+    max_queue: int = 1024
+    max_queue_bytes: int = 1 << 30
 
 
 @dataclass(eq=False)
 class _Piece:
-    """A part of a request that is run at once, and who waits for it."""
+    """What of a request is run at once, and who waits for it."""
 
-    inputs: _Arrays
-    size: int
+    inputs: Arrays
+    is_whole: bool
     result: asyncio.Future = field(repr=False)
+
+    def __post_init__(self):
+        self.kind = get_kind(self.inputs)
+        self.size = count_rows(self.inputs)
+        self.bytes = count_bytes(self.inputs)
+        self.arrived = time.monotonic()
+        self.waits = True
 
 
 class Batcher:
     """Runs what waits, in batches, one after the other; the next fills meanwhile.
+
+    Requests whose inputs differ in type, or in a dimension behind the batch, are not
+    mixed. Where an output has not a row for each row of the inputs, as some graphs do
+    in spite of their signature, requests are run apart from then on.
 
     Args:
         run: from inputs to outputs, all of which begin with the batch; called in the
             executor.
         options: sizes and times.
         executor: of threads.
-        on_batch: called with the size of every batch and the seconds it took.
+        room: where requests wait; of its own by default.
+        on_batch: called with the size of every batch, the seconds that it ran, and the
+            seconds that each of its requests waited before.
     """
 
     def __init__(
         self,
-        run: Callable[[_Arrays], _Arrays],
+        run: Callable[[Arrays], Arrays],
         options: BatchOptions,
         executor: Executor,
-        on_batch: Callable[[int, float], None] = lambda size, seconds: None,
+        room: WaitingRoom | None = None,
+        on_batch: Callable[[int, float, list[float]], None] = lambda *_: None,
     ):
+        self.waiting = 0
         self._run = run
         self._options = options
         self._executor = executor
+        self._room = room or WaitingRoom(options.max_queue, options.max_queue_bytes)
         self._on_batch = on_batch
-        self._waiting: deque[_Piece] = deque()
+        self._queue: deque[_Piece] = deque()
         self._arrived = asyncio.Event()
         self._worker: asyncio.Task | None = None
+        self._mixes = True
 
-    @property
-    def waiting(self) -> int:
-        """Images that wait."""
-        return sum(piece.size for piece in self._waiting)
-
-    async def submit(self, inputs: _Arrays) -> _Arrays:
+    async def submit(self, inputs: Arrays) -> Arrays:
         """Run a request within a batch.
 
-        One that is larger than a batch is run in pieces. Ended early, by a timeout or
-        because nobody waits any more, what of it wasn't begun is not run.
+        One that is larger than a batch is run in pieces. When its waiter is cancelled,
+        what of it wasn't begun is not run.
+
+        Args:
+            inputs: one row at least.
 
         Raises:
-            ServingError: RESOURCE_EXHAUSTED: too much waits already; or as `run`.
+            ServingError: too much waits already; or as `run`.
         """
-        size = len(next(iter(inputs.values())))
-        if self.waiting + size > max(self._options.max_queue, size):
-            raise ServingError(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{self.waiting} images wait already, and no more than "
-                f"{self._options.max_queue} may; try again later.",
-            )
-        pieces = self._cut(inputs, size)
-        self._waiting.extend(pieces)
+        pieces = self._queue_up(inputs)
         self._arrived.set()
         if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
+            self._worker = asyncio.get_running_loop().create_task(self._work())
         try:
-            results = await asyncio.gather(*[piece.result for piece in pieces])
-        except BaseException:
+            return concatenate(await asyncio.gather(*[p.result for p in pieces]))
+        except RowsDifferError:
+            pass
+        finally:
             for piece in pieces:
                 piece.result.cancel()
-            raise
-        return results[0] if len(results) == 1 else _concatenate(results)
+                if piece.waits:
+                    self._leave(piece)
+                    self._queue.remove(piece)
+        return await self.submit(inputs)  # in one piece now
 
-    async def close(self) -> None:
-        """Stop when nothing waits any more."""
-        while self._waiting:
-            await asyncio.sleep(0.01)
-        if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
+    def _queue_up(self, inputs: Arrays) -> list[_Piece]:
+        size = count_rows(inputs)
+        self._room.enter(size, count_bytes(inputs))
+        self.waiting += size
+        parts = cut(inputs, self._options.max_batch_size if self._mixes else size)
+        future = asyncio.get_running_loop().create_future
+        pieces = [_Piece(part, len(parts) == 1, future()) for part in parts]
+        self._queue.extend(pieces)
+        return pieces
 
-    def _cut(self, inputs: _Arrays, size: int) -> list[_Piece]:
-        most = self._options.max_batch_size
-        loop = asyncio.get_running_loop()
-        return [
-            _Piece(
-                {name: value[start : start + most] for name, value in inputs.items()},
-                min(most, size - start),
-                loop.create_future(),
-            )
-            for start in range(0, max(size, 1), most)
-        ]
+    def _leave(self, piece: _Piece) -> None:
+        piece.waits = False
+        self.waiting -= piece.size
+        self._room.leave(piece.size, piece.bytes)
 
     async def _work(self) -> None:
-        while True:
-            await self._arrived.wait()
+        while self._queue:
             await self._fill()
-            batch = self._take()
-            if not self._waiting:
-                self._arrived.clear()
-            if batch:
+            if batch := self._take():
                 await self._run_batch(batch)
 
     async def _fill(self) -> None:
-        """Wait until there is a full batch, or the time is over."""
-        end = time.monotonic() + self._options.batch_timeout
-        while self.waiting < self._options.max_batch_size:
-            left = end - time.monotonic()
-            if left <= 0:
-                return
-            await asyncio.sleep(min(left, 0.001))
+        """Wait until there is a full batch, or the first has waited long enough."""
+        waited = time.monotonic() - self._queue[0].arrived
+        try:
+            async with asyncio.timeout(max(self._options.batch_timeout - waited, 0)):
+                while self.waiting < self._options.max_batch_size:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        except TimeoutError:
+            pass
 
     def _take(self) -> list[_Piece]:
-        """Take from the front what fits together; what nobody waits for is dropped."""
-        batch, size, others = [], 0, deque()
-        while self._waiting:
-            piece = self._waiting.popleft()
-            if piece.result.done():
-                continue
-            alike = not batch or _get_kind(piece) == _get_kind(batch[0])
-            if alike and size + piece.size <= self._options.max_batch_size:
+        """Take from the front what fits together."""
+        batch, others, size = [], deque(), 0
+        for piece in self._queue:
+            if not batch or self._fits(piece, batch[0], size):
                 batch.append(piece)
                 size += piece.size
+                self._leave(piece)
             else:
                 others.append(piece)
-        self._waiting = others
+        self._queue = others
         return batch
 
+    def _fits(self, piece: _Piece, first: _Piece, size: int) -> bool:
+        has_room = size + piece.size <= self._options.max_batch_size
+        return self._mixes and has_room and piece.kind == first.kind
+
     async def _run_batch(self, batch: list[_Piece]) -> None:
+        loop = asyncio.get_running_loop()
+        started = time.monotonic()
         try:
-            outputs = await self._call(_concatenate([piece.inputs for piece in batch]))
-            parts = _split(outputs, [piece.size for piece in batch])
+            results = await loop.run_in_executor(self._executor, self._compute, batch)
         except Exception as error:
+            if isinstance(error, RowsDifferError):
+                self._mixes = False
             if len(batch) == 1:
-                _fail(batch[0], error)
+                if not batch[0].result.done():
+                    batch[0].result.set_exception(error)
                 return
             # Whoever was at fault fails alone.
             for piece in batch:
-                await self._run_batch([piece])
+                if not piece.result.done():
+                    await self._run_batch([piece])
             return
-        for piece, part in zip(batch, parts, strict=True):
+        self._on_batch(
+            sum(piece.size for piece in batch),
+            time.monotonic() - started,
+            [started - piece.arrived for piece in batch],
+        )
+        for piece, result in zip(batch, results, strict=True):
             if not piece.result.done():
-                piece.result.set_result(part)
+                piece.result.set_result(result)
 
-    async def _call(self, inputs: _Arrays) -> _Arrays:
-        loop = asyncio.get_running_loop()
-        start = time.perf_counter()
-        outputs = await loop.run_in_executor(self._executor, self._run, inputs)
-        size = len(next(iter(inputs.values())))
-        self._on_batch(size, time.perf_counter() - start)
-        return outputs
-
-
-def _get_kind(piece: _Piece) -> tuple:
-    return tuple(
-        (name, value.dtype.str, value.shape[1:])
-        for name, value in sorted(piece.inputs.items())
-    )
-
-
-def _concatenate(parts: list[_Arrays]) -> _Arrays:
-    if len(parts) == 1:
-        return parts[0]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _split(outputs: _Arrays, sizes: list[int]) -> list[_Arrays]:
-    total, ends = sum(sizes), np.cumsum(sizes)[:-1]
-    for name, value in outputs.items():
-        if len(value) != total:
-            raise ServingError(
-                grpc.StatusCode.INTERNAL,
-                f"Output {name!r} has {len(value)} rows for {total} inputs.",
-            )
-    columns = {name: np.split(value, ends) for name, value in outputs.items()}
-    return [
-        {name: column[row] for name, column in columns.items()}
-        for row in range(len(sizes))
-    ]
-
-
-def _fail(piece: _Piece, error: Exception) -> None:
-    if not piece.result.done():
-        piece.result.set_exception(error)
+    def _compute(self, batch: list[_Piece]) -> list[Arrays]:
+        """Run a batch, in the executor."""
+        outputs = self._run(concatenate([piece.inputs for piece in batch]))
+        if len(batch) == 1 and batch[0].is_whole:
+            return [outputs]
+        return split(outputs, [piece.size for piece in batch])

@@ -1,6 +1,7 @@
 """A client of a served model: TF Serving's, or `keras_mscam-serve`'s."""
 
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 import numpy as np
 import tenacity
@@ -31,7 +32,7 @@ class Client:
         retries: times to try again.
 
     Raises:
-        UserError: the URL is neither.
+        UserError: the URL is neither, or another argument can't be.
 
     Example:
         >>> with Client("http://127.0.0.1:8501") as client:
@@ -52,6 +53,10 @@ class Client:
     ):
         if version is not None and label is not None:
             raise UserError("Give a version or a label, not both.")
+        if not timeout > 0:
+            raise UserError(f"The timeout is {timeout}; it must be positive.")
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise UserError("The token must be visible ASCII characters in one line.")
         build = _find_transport(url)
         self._transport = build(url, name, version, label, token, timeout)
         self._policy = {
@@ -79,9 +84,9 @@ class Client:
         self, images: Sequence[Image], signature: str = EVERYTHING
     ) -> list[Prediction]:
         """Predict several in one request; unreadable ones say so in `error`."""
-        if not images:
-            return []
         encoded, errors = encode_images(images)
+        if all(errors):
+            return merge_errors([Prediction({})] * len(errors), errors)
         outputs = self.call(signature, image_bytes=np.array(encoded, object))
         return merge_errors(split_outputs(outputs), errors)
 
@@ -94,6 +99,9 @@ class Client:
 
         Returns:
             Arrays by name; strings as `object` of bytes or text.
+
+        Raises:
+            ServiceError: the server refuses, or can't be reached.
         """
         attempt = tenacity.Retrying(**self._policy)
         return attempt(self._transport.call, signature, inputs)
@@ -108,9 +116,9 @@ class Client:
         self, images: Sequence[Image], signature: str = EVERYTHING
     ) -> list[Prediction]:
         """As `predict_batch`."""
-        if not images:
-            return []
         encoded, errors = encode_images(images)
+        if all(errors):
+            return merge_errors([Prediction({})] * len(errors), errors)
         inputs = {"image_bytes": np.array(encoded, object)}
         outputs = await self.call_async(signature, **inputs)
         return merge_errors(split_outputs(outputs), errors)
@@ -127,7 +135,7 @@ class Client:
         self._transport.close()
 
     async def close_async(self) -> None:
-        """Close connections that `predict_async` and its like have opened."""
+        """Close what `predict_async` and its like have opened in this event loop."""
         await self._transport.close_async()
 
     def __enter__(self) -> "Client":
@@ -144,7 +152,7 @@ class Client:
 
 
 def _find_transport(url: str):
-    scheme = url.partition("://")[0]
+    scheme = _find_scheme(url)
     if scheme in ("http", "https"):
         from keras_mscam.serving.client_rest import RestTransport
 
@@ -154,9 +162,23 @@ def _find_transport(url: str):
 
         return GrpcTransport
     raise UserError(
-        f"{url!r} is no address of a server: it must begin with http://, https://, "
-        "grpc:// or grpcs://."
+        f"{url!r} is no address of a server: it must be http://HOST:PORT, "
+        "https://HOST:PORT, grpc://HOST:PORT or grpcs://HOST:PORT."
     )
+
+
+def _find_scheme(url: str) -> str | None:
+    """Return the scheme of a URL that makes sense, else `None`."""
+    try:
+        parts = urlsplit(url)
+        known = parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number, half an IPv6 address
+        return None
+    # A proxy may serve REST below a path; gRPC has paths of its own.
+    too_much = parts.query or parts.fragment or any(map(str.isspace, url))
+    if parts.scheme.startswith("grpc"):
+        too_much = too_much or parts.path.strip("/")
+    return parts.scheme if known and not too_much else None
 
 
 def _may_pass(error: BaseException) -> bool:

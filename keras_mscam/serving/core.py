@@ -1,6 +1,7 @@
 """What both protocols ask: predict, describe, and say what is loaded."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +12,18 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import get_model_metadata_pb2
 
+from keras_mscam.serving.batches import Arrays, count_bytes, count_rows
 from keras_mscam.serving.batching import Batcher, BatchOptions
 from keras_mscam.serving.errors import ServingError
-from keras_mscam.serving.logs import log_request
+from keras_mscam.serving.logs import PROTOCOL, log_request
 from keras_mscam.serving.metrics import Metrics
-from keras_mscam.serving.repository import ModelRepository, Version, VersionState
-from keras_mscam.serving.servable import DEFAULT_SIGNATURE
+from keras_mscam.serving.repository import ModelRepository
+from keras_mscam.serving.servable import Servable
+from keras_mscam.serving.versions import Version, VersionState
+from keras_mscam.serving.waiting_room import WaitingRoom
+
+#: Requests that run, that are read or written, and questions about states.
+_SPARE = 256
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,17 @@ class Answer:
 
     version: int
     signature: str
-    outputs: dict[str, np.ndarray]
+    outputs: Arrays
+
+
+@dataclass
+class _Record:
+    """What is told of a request: nothing that only its client knows."""
+
+    name: str = ""
+    version: int | None = None
+    signature: str = ""
+    images: int = 0
 
 
 class Core:
@@ -56,7 +73,17 @@ class Core:
         self.metrics = metrics
         self.options = options or BatchOptions()
         self.executor = executor or ThreadPoolExecutor(1, thread_name_prefix="graph")
-        self._batchers: dict[tuple[Version, str], Batcher] = {}
+        self.room = WaitingRoom(self.options.max_queue, self.options.max_queue_bytes)
+        self.in_flight = 0
+        metrics.watch_queue(lambda: self.room.waiting)
+
+    @property
+    def most_at_once(self) -> int:
+        """Requests that are worth reading: those that may wait, and some for the rest.
+
+        Others would only take memory until they are refused.
+        """
+        return self.options.max_queue + _SPARE
 
     async def predict(
         self,
@@ -84,32 +111,29 @@ class Core:
             ServingError: there is no such thing, the inputs are wrong, too much waits
                 already, or the time is over.
         """
-        start, code, found = time.perf_counter(), grpc.StatusCode.OK, None
-        signature = signature or DEFAULT_SIGNATURE
+        start, record, code = time.perf_counter(), _Record(), grpc.StatusCode.INTERNAL
+        self.in_flight += 1
         try:
             found = self.repository.find(name, version, label)
-            outputs = await self._run(
-                name, found, signature, inputs, tuple(output_filter), timeout
-            )
-            return Answer(found.number, signature, outputs)
+            record.name, record.version = name, found.number
+            with found.hold() as servable:
+                record.signature = signature = servable.find_name(signature)
+                inputs = servable.check_inputs(signature, inputs)
+                servable.check_outputs(signature, tuple(output_filter))
+                record.images = _count_images(servable, signature, inputs)
+                outputs = await self._run(found, record, inputs, timeout)
+            code = grpc.StatusCode.OK
+            wanted = {key: outputs[key] for key in output_filter or outputs}
+            return Answer(found.number, signature, wanted)
         except ServingError as error:
             code = error.code
             raise
         except asyncio.CancelledError:
             code = grpc.StatusCode.CANCELLED
             raise
-        except Exception:
-            code = grpc.StatusCode.INTERNAL
-            raise
         finally:
-            seconds = time.perf_counter() - start
-            # A name that no model has could be anything, and is not repeated.
-            known = name if name in self.repository.models else ""
-            self.metrics.count_request(known, signature if found else "", code, seconds)
-            log_request(
-                known, found.number if found else None, signature if found else "",
-                _count_images(inputs), code, seconds,
-            )  # fmt: skip
+            self.in_flight -= 1
+            self._tell(record, code, time.perf_counter() - start)
 
     def get_signatures(
         self, name: str, version: int | None = None, label: str | None = None
@@ -136,75 +160,70 @@ class Core:
     ) -> dict[str, tf.TensorSpec]:
         """Return type and shape of every input of a signature."""
         servable = self.repository.find(name, version, label).servable
-        return servable.get_input_specs(signature or DEFAULT_SIGNATURE)
+        return servable.get_input_specs(signature)
 
     async def drain(self, seconds: float) -> bool:
         """Wait until nothing is in flight; return whether that came in time."""
-        try:
-            async with asyncio.timeout(seconds):
-                for batcher in list(self._batchers.values()):
-                    await batcher.close()
-            return True
-        except TimeoutError:
-            return False
+        end = time.monotonic() + seconds
+        while self.in_flight and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+        return not self.in_flight
 
-    async def _run(self, name, version, signature, inputs, output_filter, timeout):
-        servable = version.servable
-        inputs = servable.check_inputs(signature, inputs)
-        servable.check_outputs(signature, output_filter)
-        version.in_flight += 1
+    async def _run(
+        self, version: Version, record: _Record, inputs: Arrays, timeout: float | None
+    ) -> Arrays:
         try:
             async with asyncio.timeout(timeout):
-                work = self._find_batcher(name, version, signature)
-                outputs = await (
-                    work.submit(inputs)
-                    if _is_batch(servable, signature, inputs)
-                    else self._run_alone(servable, signature, inputs)
-                )
+                if _is_batch(version.servable, record.signature, inputs):
+                    return await self._find_batcher(version, record).submit(inputs)
+                return await self._run_alone(version.servable, record, inputs)
         except TimeoutError as error:
             raise ServingError(
                 grpc.StatusCode.DEADLINE_EXCEEDED,
-                f"There was no answer after {timeout:g} s.",
+                f"There was no answer after {max(timeout, 0):.3g} s.",
             ) from error
-        finally:
-            version.in_flight -= 1
-        wanted = output_filter or outputs
-        return {name: outputs[name] for name in wanted}
 
-    async def _run_alone(self, servable, signature, inputs):
+    async def _run_alone(
+        self, servable: Servable, record: _Record, inputs: Arrays
+    ) -> Arrays:
+        def run() -> tuple[Arrays, float]:
+            start = time.monotonic()
+            outputs = servable.run(record.signature, inputs)
+            return outputs, time.monotonic() - start
+
+        size = count_bytes(inputs)
+        self.room.enter(1, size)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self.executor, servable.run, signature, inputs
-        )
+        try:
+            outputs, seconds = await loop.run_in_executor(self.executor, run)
+        finally:
+            self.room.leave(1, size)
+        self.metrics.count_batch(record.name, record.signature, record.images, seconds)
+        return outputs
 
-    def _find_batcher(self, name: str, version: Version, signature: str) -> Batcher:
-        key = version, signature
-        if key not in self._batchers:
-            self._forget_old()
-            servable = version.servable
-
-            def count(size: int, seconds: float) -> None:
-                self.metrics.count_batch(name, signature, size, seconds)
-
-            self._batchers[key] = Batcher(
-                lambda inputs: servable.run(signature, inputs),
+    def _find_batcher(self, version: Version, record: _Record) -> Batcher:
+        if record.signature not in version.batchers:
+            version.batchers[record.signature] = Batcher(
+                functools.partial(version.servable.run, record.signature),
                 self.options,
                 self.executor,
-                count,
+                self.room,
+                functools.partial(
+                    self.metrics.count_batch, record.name, record.signature
+                ),
             )
-            self.metrics.watch_queue(name, self._count_waiting)
-        return self._batchers[key]
+        return version.batchers[record.signature]
 
-    def _count_waiting(self) -> int:
-        return sum(batcher.waiting for batcher in self._batchers.values())
+    def _tell(self, record: _Record, code: grpc.StatusCode, seconds: float) -> None:
+        self.metrics.count_request(
+            record.name, record.signature, code, seconds, PROTOCOL.get()
+        )
+        log_request(
+            record.name, record.version, record.signature, record.images, code, seconds
+        )
 
-    def _forget_old(self) -> None:
-        """Let go of versions that are no longer loaded."""
-        for key in [key for key in self._batchers if key[0].servable is None]:
-            del self._batchers[key]
 
-
-def _is_batch(servable, signature: str, inputs: Mapping[str, np.ndarray]) -> bool:
+def _is_batch(servable: Servable, signature: str, inputs: Arrays) -> bool:
     """Whether a request is a batch of at least one row, which may share a run."""
     if not servable.is_batchable(signature):
         return False
@@ -212,6 +231,5 @@ def _is_batch(servable, signature: str, inputs: Mapping[str, np.ndarray]) -> boo
     return len(sizes) == 1 and sizes != {0}
 
 
-def _count_images(inputs: Mapping[str, np.ndarray]) -> int:
-    shapes = [np.shape(value) for value in inputs.values()]
-    return max((shape[0] for shape in shapes if shape), default=0)
+def _count_images(servable: Servable, signature: str, inputs: Arrays) -> int:
+    return count_rows(inputs) if servable.is_batchable(signature) else 1

@@ -8,8 +8,10 @@ import tensorflow as tf
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 #: What TensorFlow puts around the sentence of an operation that failed.
 _AROUND = re.compile(
-    r"Graph execution error:|Detected at node .*|<stack traces unavailable>"
-    r"|\{\{function_node [^}]*\}\}|\[\[\{\{node .*|\[Op:.*|\d+ root error\(s\) found\."
+    r"Graph execution error:|\d+ root error\(s\) found\.|<stack traces unavailable>"
+    r"|Detected at node .*|^Node: .*|^  File .*|\{\{function_node [^}]*\}\}"
+    r"|\[\[\{\{node .*|\[Op:.*",
+    re.MULTILINE,
 )
 
 

@@ -1,77 +1,36 @@
-"""Models on disk and in memory: new versions are loaded, old ones let go."""
+"""Models in memory: new versions are loaded, then old ones let go."""
 
 import asyncio
+import gc
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keras_mscam.errors import UserError
-from keras_mscam.exporting.repository import list_versions
-from keras_mscam.serving.errors import not_found, refuse
-from keras_mscam.serving.servable import Servable
+import grpc
+import tensorflow as tf
 
-#: As TF Serving's ModelVersionStatus names them.
-START, LOADING, AVAILABLE, UNLOADING, END = (
-    "START", "LOADING", "AVAILABLE", "UNLOADING", "END"
-)  # fmt: skip
+from keras_mscam.serving.errors import (
+    ServingError,
+    from_tensorflow,
+    not_found,
+    refuse,
+)
+from keras_mscam.serving.servable import Servable
+from keras_mscam.serving.version_folders import find_versions, take_fingerprint
+from keras_mscam.serving.versions import (
+    AVAILABLE,
+    END,
+    LOADING,
+    START,
+    Version,
+    VersionPolicy,
+    VersionState,
+)
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class Version:
-    """One version of a model and what became of it.
-
-    Args:
-        number: its number.
-        path: its folder.
-        state: START, LOADING, AVAILABLE, UNLOADING or END.
-        error: why it could not be loaded, or empty.
-        servable: while it is loaded.
-        in_flight: requests that hold on to it.
-        stamp: when its `saved_model.pb` was written; a changed one is tried again.
-    """
-
-    number: int
-    path: Path
-    state: str = START
-    error: str = ""
-    servable: Servable | None = None
-    in_flight: int = 0
-    stamp: float = 0.0
-
-
-@dataclass(frozen=True)
-class VersionState:
-    """What ModelService says of a version."""
-
-    version: int
-    state: str
-    error_code: str = "OK"
-    error_message: str = ""
-
-
-@dataclass(frozen=True)
-class VersionPolicy:
-    """Which versions are served: the newest so many, or those named.
-
-    Args:
-        latest: how many of the newest; `None` for all.
-        specific: numbers, in place of that.
-    """
-
-    latest: int | None = 1
-    specific: tuple[int, ...] = ()
-
-    def choose(self, numbers: Iterable[int]) -> list[int]:
-        """Return the numbers that are wanted of those on disk, rising."""
-        numbers = sorted(numbers)
-        if self.specific:
-            return [number for number in numbers if number in self.specific]
-        return numbers if self.latest is None else numbers[-self.latest :]
 
 
 @dataclass(eq=False)
@@ -80,24 +39,32 @@ class ModelRepository:
 
     A new version is loaded and warmed up before an old one is let go, and an old one
     stays until the last request that holds on to it has its answer. One that can't be
-    loaded is reported, and what was served before goes on.
+    loaded is reported, what was served before goes on, and it is tried again when its
+    files change. If nothing was served before, the newest that can be loaded is.
 
     Args:
         models: folder of each model, by its name; see `find_models`.
         executor: of threads, in which versions are loaded.
-        policy: which versions are wanted.
-        labels: version by label.
-        on_load: called with a model's name, a version and the seconds it took.
+        policy: which versions are wanted, of all models.
+        labels: version by label, of all models.
+        on_load: called with the folder of a version, the status ("success" or "fail")
+            and the seconds it took.
+        policies: in place of `policy`, by model.
+        labels_by_model: in place of `labels`.
     """
 
     models: dict[str, Path]
     executor: Executor
-    policy: VersionPolicy = VersionPolicy()
+    policy: VersionPolicy = field(default_factory=VersionPolicy)
     labels: dict[str, int] = field(default_factory=dict)
-    on_load: Callable[[str, int, float], None] = lambda name, number, seconds: None
+    on_load: Callable[[Path, str, float], None] = lambda path, status, seconds: None
+    policies: dict[str, VersionPolicy] = field(default_factory=dict)
+    labels_by_model: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def __post_init__(self):
         self._versions: dict[str, dict[int, Version]] = {n: {} for n in self.models}
+        self._refreshing = asyncio.Lock()
+        self._troubles: dict[str, str] = {}
 
     def find(
         self, name: str, number: int | None = None, label: str | None = None
@@ -107,10 +74,7 @@ class ModelRepository:
         Raises:
             ServingError: there is none.
         """
-        if label is not None:
-            if label not in self.labels:
-                raise refuse(f"Unrecognized servable version label: {label}")
-            number = self.labels[label]
+        number = self._resolve(name, number, label)
         available = [
             version
             for version in self._versions.get(name, {}).values()
@@ -126,123 +90,121 @@ class ModelRepository:
     def get_states(
         self, name: str, number: int | None = None, label: str | None = None
     ) -> list[VersionState]:
-        """Return the states of all versions, the newest first, or of one.
+        """Return the states of all versions, newest first, or of one.
 
         Raises:
             ServingError: there is none.
         """
-        if label is not None:
-            number = self.find(name, label=label).number
         versions = self._versions.get(name, {})
+        if not versions:
+            raise not_found(f"Could not find any versions of model {name}")
+        number = self._resolve(name, number, label)
         if number is not None:
             if number not in versions:
                 raise not_found(f"Could not find version {number} of model {name}")
-            return [_describe(versions[number])]
-        if not versions:
-            raise not_found(f"Could not find any versions of model {name}")
-        return [
-            _describe(versions[number]) for number in sorted(versions, reverse=True)
-        ]
+            return [versions[number].describe()]
+        return [versions[number].describe() for number in sorted(versions)[::-1]]
 
     def list_available(self) -> dict[str, list[int]]:
-        """Return the versions that are served, by model."""
+        """Return the versions that are served, rising, by model."""
         return {
             name: sorted(v.number for v in versions.values() if v.state == AVAILABLE)
             for name, versions in self._versions.items()
         }
 
-    def explain(self) -> str:
-        """Say which versions could not be loaded, and why."""
-        return "; ".join(
-            f"{name}/{version.number}: {version.error}"
-            for name, versions in self._versions.items()
-            for version in versions.values()
-            if version.error
-        )
-
     async def watch(self, interval: float) -> None:
-        """Look for changes again and again, until cancelled."""
+        """Look for changes every so many seconds, until cancelled."""
         while True:
             await asyncio.sleep(interval)
-            try:
-                await self.refresh()
-            except Exception:  # one bad moment must not end the watching
-                _log.exception("Looking for new versions failed.")
+            await self.refresh()
 
     async def refresh(self) -> None:
         """Load what is wanted and missing, then let go what is no longer wanted."""
-        for name, folder in self.models.items():
-            on_disk = _find_complete(folder)
-            wanted = self.policy.choose(on_disk)
-            for number in wanted:
-                await self._load(name, number, folder / str(number), on_disk[number])
-            loaded = self._versions[name]
-            if any(loaded[number].state == AVAILABLE for number in wanted):
-                for version in list(loaded.values()):
-                    if version.number not in wanted and version.state == AVAILABLE:
-                        await self._unload(version)
+        async with self._refreshing:
+            await self._collect_garbage()
+            for name, folder in self.models.items():
+                try:
+                    await self._refresh_model(name, folder)
+                    self._troubles.pop(name, None)
+                except OSError as error:  # a bad moment of a disk must not end watching
+                    self._tell_trouble(name, folder, error)
+                except Exception:
+                    _log.exception("Looking for versions of %s failed.", name)
 
-    async def _load(self, name: str, number: int, path: Path, stamp: float) -> None:
-        version = self._versions[name].get(number)
-        if version is not None:
-            is_there = version.state in (AVAILABLE, LOADING, UNLOADING)
-            if is_there or (version.error and version.stamp == stamp):
+    def _tell_trouble(self, name: str, folder: Path, error: OSError) -> None:
+        # Once, and not at every look of a day.
+        if self._troubles.get(name) != str(error):
+            self._troubles[name] = str(error)
+            _log.error("Cannot look for versions of %s in %s: %s", name, folder, error)
+
+    async def _collect_garbage(self) -> None:
+        """Free graphs of ended versions now: Python alone might wait for hours."""
+        versions = [v for named in self._versions.values() for v in named.values()]
+        if any(version.leaves_garbage for version in versions):
+            for version in versions:
+                version.leaves_garbage = False
+            await self._run(gc.collect)
+
+    async def _refresh_model(self, name: str, folder: Path) -> None:
+        on_disk = await self._run(find_versions, folder)
+        wanted = self.policies.get(name, self.policy).choose(on_disk)
+        versions = self._versions[name]
+        for number in wanted:
+            versions.setdefault(number, Version(number, on_disk[number]))
+        for number in wanted:
+            await self._load(name, number, on_disk[number])
+        if any(versions[number].state == AVAILABLE for number in wanted):
+            for version in list(versions.values()):
+                if version.state == AVAILABLE and version.number not in wanted:
+                    version.let_go()
+                    _log.info("%s/%d is no longer served.", name, version.number)
+            return
+        for number in sorted(on_disk, reverse=True):
+            if self.list_available()[name]:
                 return
-        version = Version(number, path, LOADING, stamp=stamp)
-        self._versions[name][number] = version
-        loop = asyncio.get_running_loop()
+            versions.setdefault(number, Version(number, on_disk[number]))
+            await self._load(name, number, on_disk[number])
+
+    async def _load(self, name: str, number: int, path: Path) -> None:
+        versions = self._versions[name]
+        version = versions[number]
+        if version.state == END:
+            fingerprint = await self._run(take_fingerprint, path)
+            if version.error and version.fingerprint == fingerprint:
+                return
+            version = versions[number] = Version(number, path)
+        elif version.state != START:
+            return
+        version.state = LOADING
         start = time.perf_counter()
         try:
-            version.servable = await loop.run_in_executor(
-                self.executor, _load_warm, path, number
-            )
+            version.fingerprint = await self._run(take_fingerprint, path)
+            version.servable = await self._run(_load_warm, path, number)
+        except asyncio.CancelledError:
+            # Whoever asked gives up; the next to look loads it.
+            version.state = START
+            raise
         except Exception as error:
+            version.error_code, version.error = _explain(error)
             version.state = END
-            version.error = (str(error).splitlines() or [repr(error)])[0]
+            self.on_load(path, "fail", time.perf_counter() - start)
             _log.error("%s/%d can't be loaded: %s", name, number, version.error)
             return
         version.state = AVAILABLE
-        self.on_load(name, number, time.perf_counter() - start)
+        self.on_load(path, "success", time.perf_counter() - start)
         _log.info("%s/%d is available.", name, number)
 
-    async def _unload(self, version: Version) -> None:
-        version.state = UNLOADING
-        while version.in_flight:
-            await asyncio.sleep(0.01)
-        version.servable = None
-        version.state = END
+    def _resolve(self, name: str, number: int | None, label: str | None) -> int | None:
+        if label is None:
+            return number
+        labels = self.labels_by_model.get(name, self.labels)
+        if name not in self.models or label not in labels:
+            raise refuse(f"Unrecognized servable version label: {label}")
+        return labels[label]
 
-
-def find_models(path: Path) -> dict[str, Path]:
-    """Return the folder of each model, by its name.
-
-    Args:
-        path: a repository, or the folder of one model.
-
-    Raises:
-        UserError: there is no model.
-    """
-    path = Path(path)
-    if list_versions(path):
-        return {path.resolve().name: path}
-    children = sorted(path.iterdir()) if path.is_dir() else []
-    models = {child.name: child for child in children if list_versions(child)}
-    if not models:
-        raise UserError(
-            f"{path} holds no model; keras_mscam-export RUN --output {path} makes one."
-        )
-    return models
-
-
-def _find_complete(folder: Path) -> dict[int, float]:
-    """Return the versions that have a `saved_model.pb`, and when it was written."""
-    found = {}
-    for number in list_versions(folder):
-        try:
-            found[number] = (folder / str(number) / "saved_model.pb").stat().st_mtime
-        except OSError:
-            continue
-    return found
+    async def _run(self, function: Callable, *arguments):
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.executor, function, *arguments)
 
 
 def _load_warm(path: Path, number: int) -> Servable:
@@ -251,7 +213,10 @@ def _load_warm(path: Path, number: int) -> Servable:
     return servable
 
 
-def _describe(version: Version) -> VersionState:
-    if version.error:
-        return VersionState(version.number, version.state, "UNKNOWN", version.error)
-    return VersionState(version.number, version.state)
+def _explain(error: Exception) -> tuple[str, str]:
+    """Return the code and one line."""
+    if isinstance(error, tf.errors.OpError):
+        error = from_tensorflow(error)
+    code = error.code if isinstance(error, ServingError) else grpc.StatusCode.UNKNOWN
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return code.name, lines[0] if lines else repr(error)

@@ -1,23 +1,42 @@
 """One version of a model, loaded."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
-from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
 
 from keras_mscam.serving.errors import ServingError, from_tensorflow, refuse
+from keras_mscam.serving.input_checks import check_shape, check_type, complete
+from keras_mscam.serving.tensor_protos import decode_inputs
+from keras_mscam.serving.warmup_requests import read_warmup_requests
 
 DEFAULT_SIGNATURE = "serving_default"
 
-_WARMUP = "assets.extra/tf_serving_warmup_requests"
+#: Of the graph that serves, among those that a SavedModel may hold.
+_TAG = "serve"
+
+
+@dataclass(frozen=True)
+class _Signature:
+    definition: meta_graph_pb2.SignatureDef
+    specs: dict[str, tf.TensorSpec]
+    defaults: dict[str, np.ndarray]
+    is_batchable: bool
+    outputs: list[str]
+    run: Callable
 
 
 class Servable:
     """A SavedModel, its signatures and what they take.
+
+    It runs in a session, as TF Serving does it, not as functions of TensorFlow 2: so
+    graphs of TensorFlow 1 are served as well.
+
+    Every `signature` may be empty: `serving_default` is meant.
 
     Args:
         path: folder that holds `saved_model.pb`.
@@ -30,45 +49,63 @@ class Servable:
     def __init__(self, path: Path, version: int):
         self.path = Path(path)
         self.version = version
-        self.signature_defs = _read_signature_defs(self.path)
-        self._model = tf.saved_model.load(str(path))
-        self._signatures = dict(self._model.signatures)
+        self._session, graph = _load(self.path)
+        self.signature_defs = dict(graph.signature_def)
+        self._signatures = {
+            name: _describe(self._session, definition)
+            for name, definition in self.signature_defs.items()
+            if _is_runnable(definition)
+        }
 
     def get_input_specs(self, signature: str) -> dict[str, tf.TensorSpec]:
-        """Return type and shape of every input of a signature."""
-        function = self._find(signature)
-        return dict(function.structured_input_signature[1])
+        """Return type and shape of every input of a signature.
+
+        Raises:
+            ServingError: INVALID_ARGUMENT: there is no such signature.
+        """
+        name = signature or DEFAULT_SIGNATURE
+        if name not in self._signatures:
+            # The sentence and code of TF Serving's REST API.
+            raise refuse(f'Serving signature name: "{name}" not found in signature def')
+        return self._signatures[name].specs
+
+    def find_name(self, signature: str) -> str:
+        """Return the name of a signature, which may be empty.
+
+        Raises:
+            ServingError: FAILED_PRECONDITION: there is none, as TF Serving says it.
+        """
+        name = signature or DEFAULT_SIGNATURE
+        if name not in self._signatures:
+            raise ServingError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f'Serving signature key "{name}" not found.',
+            )
+        return name
 
     def is_batchable(self, signature: str) -> bool:
         """Whether every input and output begins with a batch of any size."""
-        function = self._find(signature)
-        tensors = [*self.get_input_specs(signature).values(), *function.outputs]
-        return all(
-            tensor.shape.rank is not None
-            and tensor.shape.rank > 0
-            and tensor.shape[0] is None
-            for tensor in tensors
-        )
+        return self._find(signature).is_batchable
 
     def check_inputs(
         self, signature: str, inputs: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
-        """Compare inputs with what a signature takes.
+        """Compare inputs with what a signature takes; add those that have a default.
+
+        Returns:
+            The inputs; strings as `object` of bytes.
 
         Raises:
             ServingError: a wrong name, type or shape.
         """
-        specs = self.get_input_specs(signature)
-        if inputs.keys() != specs.keys():
-            raise refuse(_describe_names(set(inputs), set(specs)))
-        for name, value in inputs.items():
-            _check_type(name, value, specs[name])
-            if not specs[name].shape.is_compatible_with(value.shape):
-                raise refuse(
-                    f"Input {name!r} has shape {list(value.shape)}, but signature "
-                    f"{signature!r} takes {specs[name].shape}."
-                )
-        return dict(inputs)
+        found = self._find(signature)
+        inputs = complete(inputs, found.definition.inputs, found.defaults)
+        checked = {}
+        for place, name in enumerate(sorted(found.specs)):
+            spec = found.specs[name]
+            checked[name] = check_type(name, place, inputs[name], spec.dtype)
+            check_shape(name, checked[name].shape, spec.shape)
+        return checked
 
     def check_outputs(self, signature: str, names: tuple[str, ...]) -> None:
         """Refuse names of outputs that a signature hasn't, or that come twice.
@@ -76,97 +113,109 @@ class Servable:
         Raises:
             ServingError: there is one.
         """
-        known = set(self._find(signature).structured_outputs)
+        known = self._find(signature).definition.outputs.keys()
+        seen = set()
         for name in names:
             if name not in known:
                 raise refuse(
                     f"output tensor alias not found in signature: {name} Outputs "
                     f"expected to be in the set {{{','.join(sorted(known))}}}."
                 )
-            if names.count(name) > 1:
+            if name in seen:
                 raise refuse(f"duplicate output tensor alias: {name}")
+            seen.add(name)
 
     def run(
         self, signature: str, inputs: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
-        """Run a signature; strings come as `object` of bytes.
+        """Run a signature on inputs that were checked.
+
+        Returns:
+            Outputs by name; strings as `object` of bytes.
 
         Raises:
             ServingError: the graph failed.
         """
-        function = self._find(signature)
-        specs = self.get_input_specs(signature)
-        tensors = {
-            name: tf.constant(value, dtype=specs[name].dtype)
-            for name, value in inputs.items()
-        }
+        found = self._find(signature)
         try:
-            outputs = function(**tensors)
+            outputs = found.run(*[inputs[name] for name in sorted(found.specs)])
         except tf.errors.OpError as error:
             raise from_tensorflow(error) from error
-        return {name: _to_array(value) for name, value in outputs.items()}
+        return {
+            name: _to_array(value)
+            for name, value in zip(found.outputs, outputs, strict=True)
+        }
 
     def warm_up(self) -> int:
-        """Run the requests that the export brings along; return how many."""
+        """Run the requests that the export brings along; return how many.
+
+        Raises:
+            ServingError: one fails. TF Serving does not load such a version either.
+        """
         count = 0
-        for signature, inputs in _read_warmup(self.path / _WARMUP):
+        for signature, inputs in read_warmup_requests(self.path):
             self.run(signature, self.check_inputs(signature, inputs))
             count += 1
         return count
 
-    def _find(self, signature: str):
-        function = self._signatures.get(signature or DEFAULT_SIGNATURE)
-        if function is None:
-            raise ServingError(
-                grpc.StatusCode.FAILED_PRECONDITION,
-                f'Serving signature key "{signature or DEFAULT_SIGNATURE}" not found.',
-            )
-        return function
+    def close(self) -> None:
+        """Give its memory back; it can't be run any more."""
+        self._signatures.clear()
+        self._session.close()
+
+    def _find(self, signature: str) -> _Signature:
+        return self._signatures[self.find_name(signature)]
 
 
-def _to_array(value: tf.Tensor) -> np.ndarray:
-    """Return an array; of a single string TensorFlow would give bare bytes."""
-    return np.asarray(value.numpy(), object if value.dtype == tf.string else None)
+def _load(path: Path) -> tuple[tf.compat.v1.Session, meta_graph_pb2.MetaGraphDef]:
+    v1, graph = tf.compat.v1, tf.Graph()
+    with graph.as_default():
+        # A model of a machine with another device is run on what is there.
+        config = v1.ConfigProto(allow_soft_placement=True)
+        session = v1.Session(graph=graph, config=config)
+        return session, v1.saved_model.loader.load(session, [_TAG], str(path))
 
 
-def _read_signature_defs(path: Path) -> dict[str, meta_graph_pb2.SignatureDef]:
-    model = saved_model_pb2.SavedModel()
-    model.ParseFromString((path / "saved_model.pb").read_bytes())
-    return dict(model.meta_graphs[0].signature_def)
+def _is_runnable(definition: meta_graph_pb2.SignatureDef) -> bool:
+    """Whether all is a plain tensor: nothing sparse, and no mere operation."""
+    infos = [*definition.inputs.values(), *definition.outputs.values()]
+    return bool(definition.outputs) and all(info.name and info.dtype for info in infos)
 
 
-def _read_warmup(path: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    if not path.is_file():
-        return
-    for record in tf.data.TFRecordDataset(str(path)):
-        log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
-        request = log.predict_log.request
-        inputs = {
-            name: tf.make_ndarray(proto) for name, proto in request.inputs.items()
-        }
-        yield request.model_spec.signature_name, inputs
-
-
-def _describe_names(sent: set[str], wanted: set[str]) -> str:
-    # TensorFlow Serving's sentence.
-    return (
-        f"input size does not match signature: {len(sent)}!={len(wanted)} "
-        f"len({{{_join(sent)}}}) != len({{{_join(wanted)}}}). "
-        f"Sent extra: {{{_join(sent - wanted)}}}. "
-        f"Missing but required: {{{_join(wanted - sent)}}}."
+def _describe(
+    session: tf.compat.v1.Session, definition: meta_graph_pb2.SignatureDef
+) -> _Signature:
+    specs, outputs = _get_specs(definition.inputs), _get_specs(definition.outputs)
+    tensors = [*specs.values(), *outputs.values()]
+    names = sorted(outputs)
+    return _Signature(
+        definition=definition,
+        specs=specs,
+        defaults=decode_inputs(definition.defaults),
+        is_batchable=bool(specs) and all(map(_begins_with_batch, tensors)),
+        outputs=names,
+        run=session.make_callable(
+            [definition.outputs[name].name for name in names],
+            [definition.inputs[name].name for name in sorted(specs)],
+        ),
     )
 
 
-def _join(names: set[str]) -> str:
-    return ",".join(sorted(names))
+def _begins_with_batch(spec: tf.TensorSpec) -> bool:
+    return bool(spec.shape.rank) and spec.shape[0] is None
 
 
-def _check_type(name: str, value: np.ndarray, spec: tf.TensorSpec) -> None:
-    is_text = value.dtype.kind in "OSU"
-    if is_text != (spec.dtype == tf.string) or (
-        not is_text and value.dtype != spec.dtype.as_numpy_dtype
-    ):
-        sent = "string" if is_text else value.dtype.name
-        raise refuse(
-            f"Input {name!r} is of type {sent}, but {spec.dtype.name} is expected."
-        )
+def _get_specs(infos: Mapping[str, meta_graph_pb2.TensorInfo]) -> dict:
+    return {
+        name: tf.TensorSpec(tf.TensorShape(info.tensor_shape), info.dtype, name)
+        for name, info in infos.items()
+    }
+
+
+def _to_array(value) -> np.ndarray:
+    if not isinstance(value, bytes):
+        return np.asarray(value)
+    # A string of rank 0; NumPy would cut zeros at its end.
+    whole = np.empty((), object)
+    whole[()] = value
+    return whole

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Mapping
 
+import grpc
 import numpy as np
 import tensorflow as tf
-from google.protobuf.internal.encoder import _VarintBytes
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
-from keras_mscam.serving.errors import refuse
+from keras_mscam.serving.errors import ServingError, refuse
 
 #: The field that holds the values of a type.
 _FIELDS = {
@@ -64,12 +64,19 @@ def decode_inputs(
 
 
 def encode(array: np.ndarray) -> tensor_pb2.TensorProto:
-    """Return an array as a TensorProto, in the field of its type as TF Serving does."""
-    kind = (
-        types_pb2.DT_STRING
-        if array.dtype.kind in "OSU"
-        else tf.as_dtype(array.dtype).as_datatype_enum
-    )
+    """Return an array as a TensorProto, in the field of its type as TF Serving does.
+
+    Raises:
+        ServingError: UNIMPLEMENTED: there is no field for it.
+    """
+    is_text = array.dtype.kind in "OSU"
+    kind = tf.string if is_text else tf.as_dtype(array.dtype)
+    kind = kind.as_datatype_enum
+    if kind not in _FIELDS:
+        raise ServingError(
+            grpc.StatusCode.UNIMPLEMENTED,
+            f"Outputs of type {array.dtype.name} are not supported.",
+        )
     proto = tensor_pb2.TensorProto(dtype=kind)
     for size in array.shape:
         proto.tensor_shape.dim.add().size = size
@@ -78,12 +85,20 @@ def encode(array: np.ndarray) -> tensor_pb2.TensorProto:
     if field in _PACKED:
         # A hundred times faster than value by value.
         number = tensor_pb2.TensorProto.DESCRIPTOR.fields_by_name[field].number
-        head = _VarintBytes(number << 3 | 2) + _VarintBytes(flat.nbytes)
+        head = bytes([number << 3 | 2]) + _encode_varint(flat.nbytes)
         proto.MergeFromString(head + flat.tobytes())
         return proto
     values = flat.view(np.uint16) if field == "half_val" else flat
     getattr(proto, field).extend(values.tolist())
     return proto
+
+
+def _encode_varint(number: int) -> bytes:
+    digits = bytearray()
+    while number > 127:
+        digits.append(number & 127 | 128)
+        number >>= 7
+    return bytes(digits) + bytes([number])
 
 
 class _MalformedError(Exception):
@@ -117,10 +132,10 @@ def _read_shape(proto: tensor_pb2.TensorProto) -> tuple[int, ...]:
     if proto.tensor_shape.unknown_rank:
         raise _MalformedError("its rank is unknown.")
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    if any(size < 0 for size in shape):
-        raise _MalformedError(f"its shape {list(shape)} has a negative dimension.")
     if len(shape) > 32:
         raise _MalformedError(f"it has {len(shape)} dimensions, and 32 at most may be.")
+    if any(size < 0 for size in shape):
+        raise _MalformedError(f"its shape {list(shape)} has a negative dimension.")
     if math.prod(size for size in shape if size) >= 1 << 63:
         raise _too_large(shape)
     return shape
@@ -172,7 +187,8 @@ def _decode_strings(
         )
     last = strings[-1] if strings else b""
     repeated = count - len(strings)
-    if sum(map(len, strings)) + repeated * len(last) > most_bytes:
+    held = sum(map(len, strings)) + repeated * len(last)
+    if count * _REFERENCE + held > most_bytes:
         raise _too_large(shape)
     array = np.empty(count, object)
     array[:] = strings + [last] * repeated

@@ -1,0 +1,52 @@
+"""Make a run of the paper's network with random weights, to measure serving with.
+
+    python experiments/serving/untrained.py runs/untrained
+
+What a network says doesn't change how long it takes. In every image five pathologies
+are positive, so that boxes cost what they cost a busy reader.
+"""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import tyro
+
+from keras_mscam.calibration import RunCalibration, write_calibration
+from keras_mscam.classification import Calibration, OperatingPoint
+from keras_mscam.files import compute_checksum
+from keras_mscam.modeling import build_classifier
+from keras_mscam.pathologies import PATHOLOGIES
+from keras_mscam.presets import PRESETS
+from keras_mscam.run_folder import create_run
+
+_POSITIVE = 5
+
+
+def main(run: tyro.conf.Positional[Path]) -> None:
+    """Write the run.
+
+    Args:
+        run: Folder to make.
+    """
+    config = PRESETS["paper"]
+    made = create_run(run, config)
+    keras.utils.set_random_seed(0)
+    classifier = build_classifier(len(PATHOLOGIES), config.data.image_size)
+    classifier.save(made.model_path)
+    points = {
+        name: OperatingPoint(probability_threshold=0.0 if place < _POSITIVE else 1.0)
+        for place, name in enumerate(PATHOLOGIES)
+    }
+    deviations = np.ones((len(config.model.blocks), len(PATHOLOGIES)))
+    calibrations = {name: Calibration() for name in PATHOLOGIES}
+    write_calibration(
+        made.calibration_path,
+        RunCalibration(
+            compute_checksum(made.model_path), calibrations, points, deviations
+        ),
+    )
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,270 @@
+"""The client of both protocols against a real server, beside the Predictor."""
+
+import asyncio
+import io
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import (
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    generate_uid,
+)
+
+from keras_mscam import Predictor
+from keras_mscam.errors import UserError
+from keras_mscam.exporting.contract import FILE
+from keras_mscam.exporting.examples import draw_examples
+from keras_mscam.exporting.exportable import read_exportable
+from keras_mscam.exporting.signatures import Signatures
+from keras_mscam.serving import Client, ServiceError
+
+from ..exporting.conftest import write_run
+
+FILES = [example.data for example in draw_examples((64, 96))]
+SIGNATURES = ("serving_default", "boxes", "probabilities")
+PROTOCOLS = ("http", "grpc")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A repository with an export of few signatures, which is written faster."""
+    folder = tmp_path_factory.mktemp("client")
+    exportable = read_exportable(write_run(folder / "run"))
+    archive = keras.export.ExportArchive()
+    archive.track(exportable.localizer)
+    signatures = Signatures(exportable.localizer, exportable.contract).specify()
+    for name in SIGNATURES:
+        function, inputs = signatures[name]
+        archive.add_endpoint(name, function, input_signature=inputs)
+    version = folder / "models" / "keras_mscam" / "1"
+    archive.write_out(str(version), verbose=False)
+    (version / "assets.extra").mkdir()
+    (version / "assets.extra" / FILE).write_text(exportable.contract.dump())
+    return folder / "models"
+
+
+@pytest.fixture(scope="module")
+def predictor(models):
+    return Predictor(models / "keras_mscam")
+
+
+@pytest.fixture(scope="module")
+def urls(models):
+    """A server in a process of its own; its addresses by protocol."""
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "keras_mscam.serve", str(models),
+            "--rest-port", "0", "--grpc-port", "0", "--labels", "stable=1",
+            "--max-request-bytes", "1000000",
+        ],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env=os.environ | {"KERAS_MSCAM_TOKEN": "secret"},
+    )  # fmt: skip
+    try:
+        words = process.stdout.readline().split()
+        yield {word.partition(":")[0]: word for word in words if "://" in word}
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def connect(urls):
+    """Make a client of a protocol, which never tries again."""
+
+    def connect(protocol, **options):
+        return Client(urls[protocol], **{"token": "secret", "retries": 0} | options)
+
+    return connect
+
+
+def make_dicom(pixels):
+    """Return a DICOM file of 8 bits a pixel."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
+    dataset.SOPInstanceUID = generate_uid()
+    dataset.Modality, dataset.PhotometricInterpretation = "DX", "MONOCHROME2"
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.PixelData = pixels.tobytes()
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def make_images(folder):
+    """Return images in every form, two of which can't be read."""
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70), np.uint8)
+    (folder / "chest.dcm").write_bytes(make_dicom(pixels))
+    (folder / "chest.png").write_bytes(FILES[4])
+    return [
+        *FILES, folder / "chest.dcm", str(folder / "chest.png"), pixels,
+        pixels.astype("uint16") * 256, b"junk", folder / "missing.png",
+    ]  # fmt: skip
+
+
+def assert_equal(one, other):
+    assert one.error == other.error
+    assert one.pathologies == other.pathologies
+    assert one.original_size == other.original_size
+    assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+    for box, same in zip(one.boxes, other.boxes, strict=True):
+        assert box.pathology == same.pathology
+        assert box.xyxy == pytest.approx(same.xyxy, abs=0.1)
+        assert box.score == pytest.approx(same.score, abs=1e-5)
+    if one.error is not None:
+        return
+    np.testing.assert_allclose(one.attention, other.attention, atol=1e-4)
+    np.testing.assert_allclose(one.relevance_weights, other.relevance_weights)
+    assert one.cams.keys() == other.cams.keys() == {2, 3, 4}
+    for block, cam in one.cams.items():
+        np.testing.assert_allclose(cam, other.cams[block], atol=1e-4)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_answers_are_those_of_the_predictor(connect, predictor, tmp_path, protocol):
+    images = make_images(tmp_path)
+    expected = predictor.predict_batch(images)
+    with connect(protocol) as client:
+        found = client.predict_batch(images)
+        one = client.predict(images[0])
+
+    async def ask():
+        async with connect(protocol) as client:
+            batch = await client.predict_batch_async(images)
+            return batch, await client.predict_async(images[0])
+
+    found_async, one_async = asyncio.run(ask())
+    assert [p.error is None for p in found] == [True] * 10 + [False] * 2
+    assert found[6].original_size == (50, 70)
+    assert any(prediction.boxes for prediction in found)
+    for predictions in (found, found_async):
+        for prediction, same in zip(predictions, expected, strict=True):
+            assert_equal(prediction, same)
+    assert_equal(one, expected[0])
+    assert_equal(one_async, expected[0])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_signatures_that_give_less(connect, predictor, protocol):
+    expected = predictor.predict(FILES[0])
+    with connect(protocol) as client:
+        boxes = client.predict(FILES[0], "boxes")
+        probabilities = client.predict(FILES[0], "probabilities")
+    assert len(boxes.boxes) == len(expected.boxes) > 0
+    assert boxes.attention is None and not boxes.cams
+    assert probabilities.boxes == ()
+    for prediction in (boxes, probabilities):
+        assert prediction.probabilities == pytest.approx(expected.probabilities)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_many_at_once_get_their_own_answers(connect, predictor, protocol):
+    rng = np.random.default_rng(0)
+    sizes = [tuple(map(int, rng.integers(20, 90, 2))) for _ in range(30)]
+    images = [rng.integers(0, 256, size, np.uint8) for size in sizes]
+    expected = predictor.predict_batch(images)
+
+    async def ask():
+        async with connect(protocol) as client:
+            return await asyncio.gather(
+                *[client.predict_async(image, "boxes") for image in images]
+            )
+
+    for prediction, same, size in zip(asyncio.run(ask()), expected, sizes, strict=True):
+        assert prediction.original_size == size
+        assert prediction.probabilities == pytest.approx(same.probabilities, abs=1e-5)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_versions_labels_and_names(connect, protocol):
+    for choice in ({}, {"version": 1}, {"label": "stable"}):
+        with connect(protocol, **choice) as client:
+            assert client.predict(FILES[0], "probabilities").probabilities
+    for choice, code, words in (
+        ({"version": 7}, "NOT_FOUND", "7"),
+        ({"label": "canary/x"}, "INVALID_ARGUMENT", "version label: canary/x"),
+        ({"name": "other model"}, "NOT_FOUND", "other model"),
+    ):
+        with (
+            connect(protocol, **choice) as client,
+            pytest.raises(ServiceError, match=words) as error,
+        ):
+            client.predict(FILES[0])
+        assert (error.value.code, error.value.may_pass) == (code, False)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("token", [None, "wrong"])
+def test_a_wrong_token(connect, protocol, token):
+    with (
+        connect(protocol, token=token) as client,
+        pytest.raises(ServiceError, match="token") as error,
+    ):
+        client.predict(FILES[0])
+    assert (error.value.code, error.value.may_pass) == ("UNAUTHENTICATED", False)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_can_not_be_read_is_an_error_of_the_user(connect, protocol):
+    with connect(protocol) as client:
+        with pytest.raises(UserError, match="The image is not a PNG or JPEG") as error:
+            client.predict(b"junk")
+        assert not isinstance(error.value, ServiceError)
+        with pytest.raises(ServiceError) as error:
+            client.call("nothing", image_bytes=[b"x"])
+    assert error.value.code in ("FAILED_PRECONDITION", "INVALID_ARGUMENT")
+    assert "nothing" in str(error.value)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_request_that_is_too_large_is_not_tried_again(connect, protocol):
+    with connect(protocol) as client, pytest.raises(ServiceError) as error:
+        client.call("boxes", image_bytes=[bytes(2_000_000)])
+    assert not error.value.may_pass
+    assert "arger" in str(error.value)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_one_client_in_several_event_loops(connect, protocol):
+    client = connect(protocol)
+
+    async def ask(last=False):
+        prediction = await client.predict_async(FILES[0], "probabilities")
+        if last:
+            await client.close_async()
+        return prediction.probabilities
+
+    first = asyncio.run(ask())
+    assert asyncio.run(ask()) == pytest.approx(first)
+    assert asyncio.run(ask(last=True)) == pytest.approx(first)
+    assert asyncio.run(ask(last=True)) == pytest.approx(first)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_closed_client_opens_again(connect, protocol):
+    client = connect(protocol)
+    client.close()
+    for _ in range(2):
+        assert client.predict(FILES[0], "probabilities").probabilities
+        client.close()
+
+
+@pytest.mark.parametrize(("protocol", "other"), [("http", "grpc"), ("grpc", "http")])
+def test_the_port_of_the_other_protocol(urls, protocol, other):
+    url = f"{protocol}://{urls[other].partition('://')[2]}"
+    with (
+        Client(url, retries=0, timeout=20) as client,
+        pytest.raises(ServiceError, match=url.partition("://")[2]),
+    ):
+        client.predict(FILES[0])

@@ -1,0 +1,329 @@
+"""What both protocols ask of: many requests at once, versions that change meanwhile."""
+
+import asyncio
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+
+from keras_mscam.serving.batching import BatchOptions
+from keras_mscam.serving.core import Core
+from keras_mscam.serving.errors import ServingError
+from keras_mscam.serving.logs import JsonFormatter
+from keras_mscam.serving.metrics import Metrics
+from keras_mscam.serving.repository import ModelRepository
+
+
+@pytest.fixture
+def run(model_repository):
+    """Run an asynchronous test with a core of the toy model."""
+
+    def run(test, **options):
+        async def main():
+            with ThreadPoolExecutor(1) as executor:
+                repository = ModelRepository(
+                    {"toy": model_repository / "toy"}, executor, labels={"stable": 1}
+                )
+                await repository.refresh()
+                metrics = Metrics()
+                core = Core(repository, metrics, BatchOptions(**options))
+                try:
+                    async with asyncio.timeout(60):
+                        return await test(core)
+                finally:
+                    core.executor.shutdown()
+
+        return asyncio.run(main())
+
+    return run
+
+
+def make(*values):
+    return {"x": np.array(values, np.float32)[:, None]}
+
+
+async def get_code(call):
+    with pytest.raises(ServingError) as error:
+        await call
+    return error.value.code.name
+
+
+def hold_up(core):
+    """Keep the thread of the graphs busy; return what lets it go on."""
+    go_on = threading.Event()
+    core.executor.submit(go_on.wait, 30)
+    return go_on
+
+
+def test_predict(run):
+    async def test(core):
+        answer = await core.predict("toy", label="stable", inputs=make(1, 2))
+        assert (answer.version, answer.signature) == (1, "serving_default")
+        np.testing.assert_array_equal(answer.outputs["y"], [[2], [4]])
+        assert answer.outputs["batch"].tolist() == [2, 2]
+        answer = await core.predict("toy", inputs=make(1), output_filter=["y"])
+        assert answer.outputs.keys() == {"y"}
+
+    run(test)
+
+
+def test_signatures_without_a_batch(run):
+    async def test(core):
+        answers = await asyncio.gather(
+            *[
+                core.predict(
+                    "toy", signature="total", inputs={"x": np.array([i, 1, 1])}
+                )
+                for i in range(20)
+            ]
+        )
+        assert [int(a.outputs["total"]) for a in answers] == [i + 2 for i in range(20)]
+
+    run(test)
+
+
+def test_an_empty_batch(run):
+    async def test(core):
+        answer = await core.predict("toy", inputs={"x": np.zeros((0, 4), np.float32)})
+        assert answer.outputs["y"].shape == (0, 4)
+
+    run(test)
+
+
+def test_inputs_of_different_batch_sizes(run):
+    """The graph says what it thinks of them."""
+
+    async def test(core):
+        inputs = {"a": np.ones((2, 2), np.int32), "b": np.ones((3, 2), np.int32)}
+        call = core.predict("toy", signature="add", inputs=inputs)
+        assert await get_code(call) == "INVALID_ARGUMENT"
+
+    run(test)
+
+
+def test_rows_that_are_not_those_of_the_inputs(run):
+    async def test(core):
+        answers = await asyncio.gather(
+            *[
+                core.predict(
+                    "toy",
+                    signature="repeat",
+                    inputs={"counts": np.array([n, 1], np.int32)},
+                )
+                for n in (2, 3)
+            ]
+        )
+        # The place of each count, as many times as the count says.
+        assert answers[0].outputs["values"].tolist() == [0, 0, 1]
+        assert answers[1].outputs["values"].tolist() == [0, 0, 0, 1]
+
+    run(test)
+
+
+def test_many_at_once_get_their_own_answers(run):
+    rng = np.random.default_rng(0)
+    arrays = [
+        rng.random((rng.integers(1, 12), rng.integers(1, 4)), np.float32)
+        for _ in range(400)
+    ]
+
+    async def test(core):
+        calls = [core.predict("toy", inputs={"x": array}) for array in arrays]
+        answers = await asyncio.gather(*calls)
+        for array, answer in zip(arrays, answers, strict=True):
+            np.testing.assert_array_equal(answer.outputs["y"], 2 * array)
+        # They were batched.
+        sizes = [answer.outputs["batch"][0] for answer in answers]
+        assert max(sizes) > 12
+        assert max(sizes) <= 32
+
+    run(test, max_queue=10_000)
+
+
+def test_a_bad_image_among_good_ones(run):
+    async def test(core):
+        def ask(content):
+            inputs = {"image_bytes": np.array([content], object)}
+            return core.predict("toy", signature="image", inputs=inputs)
+
+        contents = [b"a", b"bad", b"ccc", b"bad again"]
+        answers = await asyncio.gather(*map(ask, contents), return_exceptions=True)
+        assert answers[0].outputs["copy_bytes"].tolist() == [b"a"]
+        assert answers[2].outputs["size"].tolist() == [3]
+        for error in answers[1::2]:
+            assert error.code == grpc.StatusCode.INVALID_ARGUMENT
+
+    run(test)
+
+
+def test_a_full_queue(run):
+    async def test(core):
+        go_on = hold_up(core)
+        first = asyncio.create_task(core.predict("toy", inputs=make(0)))
+        await asyncio.sleep(0.1)  # taken from the queue, and waiting for the thread
+        others = [
+            asyncio.create_task(core.predict("toy", inputs=make(i))) for i in range(4)
+        ]
+        await asyncio.sleep(0.01)
+        # Of any signature.
+        total = {"x": np.array([1, 1, 1])}
+        for call in (
+            core.predict("toy", inputs=make(9)),
+            core.predict("toy", signature="total", inputs=total),
+        ):
+            assert await get_code(call) == "RESOURCE_EXHAUSTED"
+        go_on.set()
+        answers = await asyncio.gather(first, *others)
+        assert [a.outputs["y"][0, 0] for a in answers] == [0, 0, 2, 4, 6]
+        await core.predict("toy", inputs=make(9))
+
+    run(test, max_queue=4)
+
+
+@pytest.mark.parametrize("late", ["image", "total"])
+def test_a_busy_signature_does_not_hold_up_another(run, late):
+    """They take turns: one batch of it runs, and perhaps the next, not all 200."""
+    inputs = {
+        "image": {"image_bytes": np.array([b"abc"], object)},
+        "total": {"x": np.array([1, 1, 1])},
+    }
+
+    async def test(core):
+        go_on = hold_up(core)
+        crowd = [
+            asyncio.create_task(core.predict("toy", inputs=make(i, i)))
+            for i in range(200)
+        ]
+        await asyncio.sleep(0.05)
+        last = asyncio.create_task(
+            core.predict("toy", signature=late, inputs=inputs[late])
+        )
+        await asyncio.sleep(0.05)  # longer than a batch waits for others
+        go_on.set()
+        await last
+        assert sum(task.done() for task in crowd) < 20
+        answers = await asyncio.gather(*crowd)
+        assert [a.outputs["y"][1, 0] for a in answers] == [2 * i for i in range(200)]
+
+    run(test, max_batch_size=2)
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "total"])
+def test_a_deadline(run, signature):
+    async def test(core):
+        go_on = hold_up(core)
+        inputs = {"serving_default": make(0), "total": {"x": np.array([1, 1, 1])}}
+        busy = asyncio.create_task(core.predict("toy", inputs=make(1)))
+        await asyncio.sleep(0.1)
+        call = core.predict(
+            "toy", signature=signature, inputs=inputs[signature], timeout=0.05
+        )
+        assert await get_code(call) == "DEADLINE_EXCEEDED"
+        assert core.room.waiting == 0
+        go_on.set()
+        await busy
+        return core.metrics.render()[0].decode()
+
+    page = run(test)
+    # What was late was never run.
+    line = f'batch_size_count{{model_name="toy",signature="{signature}"}}'
+    assert f"{line} 1.0" in page if signature == "serving_default" else line not in page
+
+
+def test_a_deadline_that_is_over(run):
+    async def test(core):
+        call = core.predict("toy", inputs=make(0), timeout=-1)
+        assert await get_code(call) == "DEADLINE_EXCEEDED"
+
+    run(test)
+
+
+def test_new_versions_lose_no_request(run, model_repository, make_version):
+    """Clients ask all the time, while versions 2 to 4 replace each other."""
+    factors = {1: 2, 2: 3, 3: 5, 4: 7}
+
+    async def test(core):
+        done, counts = asyncio.Event(), dict.fromkeys(factors, 0)
+
+        async def ask(value):
+            while not done.is_set():
+                answer = await core.predict("toy", inputs=make(value))
+                expected = value * factors[answer.version]
+                assert answer.outputs["y"].tolist() == [[expected]]
+                counts[answer.version] += 1
+
+        clients = [asyncio.create_task(ask(value)) for value in range(16)]
+        for version in (2, 3, 4):
+            await asyncio.to_thread(
+                make_version, model_repository / "toy", version, factors[version]
+            )
+            await core.repository.refresh()
+            await asyncio.sleep(0.1)
+        done.set()
+        await asyncio.gather(*clients)
+        assert all(counts.values()), counts
+        states = [(s.version, s.state) for s in core.get_states("toy")]
+        assert states == [(4, "AVAILABLE"), (3, "END"), (2, "END"), (1, "END")]
+
+    run(test)
+
+
+def test_draining(run):
+    async def test(core):
+        go_on = hold_up(core)
+        task = asyncio.create_task(core.predict("toy", inputs=make(1)))
+        await asyncio.sleep(0.01)
+        assert not await core.drain(0.05)
+        go_on.set()
+        assert await core.drain(10)
+        await task
+
+    run(test)
+
+
+def test_what_is_counted_and_logged(run, caplog):
+    # What a client makes up must not become a label, nor a file name a line of a log.
+    async def test(core):
+        await core.predict("toy", inputs=make(1, 2))
+        for arguments in (
+            {"name": "made up", "inputs": {}},
+            {"name": "toy", "signature": "made up", "inputs": {}},
+            {"name": "toy", "inputs": {"made up": np.zeros(1)}},
+        ):
+            with pytest.raises(ServingError):
+                await core.predict(**arguments)
+        return core.metrics.render()
+
+    with caplog.at_level("INFO", logger="keras_mscam.serving.requests"):
+        page, content_type = run(test)
+    page = page.decode()
+    assert content_type.startswith("text/plain")
+    assert "made up" not in page
+    # The very names and labels of TF Serving, where it has them.
+    name = ":tensorflow:serving:request_count"
+    assert f"# TYPE {name} counter" in page
+    labels = 'model_name="toy",signature="serving_default",status="OK"'
+    assert f"{name}{{{labels}}} 1.0" in page
+    labels = 'model_name="toy",signature="",status="FAILED_PRECONDITION"'
+    assert f"{name}{{{labels}}} 1.0" in page
+    labels = 'model_name="toy",signature="serving_default",status="INVALID_ARGUMENT"'
+    assert f"{name}{{{labels}}} 1.0" in page
+    labels = 'model_name="toy",signature="serving_default"'
+    assert f"keras_mscam:serving:batch_size_sum{{{labels}}} 2.0" in page
+    assert "keras_mscam:serving:queue_length 0.0" in page
+    for name in ("request_latency", "runtime_latency"):
+        assert f"# TYPE :tensorflow:serving:{name} histogram" in page
+    lines = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
+    assert [line["status"] for line in lines] == [
+        "OK", "NOT_FOUND", "FAILED_PRECONDITION", "INVALID_ARGUMENT",
+    ]  # fmt: skip
+    first = lines[0]
+    assert {
+        "protocol": "REST", "model": "toy", "version": 1, "images": 2,
+        "signature": "serving_default", "status": "OK", "level": "INFO",
+    }.items() <= first.items()  # fmt: skip
+    assert first["milliseconds"] > 0 and len(first["request"]) == 32
+    assert "made up" not in json.dumps(lines)
