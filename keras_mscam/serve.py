@@ -14,8 +14,8 @@ import tyro
 from keras_mscam.errors import UserError, command
 
 _PACKAGES = (
-    "tensorflow", "grpc", "tensorflow_serving", "starlette", "uvicorn",
-    "prometheus_client", "tenacity",
+    "tensorflow", "grpc", "grpc_reflection", "tensorflow_serving", "starlette",
+    "uvicorn", "prometheus_client", "tenacity",
 )  # fmt: skip
 
 

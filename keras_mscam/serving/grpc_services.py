@@ -9,13 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import grpc
+from grpc_reflection.v1alpha import reflection
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_management_pb2,
     model_pb2,
+    model_service_pb2,
     model_service_pb2_grpc,
     predict_pb2,
+    prediction_service_pb2,
     prediction_service_pb2_grpc,
     status_pb2,
 )
@@ -31,6 +34,12 @@ from keras_mscam.serving.tensor_protos import decode_inputs, encode
 _MOST_CHARACTERS = 1000
 #: From there on, tensors are read and written beside the event loop.
 _LARGE = 1 << 16
+#: What `grpcurl` and its like may ask the server about.
+_SERVICES = (
+    prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name,
+    model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
+    reflection.SERVICE_NAME,
+)
 _METADATA_FIELD = "signature_def"
 
 _log = logging.getLogger(__name__)
@@ -67,6 +76,7 @@ def build_grpc_server(
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(
         ModelService(core), server
     )
+    reflection.enable_server_reflection(_SERVICES, server)
     return server
 
 

@@ -8,6 +8,8 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf import descriptor_pb2
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -499,3 +501,20 @@ def test_a_name_for_a_request(run, caplog):
     # Too long: one of our own.
     assert len(second["request"]) == 32
     json.dumps(first)
+
+
+def test_the_services_describe_themselves(run):
+    # What grpcurl asks first, so that it needs no file of definitions.
+    async def test(connection):
+        stub = reflection_pb2_grpc.ServerReflectionStub(connection.channel)
+        request = reflection_pb2.ServerReflectionRequest(
+            file_containing_symbol="tensorflow.serving.ModelService"
+        )
+        async for answer in stub.ServerReflectionInfo(iter([request])):
+            names = [
+                descriptor_pb2.FileDescriptorProto.FromString(file).name
+                for file in answer.file_descriptor_response.file_descriptor_proto
+            ]
+            assert "tensorflow_serving/apis/model_service.proto" in names
+
+    run(test)
