@@ -19,6 +19,9 @@ _CHOSEN = tf.TensorSpec((None,), tf.string, name="chosen")
 
 #: Probability that no image has: the mark of one that can't be read.
 UNREADABLE = -1.0
+#: Of the names to show. Far more than there are, or 50 MB of commas would be a gigabyte
+#: of names.
+_MOST_NAMES_BYTES = 1000
 
 
 class Signatures:
@@ -184,16 +187,17 @@ class Signatures:
 
     def _find_names(self, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return which pathologies are named, `(N, C)`, and what is no name, `(N,)`."""
+        is_long = tf.strings.length(chosen) > _MOST_NAMES_BYTES
+        chosen = tf.where(is_long, "", chosen)
         names = tf.strings.strip(tf.strings.split(chosen, ",").to_tensor(""))
         equal = names[:, :, None] == tf.constant(self.contract.pathologies)
         unknown = ~tf.reduce_any(equal, axis=2) & (names != "")
         first = unknown & (tf.cumsum(tf.cast(unknown, tf.int32), axis=1) == 1)
         name = tf.strings.reduce_join(tf.where(first, names, ""), axis=1)
         sentence = tf.strings.join(["was to show ", name, ", which the model lacks"])
-        return (
-            tf.reduce_any(equal, axis=1),
-            tf.where(tf.reduce_any(unknown, axis=1), sentence, ""),
-        )
+        sentence = tf.where(tf.reduce_any(unknown, axis=1), sentence, "")
+        sentence = tf.where(is_long, "was to show more than the model has", sentence)
+        return tf.reduce_any(equal, axis=1), sentence
 
     def _find_positives(self, decoded: Decoded, maps: _Outputs) -> _Outputs:
         probabilities = maps["probabilities"]

@@ -20,10 +20,12 @@ class ServingError(Exception):
 
     Args:
         code: of gRPC; REST translates it.
-        message: one sentence, for the client.
+        message: one sentence, for the client. It may quote what the client sent: line
+            breaks and the like become spaces.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str):
+        message = "".join(c if c.isprintable() else " " for c in message)
         super().__init__(message)
         self.code = code
         self.message = message

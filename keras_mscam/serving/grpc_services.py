@@ -25,13 +25,15 @@ from tensorflow_serving.apis import (
 
 from keras_mscam.serving.core import Answer, Core
 from keras_mscam.serving.errors import ServingError, refuse
+from keras_mscam.serving.grpc_messages import MessageInterceptor
 from keras_mscam.serving.grpc_token import BearerTokenInterceptor
 from keras_mscam.serving.logs import PROTOCOL, REQUEST_ID, log_request, read_request_id
 from keras_mscam.serving.reload_config import reload_config
 from keras_mscam.serving.tensor_protos import decode_inputs, encode
 
-#: Of an error: gRPC sends it in a header, which may have 8 KB.
-_MOST_CHARACTERS = 1000
+#: Of an error: gRPC sends it in a header, which may have 8 KB, in which every byte of
+#: what isn't ASCII takes three.
+_MOST_BYTES = 1000
 #: From there on, tensors are read and written beside the event loop.
 _LARGE = 1 << 16
 #: What `grpcurl` and its like may ask the server about.
@@ -60,8 +62,9 @@ def build_grpc_server(
         max_request_bytes: of a message, and of the tensors in it.
         timeout: seconds for an answer at most. `None`: the client's deadline counts.
     """
+    guards = [BearerTokenInterceptor(token)] if token else []
     server = grpc.aio.server(
-        interceptors=[BearerTokenInterceptor(token)] if token else [],
+        interceptors=[*guards, MessageInterceptor(core.metrics)],
         maximum_concurrent_rpcs=core.most_at_once,
         options=[
             ("grpc.max_receive_message_length", max_request_bytes),
@@ -210,7 +213,7 @@ async def _answering(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
     try:
         yield
     except ServingError as error:
-        await _abort(context, error.code, error.message[:_MOST_CHARACTERS])
+        await _abort(context, error.code, _cut(error.message))
     except Exception:
         _log.exception("A request failed.")
         await _abort(
@@ -229,6 +232,10 @@ async def _abort(
         # The client is gone, often since its own deadline was over a moment earlier.
         # gRPC would log a traceback of this, but not of a call that is cancelled.
         raise asyncio.CancelledError from error
+
+
+def _cut(message: str) -> str:
+    return message.encode()[:_MOST_BYTES].decode(errors="ignore")
 
 
 async def _decline(context: grpc.aio.ServicerContext, method: str) -> None:

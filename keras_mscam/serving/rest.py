@@ -57,6 +57,8 @@ _HTTP_STATUS = {
     grpc.StatusCode.DATA_LOSS: 500,
     grpc.StatusCode.UNAUTHENTICATED: 401,
 }
+#: Of an error, which may quote what the client sent.
+_MOST_CHARACTERS = 1000
 #: From there on, JSON is read and written beside the event loop.
 _LARGE = 1 << 16
 #: Large documents that are read or written at a time. Python runs one thread at a time,
@@ -232,7 +234,7 @@ def _get_sent_path(scope) -> str:
 
 def _make_error(status: int, message: str) -> Response:
     # Escaped, since a message may quote half a surrogate pair of the request.
-    body = json.dumps({"error": message})
+    body = json.dumps({"error": message[:_MOST_CHARACTERS]})
     return Response(body, status_code=status, media_type="application/json")
 
 

@@ -16,6 +16,7 @@ from keras_mscam.serving.core import Core
 from keras_mscam.serving.errors import ServingError
 from keras_mscam.serving.grpc_services import build_grpc_server
 from keras_mscam.serving.rest import build_app
+from keras_mscam.serving.rest_connections import limit_heads
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def _build_rest(core: Core, options: ServerOptions) -> _RestServer:
     )
     config = uvicorn.Config(
         app,
+        http=limit_heads(options.timeout),
         lifespan="off",
         log_config=None,
         access_log=False,
