@@ -1,9 +1,15 @@
 """What a model says of one X-ray."""
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 import numpy as np
+
+from keras_mscam.errors import UserError
+from keras_mscam.exporting.contract import Contract
+from keras_mscam.findings import compute_heatmap, find_positives
+from keras_mscam.localization.boxes import normalize_map
 
 
 @dataclass(frozen=True)
@@ -34,20 +40,71 @@ class Prediction:
         cams: `(h, w, C)` raw map of each block, by its number.
         relevance_weights: `(B, C)` that the classifier learned.
         error: why the image can't be read, or `None`.
+        pixel_spacing: millimetres between pixels of the image given, `(down, across)`,
+            or `None`.
+        warnings: sentences on what a reader should know of the image.
+        field: the part of the image that the network saw and that maps cover,
+            half-open xyxy in its pixels; `None` for all of it.
+        contract: of the model, which `heatmap` needs; `None` of a server's answer.
     """
 
     probabilities: dict[str, float]
     boxes: tuple[Box, ...] = ()
     original_size: tuple[int, int] = (0, 0)
     attention: np.ndarray | None = None
-    cams: dict[int, np.ndarray] = field(default_factory=dict)
+    cams: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
     relevance_weights: np.ndarray | None = None
     error: str | None = None
+    pixel_spacing: tuple[float, float] | None = None
+    warnings: tuple[str, ...] = ()
+    field: tuple[int, int, int, int] | None = None
+    contract: Contract | None = None
 
     @property
     def pathologies(self) -> tuple[str, ...]:
         """Names, in the order of the maps."""
         return tuple(self.probabilities)
+
+    @property
+    def positives(self) -> tuple[str, ...]:
+        """Names of what is called, by falling probability; none without a contract."""
+        if self.contract is None:
+            return ()
+        values = np.array([list(self.probabilities.values())])
+        called = find_positives(self.contract, values)[0]
+        names = [
+            name
+            for name, is_one in zip(self.probabilities, called, strict=True)
+            if is_one
+        ]
+        return tuple(sorted(names, key=lambda name: -self.probabilities[name]))
+
+    def heatmap(self, pathology: str) -> np.ndarray:
+        """Return the fused map as boxes are cut from it.
+
+        Args:
+            pathology: name of any, positive or not.
+
+        Returns:
+            float32 `(height, width)` in [0, 1], over `field`, at the size that the
+            network sees. Without a contract, the map is scaled by its own minimum and
+            maximum, at the size of `attention`.
+
+        Raises:
+            UserError: the model has no such pathology, or maps were not asked for.
+        """
+        if pathology not in self.probabilities:
+            raise UserError(
+                f"The model has no pathology {pathology!r}; it has "
+                f"{', '.join(self.pathologies)}."
+            )
+        column = self.pathologies.index(pathology)
+        if self.contract and self.cams:
+            cams = {f"cam_block{block}": cam[None] for block, cam in self.cams.items()}
+            return compute_heatmap(self.contract, cams, 0, column)
+        if self.attention is None:
+            raise UserError("This prediction has no maps: they were not asked for.")
+        return normalize_map(self.attention[..., column])
 
     def to_dict(self) -> dict:
         """Return all but the maps as plain values for JSON."""
@@ -55,6 +112,9 @@ class Prediction:
             "probabilities": self.probabilities,
             "boxes": [asdict(box) for box in self.boxes],
             "original_size": list(self.original_size),
+            "pixel_spacing": list(self.pixel_spacing) if self.pixel_spacing else None,
+            "warnings": list(self.warnings),
+            "field": list(self.field) if self.field else None,
             "error": self.error,
         }
 

@@ -7,8 +7,7 @@ import numpy as np
 
 from keras_mscam.data.images import ImageError, decode_grey, resize_area
 from keras_mscam.exporting.contract import Contract
-from keras_mscam.localization.boxes import normalize_map, propose_boxes
-from keras_mscam.localization.fusion import fuse_maps
+from keras_mscam.findings import find_boxes
 
 
 def run_reference(
@@ -30,7 +29,7 @@ def run_reference(
     outputs = localizer.predict_on_batch(images[..., None])
     readable = np.array([not error for error in errors])
     _blank(outputs, readable)
-    boxes, scores = _find_boxes(contract, outputs, sizes)
+    boxes, scores = find_boxes(contract, outputs, sizes)
     return {
         **outputs,
         "boxes": boxes,
@@ -60,28 +59,3 @@ def _blank(outputs: dict[str, np.ndarray], readable: np.ndarray) -> None:
     for name, values in outputs.items():
         if name != "relevance_weights":
             values[~readable] = -1 if name == "probabilities" else 0
-
-
-def _find_boxes(contract: Contract, outputs: dict[str, np.ndarray], sizes: np.ndarray):
-    images, pathologies = outputs["probabilities"].shape
-    boxes = np.zeros((images, pathologies, contract.max_boxes, 4), "float32")
-    scores = np.zeros(boxes.shape[:-1], "float32")
-    thresholds = [2.0 if t is None else t for t in contract.probability_thresholds]
-    weights = np.array(contract.fusion_weights, "float32")
-    cams = [outputs[f"cam_block{block}"] for block in contract.blocks]
-    for row, column in np.argwhere(outputs["probabilities"] >= thresholds):
-        maps = [cam[row, ..., [column]].transpose(1, 2, 0) for cam in cams]
-        fused = fuse_maps(maps, weights[:, [column]], contract.image_size)[0]
-        proposals = propose_boxes(
-            normalize_map(fused, contract.normalization, contract.units[column]),
-            tuple(sizes[row]),
-            contract.cam_thresholds[column],
-            contract.min_area,
-            contract.max_boxes,
-        )
-        found = len(proposals.scores)
-        boxes[row, column, :found] = proposals.xyxy
-        scores[row, column, :found] = (
-            outputs["probabilities"][row, column] * proposals.scores
-        )
-    return boxes, scores

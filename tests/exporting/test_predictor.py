@@ -56,7 +56,7 @@ def test_what_can_not_be_read_says_so_and_fails_no_other(of_export, tmp_path):
     errors = [prediction.error for prediction in found]
     assert errors[0].startswith("cannot be opened")
     assert errors[1] is None and found[1].probabilities
-    assert errors[2] == "is not a PNG or JPEG image"
+    assert errors[2] == "is not a PNG, JPEG or DICOM image"
     assert "must be (height, width) of uint8 or uint16" in errors[3]
     assert errors[4] == "is empty"
 
@@ -64,7 +64,7 @@ def test_what_can_not_be_read_says_so_and_fails_no_other(of_export, tmp_path):
 def test_one_that_can_not_be_read_is_an_error(of_export, tmp_path):
     with pytest.raises(UserError, match=r"missing\.png cannot be opened"):
         of_export.predict(tmp_path / "missing.png")
-    with pytest.raises(UserError, match="The image is not a PNG or JPEG"):
+    with pytest.raises(UserError, match="The image is not a PNG, JPEG or DICOM"):
         of_export.predict(b"junk")
 
 

@@ -171,6 +171,11 @@ class TestOverlay:
         assert decode(outputs) == ["was to show Flu, which the model lacks"]
         assert (pictures == b"").all()
 
+    def test_of_too_many_is_an_error(self, signatures):
+        outputs, pictures = self.call(signatures, "Mass," * 10**6)
+        assert decode(outputs) == ["was to show more than the model has"]
+        assert (pictures == b"").all()
+
     def test_of_an_unreadable_image_is_none(self, signatures):
         outputs, pictures = self.call(signatures, "Mass", [b"x", FILES[0]])
         assert decode(outputs)[0] == "is not a PNG or JPEG image"

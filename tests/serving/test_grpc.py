@@ -518,3 +518,32 @@ def test_the_services_describe_themselves(run):
             assert "tensorflow_serving/apis/model_service.proto" in names
 
     run(test)
+
+
+@pytest.mark.parametrize("service", ["PredictionService/Predict", "ModelService/Other"])
+def test_bytes_that_are_no_message(run, service):
+    async def test(server):
+        # Field 1, of 127 bytes of which none follow.
+        call = server.channel.unary_unary(f"/tensorflow.serving.{service}")
+        code, text = await get_error(call(b"\x0a\x7f"))
+        if service.endswith("Other"):
+            assert code == "UNIMPLEMENTED"
+            return
+        assert (code, text) == (
+            "INVALID_ARGUMENT",
+            "The message of the request cannot be parsed.",
+        )
+        assert b"INVALID_ARGUMENT" in server.core.metrics.render()[0]
+
+    run(test)
+
+
+def test_what_an_error_quotes_is_printable_and_short(run):
+    async def test(server):
+        # é takes 2 bytes in UTF-8, and 6 in the header of an answer.
+        name = "a\nb\x00" + "é" * 5000
+        code, text = await get_error(server.prediction.Predict(make(name=name)))
+        assert code == "NOT_FOUND" and "a b é" in text
+        assert len(text.encode()) <= 1000
+
+    run(test)

@@ -1,0 +1,5 @@
+"""What runs a network: Keras, TensorFlow, or what else a model was exported for."""
+
+from keras_mscam.runtimes.runtime import Runtime, load_runtime
+
+__all__ = ["Runtime", "load_runtime"]
