@@ -8,7 +8,7 @@ connections at once, what `malformed/mix.py` lists. Valid images come in between
 one batch with malformed ones; their answers must equal the first ones. Ends with
 status 1 if the server dies or says that it is at fault, if a request gets no answer in
 time, an error has no sentence, a valid image gets another answer, or memory grows by
-more than `--growth` MiB between the first tenth of the requests and the end.
+more than `--growth` MiB after the first three tenths of the requests.
 """
 
 import asyncio
@@ -31,7 +31,8 @@ from malformed.sending import Answer, Sender
 from server import Watch, start_server
 
 _PORTS = {"rest": 8611, "grpc": 8610}
-_WARM_UP = 0.1
+#: Until then each of the rare large requests came at each signature.
+_WARM_UP = 0.3
 _SHOWN = 30
 
 
@@ -41,7 +42,7 @@ def main(
     first: int = 0,
     seed: int = 0,
     connections: int = 16,
-    growth: int = 500,
+    growth: int = 200,
     log: Path | None = None,
 ) -> None:
     """Send malformed requests.

@@ -1,6 +1,7 @@
 """Send any bytes to either port, and take what comes back."""
 
 import asyncio
+import time
 from dataclasses import dataclass
 
 import grpc
@@ -14,6 +15,10 @@ _OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
+
+#: Seconds after which a connection is made anew: the server closes it after 5, and what
+#: is sent at that very moment is lost, as HTTP has it.
+_IDLE = 4
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,7 @@ class Sender:
     def __init__(self, ports: dict[str, int]):
         self.ports = ports
         self._streams = None
+        self._used = 0.0
         self._channel = grpc.aio.insecure_channel(
             f"127.0.0.1:{ports['grpc']}", options=_OPTIONS
         )
@@ -85,7 +91,9 @@ class Sender:
 
     async def _send_rest(self, request: RestRequest) -> Answer:
         is_kept = request.whole and request.keeps
-        if not (is_kept and self._streams):
+        is_fresh = time.monotonic() - self._used < _IDLE
+        self._used = time.monotonic()
+        if not (is_kept and is_fresh and self._streams):
             await self._drop()
             self._streams = await asyncio.open_connection(
                 "127.0.0.1", self.ports["rest"], limit=1 << 26
