@@ -44,6 +44,7 @@ LEVELS = boxes.WANG_THRESHOLDS
 TOLERANCES = {
     "probabilities": 1e-5, "attention": 1e-5, "cam": 1e-5, "boxes": 0, "confusion": 0,
     "F1": 1e-6, "AUROC": 1e-9, "largest": 1e-9, "IoU": 1e-9, "average": 1e-9,
+    "relevance": 1e-6,
 }  # fmt: skip
 CHAIN = "TensorFlow 2.15 and Addons"  # where rounding may move a pixel
 CHAIN_TOLERANCE = 0.01
