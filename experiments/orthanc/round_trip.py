@@ -1,0 +1,92 @@
+"""Fetch the chest X-rays of an archive by DICOMweb, predict them, store the results.
+
+python experiments/orthanc/round_trip.py http://localhost:8042/dicom-web runs/phantom-1
+"""
+
+import io
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import tyro
+from dicomweb_client import DICOMwebClient
+from pydicom import dcmread
+
+from keras_mscam import Predictor
+from keras_mscam.data.images import ImageError
+from keras_mscam.dicom_results import write_results
+from keras_mscam.errors import UserError, command
+from keras_mscam.xray import read_xray
+
+#: What X-rays call themselves; our own overlays are of modality OT.
+MODALITIES = ("CR", "DX")
+
+
+def round_trip(url: str, model: Path, study: str | None = None) -> tuple[int, int]:
+    """Predict every X-ray of a study, or of all studies.
+
+    Results sent before are not stored twice, as they have the same identifiers.
+
+    Args:
+        url: of the archive's DICOMweb services.
+        model: a run, or an export of it.
+        study: StudyInstanceUID; all by default.
+
+    Returns:
+        How many X-rays were predicted and how many were refused.
+    """
+    client = DICOMwebClient(url)
+    predictor = Predictor(model)
+    predicted = refused = 0
+    for identifiers in find_xrays(client, study):
+        dataset = client.retrieve_instance(
+            *identifiers, media_types=(("application/dicom", "*"),)
+        )
+        source = io.BytesIO()
+        dataset.save_as(source, enforce_file_format=True)
+        try:
+            stored = store_results(client, predictor, source.getvalue(), model.name)
+        except (ImageError, UserError) as error:
+            refused += 1
+            print(f"refused instance {predicted + refused}: {error}")
+            continue
+        predicted += 1
+        print(f"instance {predicted + refused}: {stored} results stored")
+    return predicted, refused
+
+
+def find_xrays(
+    client: DICOMwebClient, study: str | None
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the identifiers of study, series and instance of every X-ray (QIDO-RS)."""
+    for modality in MODALITIES:
+        filters = {"Modality": modality}
+        for series in client.search_for_series(study, search_filters=filters):
+            parents = series["0020000D"]["Value"][0], series["0020000E"]["Value"][0]
+            for instance in client.search_for_instances(*parents):
+                yield *parents, instance["00080018"]["Value"][0]
+
+
+def store_results(
+    client: DICOMwebClient, predictor: Predictor, source: bytes, model: str
+) -> int:
+    """Predict one X-ray and store its report and overlays (STOW-RS); tell how many."""
+    xray = read_xray(source)
+    (prediction,) = predictor.predict_xrays([xray])
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_results(
+            prediction, source, xray.pixels, Path(folder), "results", model
+        )
+        client.store_instances([dcmread(path) for path in paths])
+    return len(paths)
+
+
+@command
+def main() -> None:
+    """Run from the command line."""
+    predicted, refused = tyro.cli(round_trip)
+    print(f"{predicted} X-rays predicted, {refused} refused.")
+
+
+if __name__ == "__main__":
+    main()
