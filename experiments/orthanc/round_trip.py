@@ -1,6 +1,6 @@
 """Fetch the chest X-rays of an archive by DICOMweb, predict them, store the results.
 
-python experiments/orthanc/round_trip.py http://localhost:8042/dicom-web runs/phantom-1
+python experiments/orthanc/round_trip.py URL MODEL [--study StudyInstanceUID]
 """
 
 import io
@@ -22,21 +22,22 @@ from keras_mscam.xray import read_xray
 MODALITIES = ("CR", "DX")
 
 
-def round_trip(url: str, model: Path, study: str | None = None) -> tuple[int, int]:
-    """Predict every X-ray of a study, or of all studies.
+def round_trip(
+    client: DICOMwebClient, predictor: Predictor, model: str, study: str | None = None
+) -> tuple[int, int]:
+    """Predict every X-ray of a study, or of all studies, and store the results.
 
     Results sent before are not stored twice, as they have the same identifiers.
 
     Args:
-        url: of the archive's DICOMweb services.
-        model: a run, or an export of it.
+        client: of the archive.
+        predictor: a model.
+        model: its name.
         study: StudyInstanceUID; all by default.
 
     Returns:
         How many X-rays were predicted and how many were refused.
     """
-    client = DICOMwebClient(url)
-    predictor = Predictor(model)
     predicted = refused = 0
     for identifiers in find_xrays(client, study):
         dataset = client.retrieve_instance(
@@ -45,13 +46,13 @@ def round_trip(url: str, model: Path, study: str | None = None) -> tuple[int, in
         source = io.BytesIO()
         dataset.save_as(source, enforce_file_format=True)
         try:
-            stored = store_results(client, predictor, source.getvalue(), model.name)
+            stored = store_results(client, predictor, source.getvalue(), model)
         except (ImageError, UserError) as error:
             refused += 1
-            print(f"refused instance {predicted + refused}: {error}")
+            print(f"X-ray {predicted + refused}: refused, as it {error}")
             continue
         predicted += 1
-        print(f"instance {predicted + refused}: {stored} results stored")
+        print(f"X-ray {predicted + refused}: {stored} results stored")
     return predicted, refused
 
 
@@ -77,15 +78,33 @@ def store_results(
         paths = write_results(
             prediction, source, xray.pixels, Path(folder), "results", model
         )
-        client.store_instances([dcmread(path) for path in paths])
+        answer = client.store_instances([dcmread(path) for path in paths])
+    if answer.get("FailedSOPSequence"):
+        raise UserError("has results that the archive doesn't take")
     return len(paths)
+
+
+def run(url: tyro.conf.Positional[str], model: tyro.conf.Positional[Path],
+        study: str | None = None) -> None:  # fmt: skip
+    """Predict the X-rays of an archive and store the results there.
+
+    Args:
+        url: of the archive's DICOMweb services, as http://localhost:8042/dicom-web
+        model: a run, or an export of it.
+        study: StudyInstanceUID; all studies by default.
+    """
+    client, predictor = DICOMwebClient(url), Predictor(model)
+    try:
+        predicted, refused = round_trip(client, predictor, model.name, study)
+    except OSError as error:  # the archive's refusals, too
+        raise UserError(f"The archive at {url} does not do it: {error}.") from error
+    print(f"{predicted} X-rays predicted, {refused} refused.")
 
 
 @command
 def main() -> None:
     """Run from the command line."""
-    predicted, refused = tyro.cli(round_trip)
-    print(f"{predicted} X-rays predicted, {refused} refused.")
+    tyro.cli(run)
 
 
 if __name__ == "__main__":

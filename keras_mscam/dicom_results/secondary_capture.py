@@ -1,0 +1,109 @@
+"""The overlay of one pathology as a Secondary Capture."""
+
+from highdicom.sc import SCImage
+from highdicom.sr import CodedConcept
+from pydicom import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import ExplicitVRLittleEndian
+
+from keras_mscam import __version__
+from keras_mscam.dicom_results.codes import to_ascii
+from keras_mscam.dicom_results.source import copy_patient_and_study, make_uid
+from keras_mscam.dicom_results.structured_report import NOTICE
+
+_SERIES_NUMBER = 9002
+#: What stays true of a picture drawn over its source.
+_KEPT = (
+    "BodyPartExamined", "Laterality", "ImageLaterality", "PatientOrientation",
+    "BurnedInAnnotation", "RecognizableVisualFeatures",
+    "LossyImageCompression", "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod", "NominalScannedPixelSpacing",
+    "NominalScannedPixelSpacingType",
+)  # fmt: skip
+
+
+def build_capture(
+    overlay,
+    pathology: str,
+    number: int,
+    pixel_spacing: tuple[float, float] | None,
+    source: Dataset,
+    model: str,
+    identity: str,
+) -> SCImage:
+    """Build the picture of one pathology.
+
+    Args:
+        overlay: uint8 RGB `(height, width, 3)`, at the size of the source.
+        pathology: its name.
+        number: in the series, from 1.
+        pixel_spacing: millimetres, `(down, across)`, or `None`.
+        source: see `read_source`.
+        model: its name.
+        identity: text that is the same for the same results; UIDs are made of it.
+
+    Returns:
+        A dataset to be saved, uncompressed: every viewer reads it, and archives
+        compress by themselves.
+    """
+    image = SCImage(
+        overlay,
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        study_instance_uid=str(source.StudyInstanceUID),
+        series_instance_uid=make_uid(identity, "overlay series"),
+        series_number=_SERIES_NUMBER,
+        sop_instance_uid=make_uid(identity, "overlay", pathology),
+        instance_number=number,
+        manufacturer="keras_mscam",
+        manufacturer_model_name=to_ascii(model)[:64],
+        software_versions=__version__,
+        series_description="keras_mscam overlays, research only",
+        pixel_spacing=pixel_spacing,
+        patient_orientation=("L", "F"),  # one is required; replaced below
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+    )
+    image.PatientOrientation = None
+    if not any(source.get(name) for name in ("BodyPartExamined", "ImageLaterality")):
+        image.Laterality = None  # needed where nothing says that a chest is no pair
+    for keyword in _KEPT:
+        if keyword in source:
+            image.add(source[keyword])
+    _keep_calibration(image, source)
+    name = to_ascii(pathology).replace("_", " ")
+    image.ImageComments = name
+    image.DerivationDescription = (
+        f"Heat map and boxes of {name} drawn over the source by keras_mscam "
+        f"{__version__}, model {to_ascii(model)}. {NOTICE}"
+    )[:1024]
+    image.SourceImageSequence = [_refer_to(source)]
+    copy_patient_and_study(source, image)
+    return image
+
+
+def _keep_calibration(image: SCImage, source: Dataset) -> None:
+    """Say how the spacing was calibrated to the patient, where it was.
+
+    Without a word on that, it is the detector's. Reference: DICOM PS3.3, 10.7.1.3.
+    """
+    if "PixelSpacing" not in image:
+        return
+    if image.PixelSpacing == source.get("PixelSpacing"):
+        if source.get("PixelSpacingCalibrationType"):
+            image.add(source["PixelSpacingCalibrationType"])
+            image.PixelSpacingCalibrationDescription = source.get(
+                "PixelSpacingCalibrationDescription", "not described by the source"
+            )
+    elif "EstimatedRadiographicMagnificationFactor" in source:
+        image.PixelSpacingCalibrationType = "GEOMETRY"
+        image.PixelSpacingCalibrationDescription = "by the estimated magnification"
+
+
+def _refer_to(source: Dataset) -> Dataset:
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = source.SOPClassUID
+    reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
+    purpose = codes.DCM.SourceImageForImageProcessingOperation
+    reference.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(purpose)]
+    return reference

@@ -1,0 +1,140 @@
+"""The DICOM file that was predicted: what its results must say of it."""
+
+import io
+import logging
+import re
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from highdicom.base import SOPClass
+from pydicom import Dataset, dcmread
+from pydicom import uid as uids
+from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
+
+from keras_mscam.errors import UserError
+
+#: Storage classes of radiographs and of pictures of them.
+_SOP_CLASSES = (
+    uids.ComputedRadiographyImageStorage,
+    uids.DigitalXRayImageStorageForPresentation,
+    uids.DigitalXRayImageStorageForProcessing,
+    uids.XRayRadiofluoroscopicImageStorage,
+    uids.SecondaryCaptureImageStorage,
+    uids.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    uids.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    uids.MultiFrameTrueColorSecondaryCaptureImageStorage,
+)
+_IDENTIFIERS = (
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"
+)  # fmt: skip
+#: What every report must have (type 2), if empty.
+_REQUIRED = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber",
+    "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName",
+)  # fmt: skip
+_NAMESPACE = uuid.UUID("8d0a1f0e-5f57-5a2c-9d0b-3c2f6b0f6f3a")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep pydicom and highdicom silent: what they say may quote the patient's name."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def read_source(data: bytes) -> Dataset:
+    """Read all but the pixels of a DICOM radiograph, and check that it can be cited.
+
+    Args:
+        data: content of the file.
+
+    Raises:
+        UserError: it is no DICOM file, damaged, no radiograph, or without identifiers.
+    """
+    try:
+        source = dcmread(io.BytesIO(data), stop_before_pixels=True)
+        identifiers = {name: source.get(name) for name in _IDENTIFIERS}
+    except InvalidDicomError:
+        raise UserError(
+            "Results as DICOM need a DICOM file to refer to, and this image is none."
+        ) from None
+    except Exception:  # of any kind; the message may quote the file
+        raise UserError("The DICOM file is damaged: it can't be read.") from None
+    for name, value in identifiers.items():
+        if not re.fullmatch(r"[0-9.]{1,64}", str(value or "")):
+            raise UserError(
+                f"The DICOM file has no valid {name}, so no results can refer to it."
+            )
+    if source.SOPClassUID not in _SOP_CLASSES:
+        raise UserError(
+            f"The DICOM file is of SOP class {source.SOPClassUID.name}, and results "
+            "refer to radiographs and secondary captures only."
+        )
+    return source
+
+
+def make_evidence(source: Dataset, size: tuple[int, int]) -> Dataset:
+    """Return the source without a word about the patient, for highdicom to refer to.
+
+    highdicom refuses or logs names and dates that aren't quite as they should be, and
+    hospitals have such; `copy_patient_and_study` takes them over as they are.
+
+    Args:
+        source: as read.
+        size: `(height, width)` in pixels.
+    """
+    evidence = Dataset()
+    for name in _IDENTIFIERS:
+        setattr(evidence, name, str(source.get(name)))
+    for name in _REQUIRED:
+        setattr(evidence, name, "")
+    evidence.Rows, evidence.Columns = size
+    evidence.Modality = source.get("Modality") or "OT"
+    for name in ("PatientOrientation", "ImagerPixelSpacing"):
+        value = source.get(name)
+        if isinstance(value, MultiValue) and len(value) == 2:
+            setattr(evidence, name, value)
+        else:  # an image library tells both of a radiograph, or none
+            evidence.Modality = "OT"
+    return evidence
+
+
+def copy_patient_and_study(source: Dataset, document: SOPClass) -> None:
+    """Copy what the source says of its patient and study, by the same bytes.
+
+    Args:
+        source: as read.
+        document: gets it, with the character set.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    try:
+        document.copy_patient_and_study_information(source)
+        if "SpecificCharacterSet" in source:
+            document.add(source["SpecificCharacterSet"])
+    except Exception:  # of any kind; the message may quote the file
+        raise UserError(
+            "The DICOM file is damaged: what it says of its patient and study can't "
+            "be read."
+        ) from None
+
+
+def make_uid(*parts: str) -> str:
+    """Return the same identifier for the same parts, under the root for UUIDs.
+
+    Reference: DICOM PS3.5, B.2; RFC 9562, version 5.
+    """
+    return f"2.25.{uuid.uuid5(_NAMESPACE, '/'.join(parts)).int}"
