@@ -1,12 +1,19 @@
 """One X-ray, in whatever form it comes."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from keras_mscam.data.images import ImageError, decode_grey, read_bytes, resize_area
+from keras_mscam.borders import find_field
+from keras_mscam.data.images import (
+    ImageError,
+    decode_grey,
+    find_format,
+    read_bytes,
+    resize_area,
+)
 
 #: A file, its content, or its grey pixels.
 Image = str | os.PathLike | bytes | np.ndarray
@@ -23,12 +30,16 @@ class Frame:
         field: the exposed part, half-open xyxy in pixels, which alone is looked at;
             `None` for all of it.
         warnings: sentences on what a reader should know, as of a lateral view.
+        spacing_plane: where those millimetres were measured, `"patient"`, or
+            `"detector"` or `"film"`, where a chest is 5 to 20% larger; `None` where
+            the file doesn't say.
     """
 
     size: tuple[int, int]
     pixel_spacing: tuple[float, float] | None = None
     field: tuple[int, int, int, int] | None = None
     warnings: tuple[str, ...] = ()
+    spacing_plane: str | None = None
 
     @property
     def corners(self) -> tuple[int, int, int, int]:
@@ -54,20 +65,40 @@ class XRay:
         return resize_area(self.pixels[top:bottom, left:right], size)
 
 
-def read_xray(image: Image) -> XRay:
+def read_xray(image: Image, crop_borders: bool = False) -> XRay:
     """Read one X-ray.
 
     Args:
         image: a PNG, JPEG or DICOM file, its bytes, or grey pixels, uint8 or uint16
             `(height, width)`, of which the upper 8 bits are taken.
+        crop_borders: look only at what lies inside of uniform borders, where no DICOM
+            header gives the field, see `borders.find_field`. The images of
+            ChestX-ray14 have theirs, so models trained on them are used to borders.
+
+    Returns:
+        All of its pixels, and their frame. What a DICOM header says of the geometry is
+        in the frame, see `dicom.reading.read_dicom`.
 
     Raises:
         ImageError: it can't be used; the message goes on behind its name.
     """
+    xray = _read(image)
+    field = find_field(xray.pixels) if crop_borders and not xray.frame.field else None
+    if field is None:
+        return xray
+    said = (*xray.frame.warnings, "Only the part inside of its borders is looked at.")
+    return replace(xray, frame=replace(xray.frame, field=field, warnings=said))
+
+
+def _read(image: Image) -> XRay:
     if isinstance(image, np.ndarray):
         pixels = check_pixels(image)
     else:
         data = image if isinstance(image, bytes) else read_bytes(Path(image))
+        if find_format(data) == "dicom":
+            from keras_mscam.dicom.reading import read_dicom  # slow to import
+
+            return read_dicom(data)
         pixels = decode_grey(data)
     return XRay(pixels, Frame(pixels.shape))
 

@@ -1,8 +1,8 @@
 """The command `keras_mscam-evaluate`, for one run and for several."""
 
 import json
-import subprocess
 import sys
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from keras_mscam.compare import compare
 from keras_mscam.config import LocalizationConfig, merge_config
 from keras_mscam.errors import UserError
-from keras_mscam.evaluate import evaluate
+from keras_mscam.evaluate import evaluate, main
 from keras_mscam.presets import PRESETS
 from keras_mscam.run_folder import read_run
 from keras_mscam.train import train
@@ -43,16 +43,27 @@ def output(runs, tmp_path_factory):
     return output
 
 
-def run_command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "keras_mscam.evaluate", *map(str, arguments)],
-        capture_output=True, text=True,
-    )  # fmt: skip
+@pytest.fixture
+def run_command(monkeypatch, capsys):
+    """Run the command in this process: another would import TensorFlow first."""
+
+    def run(*arguments):
+        words = ["keras_mscam-evaluate", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", words)
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        return SimpleNamespace(returncode=code, stderr=capsys.readouterr().err)
+
+    return run
 
 
 class TestOneRun:
     def test_options_change_the_protocol_and_only_the_folder_given(
-        self, runs, tmp_path
+        self, run_command, runs, tmp_path
     ):
         before = read_run(runs[0]).metrics_path.read_text()
         result = run_command(
@@ -87,7 +98,7 @@ class TestOneRun:
         evaluate(run.path, report=False, progress=False)
         assert json.loads(run.calibration_path.read_text())["model"] != stale["model"]
 
-    def test_an_image_by_name(self, runs, tmp_path):
+    def test_an_image_by_name(self, run_command, runs, tmp_path):
         name = evaluate(runs[0], report=False, progress=False).systems["attention"][0]
         result = run_command(runs[0], "--images", name.name, "--output", tmp_path)
         assert result.returncode == 0, result.stderr
@@ -101,13 +112,15 @@ class TestOneRun:
             (["--data", "nowhere"], "nowhere holds no prepared records"),
         ],
     )
-    def test_mistakes_are_one_sentence(self, runs, arguments, message, tmp_path):
+    def test_mistakes_are_one_sentence(
+        self, run_command, runs, arguments, message, tmp_path
+    ):
         result = run_command(runs[0], "--output", tmp_path / "out", *arguments)
         assert result.returncode == 2
         assert message in result.stderr
         assert "Traceback" not in result.stderr
 
-    def test_no_run(self, tmp_path):
+    def test_no_run(self, run_command, tmp_path):
         result = run_command(tmp_path)
         assert result.returncode == 2
         assert "is not the folder of a run" in result.stderr
@@ -148,7 +161,7 @@ class TestSeveralRuns:
         with pytest.raises(UserError, match="have the same name"):
             compare([runs[0], runs[0]], [LocalizationConfig()] * 2, tmp_path / "out")
 
-    def test_several_need_a_folder(self, runs):
+    def test_several_need_a_folder(self, run_command, runs):
         result = run_command(*runs)
         assert result.returncode == 2
         assert "give --output DIR" in result.stderr

@@ -32,6 +32,12 @@ def toy(records=None, **training):
     )
 
 
+@pytest.fixture
+def no_report(monkeypatch):
+    """Leave out the pictures, which take a third of the time of a short training."""
+    monkeypatch.setattr("keras_mscam.evaluate._write_report", lambda *_: None)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, phantom_records):
     path = tmp_path_factory.mktemp("runs") / "toy"
@@ -117,7 +123,7 @@ def test_evaluates_on_records_of_another_size(run, make_patients, tmp_path):
     [(None, (64, 96)), ((80, 100), (64, 96)), ((48, 100), (48, 100))],
 )
 @pytest.mark.filterwarnings("ignore:The AUROC of")
-def test_sizes_to_see_and_to_store(make_patients, tmp_path, stored, seen):
+def test_sizes_to_see_and_to_store(make_patients, no_report, tmp_path, stored, seen):
     """Stored larger, or each at its own size, they are resized; never enlarged."""
     records = tmp_path / "records"
     prepare(make_patients(size=(90, 110)), records, image_size=stored, progress=False)
@@ -130,7 +136,7 @@ def test_sizes_to_see_and_to_store(make_patients, tmp_path, stored, seen):
     classifier = keras.saving.load_model(run.model_path)
     assert classifier.input.shape[1:3] == seen
     assert read_run(run.path).config.data.image_size == seen
-    assert run.report_path.is_file()
+    assert run.metrics_path.is_file()
 
 
 def test_a_batch_larger_than_the_split(phantom_records, tmp_path):
@@ -146,7 +152,7 @@ def test_a_mistake_leaves_no_run_behind(phantom_records, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:The AUROC of")
-def test_the_paper_architecture_on_real_images(shared, tmp_path):
+def test_the_paper_architecture_on_real_images(shared, no_report, tmp_path):
     config = merge_config(
         PRESETS["phantom"],
         {
@@ -175,7 +181,7 @@ def command(*arguments, **kwargs):
     )
 
 
-def test_interrupted_then_resumed(phantom_records, tmp_path):
+def test_interrupted(phantom_records, tmp_path):
     path = tmp_path / "run"
     arguments = ["--data", phantom_records, "--output", path, "--batch-size", 16,
                  "--image-size", 64, 96]  # fmt: skip
@@ -189,12 +195,8 @@ def test_interrupted_then_resumed(phantom_records, tmp_path):
     assert "--resume" in output
     assert "Traceback" not in output
     assert (path / "model.keras").is_file()
-    done = len(pd.read_csv(path / "history.csv"))
-    process = command("--output", path, "--resume", "--epochs", done + 1)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
-    assert list(pd.read_csv(path / "history.csv")["epoch"]) == [*range(1, done + 2)]
-    assert (path / "report.html").is_file()
+    epochs = list(pd.read_csv(path / "history.csv")["epoch"])
+    assert epochs == [*range(1, len(epochs) + 1)]
 
 
 def wait_for(pattern, path, process):

@@ -1,6 +1,7 @@
 """Image files to grey pixels, and to the size that is stored."""
 
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -17,6 +18,13 @@ MOST_PIXELS = 100_000_000
 
 _DICOM_START = b"DICM"
 _DICOM_PREAMBLE = 128
+#: What old archives store without both: an element (0002,00xx) or (0008,00xx) of at
+#: most 255 bytes, with a value representation or without, or with in big endian.
+_BARE_DICOM = re.compile(
+    rb"[\x02\x08]\0[\0-\x18]\0([A-Z]{2}.\0|.\0\0\0|OB\0\0)"
+    rb"|\0\x08\0[\0-\x18][A-Z]{2}\0.",
+    re.DOTALL,
+)
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START = b"\xff\xd8\xff"
 _JPEG_SCAN = b"\xff\xda"
@@ -61,7 +69,7 @@ def find_format(data: bytes) -> str | None:
     if data.startswith(_JPEG_START):
         return "jpeg"
     at = slice(_DICOM_PREAMBLE, _DICOM_PREAMBLE + len(_DICOM_START))
-    return "dicom" if data[at] == _DICOM_START else None
+    return "dicom" if data[at] == _DICOM_START or _BARE_DICOM.match(data) else None
 
 
 def decode_grey(data: bytes) -> np.ndarray:
@@ -72,7 +80,7 @@ def decode_grey(data: bytes) -> np.ndarray:
     are opaque. Of 16 bits the upper 8 are kept, so that an image that uses only 12 of
     its 16 comes out dark. Of an animated PNG the first frame is read. A rotation in
     EXIF data is ignored, since boxes are in the stored frame. For DICOM, and what of it
-    is refused, see `dicom.read_dicom`.
+    is refused, see `dicom.reading.read_dicom`.
 
     Args:
         data: content of the file, which alone decides on its format.
@@ -85,9 +93,9 @@ def decode_grey(data: bytes) -> np.ndarray:
             more than 100 million pixels.
     """
     if find_format(data) == "dicom":
-        from keras_mscam.data.dicom import read_dicom  # slow to import
+        from keras_mscam.dicom.reading import read_dicom  # slow to import
 
-        return read_dicom(data)
+        return read_dicom(data).pixels
     _check(data)
     image = _decode(data)
     if data.startswith(_JPEG_START):
@@ -210,8 +218,9 @@ def _check_filling(data: bytes, image: np.ndarray) -> None:
     front of the end marker, then there was something missing.
     """
     if (image[-1, -1] == 128).all():
-        end = data.rfind(_JPEG_END)
-        more = _decode(data[:end] + b"\x55" * 64 + _JPEG_END)
+        # Fill bytes may stand before a marker, and would make one of what follows.
+        scan = data[: data.rfind(_JPEG_END)].rstrip(b"\xff")
+        more = _decode(scan + b"\x55" * 64 + _JPEG_END)
         if not np.array_equal(image, more):
             raise ImageError("is damaged: a part of its JPEG data is missing")
 

@@ -113,6 +113,8 @@ PADDING = b"\n\0trailing"
 
 # Name, content, and either the reason or the pixels. JPEG pixels are compared with what
 # was compressed, and may differ by 8.
+MID_GREY = cv2.imencode(".jpg", np.full((40, 66), 128, np.uint8))[1].tobytes()
+
 CASES = [
     ("empty", b"", "is empty"),
     ("one byte", b"\x89", NO_IMAGE),
@@ -183,9 +185,10 @@ CASES = [
     ("JPEG progressive", save_jpeg(progressive=True), SMOOTH),
     ("JPEG with a rotation", save_jpeg(exif=EXIF), SMOOTH),
     ("JPEG with bytes behind its end", JPEG + PADDING, SMOOTH),
+    ("JPEG of mid-grey", MID_GREY, np.full((40, 66), 128)),
     (
-        "JPEG of mid-grey",
-        cv2.imencode(".jpg", np.full((40, 66), 128, np.uint8))[1].tobytes(),
+        "JPEG of mid-grey with fill bytes before its end",
+        MID_GREY[:-2] + b"\xff" * 5 + MID_GREY[-2:],
         np.full((40, 66), 128),
     ),
     (
@@ -202,7 +205,7 @@ CASES = [
     # DICOM
     ("DICOM", save_dicom(), GREY),
     ("DICOM preamble", bytes(128) + b"DICM", "is a DICOM file without pixels"),
-    ("DICOM without preamble", save_dicom()[132:], NO_IMAGE),
+    ("DICOM without preamble", save_dicom()[132:], GREY),
     (
         "DICOM without pixels",
         save_dicom(PixelData=None),
@@ -258,6 +261,7 @@ KEPT = {
     "JPEG with a rotation",
     "JPEG with bytes behind its end",
     "JPEG of mid-grey",
+    "JPEG of mid-grey with fill bytes before its end",
 }
 
 

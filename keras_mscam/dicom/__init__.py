@@ -1,0 +1,1 @@
+"""DICOM radiographs: their grey pixels, and what their headers say of them."""

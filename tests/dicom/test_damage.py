@@ -1,0 +1,81 @@
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from pydicom.encaps import encapsulate, generate_frames
+
+from keras_mscam.data.images import ImageError
+from keras_mscam.dicom.reading import read_dicom
+
+RAMP = [[0, 1000, 2000], [3000, 4000, 4095]]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MR_small",
+        "MR_small_RLE",
+        "MR_small_jp2klossless",
+        "MR_small_jpeg_ls_lossless",
+        "SC_rgb_jpeg_gdcm",
+        "SC_rgb_jpeg_dcmtk",
+    ],
+)
+@pytest.mark.parametrize("keep", [0.1, 0.3, 0.6, 0.9, 0.99])
+def test_truncated_wherever(name, keep, capfd, refuse, to_bytes, radiograph):
+    dataset = radiograph(f"{name}.dcm")
+    data = to_bytes(dataset)
+    assert refuse(data[: int(len(data) * keep)])
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        # The file is whole, the image inside is not.
+        frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+        dataset.PixelData = encapsulate([frame[: int(len(frame) * keep)]])
+        assert refuse(dataset).startswith("is damaged: ")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["MR_small", "MR_small_RLE", "SC_rgb_jpeg_dcmtk"])
+def test_damage_anywhere_is_a_reason_or_an_image(name, to_bytes, radiograph):
+    data = to_bytes(radiograph(f"{name}.dcm"))
+    random = np.random.default_rng(0)
+    for position in random.integers(132, len(data), 100):
+        damaged = bytearray(data)
+        damaged[position] = random.integers(256)
+        try:
+            image = read_dicom(bytes(damaged)).pixels
+        except ImageError:
+            continue
+        assert image.dtype == np.uint8 and image.ndim == 2
+
+
+@pytest.mark.parametrize("name", ["SC_rgb_jpeg_gdcm", "MR_small_jpeg_ls_lossless"])
+def test_a_jpeg_that_is_not_what_its_dicom_header_says(name, refuse, radiograph):
+    # Some decoders end the process for some of these.
+    for element in ("Rows", "Columns"):
+        dataset = radiograph(f"{name}.dcm")
+        setattr(dataset, element, dataset[element].value + 1)
+        assert "not as many as its header says" in refuse(dataset)
+    dataset = radiograph("MR_small_jpeg_ls_lossless.dcm")
+    # 16 bits to 193, in the frame header.
+    dataset.PixelData = dataset.PixelData.replace(
+        b"\xff\xf7\0\x0b\x10", b"\xff\xf7\0\x0b\xc1"
+    )
+    assert "more bits than its header says" in refuse(dataset)
+
+
+def test_warnings_of_pydicom_are_kept_back(
+    caplog, capfd, recwarn, make_dataset, to_bytes
+):
+    dataset = make_dataset(RAMP)
+    dataset.PixelData += b"\0" * 20  # pydicom warns of excess padding
+    with caplog.at_level(logging.WARNING):
+        assert read_dicom(to_bytes(dataset)).pixels.shape == (2, 3)
+    assert not caplog.records and not recwarn.list
+    assert capfd.readouterr() == ("", "")
+
+
+def test_pydicom_is_imported_for_dicom_only():
+    code = "import sys, keras_mscam.xray; sys.exit('pydicom' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
