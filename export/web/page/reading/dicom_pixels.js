@@ -1,0 +1,146 @@
+// Stored values of DICOM pixels: uncompressed, RLE, JPEG baseline, lossless JPEG.
+
+import { Decoder } from "../vendor/jpeg-lossless.js";
+import { ImageError } from "./image_error.js";
+import { readRaster } from "./raster.js";
+import { decodeRle } from "./rle.js";
+
+const NAMES = {
+  "1.2.840.10008.1.2.4.80": "JPEG-LS",
+  "1.2.840.10008.1.2.4.81": "JPEG-LS",
+  "1.2.840.10008.1.2.4.90": "JPEG 2000",
+  "1.2.840.10008.1.2.4.91": "JPEG 2000",
+};
+const BIG_ENDIAN = "1.2.840.10008.1.2.2";
+const UNCOMPRESSED = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG_ENDIAN];
+const RLE = "1.2.840.10008.1.2.5";
+const BASELINE = "1.2.840.10008.1.2.4.50";
+const LOSSLESS = ["1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"];
+
+const INCOMPLETE = "is damaged: its pixels are not as many as its header says";
+
+/**
+ * Return stored values, pixel by pixel; `samples` of them a pixel, and `planar` false.
+ *
+ * @param {object} dataset of dicom-parser.
+ * @param {object} header of `dicom.js`.
+ * @returns {Promise<Uint8Array | Int8Array | Uint16Array | Int16Array>}
+ */
+export async function readPixels(dataset, header) {
+  return clearUnused(await decode(dataset, header), header);
+}
+
+async function decode(dataset, header) {
+  const { syntax } = header;
+  if (UNCOMPRESSED.includes(syntax)) return readUncompressed(dataset, header);
+  if (syntax === RLE) return readRle(dataset, header);
+  if (syntax === BASELINE) return readBaseline(dataset, header);
+  if (LOSSLESS.includes(syntax)) return readLossless(dataset, header);
+  const name = NAMES[syntax] ?? "a way";
+  throw new ImageError(
+    `is compressed by ${name} that this page cannot read; uncompressed, RLE, baseline ` +
+      "and lossless JPEG it can",
+  );
+}
+
+function readUncompressed(dataset, header) {
+  const { dataOffset, length } = dataset.elements.x7fe00010;
+  const bytes = dataset.byteArray.slice(dataOffset, dataOffset + length);
+  const needed = countSamples(header) * (header.allocated / 8);
+  if (bytes.length < needed) throw new ImageError(INCOMPLETE);
+  if (header.syntax === BIG_ENDIAN && header.allocated === 16) swapBytes(bytes);
+  const values = view(bytes.subarray(0, needed), header);
+  return header.planar && header.samples > 1 ? interleave(values, header) : values;
+}
+
+function readRle(dataset, header) {
+  const width = header.allocated / 8;
+  const pixels = header.height * header.width;
+  return view(decodeRle(readFragments(dataset), pixels, header.samples, width), header);
+}
+
+async function readBaseline(dataset, header) {
+  if (header.allocated !== 8) throw new ImageError(INCOMPLETE);
+  const { pixels, size } = await readRaster(trimJpeg(readFragments(dataset)), "jpeg");
+  checkMatches(size, header);
+  header.samples = 1; // the browser gave RGB, and that is luma now
+  return pixels;
+}
+
+function readLossless(dataset, header) {
+  const frame = readFragments(dataset);
+  const decoder = new Decoder();
+  const data = decoder.decode(
+    frame.buffer, frame.byteOffset, frame.length, header.allocated / 8,
+  ); // prettier-ignore
+  checkMatches([decoder.frame.dimY, decoder.frame.dimX], header);
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  const values = view(bytes, header);
+  if (values.length < countSamples(header)) throw new ImageError(INCOMPLETE);
+  return values;
+}
+
+/** Join the fragments of the only frame. */
+function readFragments(dataset) {
+  const element = dataset.elements.x7fe00010;
+  if (!element.encapsulatedPixelData) throw new ImageError(INCOMPLETE);
+  const parts = element.fragments.map(({ position, length }) =>
+    dataset.byteArray.subarray(position, position + length),
+  );
+  const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  return joined;
+}
+
+/** A fragment of odd length is filled up with a zero. */
+function trimJpeg(bytes) {
+  return bytes.at(-1) === 0 ? bytes.subarray(0, -1) : bytes;
+}
+
+function checkMatches([height, width], header) {
+  if (height !== header.height || width !== header.width) {
+    throw new ImageError(INCOMPLETE);
+  }
+}
+
+function countSamples({ height, width, samples }) {
+  return height * width * samples;
+}
+
+function view(bytes, { allocated, signed }) {
+  if (allocated === 8) return signed ? Int8Array.from(bytes) : bytes;
+  const aligned = bytes.byteOffset % 2 ? bytes.slice() : bytes;
+  const Values = signed ? Int16Array : Uint16Array;
+  return new Values(aligned.buffer, aligned.byteOffset, aligned.length >> 1);
+}
+
+/** Clear bits above those that are stored, or spread the sign into them. */
+function clearUnused(values, { allocated, stored, signed }) {
+  const shift = allocated - stored;
+  if (shift <= 0) return values;
+  const mask = 2 ** stored - 1;
+  return values.map((value) =>
+    signed ? (value << (32 - stored)) >> (32 - stored) : value & mask,
+  );
+}
+
+function swapBytes(bytes) {
+  for (let i = 0; i + 1 < bytes.length; i += 2) {
+    [bytes[i], bytes[i + 1]] = [bytes[i + 1], bytes[i]];
+  }
+}
+
+function interleave(values, { height, width, samples }) {
+  const pixels = height * width;
+  const result = new values.constructor(pixels * samples);
+  for (let sample = 0; sample < samples; sample++) {
+    for (let i = 0; i < pixels; i++) {
+      result[i * samples + sample] = values[sample * pixels + i];
+    }
+  }
+  return result;
+}

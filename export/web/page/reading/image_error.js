@@ -1,0 +1,14 @@
+/** An image file can't be used; the message goes on behind its name: "is empty". */
+export class ImageError extends Error {}
+
+/** More pixels than any radiograph has. */
+export const MOST_PIXELS = 100_000_000;
+
+export function checkSize(height, width) {
+  if (!(height * width >= 1)) {
+    throw new ImageError(`has no pixels: its size is ${height}x${width}`);
+  }
+  if (height * width > MOST_PIXELS) {
+    throw new ImageError(`is too large: ${height}x${width} pixels`);
+  }
+}

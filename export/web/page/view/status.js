@@ -1,0 +1,29 @@
+// What is going on, in words that a screen reader speaks, and a bar.
+
+const [status, progress, error] = ["status", "progress", "error"].map((id) =>
+  document.getElementById(id),
+);
+
+/**
+ * Say what is being done.
+ *
+ * @param {string} text
+ * @param {?number} fraction of it that is done; null where that is unknown.
+ */
+export function sayBusy(text, fraction = null) {
+  if (status.textContent !== text) status.textContent = text;
+  progress.hidden = false;
+  if (fraction === null) progress.removeAttribute("value");
+  else progress.value = fraction;
+}
+
+/** Say what was done. */
+export function sayDone(text) {
+  status.textContent = text;
+  progress.hidden = true;
+}
+
+/** Say what went wrong, in one sentence; "" takes it back. */
+export function sayError(text) {
+  error.textContent = text;
+}

@@ -1,0 +1,186 @@
+"""DICOM files as the page reads them against `keras_mscam.dicom`."""
+
+import io
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    RLELossless,
+)
+
+from keras_mscam.data.images import ImageError
+from keras_mscam.dicom.reading import read_dicom
+
+RNG = np.random.default_rng(5)
+DEEP = RNG.integers(0, 4096, (20, 31))
+SHALLOW = RNG.integers(0, 256, (21, 30))
+COLOUR = RNG.integers(0, 256, (10, 14, 3))
+
+
+def make_lut(first, bits, values):
+    item = Dataset()
+    item.LUTDescriptor = [len(values), first, bits]
+    item["LUTDescriptor"].VR = "US"
+    item.LUTData = [int(value) for value in values]
+    item["LUTData"].VR = "US"
+    item.LUTExplanation = "x"
+    return [item]
+
+
+CASES = {
+    "12 bits, stretched": (DEEP, 12, {}),
+    "constant": (np.full((4, 5), 7), 12, {}),
+    "8 bits": (SHALLOW, 8, {}),
+    "7 of 8 bits": (SHALLOW // 2, 7, {}),
+    "inverted": (DEEP, 12, {"PhotometricInterpretation": "MONOCHROME1"}),
+    "shape says inverted": (DEEP, 12, {"PresentationLUTShape": "INVERSE"}),
+    "window": (DEEP, 12, {"WindowCenter": "2000", "WindowWidth": "1500"}),
+    "of several windows the first": (
+        DEEP, 12, {"WindowCenter": ["900", "3"], "WindowWidth": ["700.5", "9"]},
+    ),
+    "a window of width 1": (DEEP, 12, {"WindowCenter": "2000", "WindowWidth": "1"}),
+    "exact window": (
+        DEEP, 12,
+        {"WindowCenter": "5", "WindowWidth": "9", "VOILUTFunction": "LINEAR_EXACT"},
+    ),
+    "sigmoid": (
+        DEEP, 12,
+        {"WindowCenter": "2000", "WindowWidth": "900", "VOILUTFunction": "SIGMOID"},
+    ),
+    "a window beside the image": (
+        DEEP, 12, {"WindowCenter": "60000", "WindowWidth": "10"},
+    ),
+    "rescale and window": (
+        DEEP - 2000, 12,
+        {"RescaleSlope": "-0.25", "RescaleIntercept": "12.5", "WindowCenter": "100",
+         "WindowWidth": "600"},
+    ),
+    "signed": (DEEP - 2048, 12, {}),
+    "padding": (DEEP, 12, {"PixelPaddingValue": int(DEEP.max())}),
+    "a range of padding": (
+        DEEP, 12, {"PixelPaddingValue": 4000, "PixelPaddingRangeLimit": 4095},
+    ),
+    "modality LUT": (
+        DEEP, 12,
+        {"ModalityLUTSequence": make_lut(100, 16, np.arange(3000)[::-1] * 3)},
+    ),
+    "VOI LUT": (
+        DEEP, 12, {"VOILUTSequence": make_lut(50, 10, np.arange(2000) // 2)},
+    ),
+    "colour": (COLOUR, 8, {"PhotometricInterpretation": "RGB",
+                           "PlanarConfiguration": 0}),
+    "implicit": (DEEP, 12, {"syntax": ImplicitVRLittleEndian}),
+    "big endian": (DEEP, 12, {"syntax": ExplicitVRBigEndian}),
+    "16 bits": (DEEP * 16, 16, {}),
+    "spacing": (
+        DEEP, 12,
+        {"ImagerPixelSpacing": ["0.2", "0.1"], "ViewPosition": "LL",
+         "EstimatedRadiographicMagnificationFactor": "1.25"},
+    ),
+    "collimation": (
+        DEEP, 12,
+        {"CollimatorShape": "RECTANGULAR", "CollimatorLeftVerticalEdge": "3",
+         "CollimatorRightVerticalEdge": "30", "CollimatorUpperHorizontalEdge": "-5",
+         "CollimatorLowerHorizontalEdge": "18", "BodyPartExamined": "KNEE"},
+    ),
+    "collimation that is nonsense": (
+        DEEP, 12, {"ShutterShape": "RECTANGULAR", "ShutterLeftVerticalEdge": "3"},
+    ),
+    "all warnings": (
+        DEEP, 12,
+        {"ViewPosition": "LLD", "PixelAspectRatio": ["2", "1"],
+         "PresentationIntentType": "FOR PROCESSING", "LossyImageCompression": "01",
+         "PresentationLUTShape": "INVERSE", "BurnedInAnnotation": "YES"},
+    ),
+    "from another body": (DEEP, 12, {"Modality": "MR"}),
+    "of several frames": (DEEP, 12, {"NumberOfFrames": 2}),
+}  # fmt: skip
+
+
+def compress(data, tmp_path, program=None):
+    """Compress by RLE of pydicom, or by one of DCMTK's programs."""
+    if program is None:
+        dataset = dcmread(io.BytesIO(data))
+        dataset.compress(RLELossless)
+        file = io.BytesIO()
+        dataset.save_as(file)
+        return file.getvalue()
+    if shutil.which(program) is None:
+        pytest.skip(f"needs {program} of DCMTK")
+    plain, packed = tmp_path / "plain.dcm", tmp_path / "packed.dcm"
+    plain.write_bytes(data)
+    subprocess.run([program, plain, packed], check=True)
+    return packed.read_bytes()
+
+
+def check(data, answer):
+    """Compare what the page read, or refused, with the reader in Python."""
+    try:
+        expected = read_dicom(data)
+    except ImageError as error:
+        assert answer["error"] == str(error)
+        return
+    assert "error" not in answer, answer
+    frame = expected.frame
+    assert tuple(answer["size"]) == frame.size
+    np.testing.assert_array_equal(
+        np.reshape(answer["pixels"], frame.size), expected.pixels
+    )
+    assert answer["field"] == (list(frame.field) if frame.field else None)
+    assert answer["warnings"] == list(frame.warnings)
+    if frame.pixel_spacing is None:
+        assert answer["spacing"] is None
+    else:
+        assert answer["spacing"] == pytest.approx(frame.pixel_spacing)
+
+
+def test_files_are_read_as_in_python(run_node, dicom):
+    files = [
+        dicom(pixels, bits, **elements) for pixels, bits, elements in CASES.values()
+    ]
+    answers = run_node([{"kind": "read", "bytes": data} for data in files])
+    for name, data, answer in zip(CASES, files, answers, strict=True):
+        try:
+            check(data, answer)
+        except AssertionError as error:
+            raise AssertionError(name) from error
+
+
+@pytest.mark.parametrize("program", [None, "dcmcjpeg"])
+def test_compressed_files_are_read_as_in_python(program, run_node, dicom, tmp_path):
+    # dcmcjpeg without options: lossless JPEG, selection value 1.
+    files = [
+        compress(dicom(pixels, bits), tmp_path, program)
+        for pixels, bits in ((DEEP, 12), (SHALLOW, 8), (DEEP * 16, 16))
+    ]
+    if program is None:
+        elements = {"PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+        files.append(compress(dicom(COLOUR, 8, **elements), tmp_path))
+    answers = run_node([{"kind": "read", "bytes": data} for data in files])
+    for data, answer in zip(files, answers, strict=True):
+        check(data, answer)
+
+
+def test_what_the_page_can_not_read_is_a_sentence(run_node, dicom, tmp_path):
+    whole = dicom(DEEP, 12)
+    rle = compress(whole, tmp_path)
+    elements = {"PixelData": encapsulate([b"\xff\x4f"])}
+    jpeg_2000 = dicom(DEEP, 12, JPEG2000Lossless, **elements)
+    files = [
+        b"", b"GIF89a", whole[:400], whole[:-200], rle[:-300],
+        jpeg_2000, whole[:132] + b"\xff" * 99,
+        dicom(DEEP, 12, PhotometricInterpretation="PALETTE COLOR"),
+    ]  # fmt: skip
+    answers = run_node([{"kind": "read", "bytes": data} for data in files])
+    reasons = [answer["error"] for answer in answers]
+    assert reasons[:2] == ["is empty", "is not a PNG, JPEG or DICOM image"]
+    assert all(reason.startswith("is ") for reason in reasons[:-1]), reasons
+    assert reasons[-1] == "has pixels of a kind unknown here: PALETTE COLOR"
+    assert "JPEG 2000" in reasons[5]

@@ -1,0 +1,338 @@
+"""The built page in Chromium, against Python: what it shows and what it keeps."""
+
+import base64
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from keras_mscam.data.phantom import render_phantom, sample_anatomy, sample_visit
+from keras_mscam.overlay import draw_overlay
+from keras_mscam.xray import read_xray
+
+PREFIX = "/some/where/"
+
+
+@pytest.fixture(scope="module")
+def chest():
+    phantom = render_phantom(sample_anatomy(8, 3), sample_visit(8, 3, 0), (300, 420))
+    return phantom.image
+
+
+def encode(image, suffix=".png"):
+    return cv2.imencode(suffix, image)[1].tobytes()
+
+
+def open_page(chromium, address):
+    """Open the page; `asked` is whatever the browser asks for from then on."""
+    context = chromium.new_context()
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    page.asked, page.errors = [], []
+    context.on("request", lambda request: page.asked.append(request.url))
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.goto(address)
+    page.get_by_text("Ready.").wait_for()
+    return page
+
+
+@pytest.fixture(scope="module")
+def opened(chromium, site, serve_all):
+    address, _ = serve_all(site, PREFIX)
+    page = open_page(chromium, address)
+    yield page
+    page.context.close()
+
+
+@pytest.fixture
+def page(opened):
+    """The page, which keeps what tests before showed, as it would for a person."""
+    opened.set_viewport_size({"width": 1200, "height": 800})
+    opened.emulate_media(color_scheme="light")
+    yield opened
+    assert opened.errors == []
+
+
+def drop(page, *files, event="drop"):
+    """Drop, or paste, files of `(name, bytes)`."""
+    transfer = page.evaluate_handle(
+        """(files) => {
+          const transfer = new DataTransfer();
+          for (const [name, content] of files) {
+            const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+            transfer.items.add(new File([bytes], name));
+          }
+          return transfer;
+        }""",
+        [[name, base64.b64encode(data).decode()] for name, data in files],
+    )
+    if event == "drop":
+        page.dispatch_event("#viewer", "drop", {"dataTransfer": transfer})
+        return
+    page.evaluate(
+        """(clipboardData) => document.body.dispatchEvent(
+          new ClipboardEvent("paste", {clipboardData, bubbles: true}))""",
+        transfer,
+    )
+
+
+def wait_for(page, name):
+    page.locator("#status", has_text=name).filter(
+        has_text=re.compile("alled")
+    ).wait_for()
+
+
+def save(page, button):
+    with page.expect_download() as caught:
+        page.get_by_role("button", name=button).click()
+    return caught.value.path().read_bytes()
+
+
+def compare(page, data, predictor):
+    """Compare the saved numbers with Python's; returns the prediction."""
+    expected = predictor.predict(data)
+    shown, plain = json.loads(save(page, "Numbers")), expected.to_dict()
+    assert list(shown) == list(plain)
+    for name in ("original_size", "pixel_spacing", "warnings", "field", "error"):
+        assert shown[name] == plain[name]
+    assert shown["probabilities"] == pytest.approx(plain["probabilities"], abs=1e-3)
+    assert len(shown["boxes"]) == len(plain["boxes"]) > 0
+    for one, other in zip(shown["boxes"], plain["boxes"], strict=True):
+        assert one["pathology"] == other["pathology"]
+        assert one["xyxy"] == pytest.approx(other["xyxy"], abs=1)
+        assert one["score"] == pytest.approx(other["score"], abs=1e-3)
+    return expected
+
+
+def read_table(page):
+    rows = page.locator("#boxes tbody tr").all_inner_texts()
+    return [row.split() for row in rows]
+
+
+def correlate(one, other):
+    """Correlate how colourful two RGB pictures are, red minus blue, place by place."""
+    first, second = (
+        cv2.GaussianBlur(picture.astype("float32"), (0, 0), 2)
+        for picture in (one, other)
+    )
+    colour = [picture[..., 0] - picture[..., 2] for picture in (first, second)]
+    return np.corrcoef(colour[0].ravel(), colour[1].ravel())[0, 1]
+
+
+def decode_rgb(data):
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def check_pictures(page, pixels, prediction):
+    """Compare the saved picture and the one on the screen with `draw_overlay`."""
+    name = page.locator(".finding:has(:checked) span").first.inner_text()
+    expected = draw_overlay(pixels, prediction, name)
+    saved = decode_rgb(save(page, "Picture"))
+    assert saved.shape == expected.shape
+    assert np.abs(saved.astype(int) - expected).mean() < 3
+    assert correlate(saved, expected) > 0.97
+    seen = decode_rgb(page.locator("#canvas").screenshot())
+    height, width = pixels.shape
+    scale = min(seen.shape[0] / height, seen.shape[1] / width)
+    size = round(width * scale), round(height * scale)
+    left, top = (seen.shape[1] - size[0]) // 2, (seen.shape[0] - size[1]) // 2
+    # The legend covers the lowest part.
+    part = seen[top : top + size[1], left : left + size[0]][: int(0.9 * size[1])]
+    large = cv2.resize(expected, size, interpolation=cv2.INTER_LINEAR)[: len(part)]
+    assert correlate(part, large) > 0.97
+
+
+def test_a_png_file_that_is_dropped(page, chest, predictor):
+    data = encode(chest)
+    drop(page, ("chest.png", data), ("other.png", data))
+    wait_for(page, "chest.png")
+    assert page.locator("#error").inner_text() == (
+        "One X-ray at a time: the other one was left out."
+    )
+    prediction = compare(page, data, predictor)
+    check_pictures(page, chest, prediction)
+    names = page.locator(".finding span:first-of-type").all_inner_texts()
+    values = prediction.probabilities
+    assert names == sorted(values, key=lambda name: -values[name])
+
+
+def test_a_real_x_ray_that_is_pasted(page, shared, predictor):
+    path = sorted((shared / "chestxray14-sample/images").glob("*.png"))[1]
+    data = path.read_bytes()
+    drop(page, ("real.png", data), event="paste")
+    wait_for(page, "real.png")
+    check_pictures(page, read_xray(data).pixels, compare(page, data, predictor))
+
+
+def test_dicom_files_that_are_picked(page, chest, predictor, dicom, tmp_path):
+    elements = {
+        "ImagerPixelSpacing": ["0.2", "0.1"], "CollimatorShape": "RECTANGULAR",
+        "CollimatorLeftVerticalEdge": "21", "CollimatorRightVerticalEdge": "400",
+        "CollimatorUpperHorizontalEdge": "11", "CollimatorLowerHorizontalEdge": "290",
+        "PhotometricInterpretation": "MONOCHROME1",
+    }  # fmt: skip
+    file = tmp_path / "chest.dcm"
+    file.write_bytes(dicom(4000 - chest.astype(int) * 15, 12, **elements))
+    page.set_input_files("#file", file)
+    wait_for(page, "chest.dcm")
+    prediction = compare(page, file.read_bytes(), predictor)
+    assert prediction.field == (20, 10, 400, 290)
+    check_pictures(page, read_xray(file).pixels, prediction)
+    assert "Only the part" in page.locator("#status").inner_text()
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_colour_is_read_as_in_python(suffix, page, chest, predictor):
+    image = cv2.applyColorMap(chest, cv2.COLORMAP_BONE)
+    if suffix == ".png":  # two of the files of ChestX-ray14's sample are RGBA
+        image = np.dstack([image, np.full_like(chest, 255)])
+    data = encode(image, suffix)
+    drop(page, ("colour" + suffix, data))
+    wait_for(page, "colour")
+    compare(page, data, predictor)
+
+
+def test_boxes_follow_the_threshold(page, chest):
+    drop(page, ("chest.png", encode(chest)))
+    wait_for(page, "chest.png")
+    own = read_table(page)
+    areas = []
+    for level in (10, 50, 90):
+        page.locator("#level").fill(str(level))
+        assert page.locator("#level-value").inner_text() == f"0.{level}"
+        rows = read_table(page)
+        areas.append(max(int(row[2]) * int(row[3]) for row in rows))
+    assert areas[0] > areas[1] > areas[2] > 0
+    page.get_by_role("button", name="Model's own").click()
+    assert read_table(page) == own
+    # What is not called has no box, whatever the threshold.
+    page.get_by_role("radio", name=re.compile("Nodule")).check(force=True)
+    assert read_table(page) == []
+    assert "below its threshold" in page.locator("#boxes-note").inner_text()
+
+
+def test_maps_of_the_blocks(page, chest, predictor):
+    data = encode(chest)
+    drop(page, ("chest.png", data))
+    wait_for(page, "chest.png")
+    weights = predictor.runtime.contract.relevance_weights
+    name = page.locator(".finding:has(:checked) span").first.inner_text()
+    column = predictor.runtime.contract.pathologies.index(name)
+    texts = page.locator(".block").all_inner_texts()
+    assert len(texts) == 4
+    for text, row in zip(texts, weights, strict=False):
+        assert f"{row[column]:.2f}" in text
+    shares = [int(re.search(r"(\d+)%", text)[1]) for text in texts[:3]]
+    assert sum(shares) == pytest.approx(100, abs=2)
+    before = page.locator("#canvas").screenshot()
+    page.get_by_role("radio", name=re.compile("Block 2")).check(force=True)
+    label = page.locator("#canvas").get_attribute("aria-label")
+    assert "map of block 2" in label
+    page.wait_for_timeout(100)
+    assert page.locator("#canvas").screenshot() != before
+
+
+@pytest.mark.parametrize(
+    "name, data, reason",
+    [
+        ("a.txt", b"hello", "a.txt is not a PNG, JPEG or DICOM image."),
+        ("b.png", b"", "b.png is empty."),
+        ("c.png", encode(np.eye(50, dtype="uint8"))[:-20],
+         "c.png is damaged: the end of its PNG data is missing."),
+        ("d.jpg", encode(np.eye(50, dtype="uint8"), ".jpg")[:-20],
+         "d.jpg is damaged: the end of its JPEG data is missing."),
+        ("veil.png", encode(np.full((9, 9, 4), 200, "uint8")),
+         "veil.png is partly transparent; save it without an alpha channel."),
+        ("<b>e.dcm", bytes(128) + b"DICM" + b"\0" * 40,
+         "<b>e.dcm is damaged: its DICOM data cannot be read."),
+    ],
+)  # fmt: skip
+def test_bad_files_are_a_sentence_and_the_page_goes_on(name, data, reason, page, chest):
+    drop(page, (name, data))
+    page.locator("#error", has_text=name).wait_for()
+    assert page.locator("#error").inner_text() == reason
+    drop(page, ("good.png", encode(chest)))
+    wait_for(page, "good.png")
+    assert page.locator("#error").inner_text() == ""
+
+
+def test_it_works_offline_after_the_first_load(chromium, site, serve):
+    address, _ = serve(site, PREFIX)
+    page = open_page(chromium, address)
+    serve.stop()
+    page.context.set_offline(True)
+    page.goto(address)
+    page.get_by_text("Ready.").wait_for()
+    page.locator("#examples button").first.click()
+    wait_for(page, "phantom-1.png")
+    assert page.errors == []
+    page.context.close()
+
+
+def test_no_request_leaves_the_origin_and_the_policy_forbids_any(page, chest, serve):
+    elsewhere, asked = serve(".", "/")
+    drop(page, ("chest.png", encode(chest)))
+    wait_for(page, "chest.png")
+    own = page.url.removesuffix(PREFIX)
+    assert page.asked
+    assert all(url.startswith((own, f"blob:{own}")) for url in page.asked)
+    # Of what is asked for after the file came, nothing carries data.
+    attempt = (
+        "(url) => fetch(url, {method: 'POST', mode: 'no-cors', body: 'x'})"
+        ".then(() => 'sent', () => 'blocked')"
+    )
+    assert len(page.workers) == 1
+    for place in (page, page.workers[0]):
+        assert place.evaluate(attempt, elsewhere) == "blocked"
+        assert place.evaluate("() => fetch('site.json').then((r) => r.status, String)")
+    image = (
+        "(url) => new Promise((done) => { const image = new Image();"
+        "image.onload = () => done('sent'); image.onerror = () => done('blocked');"
+        "image.src = url; })"
+    )
+    assert page.evaluate(image, elsewhere) == "blocked"
+    assert asked == []
+
+
+def test_keyboard_and_zoom(page, chest):
+    drop(page, ("chest.png", encode(chest)))
+    wait_for(page, "chest.png")
+    seen = []
+    page.locator("#viewer").focus()
+    for key in ("0", "+", "ArrowRight", "Shift+ArrowUp", "0"):
+        page.keyboard.press(key)
+        page.wait_for_timeout(60)
+        seen.append(page.locator("#canvas").screenshot())
+    assert len(set(seen)) == 5  # the window stays changed
+    page.get_by_role("button", name="Reset").press("Enter")
+    page.locator("#viewer").focus()
+    page.wait_for_timeout(60)
+    assert page.locator("#canvas").screenshot() == seen[0]
+    page.locator(".finding :checked").focus()
+    first = page.locator("#canvas").get_attribute("aria-label")
+    page.keyboard.press("ArrowDown")
+    assert page.locator("#canvas").get_attribute("aria-label") != first
+    page.keyboard.press("ArrowDown")  # the focus went along
+    assert page.locator(".finding :checked").evaluate(
+        "e => e === document.activeElement"
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessibility_and_a_phone_s_width(scheme, page, chest, build):
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": 360, "height": 740})
+    drop(page, ("chest.png", encode(chest)))
+    wait_for(page, "chest.png")
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    page.evaluate((build.MODULES / "axe-core/axe.min.js").read_text())
+    found = page.evaluate("axe.run()")
+    wrong = [
+        f"{rule['id']}: {node['target']} {node['failureSummary']}"
+        for rule in found["violations"]
+        for node in rule["nodes"]
+    ]
+    assert not wrong, "\n".join(wrong)
