@@ -46,6 +46,8 @@ class Prediction:
         field: the part of the image that the network saw and that maps cover,
             half-open xyxy in its pixels; `None` for all of it.
         contract: of the model, which `heatmap` needs; `None` of a server's answer.
+        image: uint8 `(height, width)`, the X-ray, which figures are drawn on; `None`
+            where many are predicted, or by a server.
     """
 
     probabilities: dict[str, float]
@@ -59,11 +61,17 @@ class Prediction:
     warnings: tuple[str, ...] = ()
     field: tuple[int, int, int, int] | None = None
     contract: Contract | None = None
+    image: np.ndarray | None = dataclasses.field(default=None, repr=False)
 
     @property
     def pathologies(self) -> tuple[str, ...]:
         """Names, in the order of the maps."""
         return tuple(self.probabilities)
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """Names, by falling probability."""
+        return tuple(sorted(self.probabilities, key=lambda n: -self.probabilities[n]))
 
     @property
     def positives(self) -> tuple[str, ...]:
@@ -72,12 +80,8 @@ class Prediction:
             return ()
         values = np.array([list(self.probabilities.values())])
         called = find_positives(self.contract, values)[0]
-        names = [
-            name
-            for name, is_one in zip(self.probabilities, called, strict=True)
-            if is_one
-        ]
-        return tuple(sorted(names, key=lambda name: -self.probabilities[name]))
+        is_called = dict(zip(self.probabilities, called, strict=True))
+        return tuple(name for name in self.ranked if is_called[name])
 
     def heatmap(self, pathology: str) -> np.ndarray:
         """Return the fused map as boxes are cut from it.
@@ -106,8 +110,30 @@ class Prediction:
             raise UserError("This prediction has no maps: they were not asked for.")
         return normalize_map(self.attention[..., column])
 
+    def plot(self, pathology: str | None = None, **options):
+        """Show the X-ray, the fused map and its boxes, and what each block says.
+
+        Args:
+            pathology: name; the most probable by default.
+            options: `image`, `truth` and `width` of `plots.plot_prediction`.
+
+        Returns:
+            A matplotlib figure.
+
+        Raises:
+            UserError: there is no such pathology, no maps, or no image.
+        """
+        from keras_mscam.plots import plot_prediction  # which imports this
+
+        return plot_prediction(self, pathology, **options)
+
+    def _repr_html_(self) -> str:
+        from keras_mscam.card import render_card  # which imports this
+
+        return render_card(self)
+
     def to_dict(self) -> dict:
-        """Return all but the maps as plain values for JSON."""
+        """Return all but the maps and the image as plain values for JSON."""
         return {
             "probabilities": self.probabilities,
             "boxes": [asdict(box) for box in self.boxes],

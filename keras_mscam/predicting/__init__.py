@@ -1,0 +1,1 @@
+"""Predict many files: find, read, predict, draw, store and go on."""

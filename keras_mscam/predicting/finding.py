@@ -1,0 +1,133 @@
+"""Which files are meant: paths, folders, patterns."""
+
+import glob
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keras_mscam.errors import UserError
+
+#: What lies beside images in folders. Whatever has another name is tried.
+_NO_IMAGES = (
+    ".cfg .csv .css .doc .docx .gz .htm .html .ini .ipynb .js .json .jsonl .log .md "
+    ".npy .npz .pdf .ppt .pptx .py .rst .rtf .sh .sha256 .md5 .sr .tar .tex .tfrecord "
+    ".tgz .toml .tsv .txt .xls .xlsx .xml .yaml .yml .zip"
+)
+_PATTERN = frozenset("*?[")
+
+
+@dataclass(frozen=True)
+class Found:
+    """Files to read.
+
+    Args:
+        files: as they were given, those of a folder sorted; each once.
+        passed_over: number of files in folders that are no images by their name, by
+            kind: `"hidden"`, `"DICOMDIR"` or a suffix.
+    """
+
+    files: list[str]
+    passed_over: Counter = field(default_factory=Counter)
+
+
+def find_files(
+    paths: Iterable[str | os.PathLike], output: Path, stdin: Iterable[str] = ()
+) -> Found:
+    """Find the files that are meant.
+
+    A folder means all files in it and in folders under it, in the order of their
+    names, but for those whose names say that they are no images: hidden ones, tables
+    and texts, `DICOMDIR`. What is given by its own name is never passed over, even if
+    there is no such file: it will be refused by name.
+
+    Args:
+        paths: files, folders, patterns with `*`, `**`, `?` or `[]`; `-` for those on
+            the standard input, one a line.
+        output: folder of results, which is not looked into.
+        stdin: lines of the standard input.
+
+    Raises:
+        UserError: nothing is given or found, or a pattern matches nothing.
+    """
+    found = Found([])
+    seen = set()
+    for path in _expand(paths, stdin):
+        for file in _walk(path, Path(output).absolute(), found.passed_over):
+            if file not in seen:
+                seen.add(file)
+                found.files.append(file)
+    if not found.files:
+        over = sum(found.passed_over.values())
+        more = f" ({over} files have names of something else)" if over else ""
+        raise UserError(f"There is no image{more}: give files, folders or patterns.")
+    return found
+
+
+def _expand(paths: Iterable[str | os.PathLike], stdin: Iterable[str]) -> Iterator[str]:
+    for path in map(os.fspath, paths):
+        if path == "-":
+            lines = (line.rstrip("\r\n") for line in stdin)
+            yield from (line for line in lines if line)
+        elif _PATTERN.intersection(path) and not os.path.lexists(path):
+            matches = sorted(glob.glob(path, recursive=True))
+            if not matches:
+                raise UserError(f"No file matches {path}; check the pattern.")
+            yield from matches
+        else:
+            yield path
+
+
+def _walk(path: str, output: Path, passed_over: Counter) -> Iterator[str]:
+    """Give a file, or the files of a folder."""
+    path = str(Path(path))  # without what doesn't tell files apart, as ./ and //
+    if not os.path.isdir(path):
+        yield path
+        return
+    entered = set()
+    for folder, folders, names in os.walk(path, followlinks=True):
+        status = os.stat(folder)
+        # Links may lead round in circles.
+        if (status.st_dev, status.st_ino) in entered or _is_same(folder, output):
+            folders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        hidden = [name for name in folders if name.startswith(".")]
+        passed_over["hidden"] += len(hidden)
+        folders[:] = sorted(name for name in folders if name not in hidden)
+        for name in sorted(names):
+            kind = _find_kind(name)
+            if kind:
+                passed_over[kind] += 1
+            else:
+                yield str(Path(folder, name))
+
+
+def _is_same(folder: str, output: Path) -> bool:
+    return output.exists() and os.path.samefile(folder, output)
+
+
+def _find_kind(name: str) -> str | None:
+    """Return what a name tells a file in a folder to be, `None` for an image."""
+    if name.startswith("."):
+        return "hidden"
+    if name.upper() == "DICOMDIR":
+        return "DICOMDIR"
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix if suffix in _NO_IMAGES.split() else None
+
+
+def stamp(path: str) -> tuple[int, int] | None:
+    """Return size and time of change, in ns, of a regular file, `None` for others.
+
+    A file with the same stamp is taken to be the same file.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a zero byte in the name
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return status.st_size, status.st_mtime_ns

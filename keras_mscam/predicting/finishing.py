@@ -1,0 +1,177 @@
+"""One prediction to its files and its line: the work of one worker process."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from keras_mscam.data.images import find_format, read_bytes
+from keras_mscam.errors import UserError
+from keras_mscam.files import write_whole
+from keras_mscam.overlay import draw_overlay
+from keras_mscam.predicting.options import Options
+from keras_mscam.predicting.png import encode_png
+from keras_mscam.predicting.results import describe_prediction
+from keras_mscam.prediction import Prediction
+from keras_mscam.xray import Frame, read_xray
+
+_THUMBNAIL = 224
+_SAFE = str.maketrans(dict.fromkeys('/\\:*?"<>| ', "_"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where results go, and what they are.
+
+    Args:
+        folder: of results.
+        model: name of the model.
+        options: what is made of each image.
+    """
+
+    folder: Path
+    model: str
+    options: Options
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """An image whose files are to be written; as in `Read`, with its prediction."""
+
+    path: str
+    name: str
+    stamp: tuple[int, int]
+    frame: Frame
+    picture: np.ndarray | None
+    prediction: Prediction
+
+
+def finish(place: Place, item: Predicted) -> str:
+    """Write the files of an image.
+
+    Returns:
+        Its line for the journal.
+
+    Raises:
+        OSError: a file can't be written.
+    """
+    options, files = place.options, {}
+    prediction = item.prediction
+    chosen = options.choose(prediction.positives, prediction.ranked)
+    overlays = {
+        name: draw_overlay(item.picture, prediction, name, item.picture.shape)
+        for name in chosen
+    }
+    if overlays:
+        files["overlays"] = {
+            name: _write(
+                place, f"overlays/{item.name}.{_clean(name)}.png", encode_png(overlay)
+            )
+            for name, overlay in overlays.items()
+        }
+    if options.maps:
+        files["maps"] = _write_maps(place, item)
+    if options.dicom:
+        written = _write_dicom(place, item)
+        if isinstance(written, str):
+            said = (*prediction.warnings, written)
+            prediction = replace(prediction, warnings=said)
+        else:
+            files["dicom"] = written
+    if options.html:
+        files |= _write_html(place, item, overlays)
+    line = describe_prediction(
+        item.path, item.name, item.stamp, prediction, item.frame, files
+    )
+    return json.dumps(line)
+
+
+def _write(place: Place, name: str, content: bytes) -> str:
+    with write_whole(place.folder / name) as temporary:
+        temporary.write_bytes(content)
+    return name
+
+
+def _write_maps(place: Place, item: Predicted) -> str:
+    """Store maps as `.npz`, compressed.
+
+    Per image 0.5 MB at the paper's size, most of it `attention`: `cam_block*`
+    `(h, w, C)` and `attention`, raw and signed, float32; `heatmaps` `(P, height,
+    width)` in [0, 1], float16, of the `heatmap_pathologies`, which are those drawn;
+    `relevance_weights` `(B, C)`, `pathologies` `(C,)`, `original_size`, `field`.
+    """
+    prediction = item.prediction
+    drawn = place.options.choose(prediction.positives, prediction.ranked)
+    heatmaps = [prediction.heatmap(name).astype("float16") for name in drawn]
+    name = f"maps/{item.name}.npz"
+    with write_whole(place.folder / name) as temporary:
+        np.savez_compressed(
+            temporary,
+            **{f"cam_block{block}": cam for block, cam in prediction.cams.items()},
+            attention=prediction.attention,
+            heatmaps=np.array(heatmaps, "float16"),
+            heatmap_pathologies=np.array(drawn, "str"),
+            relevance_weights=prediction.relevance_weights,
+            pathologies=np.array(prediction.pathologies),
+            original_size=np.array(prediction.original_size),
+            field=np.array(item.frame.corners),
+        )
+    return name
+
+
+def _write_dicom(place: Place, item: Predicted) -> list[str] | str:
+    """Write results of a DICOM file as DICOM; of others there are none.
+
+    Returns:
+        Names of files, or why there are none.
+    """
+    from keras_mscam.dicom_results import write_results  # slow to import
+
+    try:
+        source = read_bytes(Path(item.path))
+        if find_format(source) != "dicom":
+            return []
+        paths = write_results(
+            item.prediction,
+            source,
+            read_xray(source).pixels,
+            place.folder / "dicom",
+            item.name,
+            place.model,
+        )
+    except UserError as error:
+        return f"There are no results as DICOM: {error}"
+    return [str(path.relative_to(place.folder)) for path in paths]
+
+
+def _write_html(place: Place, item: Predicted, overlays: dict) -> dict[str, str]:
+    from keras_mscam.predicting.report import render_report  # slow to import
+
+    options, prediction = place.options, item.prediction
+    if options.overlays != "all":
+        options = replace(options, overlays="positive")  # even if they get no files
+    report = render_report(
+        place.model,
+        item.path,
+        item.picture,
+        prediction,
+        item.frame,
+        options.choose(prediction.positives, prediction.ranked),
+    )
+    top = next(iter(overlays.values()), None)
+    picture = item.picture if top is None else top[..., ::-1]
+    factor = min(1, _THUMBNAIL / max(picture.shape[:2]))
+    height, width = (max(1, round(side * factor)) for side in picture.shape[:2])
+    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    thumbnail = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+    return {
+        "report": _write(place, f"reports/{item.name}.html", report.encode()),
+        "thumbnail": _write(place, f"thumbnails/{item.name}.jpg", thumbnail.tobytes()),
+    }
+
+
+def _clean(name: str) -> str:
+    """Return the name of a pathology as part of a file's name."""
+    return name.translate(_SAFE)

@@ -1,0 +1,167 @@
+"""`predictions.jsonl`: a line a file, appended as they are done."""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from keras_mscam.errors import UserError
+from keras_mscam.files import write_whole
+
+FILE = "predictions.jsonl"
+_PLAN = "plan.json"
+_LOCK = ".lock"
+#: All that is ever made in a folder of results.
+_FOLDERS = ("overlays", "maps", "reports", "thumbnails", "dicom")
+_FILES = (FILE, "predictions.csv", _PLAN, "index*.html")
+_HALF = re.compile(r"\..+\.\d+\.\w+")
+_SYNC_EVERY = 2.0  # seconds
+
+
+class Journal:
+    """Results that are safe from `kill -9`: each is one line, whole or not there.
+
+    A line that was being written is cut off when the folder is opened again. After a
+    power failure the last two seconds may be missing.
+
+    Args:
+        folder: of results, see `open_folder`.
+    """
+
+    def __init__(self, folder: Path):
+        self._file = (folder / FILE).open("ab", buffering=0)
+        self._synced = time.monotonic()
+
+    def append(self, line: str) -> None:
+        """Add a result, as JSON without line breaks."""
+        data = line.encode() + b"\n"
+        while data:  # a full disk or a signal may take a part
+            data = data[self._file.write(data) :]
+        if time.monotonic() - self._synced > _SYNC_EVERY:
+            self._sync()
+
+    def close(self) -> None:
+        """Make the last lines safe from a power failure too."""
+        self._sync()
+        self._file.close()
+
+    def _sync(self) -> None:
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
+
+
+def read_lines(folder: Path) -> Iterator[dict]:
+    """Give the results of a folder, one by one."""
+    with (folder / FILE).open(encoding="utf-8") as file:
+        yield from map(json.loads, file)
+
+
+def drop_lines(folder: Path, paths: set[str]) -> None:
+    """Take the results of some files out."""
+    path = folder / FILE
+    with write_whole(path) as temporary, temporary.open("w") as file:
+        for result in read_lines(folder):
+            if result["path"] not in paths:
+                file.write(json.dumps(result) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def remove_files(folder: Path, result: dict) -> None:
+    """Remove what was written of an image, before it is done again."""
+    for names in result.get("files", {}).values():
+        if isinstance(names, dict):
+            names = names.values()
+        for name in [names] if isinstance(names, str) else names:
+            (folder / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def open_folder(output: Path, plan: dict, overwrite: bool = False) -> Iterator[None]:
+    """Hold a folder of results, new or of the same plan.
+
+    Args:
+        output: the folder.
+        plan: what results depend on, by name, as JSON.
+        overwrite: whether to remove results of another plan.
+
+    Raises:
+        UserError: it holds something else, other results, or is in use; or it can't be
+            written.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        if not (output / _PLAN).exists() and set(os.listdir(output)) - {_LOCK}:
+            raise UserError(f"{output} holds something else already; choose another.")
+        with _lock(output):
+            if overwrite:
+                _remove(output)
+            _check_plan(output / _PLAN, plan)
+            _remove_halves(output)
+            (output / FILE).touch()
+            _cut_torn_line(output / FILE)
+            yield
+    except OSError as error:
+        raise UserError(f"{output} can't be written: {error}") from error
+
+
+@contextmanager
+def _lock(output: Path) -> Iterator[None]:
+    """Hold a lock that the system takes back from a killed process."""
+    with (output / _LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"Another process is writing into {output}; wait for it or stop it."
+            ) from error
+        yield
+
+
+def _check_plan(path: Path, plan: dict) -> None:
+    plan = json.loads(json.dumps(plan))
+    before = json.loads(path.read_text()) if path.exists() else plan
+    other = [name for name in plan if before.get(name) != plan[name]]
+    if other:
+        raise UserError(
+            f"{path.parent} holds results with another {' and another '.join(other)}; "
+            "give another --output, or --overwrite to replace them."
+        )
+    with write_whole(path) as temporary:
+        temporary.write_text(json.dumps(plan, indent=1) + "\n")
+
+
+def _remove(output: Path) -> None:
+    for name in _FOLDERS:
+        shutil.rmtree(output / name, ignore_errors=True)
+    for pattern in _FILES:
+        for path in output.glob(pattern):
+            path.unlink()
+
+
+def _remove_halves(output: Path) -> None:
+    """Remove what a killed process was writing, see `write_whole`."""
+    for folder in (output, *(output / name for name in _FOLDERS)):
+        if folder.is_dir():
+            for entry in os.scandir(folder):
+                if _HALF.fullmatch(entry.name):
+                    os.unlink(entry.path)
+
+
+def _cut_torn_line(path: Path) -> None:
+    with path.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - 65536)
+            file.seek(start)
+            at = file.read(end - start).rfind(b"\n")
+            if at >= 0:
+                file.truncate(start + at + 1)
+                return
+            end = start
+        file.truncate(0)

@@ -1,0 +1,105 @@
+import json
+
+import pytest
+
+from keras_mscam.errors import UserError
+from keras_mscam.predicting.journal import (
+    Journal,
+    drop_lines,
+    open_folder,
+    read_lines,
+)
+
+PLAN = {"model": "1", "--maps": False}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "predictions.jsonl").touch()
+    return tmp_path
+
+
+def write(folder, *paths):
+    journal = Journal(folder)
+    for path in paths:
+        journal.append(json.dumps({"path": path}))
+    journal.close()
+
+
+def read(folder):
+    return [result["path"] for result in read_lines(folder)]
+
+
+@pytest.mark.parametrize("torn", ['{"path": "b', "{", "x" * 200_000])
+@pytest.mark.parametrize("before", [[], ["a"]])
+def test_torn_line_is_cut_off(tmp_path, before, torn):
+    with open_folder(tmp_path, PLAN):
+        write(tmp_path, *before)
+    with (tmp_path / "predictions.jsonl").open("a") as file:
+        file.write(torn)
+    with open_folder(tmp_path, PLAN):
+        assert read(tmp_path) == before
+        write(tmp_path, "c")
+    assert read(tmp_path) == [*before, "c"]
+
+
+def test_drop_lines(folder):
+    write(folder, "a", "b", "ü\udcff\n")
+    drop_lines(folder, {"a"})
+    assert read(folder) == ["b", "ü\udcff\n"]
+
+
+def test_other_plan(tmp_path):
+    with open_folder(tmp_path / "out", PLAN):
+        write(tmp_path / "out", "a")
+    with open_folder(tmp_path / "out", dict(PLAN)):
+        pass
+    with (
+        pytest.raises(UserError, match="another --maps; give another --output"),
+        open_folder(tmp_path / "out", PLAN | {"--maps": True}),
+    ):
+        pass
+    assert read(tmp_path / "out") == ["a"]
+    (tmp_path / "out" / "overlays").mkdir()
+    (tmp_path / "out" / "mine.txt").touch()
+    with open_folder(tmp_path / "out", PLAN | {"--maps": True}, overwrite=True):
+        assert read(tmp_path / "out") == []
+    assert (tmp_path / "out" / "mine.txt").exists()
+    assert not (tmp_path / "out" / "overlays").exists()
+
+
+def test_folder_of_something_else(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    for overwrite in (False, True):
+        with (
+            pytest.raises(UserError, match="holds something else already"),
+            open_folder(tmp_path, PLAN, overwrite),
+        ):
+            pass
+    with (
+        pytest.raises(UserError, match="can't be written"),
+        open_folder(tmp_path / "thesis.tex", PLAN),
+    ):
+        pass
+
+
+def test_one_at_a_time(tmp_path):
+    with (
+        open_folder(tmp_path / "out", PLAN),
+        pytest.raises(UserError, match="Another process is writing"),
+        open_folder(tmp_path / "out", PLAN),
+    ):
+        pass
+
+
+def test_halves_are_removed(tmp_path):
+    with open_folder(tmp_path / "out", PLAN):
+        pass
+    overlays = tmp_path / "out" / "overlays"
+    overlays.mkdir()
+    # As `write_whole` calls what it hasn't finished.
+    for name in (".a.Mass.123.png", "a.Mass.png", ".DS_Store"):
+        (overlays / name).touch()
+    with open_folder(tmp_path / "out", PLAN):
+        names = sorted(path.name for path in overlays.iterdir())
+        assert names == [".DS_Store", "a.Mass.png"]
