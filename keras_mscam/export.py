@@ -1,5 +1,7 @@
-"""`keras_mscam-export`: from a run to a model that TF Serving serves."""
+"""`keras_mscam-export`: from a run to models that run elsewhere."""
 
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -7,31 +9,18 @@ import tyro
 
 from keras_mscam.config import LocalizationConfig, change_localization
 from keras_mscam.errors import UserError, command
+from keras_mscam.exporting.repository import OTHER_FORMATS
+
+_SAVED_MODEL = "saved_model"
 
 
-def export(
-    run_path: Path,
-    output: Path,
-    *,
-    name: str = "keras_mscam",
-    protocol: LocalizationConfig | None = None,
-    attention_size: tuple[int, int] | None = None,
-    progress: bool = True,
-) -> Path:
+def export(run_path: Path, output: Path, **options) -> Path:
     """Export a run as the next version of a model in a TF Serving repository.
-
-    The version appears whole or not at all, and only after the SavedModel, loaded
-    anew, has given the numbers of the Keras model on phantoms in several encodings and
-    on images of the run's test split.
 
     Args:
         run_path: a folder that `keras_mscam-train` made.
         output: the repository; made if it is missing.
-        name: of the model, as servers know it.
-        protocol: how maps become boxes; the run's own by default.
-        attention_size: `(height, width)` of the fused map that is given; a quarter of
-            the input's by default.
-        progress: whether to say what is being done.
+        options: of `export_formats`.
 
     Returns:
         The folder of the version.
@@ -39,37 +28,63 @@ def export(
     Raises:
         UserError: the run can't be exported, or the export differs from it.
     """
-    from keras_mscam.exporting.check import check_export
-    from keras_mscam.exporting.contract import FILE
-    from keras_mscam.exporting.examples import run_example, write_examples
+    return export_formats(run_path, output, (_SAVED_MODEL,), **options)[_SAVED_MODEL]
+
+
+def export_formats(
+    run_path: Path,
+    output: Path,
+    formats: Sequence[str],
+    *,
+    name: str = "keras_mscam",
+    protocol: LocalizationConfig | None = None,
+    attention_size: tuple[int, int] | None = None,
+    progress: bool = True,
+) -> dict[str, Path]:
+    """Export a run in several formats, all with the number of the next version.
+
+    The version of a format appears whole or not at all, and only after each of its
+    models, loaded anew, has given the numbers of the Keras model: on phantoms, and on
+    images of the run's test split. Formats that were done before one fails stay.
+
+    Args:
+        run_path: a folder that `keras_mscam-train` made.
+        output: the repository; made if it is missing.
+        formats: `"saved_model"` and names of `OTHER_FORMATS`.
+        name: of the model, as servers know it.
+        protocol: how maps become boxes; the run's own by default.
+        attention_size: `(height, width)` of the fused map that is given; a quarter of
+            the input's by default.
+        progress: whether to say what is being done.
+
+    Returns:
+        The folders of the version, by format.
+
+    Raises:
+        UserError: the run can't be exported, a library is missing, or an export differs
+            from the Keras model.
+    """
     from keras_mscam.exporting.exportable import read_exportable
-    from keras_mscam.exporting.manifest import write_manifest
-    from keras_mscam.exporting.model_card import write_model_card
-    from keras_mscam.exporting.repository import new_version, next_version
-    from keras_mscam.exporting.saved_model import load_signatures, write_saved_model
-    from keras_mscam.run_folder import describe_environment, read_run
+    from keras_mscam.exporting.formats import check_installed
+    from keras_mscam.exporting.repository import next_common_version
+    from keras_mscam.exporting.versions import export_others, export_saved_model
+    from keras_mscam.run_folder import read_run
 
     check_name(name)
+    others = [kind for kind in formats if kind != _SAVED_MODEL]
+    for kind in others:
+        check_installed(kind)
     run = read_run(run_path)
     exportable = read_exportable(run, protocol, attention_size, name, progress)
-    contract = exportable.contract
-    version = Path(output) / name / str(next_version(Path(output) / name))
-    with new_version(output, name) as folder:
-        _say(progress, f"Writing {version}")
-        write_saved_model(exportable.localizer, contract, folder)
-        _say(progress, "Comparing it with the Keras model")
-        signatures = load_signatures(folder)
-        parities = check_export(exportable, run, signatures)
-        extra = folder / "assets.extra"
-        extra.mkdir()
-        (extra / FILE).write_text(contract.dump())
-        outputs = run_example(signatures, contract)
-        write_examples(contract, outputs, folder)
-        write_model_card(exportable, run, parities, outputs, extra / "model_card.md")
-        write_manifest(
-            folder, exportable.calibration.model, describe_environment(), parities
-        )
-    return version
+    number = next_common_version(Path(output), name)
+    say = functools.partial(print, flush=True) if progress else _say_nothing
+    made = {}
+    if _SAVED_MODEL in formats:
+        made[_SAVED_MODEL] = export_saved_model(exportable, run, output, number, say)
+    if others:
+        saved_model = made.get(_SAVED_MODEL)
+        made |= export_others(exportable, run, output, number, others, saved_model, say)
+    return made
 
 
 def check_name(name: str) -> None:
@@ -79,11 +94,36 @@ def check_name(name: str) -> None:
         raise UserError(
             f"{name!r} can't be a model's name: use letters, digits, _, - and dots."
         )
+    endings = tuple(f"-{kind}" for kind in OTHER_FORMATS)
+    if name.endswith(endings):
+        raise UserError(
+            f"{name!r} can't be a model's name: {', '.join(endings)} end the names of "
+            "other formats."
+        )
 
 
-def _say(progress: bool, text: str) -> None:
-    if progress:
-        print(text, flush=True)
+def read_formats(words: Sequence[str]) -> tuple[str, ...]:
+    """Read names of formats, each once; commas part them as well as spaces.
+
+    Raises:
+        UserError: there is no such format.
+
+    Example:
+        >>> read_formats(["saved_model,litert", "onnx"])
+        ('saved_model', 'litert', 'onnx')
+    """
+    known = (_SAVED_MODEL, *OTHER_FORMATS)
+    names = tuple(dict.fromkeys(name for word in words for name in word.split(",")))
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"There is no format {name!r}; there are {', '.join(known)}."
+            )
+    return names
+
+
+def _say_nothing(text: str) -> None:
+    pass
 
 
 @command
@@ -95,6 +135,9 @@ def main() -> None:
 def _export_command(
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     output: Annotated[Path, tyro.conf.arg(metavar="DIR")],
+    formats: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = (
+        _SAVED_MODEL,
+    ),
     name: str = "keras_mscam",
     attention_size: Annotated[
         tuple[int, int] | None, tyro.conf.arg(metavar="HEIGHT WIDTH")
@@ -107,11 +150,13 @@ def _export_command(
     min_area: float | None = None,
     max_boxes: int | None = None,
 ) -> None:
-    """Export a run's model for TF Serving, with maps and boxes in its graph.
+    """Export a run's model: for TF Serving, with boxes in its graph, and elsewhere.
 
     Args:
         run: Folder that keras_mscam-train made.
-        output: Model repository; DIR/NAME/1 is written, or the next number.
+        output: Model repository; DIR/NAME/1 is written, or the next number, and
+            DIR/NAME-litert/1 and so on.
+        formats: Of saved_model, litert, onnx, openvino and tfjs.
         name: Of the model, as servers know it.
         attention_size: Of the fused map that is given; a quarter of the input's.
         protocol: Begin with what the run is configured for, or with Wang et al.'s.
@@ -137,14 +182,16 @@ def _export_command(
         "min_area": min_area,
         "max_boxes": max_boxes,
     }
-    version = export(
+    made = export_formats(
         run,
         output,
+        read_formats(formats),
         name=name,
         protocol=change_localization(base, changes),
         attention_size=attention_size,
     )
-    print(f"Exported: {version}")
+    for version in made.values():
+        print(f"Exported: {version}")
 
 
 if __name__ == "__main__":

@@ -53,14 +53,14 @@ class Prediction:
     probabilities: dict[str, float]
     boxes: tuple[Box, ...] = ()
     original_size: tuple[int, int] = (0, 0)
-    attention: np.ndarray | None = None
-    cams: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
-    relevance_weights: np.ndarray | None = None
+    attention: np.ndarray | None = dataclasses.field(default=None, repr=False)
+    cams: dict[int, np.ndarray] = dataclasses.field(default_factory=dict, repr=False)
+    relevance_weights: np.ndarray | None = dataclasses.field(default=None, repr=False)
     error: str | None = None
     pixel_spacing: tuple[float, float] | None = None
     warnings: tuple[str, ...] = ()
     field: tuple[int, int, int, int] | None = None
-    contract: Contract | None = None
+    contract: Contract | None = dataclasses.field(default=None, repr=False)
     image: np.ndarray | None = dataclasses.field(default=None, repr=False)
 
     @property

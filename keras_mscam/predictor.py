@@ -19,6 +19,9 @@ class Predictor:
     Args:
         path: the folder of a run, or an export of `keras_mscam-export`: of a version,
             or the newest of a repository.
+        runtime: what runs the model, one of `keras_mscam.runtimes.RUNTIMES`;
+            `"auto"` takes the fastest that is installed of those that the path has a
+            model for.
 
     Raises:
         UserError: the path is neither, or can't be loaded.
@@ -28,10 +31,10 @@ class Predictor:
         >>> prediction.probabilities["Mass"], prediction.boxes
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, runtime: str = "auto"):
         from keras_mscam.runtimes import load_runtime  # slow to import
 
-        self.runtime = load_runtime(path)
+        self.runtime = load_runtime(path, runtime)
 
     def predict(self, image: Image) -> Prediction:
         """Predict one X-ray.
@@ -63,7 +66,11 @@ class Predictor:
             return []
         size = self.runtime.contract.image_size
         images = np.stack([xray.resize(size) for xray in xrays])
-        return self.predict_resized(images, [xray.frame for xray in xrays])
+        found = self.predict_resized(images, [xray.frame for xray in xrays])
+        return [
+            replace(prediction, image=xray.pixels)
+            for prediction, xray in zip(found, xrays, strict=True)
+        ]
 
     def predict_resized(
         self, images: np.ndarray, frames: Sequence[Frame]

@@ -50,7 +50,7 @@ def test_a_case_has_a_panel_for_each_block(blocks):
     titles = [axis.get_title() for axis in figure.axes]
     expected = [f"Block {block[-1]}" for block in blocks]
     assert titles == ["Pleural Thickening, p = 0.50", *expected, "Fused", "Weights"]
-    figure.canvas.draw()
+    figure.draw_without_rendering()
 
 
 def test_boxes_stand_where_they_are_in_the_image():
@@ -75,11 +75,11 @@ def test_true_and_proposed_boxes_differ_in_line_and_colour():
 
 @pytest.mark.parametrize("cam", [np.zeros((8, 12)), np.full((8, 12), np.nan)])
 def test_maps_that_point_nowhere_can_be_drawn(cam):
-    case(cam=cam).canvas.draw()
+    case(cam=cam).draw_without_rendering()
 
 
 def test_no_boxes_can_be_drawn():
-    case(truth=np.zeros((0, 4)), proposed=np.zeros((0, 4))).canvas.draw()
+    case(truth=np.zeros((0, 4)), proposed=np.zeros((0, 4))).draw_without_rendering()
 
 
 def test_other_figures_can_be_drawn():
@@ -103,7 +103,7 @@ def test_other_figures_can_be_drawn():
         plot_localization(accuracies),
     ):
         assert isinstance(figure, Figure)
-        figure.canvas.draw()
+        figure.draw_without_rendering()
 
 
 def test_bars_of_relevance_add_up_to_one():
@@ -126,7 +126,7 @@ class TestFigure2:
         ]  # fmt: skip
         # The X-ray shows what was drawn alone, the maps what was proposed too.
         assert [len(axis.patches) for axis in figure.axes[:3]] == [1, 3, 3]
-        figure.canvas.draw()
+        figure.draw_without_rendering()
 
 
 @pytest.mark.parametrize("count", [1, 7])
@@ -135,7 +135,7 @@ def test_a_contact_sheet_has_a_tile_for_each_case(count):
     shown = [axis for axis in figure.axes if axis.images]
     assert len(shown) == count
     assert shown[0].get_title() == "hit, IoU 0.62, p 0.50"
-    figure.canvas.draw()
+    figure.draw_without_rendering()
 
 
 class TestCurves:
@@ -169,7 +169,7 @@ class TestCurves:
         assert [axis.get_title() for axis in figure.axes if axis.lines] == ["Mass"]
         line = figure.axes[0].lines[-1]
         assert (list(line.get_xdata()), list(line.get_ydata())) == (x, y)
-        figure.canvas.draw()
+        figure.draw_without_rendering()
 
     def test_systems_differ_in_colour_and_line(self, metrics):
         lines = plot_roc({"a": metrics, "b": metrics}).axes[0].lines[-2:]
@@ -178,4 +178,4 @@ class TestCurves:
 
     def test_nothing_to_show(self, metrics):
         metrics |= {"boxed": [], "pathologies": []}
-        plot_froc({"a": metrics}).canvas.draw()
+        plot_froc({"a": metrics}).draw_without_rendering()

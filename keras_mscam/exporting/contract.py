@@ -61,6 +61,12 @@ class Contract:
     max_boxes: PositiveInt
     most_pixels: PositiveInt = MOST_PIXELS
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """What a network gives in every format, of each image."""
+        cams = (f"cam_block{block}" for block in self.blocks)
+        return ("probabilities", *cams, "attention")
+
     def dump(self) -> str:
         """Return the text of `contract.json`."""
         content = pydantic.TypeAdapter(Contract).dump_python(self, mode="json")
@@ -76,7 +82,19 @@ def read_contract(export: Path) -> Contract:
     Raises:
         UserError: there is none, or it is of another format.
     """
-    path = Path(export) / "assets.extra" / FILE
+    return _read(Path(export) / "assets.extra" / FILE, export)
+
+
+def read_contract_beside(model: Path) -> Contract:
+    """Read the contract beside a file of another format.
+
+    Raises:
+        UserError: there is none, or it is of another format.
+    """
+    return _read(Path(model).parent / FILE, model)
+
+
+def _read(path: Path, export: Path) -> Contract:
     try:
         content = json.loads(path.read_text())
         if content.pop("format") != FORMAT:

@@ -1,4 +1,8 @@
-"""A model repository: a folder a model, in it a numbered folder a version."""
+"""A model repository: a folder a model, in it a numbered folder a version.
+
+`NAME/1` is a SavedModel. Other formats of the same version are in folders of their own,
+`NAME-litert/1` and so on, which no server takes for a model: it is told names.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -7,16 +11,22 @@ from pathlib import Path
 
 from keras_mscam.errors import UserError
 
+#: Besides the SavedModel, in folders that end with their name.
+OTHER_FORMATS = ("litert", "onnx", "openvino", "tfjs")
+
 
 @contextmanager
-def new_version(repository: Path, name: str) -> Iterator[Path]:
+def new_version(
+    repository: Path, name: str, version: int | None = None
+) -> Iterator[Path]:
     """Give a temporary folder, which becomes the next version when the block succeeds.
 
     Servers watch the repository, but pass over names that are no number.
 
     Args:
         repository: folder of models; made if it is missing.
-        name: of the model.
+        name: of the model, or of the folder of another format.
+        version: its number; the next by default.
 
     Yields:
         An empty folder on the same file system, named after the version that it is to
@@ -30,12 +40,13 @@ def new_version(repository: Path, name: str) -> Iterator[Path]:
         model.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"Cannot write into {model}: {error.strerror}.") from error
-    temporary = model / f".{next_version(model)}"
+    version = version or next_version(model)
+    temporary = model / f".{version}"
     shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
     temporary.mkdir()
     try:
         yield temporary
-        temporary.rename(model / str(next_version(model)))
+        temporary.rename(model / str(version))
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if not any(model.iterdir()):
@@ -68,16 +79,80 @@ def find_export(path: Path) -> Path:
     path = Path(path)
     if (path / "saved_model.pb").is_file():
         return path
+    if not list_versions(path):
+        path = _find_model(path)
     versions = list_versions(path)
-    if versions:
-        return path / str(versions[-1])
-    models = [child for child in _children(path) if list_versions(child)]
-    if len(models) == 1:
-        return models[0] / str(list_versions(models[0])[-1])
-    if models:
-        names = ", ".join(sorted(model.name for model in models))
-        raise UserError(f"{path} holds several models ({names}): name one of them.")
-    raise UserError(
+    if not versions or _split(path.absolute().name)[1]:
+        raise _none(path)
+    return path / str(versions[-1])
+
+
+def find_formats(path: Path) -> dict[str, Path]:
+    """Return the folders of the newest version, by format.
+
+    Args:
+        path: a version's folder; or a model's; or a repository with one model.
+
+    Returns:
+        `"saved_model"` and names of `OTHER_FORMATS`. Formats that the newest version
+        lacks are not there: an older one could be another network.
+
+    Raises:
+        UserError: there is none, or the repository has several models.
+    """
+    path = Path(path)
+    if path.name.isdigit():
+        return {_split(path.absolute().parent.name)[1] or "saved_model": path}
+    if not list_versions(path):
+        path = _find_model(path)
+    kind = _split(path.absolute().name)[1]
+    folders = {kind: path} if kind else {"saved_model": path, **_folders(path)}
+    newest = max(max(list_versions(folder), default=0) for folder in folders.values())
+    return {
+        kind: folder / str(newest)
+        for kind, folder in folders.items()
+        if newest in list_versions(folder)
+    }
+
+
+def _find_model(repository: Path) -> Path:
+    """Return the only model of a repository; it may be there in other formats alone."""
+    children = [child for child in _children(repository) if list_versions(child)]
+    names = {_split(child.name)[0] for child in children}
+    if len(names) > 1:
+        raise _several(repository, names)
+    if not names:
+        raise _none(repository)
+    return repository / names.pop()
+
+
+def next_common_version(repository: Path, name: str) -> int:
+    """Return the number of the version to come, of all formats of a model."""
+    model = Path(repository) / name
+    return max(map(next_version, (model, *_folders(model).values())))
+
+
+def _folders(model: Path) -> dict[str, Path]:
+    """Return the folders of a model's other formats, which may not be there."""
+    return {kind: model.with_name(f"{model.name}-{kind}") for kind in OTHER_FORMATS}
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    """Return the name of a model, and the format if the folder is of another one."""
+    for kind in OTHER_FORMATS:
+        if name.endswith(f"-{kind}"):
+            return name.removesuffix(f"-{kind}"), kind
+    return name, None
+
+
+def _several(path: Path, names: set[str]) -> UserError:
+    return UserError(
+        f"{path} holds several models ({', '.join(sorted(names))}): name one of them."
+    )
+
+
+def _none(path: Path) -> UserError:
+    return UserError(
         f"{path} holds no exported model; keras_mscam-export RUN --output {path} makes "
         "one."
     )

@@ -7,6 +7,11 @@ from keras_mscam.plots.bars import (
 )
 from keras_mscam.plots.cases import plot_case, plot_contact_sheet, plot_figure2
 from keras_mscam.plots.curves import plot_froc, plot_reliability, plot_roc
+from keras_mscam.plots.prediction import (
+    plot_overlay,
+    plot_prediction,
+    plot_probabilities,
+)
 
 __all__ = [
     "plot_case",
@@ -15,6 +20,9 @@ __all__ = [
     "plot_froc",
     "plot_history",
     "plot_localization",
+    "plot_overlay",
+    "plot_prediction",
+    "plot_probabilities",
     "plot_relevance_weights",
     "plot_reliability",
     "plot_roc",

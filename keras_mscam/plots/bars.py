@@ -2,8 +2,8 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
+from keras_mscam.plots.figure import Figure
 from keras_mscam.plots.style import BLOCKS, BLUE, FONT, GREY, tidy, words
 
 

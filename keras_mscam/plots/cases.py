@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from keras_mscam.localization.boxes import normalize_map
+from keras_mscam.plots.figure import Figure
 from keras_mscam.plots.style import (
     BLOCKS,
     FONT,
@@ -180,6 +181,7 @@ def _draw_boxes(axis: Axes, case: Case, proposed: bool = True) -> None:
                     edgecolor=colour,
                     linestyle=style,
                     linewidth=width,
+                    path_effects=[withStroke(linewidth=width + 0.9)],
                 )
             )
 

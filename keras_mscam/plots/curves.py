@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from keras_mscam.plots.figure import Figure
 from keras_mscam.plots.style import FONT, GREY, SYSTEMS, tidy, words
 
 

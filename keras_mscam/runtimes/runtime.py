@@ -3,12 +3,11 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from keras_mscam.errors import UserError
 from keras_mscam.exporting.contract import Contract
+from keras_mscam.runtimes.choice import choose_runtime, find_models, import_loader
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +15,7 @@ class Runtime:
     """A network that is ready to run.
 
     Args:
-        name: of the library that runs it.
+        name: of what runs it, one of `keras_mscam.runtimes.RUNTIMES`.
         contract: names, sizes and thresholds.
         run: function of uint8 `(N, height, width)`, grey at the size of the contract;
             N is any number from 1 on. It returns float32 arrays by name:
@@ -29,24 +28,26 @@ class Runtime:
     run: Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
-def load_runtime(path: str | os.PathLike) -> Runtime:
-    """Load a model with the library that its file is made for.
+def load_runtime(path: str | os.PathLike, runtime: str = "auto") -> Runtime:
+    """Load a model.
 
     Args:
-        path: the folder of a run, or an export of `keras_mscam-export`: of a version,
-            or the newest of a repository.
+        path: the folder of a run; a file `.keras`, `.tflite`, `.onnx` or `.xml`
+            (OpenVINO); or an export of `keras_mscam-export`: a version's folder, a
+            model's, or a repository with one model, of which the newest version is
+            taken. Of variants of different precision in a folder, float32 is.
+        runtime: what runs it, one of `RUNTIMES`. `"auto"` takes the fastest that is
+            installed of those that the path has a model for.
 
     Raises:
-        UserError: the path is neither, or can't be loaded.
+        UserError: the path holds no model, none for this runtime, or the library that
+            runs it is missing.
+
+    Example:
+        >>> runtime = load_runtime("exports", "onnx")
+        >>> runtime.run(np.zeros((1, 256, 256), "uint8"))["probabilities"].shape
+        (1, 14)
     """
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"There is no model at {path}.")
-    # A runtime is imported when it is used: none but Keras need be installed.
-    if (path / "config.json").is_file():
-        from keras_mscam.runtimes.keras_model import load_keras_model
-
-        return load_keras_model(path)
-    from keras_mscam.runtimes.saved_model import load_saved_model
-
-    return load_saved_model(path)
+    models = find_models(path)
+    name = choose_runtime(models, path, runtime)
+    return import_loader(name)(models[name])

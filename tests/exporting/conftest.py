@@ -7,8 +7,10 @@ import pytest
 from keras_mscam.calibration import RunCalibration, write_calibration
 from keras_mscam.classification import Calibration, OperatingPoint
 from keras_mscam.config import Config, DataConfig, LocalizationConfig, ModelConfig
-from keras_mscam.export import export
+from keras_mscam.errors import UserError
+from keras_mscam.export import export, export_formats
 from keras_mscam.exporting.exportable import read_exportable
+from keras_mscam.exporting.formats import check_installed
 from keras_mscam.files import compute_checksum
 from keras_mscam.modeling import build_classifier
 from keras_mscam.run_folder import create_run
@@ -69,3 +71,21 @@ def exportable(run):
 def exported(run, tmp_path_factory):
     """Version 1 of the run in a repository, through all its checks."""
     return export(run.path, tmp_path_factory.mktemp("models"), progress=False)
+
+
+@pytest.fixture(scope="session")
+def converted(run, tmp_path_factory):
+    """Give version 1 of the run in a format, made when first asked for."""
+    made = {}
+
+    def convert(kind):
+        if kind not in made:
+            try:
+                check_installed(kind)
+            except UserError as error:
+                pytest.skip(str(error))
+            folder = tmp_path_factory.mktemp("formats")
+            made[kind] = export_formats(run.path, folder, [kind], progress=False)[kind]
+        return made[kind]
+
+    return convert

@@ -3,7 +3,12 @@ import json
 import pytest
 
 from keras_mscam.errors import UserError
-from keras_mscam.exporting.manifest import FILE, verify_export, write_manifest
+from keras_mscam.exporting.manifest import (
+    describe_parities,
+    find_manifest,
+    verify_export,
+    write_manifest,
+)
 from keras_mscam.exporting.parity import Parity
 
 
@@ -14,7 +19,8 @@ def export(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"graph")
     (tmp_path / "variables" / "data").write_bytes(b"weights")
     parity = Parity(4, 1e-7, 1e-6, 0.0, 1.0)
-    write_manifest(tmp_path, "abc", {"python": "3"}, {"whole": parity})
+    measured = describe_parities({"whole": parity})
+    write_manifest(tmp_path, "abc", {"python": "3"}, measured)
     return tmp_path
 
 
@@ -23,7 +29,7 @@ def test_a_fresh_export_is_verified(export):
 
 
 def test_says_what_was_met(export):
-    content = json.loads((export / FILE).read_text())
+    content = json.loads(find_manifest(export).read_text())
     assert content["parity"]["whole"]["probabilities"] == 1e-7
     assert content["parity"]["whole"]["tolerances"]["probabilities"] == 1e-5
     # printf graph | sha256sum
@@ -52,6 +58,6 @@ def test_a_foreign_file_is_found(export):
 
 @pytest.mark.parametrize("text", ["", "[]", "{}"])
 def test_a_damaged_manifest_is_a_sentence(export, text):
-    (export / FILE).write_text(text)
+    find_manifest(export).write_text(text)
     with pytest.raises(UserError, match="can't be read"):
         verify_export(export)

@@ -3,8 +3,10 @@ import pytest
 from keras_mscam.errors import UserError
 from keras_mscam.exporting.repository import (
     find_export,
+    find_formats,
     list_versions,
     new_version,
+    next_common_version,
     next_version,
 )
 
@@ -84,3 +86,42 @@ def test_one_of_several_models_must_be_named(tmp_path):
 def test_no_export_is_a_sentence(tmp_path, there):
     with pytest.raises(UserError, match="holds no exported model"):
         find_export(tmp_path if there else tmp_path / "missing")
+
+
+def test_other_formats_are_no_models_of_their_own(tmp_path):
+    make(tmp_path / "chest" / "1")
+    for name in ("chest-litert", "chest-onnx"):
+        (tmp_path / name / "1").mkdir(parents=True)
+    assert find_export(tmp_path) == tmp_path / "chest" / "1"
+    expected = {
+        "saved_model": tmp_path / "chest" / "1",
+        "litert": tmp_path / "chest-litert" / "1",
+        "onnx": tmp_path / "chest-onnx" / "1",
+    }
+    assert find_formats(tmp_path) == find_formats(tmp_path / "chest") == expected
+    assert find_formats(tmp_path / "chest-onnx") == {"onnx": expected["onnx"]}
+    assert find_formats(expected["litert"]) == {"litert": expected["litert"]}
+    make(tmp_path / "heart" / "1")
+    with pytest.raises(UserError, match=r"several models \(chest, heart\)"):
+        find_formats(tmp_path)
+
+
+def test_formats_of_older_versions_are_not_the_newest(tmp_path):
+    make(tmp_path / "chest" / "1")
+    (tmp_path / "chest-onnx" / "2").mkdir(parents=True)
+    assert find_formats(tmp_path) == {"onnx": tmp_path / "chest-onnx" / "2"}
+    # The next of all formats is the same, and one that none of them has.
+    assert next_common_version(tmp_path, "chest") == 3
+    assert next_common_version(tmp_path, "heart") == 1
+
+
+def test_a_version_may_be_given_its_number(tmp_path):
+    with new_version(tmp_path, "chest-onnx", 7):
+        pass
+    assert list_versions(tmp_path / "chest-onnx") == [7]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_no_format_is_a_sentence(tmp_path, there):
+    with pytest.raises(UserError, match="holds no exported model"):
+        find_formats(tmp_path if there else tmp_path / "missing")

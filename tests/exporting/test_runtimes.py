@@ -1,0 +1,169 @@
+"""Every runtime says what the Keras model says; the right one is chosen."""
+
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from keras_mscam import Predictor
+from keras_mscam.errors import UserError
+from keras_mscam.exporting.examples import draw_examples
+from keras_mscam.runtimes import RUNTIMES, choice, load_runtime
+
+FILES = {"litert": "float32.tflite", "onnx": "float32.onnx", "openvino": "float32.xml"}
+
+
+@pytest.fixture(scope="module")
+def images():
+    size = (96, 64)  # as OpenCV says it
+    files = [np.frombuffer(file.data, np.uint8) for file in draw_examples(size[::-1])]
+    found = [cv2.imdecode(file, cv2.IMREAD_GRAYSCALE) for file in files[:3]]
+    return np.stack([cv2.resize(image, size) for image in found])
+
+
+@pytest.fixture(scope="module")
+def expected(exportable, images):
+    return exportable.localizer.predict_on_batch(images[..., None])
+
+
+@pytest.fixture(scope="module")
+def everything(converted, exported, tmp_path_factory):
+    """A repository with all formats that can be made here."""
+    repository = tmp_path_factory.mktemp("repository")
+    shutil.copytree(exported.parent, repository / "keras_mscam")
+    for kind in FILES:
+        pytest.importorskip(choice._LIBRARIES[kind].module)
+        folder = converted(kind).parent
+        shutil.copytree(folder, repository / folder.name)
+    return repository
+
+
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("count", [1, 3])
+def test_outputs_are_those_of_keras(converted, images, expected, kind, count):
+    runtime = load_runtime(converted(kind) / FILES[kind])
+    assert runtime.name == kind
+    outputs = runtime.run(images[:count])
+    assert set(outputs) == set(runtime.contract.output_names)
+    for name, values in outputs.items():
+        assert values.dtype == np.float32
+        np.testing.assert_allclose(
+            values, expected[name][:count], rtol=1e-4,
+            atol=1e-4 * np.ptp(expected[name]),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_what_a_call_gave_is_not_overwritten_by_the_next(converted, images, kind):
+    runtime = load_runtime(converted(kind) / FILES[kind])
+    first = runtime.run(images[:1])
+    kept = {name: values.copy() for name, values in first.items()}
+    runtime.run(images[1:2])
+    for name, values in first.items():
+        np.testing.assert_array_equal(values, kept[name])
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_images_of_a_batch_are_told_apart(converted, images, kind):
+    runtime = load_runtime(converted(kind) / FILES[kind])
+    forth, back = runtime.run(images), runtime.run(images[::-1])
+    for name in forth:
+        np.testing.assert_allclose(forth[name], back[name][::-1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_predictor_by_every_runtime(run, everything, runtime):
+    path = run.path if runtime == "keras" else everything
+    file = draw_examples((64, 96))[4].data  # of an odd size
+    found = Predictor(path, runtime).predict(file)
+    first = Predictor(run.path).predict(file)
+    assert found.probabilities == pytest.approx(first.probabilities, abs=1e-5)
+    assert found.original_size == first.original_size
+    assert [box.pathology for box in found.boxes] == [
+        box.pathology for box in first.boxes
+    ]
+    np.testing.assert_allclose(
+        [box.xyxy for box in found.boxes], [box.xyxy for box in first.boxes], atol=1
+    )
+
+
+def test_nobody_is_told_what_is_converted():
+    pytest.importorskip("nncf")
+    program = (
+        "import sys, keras_mscam.exporting.openvino; import openvino.tools.ovc; "
+        "print(sys.modules['openvino_telemetry'])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    assert result.stdout == "None\n", result.stderr
+
+
+def test_auto_takes_the_fastest_that_is_installed(everything, monkeypatch):
+    missing = set()
+    monkeypatch.setattr(choice, "_is_installed", lambda name: name not in missing)
+    for name in ("onnx", "litert", "openvino", "tensorflow"):
+        assert choice.choose_runtime(choice.find_models(everything), "x") == name
+        missing.add(name)
+
+
+def test_a_path_says_what_runs_it(everything, run):
+    base = everything / "keras_mscam"
+    assert set(choice.find_models(base)) == {"openvino", "litert", "onnx", "tensorflow"}
+    assert set(choice.find_models(base / "1")) == {"tensorflow"}
+    assert set(choice.find_models(base / "1" / "saved_model.pb")) == {"tensorflow"}
+    assert set(choice.find_models(everything / "keras_mscam-onnx")) == {"onnx"}
+    assert set(choice.find_models(everything / "keras_mscam-onnx" / "1")) == {"onnx"}
+    assert set(choice.find_models(run.path)) == {"keras"}
+    assert set(choice.find_models(run.path / "model.keras")) == {"keras"}
+
+
+def test_formats_of_an_older_version_are_passed_over(everything, tmp_path):
+    shutil.copytree(everything, tmp_path / "models")
+    model = tmp_path / "models" / "keras_mscam"
+    (model / "1").rename(model / "2")
+    assert set(choice.find_models(tmp_path / "models")) == {"tensorflow"}
+
+
+def test_a_missing_library_is_one_sentence(converted, monkeypatch):
+    path = converted("onnx") / "float32.onnx"
+    monkeypatch.setattr(choice, "_is_installed", lambda name: False)
+    with pytest.raises(UserError, match=r'pip install "keras_mscam\[onnx\]"'):
+        load_runtime(path)
+
+
+@pytest.mark.parametrize(
+    "runtime, sentence",
+    [
+        ("onnx", "has no model for the runtime 'onnx', only for keras"),
+        ("torch", "no runtime 'torch'; there are auto, onnx"),
+    ],
+)
+def test_a_runtime_that_can_not_run_it_is_a_sentence(run, runtime, sentence):
+    with pytest.raises(UserError, match=sentence):
+        load_runtime(run.path, runtime)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_damaged_file_is_a_sentence(converted, tmp_path, kind):
+    shutil.copytree(converted(kind), tmp_path / "model")
+    path = tmp_path / "model" / FILES[kind]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    with pytest.raises(UserError, match=r"float32\.\w+ can't be loaded"):
+        load_runtime(path)
+
+
+def test_a_file_without_its_contract_is_a_sentence(converted, tmp_path):
+    path = shutil.copy(converted("onnx") / "float32.onnx", tmp_path)
+    with pytest.raises(UserError, match=r"contract\.json can't be read"):
+        load_runtime(path)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.keras"])
+def test_other_files_are_a_sentence(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"is no model|can't be read by itself"):
+        load_runtime(tmp_path / name)

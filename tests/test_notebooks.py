@@ -1,0 +1,76 @@
+"""Notebooks: those that are committed, and each executed on its small settings."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("nbclient", reason="needs nbclient (the extra `test`)")
+pytest.importorskip("ipykernel", reason="needs ipykernel (the extra `test`)")
+pytest.importorskip("ipywidgets", reason="needs ipywidgets (the extra `notebooks`)")
+import nbformat
+
+FOLDER = Path(__file__).parents[1] / "experiments" / "notebooks"
+NAMES = (
+    "from_data_to_table1", "explore_one_image", "query_the_server", "your_own_data"
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def execution():
+    """The module that executes them."""
+    spec = importlib.util.spec_from_file_location("execute", FOLDER / "execute.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read(name):
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_none_is_forgotten():
+    assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_committed_outputs(name, execution):
+    """They are of the code that is there, without errors, noise, paths or weight."""
+    notebook = read(name)
+    nbformat.validate(notebook)
+    assert notebook.metadata.executed == execution.fingerprint(notebook)
+    cells = code_cells(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 1
+    assert not [o for o in outputs if o.output_type == "error"]
+    assert not [o for o in outputs if o.get("name") == "stderr"]
+    text = (FOLDER / f"{name}.ipynb").read_text()
+    assert not re.search(r"/tmp/|/home/|/work/|/root/|WARNING|Traceback", text)
+    assert len(text) < 1_000_000
+    assert notebook.cells[0].cell_type == "markdown"
+    assert "minute" in notebook.cells[0].source
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run without a training: a small network of random weights."""
+    path = Path(__file__).parent / "exporting" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("exporting_conftest", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.write_run(tmp_path_factory.mktemp("notebooks") / "run").path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs(name, execution, trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_MSCAM_NOTEBOOK", "small")
+    monkeypatch.setenv("KERAS_MSCAM_RUN", str(trained))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    notebook = execution.execute(FOLDER / f"{name}.ipynb", tmp_path, timeout=300)
+    assert all(cell.execution_count for cell in code_cells(notebook))
