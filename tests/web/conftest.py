@@ -110,8 +110,9 @@ def _to_list(value):
     return list(value) if isinstance(value, bytes) else np.asarray(value).tolist()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
+    """A browser for one module: where it is, asyncio's tests can't run."""
     sync_api = pytest.importorskip("playwright.sync_api")
     if not Path(CHROMIUM).is_file():
         pytest.skip(f"needs {CHROMIUM}")

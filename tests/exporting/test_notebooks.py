@@ -11,7 +11,7 @@ pytest.importorskip("ipykernel", reason="needs ipykernel (the extra `test`)")
 pytest.importorskip("ipywidgets", reason="needs ipywidgets (the extra `notebooks`)")
 import nbformat
 
-FOLDER = Path(__file__).parents[1] / "experiments" / "notebooks"
+FOLDER = Path(__file__).parents[2] / "experiments" / "notebooks"
 NAMES = (
     "from_data_to_table1", "explore_one_image", "query_the_server", "your_own_data"
 )  # fmt: skip
@@ -57,20 +57,11 @@ def test_committed_outputs(name, execution):
     assert "minute" in notebook.cells[0].source
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A run without a training: a small network of random weights."""
-    path = Path(__file__).parent / "exporting" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("exporting_conftest", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.write_run(tmp_path_factory.mktemp("notebooks") / "run").path
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_runs(name, execution, trained, tmp_path, monkeypatch):
+def test_runs(name, execution, run, exported, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_MSCAM_NOTEBOOK", "small")
-    monkeypatch.setenv("KERAS_MSCAM_RUN", str(trained))
+    monkeypatch.setenv("KERAS_MSCAM_RUN", str(run.path))
+    monkeypatch.setenv("KERAS_MSCAM_MODELS", str(exported.parents[1]))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     notebook = execution.execute(FOLDER / f"{name}.ipynb", tmp_path, timeout=300)
     assert all(cell.execution_count for cell in code_cells(notebook))
