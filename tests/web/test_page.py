@@ -78,6 +78,12 @@ def drop(page, *files, event="drop"):
     )
 
 
+def wait_until_drawn(page):
+    """The viewer draws in the next frame; that one is over when another begins."""
+    frame = "new Promise((done) => requestAnimationFrame(done))"
+    page.evaluate(f"{frame}.then(() => {frame})")
+
+
 def wait_for(page, name):
     page.locator("#status", has_text=name).filter(
         has_text=re.compile("alled")
@@ -231,7 +237,7 @@ def test_maps_of_the_blocks(page, chest, predictor):
     page.get_by_role("radio", name=re.compile("Block 2")).check(force=True)
     label = page.locator("#canvas").get_attribute("aria-label")
     assert "map of block 2" in label
-    page.wait_for_timeout(100)
+    wait_until_drawn(page)
     assert page.locator("#canvas").screenshot() != before
 
 
@@ -304,12 +310,12 @@ def test_keyboard_and_zoom(page, chest):
     page.locator("#viewer").focus()
     for key in ("0", "+", "ArrowRight", "Shift+ArrowUp", "0"):
         page.keyboard.press(key)
-        page.wait_for_timeout(60)
+        wait_until_drawn(page)
         seen.append(page.locator("#canvas").screenshot())
     assert len(set(seen)) == 5  # the window stays changed
     page.get_by_role("button", name="Reset").press("Enter")
     page.locator("#viewer").focus()
-    page.wait_for_timeout(60)
+    wait_until_drawn(page)
     assert page.locator("#canvas").screenshot() == seen[0]
     page.locator(".finding :checked").focus()
     first = page.locator("#canvas").get_attribute("aria-label")
