@@ -64,12 +64,14 @@ def decode(dataset: Dataset) -> np.ndarray:
     if bits < 1 or bits + below > dataset.BitsAllocated:
         raise ImageError("is damaged: its pixels have more bits than its header says")
     syntax = dataset.file_meta.TransferSyntaxUID
-    # Colour in baseline JPEG has markers of its own, which Pillow knows.
     grey = dataset.SamplesPerPixel == 1
     if syntax in _JPEGS or (syntax == JPEGBaseline8Bit and grey):
         pixels = _decode_jpeg(dataset, bits + below)
     else:
+        # Colour in baseline JPEG has markers of its own, which Pillow knows.
         pixels = _decode_others(dataset, bits + below)
+        if syntax == JPEGBaseline8Bit:
+            _decode_libjpeg(_get_frame(dataset), {})
     if pixels.shape[:2] != (dataset.Rows, dataset.Columns):
         raise ImageError("is damaged: its pixels are not as many as its header says")
     return pixels >> below if below else pixels
@@ -86,20 +88,26 @@ def _decode_others(dataset: Dataset, bits: int) -> np.ndarray:
 
 
 def _decode_jpeg(dataset: Dataset, bits: int) -> np.ndarray:
-    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    frame = _get_frame(dataset)
     _check_jpeg(frame, dataset)
     if dataset.file_meta.TransferSyntaxUID in JPEGLSTransferSyntaxes:
         pixels = imagecodecs.jpegls_decode(frame)
     else:
-        pixels = _decode_libjpeg(frame)
+        # From and to the same: by itself it takes for YBR what no marker calls RGB.
+        space = "rgb" if dataset.SamplesPerPixel == 3 else "grayscale"
+        pixels = _decode_libjpeg(frame, {"colorspace": space, "outcolorspace": space})
     if pixels.ndim == 2:
         return _cut(pixels, bits, bool(dataset.PixelRepresentation))
     ybr = dataset.PhotometricInterpretation.startswith("YBR")
     return convert_color_space(pixels, "YBR_FULL", "RGB") if ybr else pixels
 
 
-def _decode_libjpeg(frame: bytes) -> np.ndarray:
-    """Decode without a conversion of colours, and refuse what is incomplete.
+def _get_frame(dataset: Dataset) -> bytes:
+    return next(generate_frames(dataset.PixelData, number_of_frames=1))
+
+
+def _decode_libjpeg(frame: bytes, spaces: dict[str, str]) -> np.ndarray:
+    """Decode from one colour space to another, and refuse what is incomplete.
 
     libjpeg makes up what is missing. If it decodes bytes put in front of the end, then
     there was something missing.
@@ -107,9 +115,6 @@ def _decode_libjpeg(frame: bytes) -> np.ndarray:
     end = frame.rfind(_END)
     # Its length is made even by 0xff, behind which a byte would be a marker.
     more = frame[:end].rstrip(b"\xff") + b"\x55" * 64 + _END
-    # From and to the same: by itself it takes for YBR what no marker calls RGB.
-    space = "rgb" if _read_frame_header(frame)[3] == 3 else "grayscale"
-    spaces = {"colorspace": space, "outcolorspace": space}
     pixels = imagecodecs.jpeg8_decode(frame, **spaces)
     if not np.array_equal(pixels, imagecodecs.jpeg8_decode(more, **spaces)):
         raise ImageError("is damaged: a part of its JPEG data is missing")

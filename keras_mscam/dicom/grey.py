@@ -3,13 +3,11 @@
 import cv2
 import numpy as np
 from pydicom import Dataset
-from pydicom.multival import MultiValue
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi
 
-from keras_mscam.dicom.values import read_word
-
-#: Each the start of some names.
-COLOURS = ("RGB", "YBR", "PALETTE")
+from keras_mscam.dicom.modality import apply_modality, describe_modality
+from keras_mscam.dicom.palette import look_up_colours
+from keras_mscam.dicom.values import read_number, read_word
+from keras_mscam.dicom.window import describe_window, present
 
 
 def to_grey(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
@@ -19,8 +17,8 @@ def to_grey(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
     or else the first window (linear, linear exact or sigmoid). Without either, values
     of up to 8 bits are taken as they are, and deeper ones are stretched from their
     minimum to their maximum, pixel padding left out. A window in which every pixel of
-    the image is equal counts as none. What `is_inverse` is inverted; colour becomes
-    luma. Overlays are not drawn.
+    the image is equal counts as none, and so does what makes no sense. What
+    `is_inverse` is inverted; colour becomes luma. Overlays are not drawn.
 
     Args:
         pixels: `(height, width)`, or colour `(height, width, 3)`.
@@ -29,8 +27,10 @@ def to_grey(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
     Returns:
         uint8 of shape `(height, width)`.
     """
-    if dataset.PhotometricInterpretation.startswith(COLOURS):
-        return _to_luma(pixels, dataset)
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        return _look_up_luma(pixels, dataset)
+    if pixels.ndim == 3:
+        return _to_luma((pixels >> max(dataset.BitsStored - 8, 0)).astype(np.uint8))
     return _look_up(pixels, dataset)
 
 
@@ -46,22 +46,27 @@ def is_inverse(dataset: Dataset) -> bool:
     return dataset.PhotometricInterpretation == "MONOCHROME1"
 
 
-def contradicts_itself(dataset: Dataset) -> bool:
-    """Whether one element says that the lowest value is white and another not."""
+def describe_grey(dataset: Dataset) -> list[str]:
+    """Return warnings where the header says nonsense on how grey is to be shown."""
     photometric = dataset.PhotometricInterpretation
     if not photometric.startswith("MONOCHROME"):
-        return False
-    return is_inverse(dataset) != (photometric == "MONOCHROME1")
+        return []
+    found = []
+    if is_inverse(dataset) != (photometric == "MONOCHROME1"):
+        found.append("Its header contradicts itself on whether black is white.")
+    return found + describe_modality(dataset) + describe_window(dataset)
 
 
-def _to_luma(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Turn colour, which pydicom gives as RGB, to grey as `images` does."""
-    bits = dataset.BitsStored
-    if dataset.PhotometricInterpretation.startswith("PALETTE"):
-        pixels = apply_color_lut(pixels, dataset)
-        bits = pixels.dtype.itemsize * 8
-    pixels = (pixels[..., :3] >> max(bits - 8, 0)).astype(np.uint8)
-    return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+def _to_luma(colours: np.ndarray) -> np.ndarray:
+    """Turn colour, which decoders give as RGB, to grey as `images` does."""
+    return cv2.cvtColor(np.ascontiguousarray(colours), cv2.COLOR_RGB2GRAY)
+
+
+def _look_up_luma(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
+    pixels = pixels.astype(np.int32)
+    stored = np.arange(int(pixels.min()), int(pixels.max()) + 1)
+    luma = _to_luma(look_up_colours(stored, dataset)[None])[0]
+    return luma[pixels - stored[0]]
 
 
 def _look_up(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
@@ -79,7 +84,7 @@ def _look_up(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
         counted = np.bincount(pixels.ravel() - first) > 0
         actual = counted & ~_find_padding(stored, dataset)
         actual = actual if actual.any() else counted
-    grey = _present(apply_modality_lut(stored, dataset), actual, dataset)
+    grey = present(apply_modality(stored, dataset), actual, dataset)
     if is_inverse(dataset):
         grey = 1 - grey
     return np.floor(255 * grey + 0.5).astype(np.uint8)[pixels - first]
@@ -87,49 +92,9 @@ def _look_up(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 def _find_padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
     """Mark the values, one or a range, which fill up what was not exposed."""
-    value = dataset.get("PixelPaddingValue")
+    value = read_number(dataset, "PixelPaddingValue")
     if value is None:
         return np.zeros(stored.shape, bool)
-    limit = dataset.get("PixelPaddingRangeLimit", value)
+    limit = read_number(dataset, "PixelPaddingRangeLimit")
+    limit = value if limit is None else limit
     return (stored >= min(value, limit)) & (stored <= max(value, limit))
-
-
-def _present(values: np.ndarray, actual: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Scale values to 0..1; `actual` marks those that the image has."""
-    if dataset.get("VOILUTSequence"):
-        bits = dataset.VOILUTSequence[0].LUTDescriptor[2]
-        # pydicom takes 16-bit integers here, and rescaled values are neither.
-        values = np.clip(np.rint(values), -(2**15), 2**16 - 1).astype(int)
-        grey = np.clip(apply_voi(values, dataset) / (2**bits - 1), 0, 1)
-    else:
-        grey = _apply_window(values, dataset)
-    if grey is None or np.ptp(grey[actual]) == 0:
-        grey = _stretch(values, values[actual].min(), values[actual].max())
-    return grey
-
-
-def _apply_window(values: np.ndarray, dataset: Dataset) -> np.ndarray | None:
-    """Apply the first window; none without a centre and a width above 0.
-
-    Reference: DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3.
-    """
-    centre = _get_first(dataset.get("WindowCenter"))
-    width = _get_first(dataset.get("WindowWidth"))
-    if centre in (None, "") or not width or width <= 0:
-        return None
-    centre, width = float(centre), float(width)
-    function = dataset.get("VOILUTFunction") or "LINEAR"
-    if function == "SIGMOID":
-        return 1 / (1 + np.exp(-4 * (values - centre) / width))
-    if function == "LINEAR":
-        centre, width = centre - 0.5, width - 1
-    return _stretch(values, centre - width / 2, centre + width / 2)
-
-
-def _get_first(value):
-    return value[0] if isinstance(value, MultiValue) else value
-
-
-def _stretch(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    # A window of width 1 is a step behind its centre.
-    return np.clip((values - low) / max(high - low, 1e-9), 0, 1)

@@ -20,8 +20,9 @@ from pydicom.uid import (
 
 from keras_mscam.data.images import ImageError
 from keras_mscam.dicom.collimation import find_exposed
-from keras_mscam.dicom.decoding import decode
-from keras_mscam.dicom.grey import contradicts_itself, to_grey
+from keras_mscam.dicom.decoding import check_compression, decode
+from keras_mscam.dicom.grey import describe_grey, to_grey
+from keras_mscam.dicom.header import mend_header
 from keras_mscam.dicom.refusals import check_radiograph
 from keras_mscam.dicom.spacing import describe_aspect, find_spacing
 from keras_mscam.dicom.values import read_word
@@ -55,6 +56,8 @@ def read_dicom(data: bytes) -> XRay:
     with _reporting("is damaged: its DICOM data cannot be read"):
         dataset = _parse(data)
         check_radiograph(dataset)
+        check_compression(dataset)
+        mend_header(dataset)
     with _reporting("is damaged: its pixels cannot be decoded"):
         pixels = to_grey(decode(dataset), dataset)
     with _reporting("is damaged: its DICOM data cannot be read"):
@@ -92,8 +95,7 @@ def _describe_pixels(dataset: Dataset) -> list[str]:
     found = []
     if read_word(dataset, "PresentationIntentType") == "FOR PROCESSING":
         found.append("It is raw data for processing, not for presentation.")
-    if contradicts_itself(dataset):
-        found.append("Its header contradicts itself on whether black is white.")
+    found += describe_grey(dataset)
     if read_word(dataset, "LossyImageCompression") == "01":
         found.append("It was compressed with loss.")
     if read_word(dataset, "BurnedInAnnotation") == "YES":

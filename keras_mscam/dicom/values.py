@@ -15,6 +15,15 @@ def read_numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
     return numbers if all(map(math.isfinite, numbers)) else ()
 
 
+def read_number(dataset: Dataset, keyword: str) -> float | None:
+    """Return the first of an element's values; `None` where it is no finite number."""
+    try:
+        number = float(next(iter(_list(dataset, keyword)), math.nan))
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
 def read_words(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     """Return an element's code strings, in capitals and without spaces around."""
     return tuple(str(value).strip().upper() for value in _list(dataset, keyword))
@@ -25,8 +34,21 @@ def read_word(dataset: Dataset, keyword: str) -> str:
     return next(iter(read_words(dataset, keyword)), "")
 
 
+def is_given(dataset: Dataset, keyword: str) -> bool:
+    """Whether an element is there with a value, if it be nonsense."""
+    if keyword not in dataset:
+        return False
+    value = dataset.get_item(keyword).value
+    if isinstance(value, bytes):  # not asked for before
+        value = value.strip(b" \0").decode("latin-1")
+    return value not in (None, "", [])
+
+
 def _list(dataset: Dataset, keyword: str) -> list:
-    value = dataset.get(keyword)
+    try:
+        value = dataset.get(keyword)
+    except Exception:  # of any kind, where a value is not of its type
+        return []
     if value is None or value == "":
         return []
     return list(value) if isinstance(value, (MultiValue, list, tuple)) else [value]

@@ -2,13 +2,17 @@ import logging
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import JPEGBaseline8Bit
 
 from keras_mscam.data.images import ImageError
 from keras_mscam.dicom.reading import read_dicom
 
+#: Markers of a frame header: baseline, progressive.
+FRAME = (b"\xff\xc0", b"\xff\xc2")
 RAMP = [[0, 1000, 2000], [3000, 4000, 4095]]
 
 
@@ -34,6 +38,35 @@ def test_truncated_wherever(name, keep, capfd, refuse, to_bytes, radiograph):
         dataset.PixelData = encapsulate([frame[: int(len(frame) * keep)]])
         assert refuse(dataset).startswith("is damaged: ")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("keep", ["frame header", "scan header", 0.3, 0.6, 0.9, 0.99])
+def test_a_jpeg_that_was_cut_and_closed(
+    keep, colour, progressive, refuse, make_dataset
+):
+    # libjpeg fills up with grey, and Pillow takes that for an image.
+    noise = np.random.default_rng(0).integers(0, 256, (64, 90, 3), np.uint8)
+    pixels = cv2.GaussianBlur(noise if colour else noise[..., 0], (0, 0), 3)
+    data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])[1]
+    data = data.tobytes()
+    if isinstance(keep, str):
+        start = data.find(b"\xff\xda" if keep == "scan header" else FRAME[progressive])
+        end = start + 2 + int.from_bytes(data[start + 2 : start + 4])
+    else:
+        end = int(len(data) * keep)
+    elements = {
+        "PhotometricInterpretation": "YBR_FULL_422" if colour else "MONOCHROME2"
+    }
+    dataset = make_dataset(pixels, 8, JPEGBaseline8Bit, **elements)
+    dataset.PixelData = encapsulate([data[:end] + b"\xff\xd9"])
+    assert refuse(dataset).startswith("is damaged: ")
+
+
+def test_a_file_that_ends_inside_of_compressed_pixels(refuse, to_bytes, radiograph):
+    data = to_bytes(radiograph("MR_small_RLE.dcm"))
+    assert refuse(data[:-200]) == "is damaged: its DICOM data ends too early"
 
 
 @pytest.mark.parametrize("name", ["MR_small", "MR_small_RLE", "SC_rgb_jpeg_dcmtk"])

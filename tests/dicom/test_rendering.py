@@ -6,11 +6,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pydicom import Dataset, Sequence
 from pydicom.data import get_testdata_file
 
 from keras_mscam.xray import read_xray
 
 WINDOW = {"WindowCenter": "1500", "WindowWidth": "1800"}
+
+
+def make_lut(bits, divisor, more=0):
+    """Make a VOI LUT of a square root: 16 bits, divided; it may say more entries."""
+    curve = (4095 * np.linspace(0, 1, 4096) ** 0.5 * 16).astype(int) // divisor
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [4096 + more, 0, bits])
+    item.add_new("LUTData", "US", curve.tolist())
+    return Sequence([item])
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +66,11 @@ def check(path, rendered):
             | {"PresentationLUTShape": "INVERSE"},
             ["+Wm"],
         ),
+        ({"VOILUTSequence": make_lut(8, 256)}, ["+Wl", "1"]),
+        ({"VOILUTSequence": make_lut(16, 1, 9)}, ["+Wl", "1"]),
+        # Only where dcmtk is told to look at the entries.
+        ({"VOILUTSequence": make_lut(16, 16)}, ["+Wl", "1", "+Mv"]),
+        ({"RescaleSlope": "0", "RescaleIntercept": "7"}, ["+Wm"]),
     ],
 )
 def test_presentations(

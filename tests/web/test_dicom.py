@@ -93,6 +93,44 @@ CASES = {
     "collimation that is nonsense": (
         DEEP, 12, {"ShutterShape": "RECTANGULAR", "ShutterLeftVerticalEdge": "3"},
     ),
+    "a circle": (
+        DEEP, 12,
+        {"ShutterShape": ["RECTANGULAR", "CIRCULAR"], "ShutterLeftVerticalEdge": "2",
+         "ShutterRightVerticalEdge": "40", "ShutterUpperHorizontalEdge": "1",
+         "ShutterLowerHorizontalEdge": "20", "CenterOfCircularShutter": ["9", "15"],
+         "RadiusOfCircularShutter": "8", "PixelSpacing": ["0.2", "0.1"]},
+    ),
+    "a polygon": (
+        DEEP, 12,
+        {"CollimatorShape": "POLYGONAL",
+         "VerticesOfThePolygonalCollimator": ["2", "9", "18", "3", "15", "29"]},
+    ),
+    "a polygon that is nonsense": (
+        DEEP, 12,
+        {"CollimatorShape": "POLYGONAL", "VerticesOfThePolygonalCollimator": "2"},
+    ),
+    "calibrated": (
+        DEEP, 12,
+        {"PixelSpacing": ["0.2", "0.2"], "PixelSpacingCalibrationType": "FIDUCIAL"},
+    ),
+    "a copy of the film's spacing": (
+        DEEP, 12,
+        {"PixelSpacing": ["0.2", "0.2"], "NominalScannedPixelSpacing": ["0.2", "0.2"]},
+    ),
+    "high bit 14": (DEEP * 8, 12, {"HighBit": 14, "BitsAllocated": 16}),
+    "more bits stored than allocated": (DEEP, 12, {"BitsStored": 17}),
+    "a VOI LUT of 12 bits that says 16": (
+        DEEP, 12, {"VOILUTSequence": make_lut(0, 16, np.arange(4096))},
+    ),
+    "a VOI LUT of 8 bits": (
+        DEEP, 12, {"VOILUTSequence": make_lut(0, 8, np.arange(4096) // 16)},
+    ),
+    "a VOI LUT that begins below 0": (
+        DEEP - 2048, 12, {"VOILUTSequence": make_lut(63488, 12, np.arange(4096))},
+    ),
+    "a slope of 0": (DEEP, 12, {"RescaleSlope": "0", "RescaleIntercept": "5"}),
+    "a window of width 0": (DEEP, 12, {"WindowCenter": "9", "WindowWidth": "0"}),
+    "grey of 3 samples": (COLOUR, 8, {"PlanarConfiguration": 0}),
     "all warnings": (
         DEEP, 12,
         {"ViewPosition": "LLD", "PixelAspectRatio": ["2", "1"],
@@ -133,6 +171,7 @@ def check(data, answer):
     np.testing.assert_array_equal(
         np.reshape(answer["pixels"], frame.size), expected.pixels
     )
+    assert answer["plane"] == frame.spacing_plane
     assert answer["field"] == (list(frame.field) if frame.field else None)
     assert answer["warnings"] == list(frame.warnings)
     if frame.pixel_spacing is None:

@@ -76,11 +76,20 @@ function readHeader(dataset) {
   if (![...MONOCHROME, ...COLOURS].includes(photometric)) {
     throw new ImageError(`has pixels of a kind unknown here: ${quote(photometric)}`);
   }
+  const expected = MONOCHROME.includes(photometric) ? 1 : 3;
+  const samples = dataset.uint16("x00280002") || expected;
+  if (samples !== expected) {
+    throw new ImageError(
+      `is damaged: its header says ${samples} samples a pixel, and ${photometric}, ` +
+        `which has ${expected}`,
+    );
+  }
   return {
     height, width, photometric, allocated,
     stored: dataset.uint16("x00280101") ?? allocated,
+    high: dataset.uint16("x00280102"),
     signed: dataset.uint16("x00280103") === 1,
-    samples: dataset.uint16("x00280002") ?? 1,
+    samples,
     planar: dataset.uint16("x00280006") === 1,
     syntax: dataset.string("x00020010") ?? "1.2.840.10008.1.2",
   }; // prettier-ignore

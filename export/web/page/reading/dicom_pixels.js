@@ -17,6 +17,7 @@ const RLE = "1.2.840.10008.1.2.5";
 const BASELINE = "1.2.840.10008.1.2.4.50";
 const LOSSLESS = ["1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"];
 
+const TOO_MANY_BITS = "is damaged: its pixels have more bits than its header says";
 const INCOMPLETE = "is damaged: its pixels are not as many as its header says";
 
 /**
@@ -118,13 +119,14 @@ function view(bytes, { allocated, signed }) {
   return new Values(aligned.buffer, aligned.byteOffset, aligned.length >> 1);
 }
 
-/** Clear bits above those that are stored, or spread the sign into them. */
-function clearUnused(values, { allocated, stored, signed }) {
-  const shift = allocated - stored;
-  if (shift <= 0) return values;
-  const mask = 2 ** stored - 1;
+/** Leave out bits above and below those that are stored; the highest may be a sign. */
+function clearUnused(values, { allocated, stored, high, signed }) {
+  const below = Math.max((high ?? stored - 1) + 1 - stored, 0);
+  if (stored < 1 || stored + below > allocated) throw new ImageError(TOO_MANY_BITS);
+  if (stored === allocated) return values;
+  const left = 32 - stored - below;
   return values.map((value) =>
-    signed ? (value << (32 - stored)) >> (32 - stored) : value & mask,
+    signed ? (value << left) >> (left + below) : (value << left) >>> (left + below),
   );
 }
 

@@ -1,15 +1,22 @@
 // What a DICOM header says of its pixels: distances, the exposed field, warnings.
 
-import { isInverse } from "./grey.js";
+import { describeGrey, isInverse } from "./grey.js";
 import { readNumbers, readWord, readWords } from "./dicom_values.js";
 
 /** A field with a shorter side than this part of the image's is held for an error. */
 const SHORTEST = 0.25;
 const NONSENSE = "Its collimation makes no sense, so all of the image is looked at.";
 const CROPPED = "Only the part that its collimation left open is looked at.";
+const AROUND =
+  "Only the rectangle around what its collimation left open is looked at.";
 
-/** First tags of shutter and collimator: shape, left, right, upper and lower edge. */
+/** First tags of shutter and collimator. */
 const DEVICES = ["x001816", "x001817"];
+const SHAPES = {
+  RECTANGULAR: findRectangle,
+  CIRCULAR: surroundCircle,
+  POLYGONAL: surroundPolygon,
+};
 
 const VIEWS = [
   ["frontal", ["AP", "PA", "FRONTAL"]],
@@ -23,12 +30,13 @@ const CHESTS = ["CHEST", "THORAX", "LUNG", "RIB", "HEART"];
 /**
  * Read the frame of an image.
  *
- * @returns {{spacing: ?number[], field: ?number[], warnings: string[]}}
+ * @returns {{spacing: ?number[], plane: ?string, field: ?number[],
+ *     warnings: string[]}}
  */
 export function readFrame(dataset, header) {
   const { field, warnings } = findExposed(dataset, header);
   return {
-    spacing: findSpacing(dataset),
+    ...findSpacing(dataset),
     field,
     warnings: [
       ...describeView(dataset),
@@ -39,20 +47,22 @@ export function readFrame(dataset, header) {
   };
 }
 
-/** Find what rectangular shutter and collimator left open: half-open xyxy, or null. */
+/**
+ * Find what shutter and collimator left open: half-open xyxy, or null. Of circles and
+ * polygons it is the rectangle around them.
+ */
 function findExposed(dataset, { height, width }) {
   let [left, top, right, bottom] = [0, 0, width, height];
+  let said = CROPPED;
   for (const device of DEVICES) {
-    if (!readWords(dataset, `${device}00`).includes("RECTANGULAR")) continue;
-    const edges = ["02", "06", "04", "08"].map((tag) =>
-      readNumbers(dataset, device + tag),
-    );
-    if (edges.some((edge) => edge.length !== 1)) {
-      return { field: null, warnings: [NONSENSE] };
+    for (const shape of readWords(dataset, `${device}00`)) {
+      if (!(shape in SHAPES)) continue;
+      const box = SHAPES[shape](dataset, device);
+      if (box === null) return { field: null, warnings: [NONSENSE] };
+      [left, top] = [Math.max(left, box[0]), Math.max(top, box[1])];
+      [right, bottom] = [Math.min(right, box[2]), Math.min(bottom, box[3])];
+      if (shape !== "RECTANGULAR") said = AROUND;
     }
-    const [first, upper, last, lower] = edges.map(([edge]) => Math.trunc(edge));
-    [left, top] = [Math.max(left, first - 1), Math.max(top, upper - 1)];
-    [right, bottom] = [Math.min(right, last), Math.min(bottom, lower)];
   }
   if (left === 0 && top === 0 && right === width && bottom === height) {
     return { field: null, warnings: [] };
@@ -60,21 +70,73 @@ function findExposed(dataset, { height, width }) {
   if (right - left < SHORTEST * width || bottom - top < SHORTEST * height) {
     return { field: null, warnings: [NONSENSE] };
   }
-  return { field: [left, top, right, bottom], warnings: [CROPPED] };
+  return { field: [left, top, right, bottom], warnings: [said] };
 }
 
-/** Find millimetres between pixels, [down, across], as near to the patient as known. */
+/** Edges are counted from 1, and belong to the field. */
+function findRectangle(dataset, device) {
+  const edges = ["02", "06", "04", "08"].map((tag) =>
+    readNumbers(dataset, device + tag),
+  );
+  if (edges.some((edge) => edge.length !== 1)) return null;
+  const [left, top, right, bottom] = edges.map(([edge]) => Math.trunc(edge));
+  return [left - 1, top - 1, right, bottom];
+}
+
+/** The radius is counted along a row. */
+function surroundCircle(dataset, device) {
+  const centre = readNumbers(dataset, `${device}10`);
+  const radius = readNumbers(dataset, `${device}12`);
+  if (centre.length !== 2 || radius.length !== 1) return null;
+  const [row, column] = centre;
+  const [across] = radius;
+  const down = across / findAspect(dataset);
+  return [
+    Math.floor(column - 0.5 - across),
+    Math.floor(row - 0.5 - down),
+    Math.ceil(column - 0.5 + across),
+    Math.ceil(row - 0.5 + down),
+  ];
+}
+
+function surroundPolygon(dataset, device) {
+  const numbers = readNumbers(dataset, `${device}20`);
+  if (numbers.length < 6 || numbers.length % 2) return null;
+  const rows = numbers.filter((_, i) => i % 2 === 0);
+  const columns = numbers.filter((_, i) => i % 2);
+  return [
+    Math.min(...columns) - 1, Math.min(...rows) - 1,
+    Math.max(...columns), Math.max(...rows),
+  ]; // prettier-ignore
+}
+
+/**
+ * Find millimetres between pixels, [down, across], as near to the patient as known, and
+ * the plane: "patient", "detector", "film", or null where the file doesn't say.
+ */
 function findSpacing(dataset) {
   const pixel = readPair(dataset, "x00280030");
   const imager = readPair(dataset, "x00181164");
+  const film = readPair(dataset, "x00182010");
   const calibrated = readWord(dataset, "x00280a02") !== "";
-  if (pixel && (calibrated || String(pixel) !== String(imager))) return pixel;
+  const isCopy = [imager, film].some((other) => String(pixel) === String(other));
+  if (pixel && (calibrated || !isCopy)) {
+    return { spacing: pixel, plane: calibrated || imager || film ? "patient" : null };
+  }
   if (imager) {
     const factor = readNumbers(dataset, "x00181114");
     const known = factor.length === 1 && factor[0] >= 1 && factor[0] < 3;
-    return known ? imager.map((side) => side / factor[0]) : imager;
+    if (!known) return { spacing: imager, plane: "detector" };
+    return { spacing: imager.map((side) => side / factor[0]), plane: "patient" };
   }
-  return readPair(dataset, "x00182010");
+  return { spacing: film, plane: film ? "film" : null };
+}
+
+/** Return the height of a pixel over its width, 1 where the file says nothing. */
+function findAspect(dataset) {
+  const { spacing } = findSpacing(dataset);
+  const sides = spacing ?? readPair(dataset, "x00280034") ?? [1, 1];
+  return sides[0] / sides[1];
 }
 
 function readPair(dataset, tag) {
@@ -99,8 +161,7 @@ function describeView(dataset) {
 }
 
 function describeAspect(dataset) {
-  const sides = findSpacing(dataset) ?? readPair(dataset, "x00280034") ?? [1, 1];
-  const aspect = sides[0] / sides[1];
+  const aspect = findAspect(dataset);
   if (Math.abs(aspect - 1) < 0.01) return [];
   const times = Number(aspect.toPrecision(3));
   return [`Its pixels are not square: they are ${times} times as high as wide.`];
@@ -115,6 +176,7 @@ function describePixels(dataset, header) {
   if (header.samples === 1 && isInverse(header, dataset) !== isWhite) {
     found.push("Its header contradicts itself on whether black is white.");
   }
+  if (header.samples === 1) found.push(...describeGrey(dataset));
   if (readWord(dataset, "x00282110") === "01") found.push("It was compressed with loss.");
   if (readWord(dataset, "x00280301") === "YES") {
     found.push("There is text in the image, perhaps the patient's name.");

@@ -2,7 +2,7 @@
 
 import { toLuma } from "./luma.js";
 import { applyLut, readLut } from "./lut.js";
-import { readNumbers, readShort, readWord } from "./dicom_values.js";
+import { readNumbers, readShort, readWord, readWords } from "./dicom_values.js";
 
 /**
  * Turn stored values to 8-bit grey, dark for air and bright for bone.
@@ -10,7 +10,8 @@ import { readNumbers, readShort, readWord } from "./dicom_values.js";
  * Modality LUT or rescale, then the first VOI LUT or else the first window. Without
  * either, values of up to 8 bits are taken as they are, and deeper ones are stretched
  * from minimum to maximum, padding left out. A window in which every pixel of the image
- * is equal counts as none. MONOCHROME1 is inverted, unless the presentation LUT shape says else; colour becomes luma.
+ * is equal counts as none, and so does what makes no sense. MONOCHROME1 is inverted,
+ * unless the presentation LUT shape says else; colour becomes luma.
  *
  * @param stored values, pixel by pixel.
  * @param {object} header of `dicom.js`.
@@ -91,19 +92,44 @@ function markActual(pixels, stored, first, header, dataset) {
 }
 
 function applyModality(stored, header, dataset) {
-  const lut = readLut(dataset, "x00283000", header.signed);
-  if (lut) return stored.map((value) => applyLut(lut, value));
-  const [slope] = readNumbers(dataset, "x00281053");
-  const [intercept] = readNumbers(dataset, "x00281052");
-  if (slope === undefined || intercept === undefined) return stored;
+  const lut = readLut(dataset, "x00283000");
+  if (lut) return applyLut(lut, stored);
+  const [slope, intercept] = findRescale(dataset) ?? [1, 0];
   return stored.map((value) => value * slope + intercept);
+}
+
+/** Return slope and intercept; null without both, or if they make all equal. */
+function findRescale(dataset) {
+  const slope = readNumbers(dataset, "x00281053");
+  const intercept = readNumbers(dataset, "x00281052");
+  if (slope.length !== 1 || intercept.length !== 1 || slope[0] === 0) return null;
+  return [...slope, ...intercept].every(isModest) ? [...slope, ...intercept] : null;
+}
+
+/** Larger numbers would overflow further on. */
+function isModest(number) {
+  return Math.abs(number) < 1e30;
+}
+
+/** Return warnings where rescaling or window can't be meant. */
+export function describeGrey(dataset) {
+  const found = [];
+  const given = (tag) => readWord(dataset, tag) !== "";
+  if (!readLut(dataset, "x00283000") && !findRescale(dataset) && given("x00281053")) {
+    found.push("Its rescaling makes no sense and is left out.");
+  }
+  const isWindow = given("x00281050") && given("x00281051");
+  if (!readLut(dataset, "x00283010") && !findWindow(dataset) && isWindow) {
+    found.push("Its window makes no sense and is left out.");
+  }
+  return found;
 }
 
 /** Scale values to 0..1. */
 function present(values, actual, header, dataset) {
-  const lut = readLut(dataset, "x00283010", header.signed);
+  const lut = readLut(dataset, "x00283010");
   const grey = lut
-    ? values.map((value) => lookUpFraction(lut, value))
+    ? applyLut(lut, values).map((value) => value / (2 ** lut.bits - 1))
     : applyWindow(values, dataset);
   if (grey !== null) {
     const [low, high] = findEnds(grey.filter((_, i) => actual[i]));
@@ -114,31 +140,31 @@ function present(values, actual, header, dataset) {
 
 /** Apply the first window (PS3.3, C.11.2.1.2 and C.11.2.1.3); null without one. */
 function applyWindow(values, dataset) {
-  let [centre] = readNumbers(dataset, "x00281050");
-  let [width] = readNumbers(dataset, "x00281051");
-  if (centre === undefined || !(width > 0)) return null;
-  const shape = readWord(dataset, "x00281056") || "LINEAR";
+  const window = findWindow(dataset);
+  if (window === null) return null;
+  let [centre, width] = window;
+  const shape = readWord(dataset, "x00281056");
   if (shape === "SIGMOID") {
     return values.map((value) => 1 / (1 + Math.exp((-4 * (value - centre)) / width)));
   }
-  if (shape === "LINEAR") {
+  if (shape !== "LINEAR_EXACT") {
     centre -= 0.5;
     width -= 1;
   }
   return stretch(values, centre - width / 2, centre + width / 2);
 }
 
+/** Return centre and width of the first window; null without a width above 0. */
+function findWindow(dataset) {
+  const [centre, width] = ["x00281050", "x00281051"].map((tag) =>
+    Number(readWords(dataset, tag)[0] || NaN),
+  );
+  return isModest(centre) && isModest(width) && width > 0 ? [centre, width] : null;
+}
+
 function stretch(values, low, high) {
   // A window of width 1 is a step behind its centre.
-  const range = Math.max(high - low, 1e-9);
+  if (high <= low) return values.map((value) => Number(value > low));
+  const range = high - low;
   return values.map((value) => Math.min(Math.max((value - low) / range, 0), 1));
-}
-
-function lookUpFraction(lut, value) {
-  return Math.min(applyLut(lut, roundHalfEven(value)) / (2 ** lut.bits - 1), 1);
-}
-
-function roundHalfEven(value) {
-  const near = Math.round(value);
-  return Math.abs(value % 1) === 0.5 && near % 2 ? near - 1 : near;
 }

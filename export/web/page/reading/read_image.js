@@ -9,7 +9,7 @@ import { readRaster } from "./raster.js";
  *
  * @param {Uint8Array} bytes
  * @returns {Promise<{pixels: Uint8Array, size: [number, number], spacing: ?number[],
- *     field: ?number[], warnings: string[]}>} pixels dark for air and bright for bone;
+ *     plane: ?string, field: ?number[], warnings: string[]}>} pixels dark for air and bright for bone;
  *     size [height, width]; spacing in mm, [down, across]; field half-open xyxy, the
  *     part that is looked at, null for all.
  * @throws {ImageError}
@@ -20,7 +20,7 @@ export async function readImage(bytes) {
   if (format === null) throw new ImageError("is not a PNG, JPEG or DICOM image");
   if (format === "dicom") return readDicom(bytes);
   const { pixels, size } = await readRaster(bytes, format);
-  return { pixels, size, spacing: null, field: null, warnings: [] };
+  return { pixels, size, spacing: null, plane: null, field: null, warnings: [] };
 }
 
 /** Tell "png", "jpeg" or "dicom" by how a file begins; null for others. */

@@ -1,0 +1,77 @@
+"""What a header says of how its pixels are stored."""
+
+from pydicom import Dataset
+from pydicom.uid import JPEG2000TransferSyntaxes
+
+from keras_mscam.data.images import ImageError, check_size
+from keras_mscam.dicom.values import read_number, read_word
+
+#: How many samples a pixel has, by photometric interpretation.
+_SAMPLES = {"MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1}
+_SAMPLES |= {"RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3, "YBR_RCT": 3, "YBR_ICT": 3}
+#: Colours that JPEG 2000 makes and undoes by itself; elsewhere they would stay.
+_OF_JPEG_2000 = ("YBR_RCT", "YBR_ICT")
+_NUMBERS = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
+
+
+def mend_header(dataset: Dataset) -> None:
+    """Write what decoders ask for as the standard spells it, in place.
+
+    Files have it in lower case, several times, as text, or not at all. What can't be
+    anything else is filled in (samples of a pixel, one frame), as dcmtk does.
+
+    Raises:
+        ImageError: it is missing, contradicts itself, or can't be read.
+    """
+    numbers = {keyword: _read_whole(dataset, keyword) for keyword in _NUMBERS}
+    check_size(numbers["Rows"], numbers["Columns"])
+    if numbers["BitsAllocated"] not in (8, 16):
+        bits = numbers["BitsAllocated"]
+        raise ImageError(f"has {bits}-bit pixels; 8 and 16 bits can be read")
+    for keyword, number in numbers.items():
+        _replace(dataset, keyword, number)
+    _replace(dataset, "NumberOfFrames", 1)
+    _mend_colours(dataset)
+
+
+def _mend_colours(dataset: Dataset) -> None:
+    kind = read_word(dataset, "PhotometricInterpretation")
+    if not kind:
+        raise ImageError("is damaged: its header has no PhotometricInterpretation")
+    if kind not in _SAMPLES:
+        raise ImageError(f"has pixels of an unknown kind: {quote(kind)}")
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if kind in _OF_JPEG_2000 and syntax not in JPEG2000TransferSyntaxes:
+        raise ImageError(f"has pixels of a kind that only JPEG 2000 has: {kind}")
+    samples = read_number(dataset, "SamplesPerPixel") or _SAMPLES[kind]
+    if samples != _SAMPLES[kind]:
+        raise ImageError(
+            f"is damaged: its header says {samples:g} samples a pixel, and "
+            f"{kind}, which has {_SAMPLES[kind]}"
+        )
+    if samples == 3 and read_number(dataset, "PlanarConfiguration") not in (0, 1):
+        if not syntax.is_compressed:
+            raise ImageError("is damaged: its header has no valid PlanarConfiguration")
+        # The compressed data says it, and decoders ask nevertheless.
+        _replace(dataset, "PlanarConfiguration", 0)
+    _replace(dataset, "PhotometricInterpretation", kind)
+    _replace(dataset, "SamplesPerPixel", int(samples))
+
+
+def _read_whole(dataset: Dataset, keyword: str) -> int:
+    number = read_number(dataset, keyword)
+    if number is None or number != int(number) or number < 0:
+        raise ImageError(f"is damaged: its header has no valid {keyword}")
+    return int(number)
+
+
+def _replace(dataset: Dataset, keyword: str, value: int | str) -> None:
+    """Set an element in the type that it should have."""
+    dataset.pop(keyword, None)
+    setattr(dataset, keyword, value)
+
+
+def quote(value: str) -> str:
+    """Return a code string, which has no place for anything of the patient."""
+    plain = value.replace("_", "").replace(" ", "").isalnum()
+    return value if plain and len(value) <= 16 else "an unknown one"
