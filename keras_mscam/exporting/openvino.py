@@ -15,6 +15,8 @@ import numpy as np
 import openvino
 
 from keras_mscam.exporting.network import specify_input
+from keras_mscam.runtimes.openvino import get_core
+from keras_mscam.runtimes.signal_stack import keep_signal_stack
 
 
 def write_float32(network: keras.Model, folder: Path, _images: np.ndarray) -> None:
@@ -29,14 +31,14 @@ def write_float32(network: keras.Model, folder: Path, _images: np.ndarray) -> No
 
 def write_float16(_network: keras.Model, folder: Path, _images: np.ndarray) -> None:
     """Store weights in half precision; the plugin computes in what it deems fast."""
-    model = openvino.Core().read_model(folder / "float32.xml")
+    model = get_core().read_model(folder / "float32.xml")
     openvino.save_model(model, folder / "float16.xml", compress_to_fp16=True)
 
 
 def write_int8(_network: keras.Model, folder: Path, images: np.ndarray) -> None:
     """Compute in 8 bits, with scales of weights by channel, of maps by calibration."""
-    with _quietly():
-        model = openvino.Core().read_model(folder / "float32.xml")
+    with _quietly(), keep_signal_stack():
+        model = get_core().read_model(folder / "float32.xml")
         samples = nncf.Dataset(images, lambda image: image[None, ..., None])
         quantized = nncf.quantize(model, samples, subset_size=len(images))
     openvino.save_model(quantized, folder / "int8.xml", compress_to_fp16=True)

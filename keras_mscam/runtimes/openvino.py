@@ -4,6 +4,7 @@ import keras_mscam.runtimes.telemetry  # noqa: F401
 
 # isort: split
 
+import functools
 import threading
 from pathlib import Path
 
@@ -13,6 +14,12 @@ import openvino
 from keras_mscam.exporting.contract import read_contract_beside
 from keras_mscam.runtimes.loading import count_cores, explain_failure
 from keras_mscam.runtimes.runtime import Runtime
+
+
+@functools.cache
+def get_core() -> openvino.Core:
+    """Return the one core of this process: see `signal_stack` for what several do."""
+    return openvino.Core()
 
 
 def load_openvino(path: Path) -> Runtime:
@@ -38,12 +45,12 @@ def load_openvino(path: Path) -> Runtime:
         # By default it computes in bfloat16 where the CPU can: 8 bits of a number.
         options["INFERENCE_PRECISION_HINT"] = "f32"
     with explain_failure(path):
-        core = openvino.Core()
-        model = core.read_model(path)
+        model = get_core().read_model(path)
         names = set().union(*(output.names for output in model.outputs))
         names &= set(contract.output_names)  # a layer's name may be there too
         model.reshape({"image": [1, *contract.image_size, 1]})
-        request = core.compile_model(model, "CPU", options).create_infer_request()
+        compiled = get_core().compile_model(model, "CPU", options)
+        request = compiled.create_infer_request()
     lock = threading.Lock()  # a request holds the results of one call
 
     def predict(images):
