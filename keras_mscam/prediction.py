@@ -42,6 +42,7 @@ class Prediction:
         error: why the image can't be read, or `None`.
         pixel_spacing: millimetres between pixels of the image given, `(down, across)`,
             or `None`.
+        spacing_plane: where those millimetres were measured, see `xray.Frame`.
         warnings: sentences on what a reader should know of the image.
         field: the part of the image that the network saw and that maps cover,
             half-open xyxy in its pixels; `None` for all of it.
@@ -58,6 +59,7 @@ class Prediction:
     relevance_weights: np.ndarray | None = dataclasses.field(default=None, repr=False)
     error: str | None = None
     pixel_spacing: tuple[float, float] | None = None
+    spacing_plane: str | None = None
     warnings: tuple[str, ...] = ()
     field: tuple[int, int, int, int] | None = None
     contract: Contract | None = dataclasses.field(default=None, repr=False)
@@ -139,6 +141,7 @@ class Prediction:
             "boxes": [asdict(box) for box in self.boxes],
             "original_size": list(self.original_size),
             "pixel_spacing": list(self.pixel_spacing) if self.pixel_spacing else None,
+            "spacing_plane": self.spacing_plane,
             "warnings": list(self.warnings),
             "field": list(self.field) if self.field else None,
             "error": self.error,

@@ -1,5 +1,6 @@
 """A trained model, and X-rays in whatever form they come."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -98,9 +99,10 @@ class Predictor:
             "error": np.array([""] * len(images)),
         }
         return [
-            replace(
+            _refuse_nan(
                 found,
                 pixel_spacing=frame.pixel_spacing,
+                spacing_plane=frame.spacing_plane,
                 field=frame.field,
                 warnings=frame.warnings,
                 contract=contract,
@@ -114,6 +116,17 @@ def _read(image: Image) -> XRay | str:
         return read_xray(image)
     except ImageError as error:
         return " ".join(str(error).split())  # it may quote the file
+
+
+def _refuse_nan(prediction: Prediction, **said) -> Prediction:
+    """Return a prediction with what else is known, or an error where it has no numbers.
+
+    Networks that overflow, or whose training diverged, give NaN, which is neither above
+    nor below a threshold.
+    """
+    if all(map(math.isfinite, prediction.probabilities.values())):
+        return replace(prediction, **said)
+    return Prediction({}, error="has no probabilities: the model gives NaN for it")
 
 
 def _is_read(item: XRay | str) -> bool:

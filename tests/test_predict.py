@@ -1,6 +1,7 @@
 """The command, killed too; what it is made of is tested in `predicting`."""
 
 import csv
+import dataclasses
 import importlib.util
 import io
 import json
@@ -125,6 +126,24 @@ def test_as_the_predictor_says(run, folder, predictor):
     names = [results[f"xrays/{path}/chest.png"]["name"] for path in "ab"]
     assert names == ["chest", "chest-2"]
     assert results["xrays/text"]["error"] == "is not a PNG, JPEG or DICOM image"
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_image_of_which_the_model_makes_nan(run, folder, predictor, monkeypatch):
+    compute = predictor.runtime.run
+
+    def overflow(images):
+        outputs = {name: np.array(output) for name, output in compute(images).items()}
+        outputs["probabilities"][0] = np.nan
+        return outputs
+
+    runtime = dataclasses.replace(predictor.runtime, run=overflow)
+    monkeypatch.setattr(predictor, "runtime", runtime)
+    summary = predict(run, [folder / "a", folder / "c.png"], "out", progress=False)
+    assert (summary.read, summary.refused.total()) == (1, 1)
+    (refused,) = [item for item in read("out") if item["status"] == "refused"]
+    assert refused["error"] == "has no probabilities: the model gives NaN for it"
+    assert "probabilities" not in refused
 
 
 @pytest.mark.usefixtures("quick")

@@ -1,6 +1,7 @@
 """The files of one X-ray's results."""
 
 import json
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from keras_mscam import __version__
 from keras_mscam.dicom_results.secondary_capture import build_capture
 from keras_mscam.dicom_results.source import quiet, read_source
 from keras_mscam.dicom_results.structured_report import build_report
+from keras_mscam.errors import UserError
 from keras_mscam.files import write_whole
 from keras_mscam.overlay import draw_overlay
 from keras_mscam.prediction import Prediction
@@ -45,8 +47,9 @@ def write_results(
 
     Raises:
         UserError: the source is no DICOM radiograph, damaged, or without identifiers;
-            no message quotes it.
+            or the prediction has no numbers. No message quotes the source.
     """
+    _check_numbers(prediction)
     if pixels.shape != tuple(prediction.original_size):
         raise ValueError(
             f"pixels have shape {pixels.shape}, the X-ray {prediction.original_size}"
@@ -71,6 +74,22 @@ def write_results(
                 temporary = stack.enter_context(write_whole(path))
                 file.save_as(temporary, enforce_file_format=True)
     return paths
+
+
+def _check_numbers(prediction: Prediction) -> None:
+    """Refuse what has no place in DICOM: no prediction, and numbers that are none."""
+    if prediction.error:
+        raise UserError(f"There are no results to write: the image {prediction.error}.")
+    probabilities = prediction.probabilities.items()
+    numbers = {f"the probability of {name}": value for name, value in probabilities}
+    for number, box in enumerate(prediction.boxes, 1):
+        numbers[f"box {number} of {box.pathology}"] = sum((box.score, *box.xyxy))
+    for name, value in numbers.items():
+        if not math.isfinite(value):
+            raise UserError(
+                f"Results as DICOM need numbers, and {name} is {value}: use another "
+                "model or runtime."
+            )
 
 
 def _identify(prediction: Prediction, instance: str, model: str) -> str:

@@ -8,7 +8,11 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from keras_mscam import __version__
 from keras_mscam.dicom_results.codes import to_ascii
-from keras_mscam.dicom_results.source import copy_patient_and_study, make_uid
+from keras_mscam.dicom_results.source import (
+    copy_patient_and_study,
+    is_valid,
+    make_uid,
+)
 from keras_mscam.dicom_results.structured_report import NOTICE
 
 _SERIES_NUMBER = 9002
@@ -68,7 +72,7 @@ def build_capture(
     if not any(source.get(name) for name in ("BodyPartExamined", "ImageLaterality")):
         image.Laterality = None  # needed where nothing says that a chest is no pair
     for keyword in _KEPT:
-        if keyword in source:
+        if is_valid(source, keyword):
             image.add(source[keyword])
     _keep_calibration(image, source)
     name = to_ascii(pathology).replace("_", " ")

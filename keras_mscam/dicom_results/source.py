@@ -14,6 +14,8 @@ from pydicom import uid as uids
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
+from keras_mscam.data.images import find_format
+from keras_mscam.dicom.values import is_given, read_numbers
 from keras_mscam.errors import UserError
 
 #: Storage classes of radiographs and of pictures of them.
@@ -35,6 +37,8 @@ _REQUIRED = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber",
     "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
+#: Towards left, right, anterior, posterior, head or foot; diagonals have several.
+_DIRECTION = re.compile("[LRAPHF]{1,3}")
 _NAMESPACE = uuid.UUID("8d0a1f0e-5f57-5a2c-9d0b-3c2f6b0f6f3a")
 
 
@@ -64,7 +68,8 @@ def read_source(data: bytes) -> Dataset:
         UserError: it is no DICOM file, damaged, no radiograph, or without identifiers.
     """
     try:
-        source = dcmread(io.BytesIO(data), stop_before_pixels=True)
+        bare = find_format(data) == "dicom"  # without a preamble, if need be
+        source = dcmread(io.BytesIO(data), stop_before_pixels=True, force=bare)
         identifiers = {name: source.get(name) for name in _IDENTIFIERS}
     except InvalidDicomError:
         raise UserError(
@@ -103,12 +108,24 @@ def make_evidence(source: Dataset, size: tuple[int, int]) -> Dataset:
     evidence.Rows, evidence.Columns = size
     evidence.Modality = source.get("Modality") or "OT"
     for name in ("PatientOrientation", "ImagerPixelSpacing"):
-        value = source.get(name)
-        if isinstance(value, MultiValue) and len(value) == 2:
-            setattr(evidence, name, value)
+        if is_valid(source, name):
+            setattr(evidence, name, source.get(name))
         else:  # an image library tells both of a radiograph, or none
             evidence.Modality = "OT"
     return evidence
+
+
+def is_valid(source: Dataset, keyword: str) -> bool:
+    """Whether an element of the image can be taken over as it is."""
+    if keyword == "PatientOrientation":
+        value = source.get(keyword)
+        directions = value if isinstance(value, MultiValue) else ()
+        return len(directions) == 2 and all(map(_DIRECTION.fullmatch, directions))
+    if keyword.endswith("Spacing"):
+        return len(read_numbers(source, keyword)) == 2
+    if keyword.endswith("Ratio"):
+        return bool(read_numbers(source, keyword))
+    return keyword in source
 
 
 def copy_patient_and_study(source: Dataset, document: SOPClass) -> None:
@@ -123,7 +140,7 @@ def copy_patient_and_study(source: Dataset, document: SOPClass) -> None:
     """
     try:
         document.copy_patient_and_study_information(source)
-        if "SpecificCharacterSet" in source:
+        if is_given(source, "SpecificCharacterSet"):
             document.add(source["SpecificCharacterSet"])
     except Exception:  # of any kind; the message may quote the file
         raise UserError(

@@ -22,11 +22,16 @@ NOTICE = (
     "Research software, not a medical device. Computed by a network that learned from "
     "labels of images; not verified by a person."
 )
-#: Of sizes. A chest is 5 to 20% smaller than its shadow.
-SHADOW = (
-    "Millimetres are as the spacing of the source gives them: of the shadow on the "
-    "detector, where it is not calibrated to the patient."
-)
+#: Of sizes, by the plane in which the spacing was measured.
+PLANES = {
+    "patient": "Millimetres are at the patient, by calibration or magnification.",
+    "detector": "Millimetres are of the shadow on the detector, which is larger than "
+    "the chest by 5 to 20%.",
+    "film": "Millimetres are of the shadow on the film that was scanned, which is "
+    "larger than the chest by 5 to 20%.",
+    None: "The source does not say whether its millimetres are at the patient, or of "
+    "the shadow, which is larger by 5 to 20%.",
+}
 _SERIES_NUMBER = 9001
 
 
@@ -70,7 +75,9 @@ def build_report(
         title=codes.DCM.ImagingMeasurementReport,
         referenced_images=[evidence],
     )
-    notices = (NOTICE, SHADOW) if prediction.pixel_spacing else (NOTICE,)
+    notices = [NOTICE]
+    if prediction.pixel_spacing:
+        notices.append(PLANES[prediction.spacing_plane])
     for sentence in (*notices, *prediction.warnings):
         content[0].ContentSequence.append(
             sr.TextContentItem(codes.DCM.Comment, to_ascii(sentence), "CONTAINS")

@@ -44,7 +44,6 @@ def describe_prediction(
         "name": name,
         "positives": list(prediction.positives),
         **content,
-        "spacing_plane": frame.spacing_plane,
         "files": files,
     }
 

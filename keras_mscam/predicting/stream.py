@@ -108,6 +108,9 @@ def _predict_batch(
             yield path, item
             continue
         prediction = next(predictions)
+        if prediction.error:
+            yield path, Refused(item.stamp, prediction.error)
+            continue
         if not place.options.maps:
             # Nothing needs what is the largest part of it.
             prediction = replace(prediction, attention=None)

@@ -99,6 +99,7 @@ def make_prediction(names=NAMES, size=SIZE, **kwargs):
         "original_size": size,
         "cams": {2: cams},
         "pixel_spacing": (0.2, 0.1),
+        "spacing_plane": "detector",
         "contract": contract,
     }
     return Prediction(**(values | kwargs))

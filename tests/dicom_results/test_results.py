@@ -20,6 +20,7 @@ from pydicom.uid import (
 import keras_mscam.dicom_results as package
 from keras_mscam.dicom_results import write_results
 from keras_mscam.errors import UserError
+from keras_mscam.prediction import Box, Prediction
 
 from .conftest import ELEMENTS, SIZE, make_dataset, make_prediction, to_bytes
 
@@ -152,6 +153,43 @@ def test_a_big_endian_source_is_like_any_other(tmp_path):
     assert found.file_meta.TransferSyntaxUID.is_little_endian
 
 
+def test_a_source_without_a_preamble_is_like_any_other(tmp_path):
+    whole = to_bytes(make_dataset())
+    length = int.from_bytes(whole[140:144], "little")
+    expected = identifiers(write(whole, tmp_path))
+    for data in (whole[132:], whole[144 + length :]):
+        assert identifiers(write(data, tmp_path)) == expected
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"PatientOrientation": ["L", "F", "H"]},
+        {"PatientOrientation": ["L", ""]},
+        {"PatientOrientation": ["LEFT", "FOOT"]},
+        {"SpecificCharacterSet": ""},
+    ],
+)
+def test_what_is_wrong_in_the_source_is_not_taken_over(tmp_path, need, elements):
+    need("dciodvfy")
+    for path in write(make_dataset(**elements), tmp_path):
+        told = subprocess.run(["dciodvfy", path], capture_output=True, text=True).stderr
+        assert "Error" not in told
+
+
+def test_numbers_that_are_none_in_the_source_are_not_taken_over(tmp_path):
+    data = to_bytes(
+        make_dataset(
+            LossyImageCompressionRatio="12.3456", NominalScannedPixelSpacing="6.5432"
+        )
+    )
+    data = data.replace(b"12.3456", b"abcdefg").replace(b"6.5432", b"a,bcde")
+    for path in write(data, tmp_path)[1:]:
+        found = dcmread(path)
+        assert "LossyImageCompressionRatio" not in found
+        assert "NominalScannedPixelSpacing" not in found
+
+
 # Identifiers -------------------------------------------------------------------------
 
 
@@ -207,6 +245,27 @@ def test_a_source_that_cannot_be_cited_is_refused(tmp_path, source, reason):
     with pytest.raises(UserError, match=reason):
         write(source, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_none_are_refused(tmp_path, value):
+    probabilities = make_prediction().probabilities | {"Mass": value}
+    boxes = (Box("Mass", (1.0, 2.0, 3.0, 4.0), value),)
+    corners = (Box("Mass", (1.0, value, 3.0, 4.0), 0.5),)
+    for wrong, name in (
+        ({"probabilities": probabilities}, "the probability of Mass"),
+        ({"boxes": boxes}, "box 1 of Mass"),
+        ({"boxes": corners}, "box 1 of Mass"),
+    ):
+        with pytest.raises(UserError, match=f"{name} is {value}"):
+            write(make_dataset(), tmp_path / "new", make_prediction(**wrong))
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_image_that_could_not_be_read_has_no_results(tmp_path):
+    refused = Prediction({}, error="is empty", original_size=SIZE)
+    with pytest.raises(UserError, match="the image is empty"):
+        write(make_dataset(), tmp_path / "new", refused)
 
 
 def test_without_highdicom_it_says_what_to_install(monkeypatch):

@@ -6,6 +6,7 @@ from pydicom.sr.codedict import codes
 from keras_mscam.dicom_results import codes as codes_of
 from keras_mscam.dicom_results import write_results
 from keras_mscam.dicom_results.codes import SCHEME, code_pathology
+from keras_mscam.dicom_results.structured_report import PLANES
 from keras_mscam.pathologies import PATHOLOGIES
 from keras_mscam.prediction import Box
 
@@ -35,6 +36,14 @@ def tell(group):
         e.name.meaning: e.value.meaning for e in group.get_qualitative_evaluations()
     }
     return group.finding_type.meaning, numbers, answers
+
+
+def tell_comments(report):
+    return [
+        item.TextValue
+        for item in report.content[0].ContentSequence
+        if item.name == codes.DCM.Comment
+    ]
 
 
 def test_every_pathology_has_its_probability_and_which_side_of_the_threshold(report):
@@ -127,17 +136,29 @@ def test_report_says_that_it_is_research_unverified_and_by_which_model(report):
     assert found.VerificationFlag == "UNVERIFIED"
     assert found.CompletionFlag == "COMPLETE"
     assert found.PreliminaryFlag == "PRELIMINARY"
-    comments = [
-        item.TextValue
-        for item in found.content[0].ContentSequence
-        if item.name == codes.DCM.Comment
-    ]
+    comments = tell_comments(found)
     assert comments[0].startswith("Research software, not a medical device.")
-    assert "shadow on the detector" in comments[1]
+    assert comments[1] == PLANES["detector"]
     assert comments[2:] == ["It looks like a lateral view."]
     (observer,) = found.content.get_observer_contexts()
     assert observer.observer_identifying_attributes.model_name == "phantom-1"
     assert found.Manufacturer == "keras_mscam"
+
+
+@pytest.mark.parametrize(
+    ("plane", "words"),
+    [
+        ("patient", "at the patient, by calibration"),
+        ("detector", "the shadow on the detector"),
+        ("film", "the film that was scanned"),
+        (None, "does not say"),
+    ],
+)
+def test_a_report_says_where_its_millimetres_were_measured(report, plane, words):
+    found = report(spacing_plane=plane)
+    assert any(words in said for said in tell_comments(found))
+    bare = tell_comments(report(spacing_plane=None, pixel_spacing=None))
+    assert len(bare) == 1 and "Millimetres" not in bare[0]
 
 
 def test_viewers_get_an_image_library_with_or_without_a_radiographs_geometry(report):

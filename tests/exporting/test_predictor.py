@@ -1,3 +1,5 @@
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import keras_mscam
 from keras_mscam import Predictor
 from keras_mscam.errors import UserError
 from keras_mscam.exporting.examples import draw_examples
+from keras_mscam.xray import Frame, XRay
 
 FILES = [example.data for example in draw_examples((64, 96))]
 
@@ -66,6 +69,33 @@ def test_one_that_can_not_be_read_is_an_error(of_export, tmp_path):
         of_export.predict(tmp_path / "missing.png")
     with pytest.raises(UserError, match="The image is not a PNG, JPEG or DICOM"):
         of_export.predict(b"junk")
+
+
+def test_a_model_that_gives_nan_is_an_error_for_that_image_alone(
+    of_export, monkeypatch
+):
+    run = of_export.runtime.run
+
+    def overflow(images):
+        outputs = {name: np.array(output) for name, output in run(images).items()}
+        outputs["probabilities"][1, 0] = np.nan
+        return outputs
+
+    runtime = dataclasses.replace(of_export.runtime, run=overflow)
+    monkeypatch.setattr(of_export, "runtime", runtime)
+    first, second = of_export.predict_batch(FILES[:2])
+    assert first.error is None and first.probabilities
+    assert second.error == "has no probabilities: the model gives NaN for it"
+    assert second.probabilities == {} and second.boxes == ()
+
+
+def test_the_plane_of_millimetres_comes_through(of_export):
+    pixels = cv2.imdecode(np.frombuffer(FILES[0], np.uint8), cv2.IMREAD_GRAYSCALE)
+    frame = Frame(pixels.shape, (0.2, 0.1), spacing_plane="detector")
+    (found,) = of_export.predict_xrays([XRay(pixels, frame)])
+    assert found.to_dict()["pixel_spacing"] == [0.2, 0.1]
+    assert found.to_dict()["spacing_plane"] == "detector"
+    assert of_export.predict(pixels).to_dict()["spacing_plane"] is None
 
 
 def test_none_gives_none(of_export):

@@ -17,7 +17,11 @@ def test_millimetres():
 
 
 def test_prediction(prediction):
-    found = prediction(boxes=[(10.0, 5.0, 30.0, 35.0)], pixel_spacing=(0.2, 0.1))
+    found = prediction(
+        boxes=[(10.0, 5.0, 30.0, 35.0)],
+        pixel_spacing=(0.2, 0.1),
+        spacing_plane="detector",
+    )
     frame = Frame((60, 40), (0.2, 0.1), spacing_plane="detector")
     line = describe_prediction("a/1.dcm", "1", (3, 7), found, frame, {"maps": "m"})
     assert json.loads(json.dumps(line)) == {

@@ -101,7 +101,8 @@ def compare(page, data, predictor):
     expected = predictor.predict(data)
     shown, plain = json.loads(save(page, "Numbers")), expected.to_dict()
     assert list(shown) == list(plain)
-    for name in ("original_size", "pixel_spacing", "warnings", "field", "error"):
+    geometry = ("original_size", "pixel_spacing", "spacing_plane", "field")
+    for name in (*geometry, "warnings", "error"):
         assert shown[name] == plain[name]
     assert shown["probabilities"] == pytest.approx(plain["probabilities"], abs=1e-3)
     assert len(shown["boxes"]) == len(plain["boxes"]) > 0

@@ -79,6 +79,7 @@ export class Result {
       boxes: this.allBoxes(),
       original_size: this.xray.size,
       pixel_spacing: this.xray.spacing,
+      spacing_plane: this.xray.plane,
       warnings: this.xray.warnings,
       field: this.xray.field,
       error: null,
