@@ -1,5 +1,7 @@
 """What a header says of how its pixels are stored."""
 
+import re
+
 from pydicom import Dataset
 from pydicom.uid import JPEG2000TransferSyntaxes
 
@@ -11,6 +13,7 @@ _SAMPLES = {"MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1}
 _SAMPLES |= {"RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3, "YBR_RCT": 3, "YBR_ICT": 3}
 #: Colours that JPEG 2000 makes and undoes by itself; elsewhere they would stay.
 _OF_JPEG_2000 = ("YBR_RCT", "YBR_ICT")
+_CODE = re.compile("[A-Z][A-Z0-9_ ]{0,15}")
 _NUMBERS = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
 
 
@@ -73,5 +76,4 @@ def _replace(dataset: Dataset, keyword: str, value: int | str) -> None:
 
 def quote(value: str) -> str:
     """Return a code string, which has no place for anything of the patient."""
-    plain = value.replace("_", "").replace(" ", "").isalnum()
-    return value if plain and len(value) <= 16 else "an unknown one"
+    return value if _CODE.fullmatch(value) else "an unknown one"

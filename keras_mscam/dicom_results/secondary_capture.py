@@ -7,6 +7,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
 from keras_mscam import __version__
+from keras_mscam.dicom.values import read_word
 from keras_mscam.dicom_results.codes import to_ascii
 from keras_mscam.dicom_results.source import (
     copy_patient_and_study,
@@ -69,11 +70,15 @@ def build_capture(
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
     image.PatientOrientation = None
-    if not any(source.get(name) for name in ("BodyPartExamined", "ImageLaterality")):
+    if not any(
+        read_word(source, name) for name in ("BodyPartExamined", "ImageLaterality")
+    ):
         image.Laterality = None  # needed where nothing says that a chest is no pair
     for keyword in _KEPT:
         if is_valid(source, keyword):
             image.add(source[keyword])
+    if pixel_spacing is None and is_valid(source, "PixelAspectRatio"):
+        image.add(source["PixelAspectRatio"])
     _keep_calibration(image, source)
     name = to_ascii(pathology).replace("_", " ")
     image.ImageComments = name
@@ -93,15 +98,20 @@ def _keep_calibration(image: SCImage, source: Dataset) -> None:
     """
     if "PixelSpacing" not in image:
         return
-    if image.PixelSpacing == source.get("PixelSpacing"):
-        if source.get("PixelSpacingCalibrationType"):
-            image.add(source["PixelSpacingCalibrationType"])
-            image.PixelSpacingCalibrationDescription = source.get(
-                "PixelSpacingCalibrationDescription", "not described by the source"
-            )
+    if is_valid(source, "PixelSpacing") and image.PixelSpacing == source.PixelSpacing:
+        if read_word(source, "PixelSpacingCalibrationType"):
+            _copy_calibration(image, source)
     elif "EstimatedRadiographicMagnificationFactor" in source:
         image.PixelSpacingCalibrationType = "GEOMETRY"
         image.PixelSpacingCalibrationDescription = "by the estimated magnification"
+
+
+def _copy_calibration(image: SCImage, source: Dataset) -> None:
+    image.PixelSpacingCalibrationDescription = "not described by the source"
+    for name in ("Type", "Description"):
+        keyword = f"PixelSpacingCalibration{name}"
+        if is_valid(source, keyword):
+            image.add(source[keyword])
 
 
 def _refer_to(source: Dataset) -> Dataset:

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from highdicom.base import SOPClass
 from pydicom import Dataset, dcmread
 from pydicom import uid as uids
+from pydicom.datadict import dictionary_VR
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
 from keras_mscam.data.images import find_format
-from keras_mscam.dicom.values import is_given, read_numbers
+from keras_mscam.dicom.values import is_given, read_numbers, read_word
 from keras_mscam.errors import UserError
 
 #: Storage classes of radiographs and of pictures of them.
@@ -82,10 +83,11 @@ def read_source(data: bytes) -> Dataset:
             raise UserError(
                 f"The DICOM file has no valid {name}, so no results can refer to it."
             )
-    if source.SOPClassUID not in _SOP_CLASSES:
+    sop_class = uids.UID(str(source.SOPClassUID))
+    if sop_class not in _SOP_CLASSES:
         raise UserError(
-            f"The DICOM file is of SOP class {source.SOPClassUID.name}, and results "
-            "refer to radiographs and secondary captures only."
+            f"The DICOM file is of SOP class {sop_class.name}, and results refer to "
+            "radiographs and secondary captures only."
         )
     return source
 
@@ -106,7 +108,7 @@ def make_evidence(source: Dataset, size: tuple[int, int]) -> Dataset:
     for name in _REQUIRED:
         setattr(evidence, name, "")
     evidence.Rows, evidence.Columns = size
-    evidence.Modality = source.get("Modality") or "OT"
+    evidence.Modality = read_word(source, "Modality") or "OT"
     for name in ("PatientOrientation", "ImagerPixelSpacing"):
         if is_valid(source, name):
             setattr(evidence, name, source.get(name))
@@ -117,6 +119,12 @@ def make_evidence(source: Dataset, size: tuple[int, int]) -> Dataset:
 
 def is_valid(source: Dataset, keyword: str) -> bool:
     """Whether an element of the image can be taken over as it is."""
+    try:
+        representation = source[keyword].VR
+    except Exception:  # of any kind, where it is not there or not of its type
+        return False
+    if representation != dictionary_VR(keyword):
+        return False
     if keyword == "PatientOrientation":
         value = source.get(keyword)
         directions = value if isinstance(value, MultiValue) else ()
@@ -125,7 +133,7 @@ def is_valid(source: Dataset, keyword: str) -> bool:
         return len(read_numbers(source, keyword)) == 2
     if keyword.endswith("Ratio"):
         return bool(read_numbers(source, keyword))
-    return keyword in source
+    return True
 
 
 def copy_patient_and_study(source: Dataset, document: SOPClass) -> None:

@@ -49,7 +49,7 @@ def test_reasons(elements, reason, refuse, make_dataset):
     assert refuse(make_dataset(RAMP, **elements)) == reason
 
 
-@pytest.mark.parametrize("value", ["Doe^Jane 1970", "A" * 40, "<script>"])
+@pytest.mark.parametrize("value", ["Doe^Jane 1970", "A" * 40, "<script>", "4711"])
 def test_reasons_quote_codes_only(value, refuse, make_dataset):
     for keyword in ("Modality", "PhotometricInterpretation"):
         reason = refuse(make_dataset(RAMP, **{keyword: value}))

@@ -168,6 +168,7 @@ def test_a_source_without_a_preamble_is_like_any_other(tmp_path):
         {"PatientOrientation": ["L", ""]},
         {"PatientOrientation": ["LEFT", "FOOT"]},
         {"SpecificCharacterSet": ""},
+        {"ImagerPixelSpacing": None, "PixelAspectRatio": ["2", "1"]},
     ],
 )
 def test_what_is_wrong_in_the_source_is_not_taken_over(tmp_path, need, elements):
@@ -175,6 +176,17 @@ def test_what_is_wrong_in_the_source_is_not_taken_over(tmp_path, need, elements)
     for path in write(make_dataset(**elements), tmp_path):
         told = subprocess.run(["dciodvfy", path], capture_output=True, text=True).stderr
         assert "Error" not in told
+
+
+@pytest.mark.parametrize("keyword", ["Modality", "ImageLaterality", "PixelSpacing"])
+def test_elements_of_a_wrong_type_are_left_out(tmp_path, keyword):
+    # A double of four bytes, which pydicom can't read.
+    data = to_bytes(make_dataset(**{keyword: "1234"}))
+    type_of = {"Modality": b"CS", "ImageLaterality": b"CS", "PixelSpacing": b"DS"}
+    element = type_of[keyword] + b"\4\x001234"
+    assert data.count(element) == 1
+    for path in write(data.replace(element, b"FD\4\x001234"), tmp_path):
+        assert b"1234" not in path.read_bytes()
 
 
 def test_numbers_that_are_none_in_the_source_are_not_taken_over(tmp_path):

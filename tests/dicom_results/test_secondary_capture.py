@@ -68,6 +68,14 @@ def test_spacing_is_of_rows_and_columns_and_calibrated_only_where_the_source_is(
     assert "PixelSpacing" not in image
 
 
+def test_pixels_that_are_not_square_stay_so(captures):
+    bare = make_prediction(pixel_spacing=None)
+    image = captures(bare, ImagerPixelSpacing=None, PixelAspectRatio=["2", "1"])[0]
+    assert image.PixelAspectRatio == [2, 1]
+    # It is told by the spacing, where there is one.
+    assert "PixelAspectRatio" not in captures(PixelAspectRatio=["2", "1"])[0]
+
+
 @pytest.mark.parametrize("burned", ["YES", "NO", None])
 def test_names_burned_into_the_source_are_in_the_picture_too(captures, burned):
     image = captures(BurnedInAnnotation=burned)[0]
