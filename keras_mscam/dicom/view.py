@@ -44,8 +44,11 @@ _PLANES = {
 }
 _AXES = {"L": "R", "R": "R", "A": "P", "P": "P", "H": "F", "F": "F"}
 
-#: Parts of the names of `BodyPartExamined` that a chest may have.
+#: Parts of the names of `BodyPartExamined` that a chest may have; machines also write
+#: what their users speak.
 _CHESTS = ("CHEST", "THORAX", "LUNG", "RIB", "HEART")
+_CHESTS += ("TORAX", "TORACE", "PECHO", "BRUST")
+_NO_PARTS = ("", "UNKNOWN", "UNDEFINED", "UNSPECIFIED", "OTHER", "NONE")
 _CHEST_CODES = ("51185008", "39607008", "113197003", "80891009")  # and lungs, ribs
 
 
@@ -107,7 +110,7 @@ def _find_plane(dataset: Dataset) -> str:
 
 def _shows_other_part(dataset: Dataset) -> bool:
     part = read_word(dataset, "BodyPartExamined")
-    if part:
+    if part not in _NO_PARTS:
         return not any(chest in part for chest in _CHESTS)
     codes = _read_codes(dataset, "AnatomicRegion")
     return bool(codes) and not set(codes) & set(_CHEST_CODES)

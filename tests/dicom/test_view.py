@@ -109,7 +109,12 @@ def test_warnings_on_turned_and_mirrored_images():
 def test_warnings_on_other_parts_without_their_names():
     other = ["It shows another part of the body than the chest."]
     assert describe_view(make(BodyPartExamined="HAND")) == other
-    assert describe_view(make(BodyPartExamined="PORT CHEST")) == []
+    for chest in ("PORT CHEST", "TORAX", "BRUSTKORB", "THORAX AP"):
+        assert describe_view(make(BodyPartExamined=chest)) == []
+    for nothing in ("UNKNOWN", "OTHER", " "):
+        assert describe_view(make(BodyPartExamined=nothing)) == []
+    hand = make(BodyPartExamined="UNKNOWN", regions=[("85562004", "SCT")])
+    assert describe_view(hand) == other
     assert describe_view(make(regions=[("51185008", "SCT")])) == []
     assert describe_view(make(regions=[("T-D3000", "SRT")])) == []
     assert describe_view(make(regions=[("85562004", "SCT")])) == other  # a hand

@@ -25,7 +25,9 @@ const VIEWS = [
   ["oblique", ["LAO", "RAO", "LPO", "RPO", "LLO", "RLO"]],
   ["decubitus", ["LLD", "RLD"]],
 ]; // prettier-ignore
-const CHESTS = ["CHEST", "THORAX", "LUNG", "RIB", "HEART"];
+const CHESTS = ["CHEST", "THORAX", "LUNG", "RIB", "HEART", "TORAX", "TÓRAX",
+  "TORACE", "PECHO", "BRUST"]; // prettier-ignore
+const NO_PARTS = ["", "UNKNOWN", "UNDEFINED", "UNSPECIFIED", "OTHER", "NONE"];
 
 /**
  * Read the frame of an image.
@@ -154,7 +156,7 @@ function describeView(dataset) {
     found.push(`The view is ${view}; the model is for frontal views.`);
   }
   const part = readWord(dataset, "x00180015");
-  if (part && !CHESTS.some((chest) => part.includes(chest))) {
+  if (!NO_PARTS.includes(part) && !CHESTS.some((chest) => part.includes(chest))) {
     found.push("It shows another part of the body than the chest.");
   }
   return found;
