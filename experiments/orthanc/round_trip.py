@@ -47,9 +47,10 @@ def round_trip(
         dataset.save_as(source, enforce_file_format=True)
         try:
             stored = store_results(client, predictor, source.getvalue(), model)
-        except (ImageError, UserError) as error:
+        except UserError as error:
             refused += 1
-            print(f"X-ray {predicted + refused}: refused, as it {error}")
+            reason = f"it {error}" if isinstance(error, ImageError) else error
+            print(f"X-ray {predicted + refused}: refused, {reason}")
             continue
         predicted += 1
         print(f"X-ray {predicted + refused}: {stored} results stored")
@@ -80,7 +81,7 @@ def store_results(
         )
         answer = client.store_instances([dcmread(path) for path in paths])
     if answer.get("FailedSOPSequence"):
-        raise UserError("has results that the archive doesn't take")
+        raise UserError("The archive does not take its results.")
     return len(paths)
 
 

@@ -59,8 +59,8 @@ def decode(dataset: Dataset) -> np.ndarray:
         ImageError: they are not as many, or not as deep, as the header says. Anything
             else where the data is damaged.
     """
-    bits, high = dataset.BitsStored, dataset.get("HighBit")
-    below = max(high + 1 - bits, 0) if isinstance(high, int) else 0
+    bits = dataset.BitsStored
+    below = max(dataset.HighBit + 1 - bits, 0)
     if bits < 1 or bits + below > dataset.BitsAllocated:
         raise ImageError("is damaged: its pixels have more bits than its header says")
     syntax = dataset.file_meta.TransferSyntaxUID

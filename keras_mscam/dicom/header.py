@@ -21,7 +21,8 @@ def mend_header(dataset: Dataset) -> None:
     """Write what decoders ask for as the standard spells it, in place.
 
     Files have it in lower case, several times, as text, or not at all. What can't be
-    anything else is filled in (samples of a pixel, one frame), as dcmtk does.
+    anything else is filled in (samples of a pixel, one frame), as dcmtk does; without a
+    high bit, the stored bits are the lowest.
 
     Raises:
         ImageError: it is missing, contradicts itself, or can't be read.
@@ -33,6 +34,10 @@ def mend_header(dataset: Dataset) -> None:
         raise ImageError(f"has {bits}-bit pixels; 8 and 16 bits can be read")
     for keyword, number in numbers.items():
         _replace(dataset, keyword, number)
+    high = read_number(dataset, "HighBit")
+    if high is None or high != int(high):
+        high = numbers["BitsStored"] - 1
+    _replace(dataset, "HighBit", int(high))
     _replace(dataset, "NumberOfFrames", 1)
     _mend_colours(dataset)
 

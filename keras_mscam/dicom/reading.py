@@ -19,6 +19,7 @@ from pydicom.uid import (
 )
 
 from keras_mscam.data.images import ImageError
+from keras_mscam.dicom.bits import describe_bits
 from keras_mscam.dicom.collimation import find_exposed
 from keras_mscam.dicom.decoding import check_compression, decode
 from keras_mscam.dicom.grey import describe_grey, to_grey
@@ -95,7 +96,7 @@ def _describe_pixels(dataset: Dataset) -> list[str]:
     found = []
     if read_word(dataset, "PresentationIntentType") == "FOR PROCESSING":
         found.append("It is raw data for processing, not for presentation.")
-    found += describe_grey(dataset)
+    found += describe_grey(dataset) + describe_bits(dataset)
     if read_word(dataset, "LossyImageCompression") == "01":
         found.append("It was compressed with loss.")
     if read_word(dataset, "BurnedInAnnotation") == "YES":

@@ -130,3 +130,17 @@ def test_pixels_that_are_empty(data, make_dataset, refuse):
     dataset = make_dataset(SHALLOW, 8)
     dataset.PixelData = data
     assert refuse(dataset) == "is a DICOM file without pixels, or an incomplete one"
+
+
+@pytest.mark.parametrize(
+    ("high", "reason"),
+    [(1e9, "is damaged: its pixels have more bits than its header says"), (7.5, None)],
+)
+def test_a_high_bit_of_a_wrong_type(high, reason, make_dataset, refuse, to_bytes):
+    dataset = make_dataset(SHALLOW, 8)
+    del dataset.HighBit
+    dataset.add_new(0x00280102, "FD", high)
+    if reason:
+        assert refuse(dataset) == reason
+    else:
+        assert read_dicom(to_bytes(dataset)).pixels.tolist() == SHALLOW
