@@ -1,6 +1,6 @@
 """Export runs in all formats, measure every variant, write export/README.md's tables.
 
-    python experiments/formats/table.py runs/phantom-auxiliary runs/untrained
+    python experiments/formats/table.py runs/phantom-a-cnn-plus-1 runs/untrained
 
 Accuracy is that of a trained run on its test split, speed that of the paper's network
 with random weights: what it says doesn't change how long it takes. The machine should

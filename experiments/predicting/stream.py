@@ -126,12 +126,12 @@ def _start(run: Path, xrays: Path, output: Path, more: list[str]) -> subprocess.
 
 
 def _stream(run, xrays, output, more, files) -> list[tuple[float, int, float]]:
-    """Run to the end; return seconds, lines and MB of memory, twice a second."""
+    """Run to the end; return seconds, lines and MB of memory, now and then."""
     process = _start(run, xrays, output, more)
     samples = []
     while process.poll() is None:
         samples.append((time.monotonic(), _count(output), _measure_memory(process.pid)))
-        time.sleep(0.5)
+        time.sleep(2)  # looking at all memory takes its time, too
     if process.returncode:
         raise SystemExit(f"The command ended with {process.returncode}.")
     return samples

@@ -28,9 +28,9 @@ class _Library:
 
 #: From the fastest on, for one image in float32 on a CPU: see export/README.md.
 _LIBRARIES = {
+    "openvino": _Library(("openvino", "load_openvino"), "openvino", "openvino"),
     "onnx": _Library(("onnx", "load_onnx"), "onnxruntime", "onnx"),
     "litert": _Library(("litert", "load_litert"), "ai_edge_litert", "litert"),
-    "openvino": _Library(("openvino", "load_openvino"), "openvino", "openvino"),
     "tensorflow": _Library(("saved_model", "load_saved_model"), "tensorflow"),
     "keras": _Library(("keras_model", "load_keras_model"), "keras"),
 }

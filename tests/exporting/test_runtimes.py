@@ -105,7 +105,7 @@ def test_nobody_is_told_what_is_converted():
 def test_auto_takes_the_fastest_that_is_installed(everything, monkeypatch):
     missing = set()
     monkeypatch.setattr(choice, "_is_installed", lambda name: name not in missing)
-    for name in ("onnx", "litert", "openvino", "tensorflow"):
+    for name in ("openvino", "onnx", "litert", "tensorflow"):
         assert choice.choose_runtime(choice.find_models(everything), "x") == name
         missing.add(name)
 
@@ -139,7 +139,7 @@ def test_a_missing_library_is_one_sentence(converted, monkeypatch):
     "runtime, sentence",
     [
         ("onnx", "has no model for the runtime 'onnx', only for keras"),
-        ("torch", "no runtime 'torch'; there are auto, onnx"),
+        ("torch", "no runtime 'torch'; there are auto, openvino"),
     ],
 )
 def test_a_runtime_that_can_not_run_it_is_a_sentence(run, runtime, sentence):
