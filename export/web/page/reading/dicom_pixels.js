@@ -51,6 +51,9 @@ function readUncompressed(dataset, header) {
   if (bytes.length < needed) throw new ImageError(INCOMPLETE);
   if (header.syntax === BIG_ENDIAN && header.allocated === 16) swapBytes(bytes);
   const values = view(bytes.subarray(0, needed), header);
+  const end = 2 ** Math.max((header.high ?? 0) + 1, header.stored);
+  const isPlain = header.samples === 1 && !header.signed;
+  header.isLarger = isPlain && values.some((value) => value >= end);
   return header.planar && header.samples > 1 ? interleave(values, header) : values;
 }
 

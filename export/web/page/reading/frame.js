@@ -25,7 +25,7 @@ const VIEWS = [
   ["oblique", ["LAO", "RAO", "LPO", "RPO", "LLO", "RLO"]],
   ["decubitus", ["LLD", "RLD"]],
 ]; // prettier-ignore
-const CHESTS = ["CHEST", "THORAX", "LUNG", "RIB", "HEART", "TORAX", "TÓRAX",
+const CHESTS = ["CHEST", "THORAX", "LUNG", "RIB", "HEART", "TORAX",
   "TORACE", "PECHO", "BRUST"]; // prettier-ignore
 const NO_PARTS = ["", "UNKNOWN", "UNDEFINED", "UNSPECIFIED", "OTHER", "NONE"];
 
@@ -179,9 +179,19 @@ function describePixels(dataset, header) {
     found.push("Its header contradicts itself on whether black is white.");
   }
   if (header.samples === 1) found.push(...describeGrey(dataset));
+  if (header.isLarger && !hasOverlayInPixels(dataset)) {
+    found.push("Its values are larger than its header says, so they are cut.");
+  }
   if (readWord(dataset, "x00282110") === "01") found.push("It was compressed with loss.");
   if (readWord(dataset, "x00280301") === "YES") {
     found.push("There is text in the image, perhaps the patient's name.");
   }
   return found;
+}
+
+/** Old files keep overlays in bits of their own, above the stored ones. */
+function hasOverlayInPixels(dataset) {
+  return Object.keys(dataset.elements).some(
+    (tag) => /^x60[01].0102$/.test(tag) && dataset.uint16(tag),
+  );
 }
