@@ -79,7 +79,7 @@ def read_source(data: bytes) -> Dataset:
     except Exception:  # of any kind; the message may quote the file
         raise UserError("The DICOM file is damaged: it can't be read.") from None
     for name, value in identifiers.items():
-        if not re.fullmatch(r"[0-9.]{1,64}", str(value or "")):
+        if not isinstance(value, str) or not re.fullmatch(r"[0-9.]{1,64}", value):
             raise UserError(
                 f"The DICOM file has no valid {name}, so no results can refer to it."
             )

@@ -1,10 +1,13 @@
+import copy
 import logging
+import struct
 import subprocess
 import sys
 
 import cv2
 import numpy as np
 import pytest
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import JPEGBaseline8Bit
 
@@ -96,6 +99,60 @@ def test_a_jpeg_that_is_not_what_its_dicom_header_says(name, refuse, radiograph)
         b"\xff\xf7\0\x0b\x10", b"\xff\xf7\0\x0b\xc1"
     )
     assert "more bits than its header says" in refuse(dataset)
+
+
+#: Of what is read from a header; and what may be found there, of any type.
+KEYWORDS = (
+    "Rows", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "PixelData",
+    "Modality", "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth",
+    "VOILUTFunction", "PixelPaddingValue", "PixelPaddingRangeLimit",
+    "PresentationLUTShape", "PixelSpacing", "ImagerPixelSpacing",
+    "PixelAspectRatio", "ShutterShape", "CenterOfCircularShutter",
+    "RadiusOfCircularShutter", "VerticesOfThePolygonalShutter", "ViewPosition",
+    "ViewCodeSequence", "PatientOrientation", "BodyPartExamined", "VOILUTSequence",
+    "ModalityLUTSequence", "SpecificCharacterSet",
+)  # fmt: skip
+VALUES = (
+    b"", b"\0\0", b"\xff\xff", b"0 ", b"-1", b"12.5", b"1e400 ", b"nan ", b"5\\5 ",
+    b"MONOCHROME1 ", b"PALETTE COLOR ", b"RGB ", b"CIRCULAR\\POLYGONAL ",
+    b"\1\0\2\0\3\0", b"^=\\^~\x1b$B", b"x" * 300, b"\0\0\0\0\x84\xd7\x97\x41",
+)  # fmt: skip
+TYPES = (b"US", b"SS", b"DS", b"IS", b"CS", b"UI", b"FD", b"UL", b"PN", b"DA", b"ZZ")
+
+
+def write_element(keyword, kind, value):
+    tag = tag_for_keyword(keyword)
+    start = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
+    if kind in (b"SQ", b"OB", b"OW", b"UN"):
+        return start + kind + struct.pack("<HI", 0, len(value)) + value
+    return start + kind + struct.pack("<H", len(value)) + value
+
+
+def test_elements_of_any_type_and_value_are_a_reason_or_an_image(
+    make_dataset, to_bytes
+):
+    random = np.random.default_rng(0)
+    whole = make_dataset(RAMP, WindowCenter="2000", WindowWidth="900")
+    for _ in range(1000):
+        keyword = random.choice(KEYWORDS)
+        right = dictionary_VR(keyword).split()[0].encode()
+        kind = right if random.random() < 0.5 else TYPES[random.integers(len(TYPES))]
+        wrong = write_element(keyword, kind, VALUES[random.integers(len(VALUES))])
+        dataset = copy.deepcopy(whole)
+        dataset.pop(keyword, None)
+        data = to_bytes(dataset)
+        start = 144 + int.from_bytes(data[140:144], "little")  # behind what is meta
+        try:
+            xray = read_dicom(data[:start] + wrong + data[start:])
+        except ImageError as error:
+            assert "\n" not in str(error)
+            continue
+        assert xray.pixels.shape == xray.frame.size
+        assert xray.pixels.dtype == np.uint8
+        left, top, right, bottom = xray.frame.corners
+        assert 0 <= left < right <= xray.frame.size[1]
+        assert 0 <= top < bottom <= xray.frame.size[0]
 
 
 def test_warnings_of_pydicom_are_kept_back(

@@ -250,6 +250,12 @@ def test_the_last_digits_of_a_processor_make_no_new_identifiers(tmp_path):
         (make_dataset(StudyInstanceUID=None), "no valid StudyInstanceUID"),
         (make_dataset(StudyInstanceUID=""), "no valid StudyInstanceUID"),
         (make_dataset(SeriesInstanceUID=None), "no valid SeriesInstanceUID"),
+        (
+            to_bytes(make_dataset(SeriesInstanceUID="1234")).replace(
+                b"UI\4\x001234", b"UL\4\x001234"
+            ),
+            "no valid SeriesInstanceUID",
+        ),
         (make_dataset(SOPClassUID=CTImageStorage), "CT Image Storage"),
     ],
 )
