@@ -64,14 +64,14 @@ def decode(dataset: Dataset) -> np.ndarray:
     if bits < 1 or bits + below > dataset.BitsAllocated:
         raise ImageError("is damaged: its pixels have more bits than its header says")
     syntax = dataset.file_meta.TransferSyntaxUID
-    grey = dataset.SamplesPerPixel == 1
-    if syntax in _JPEGS or (syntax == JPEGBaseline8Bit and grey):
+    colour = dataset.SamplesPerPixel == 3
+    if syntax in _JPEGS or (syntax == JPEGBaseline8Bit and not colour):
         pixels = _decode_jpeg(dataset, bits + below)
     else:
-        # Colour in baseline JPEG has markers of its own, which Pillow knows.
-        pixels = _decode_others(dataset, bits + below)
         if syntax == JPEGBaseline8Bit:
+            # It has markers of its own, which Pillow knows; but it also fills up.
             _decode_libjpeg(_get_frame(dataset), {})
+        pixels = _decode_others(dataset, bits + below)
     if pixels.shape[:2] != (dataset.Rows, dataset.Columns):
         raise ImageError("is damaged: its pixels are not as many as its header says")
     return pixels >> below if below else pixels
@@ -89,7 +89,6 @@ def _decode_others(dataset: Dataset, bits: int) -> np.ndarray:
 
 def _decode_jpeg(dataset: Dataset, bits: int) -> np.ndarray:
     frame = _get_frame(dataset)
-    _check_jpeg(frame, dataset)
     if dataset.file_meta.TransferSyntaxUID in JPEGLSTransferSyntaxes:
         pixels = imagecodecs.jpegls_decode(frame)
     else:
@@ -103,7 +102,10 @@ def _decode_jpeg(dataset: Dataset, bits: int) -> np.ndarray:
 
 
 def _get_frame(dataset: Dataset) -> bytes:
-    return next(generate_frames(dataset.PixelData, number_of_frames=1))
+    """Return the JPEG or JPEG-LS file that is inside, whose header says the same."""
+    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    _check_jpeg(frame, dataset)
+    return frame
 
 
 def _decode_libjpeg(frame: bytes, spaces: dict[str, str]) -> np.ndarray:

@@ -67,6 +67,18 @@ def test_a_jpeg_that_was_cut_and_closed(
     assert refuse(dataset).startswith("is damaged: ")
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("width", range(30, 36))
+def test_a_jpeg_that_lacks_its_end_marker(width, channels, make_dataset, refuse):
+    # Pillow reads some of these in colour and others not; dcmtk none.
+    noise = np.random.default_rng(0).integers(0, 256, (24, width, channels), np.uint8)
+    pixels = noise if channels == 3 else noise[..., 0]
+    kind = "YBR_FULL_422" if channels == 3 else "MONOCHROME2"
+    dataset = make_dataset(pixels, 8, JPEGBaseline8Bit, PhotometricInterpretation=kind)
+    dataset.PixelData = encapsulate([cv2.imencode(".jpg", pixels)[1].tobytes()[:-2]])
+    assert refuse(dataset) == "is damaged: the end of its JPEG data is missing"
+
+
 def test_a_file_that_ends_inside_of_compressed_pixels(refuse, to_bytes, radiograph):
     data = to_bytes(radiograph("MR_small_RLE.dcm"))
     assert refuse(data[:-200]) == "is damaged: its DICOM data ends too early"
