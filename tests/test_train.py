@@ -152,14 +152,13 @@ def test_a_mistake_leaves_no_run_behind(phantom_records, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:The AUROC of")
-def test_the_paper_architecture_on_real_images(shared, no_report, tmp_path):
+def test_real_images(shared, no_report, tmp_path):
     config = merge_config(
         PRESETS["phantom"],
         {
             "data": {
                 "path": str(shared / "chestxray14-sample"), "image_size": [64, 64],
             },
-            "model": {"backbone": "densenet121"},
             "training": {"epochs": 1, "batch_size": 84},
         },
         "the test",

@@ -204,7 +204,11 @@ CASES = [
     ("JPEG 2000", cv2.imencode(".jp2", GREY)[1].tobytes(), NO_IMAGE),
     # DICOM
     ("DICOM", save_dicom(), GREY),
-    ("DICOM preamble", bytes(128) + b"DICM", "is a DICOM file without pixels"),
+    (
+        "DICOM preamble",
+        bytes(128) + b"DICM",
+        "is damaged: its DICOM data ends too early",
+    ),
     ("DICOM without preamble", save_dicom()[132:], GREY),
     (
         "DICOM without pixels",

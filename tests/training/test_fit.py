@@ -57,6 +57,22 @@ def test_no_auxiliary_loss_by_default():
     assert logs["loss"] == pytest.approx(logs["logits_loss"], rel=1e-5)
 
 
+@pytest.mark.parametrize("backbone", ["densenet121", "resnet50"])
+def test_every_weight_of_the_papers_networks_learns(backbone):
+    keras.utils.set_random_seed(0)
+    classifier = build_classifier(3, (64, 64), backbone)
+    trainer = compile_trainer(classifier, (0.5,) * 3, TrainingConfig())
+    trainer.run_eagerly = True  # one step takes less than to trace it
+    before = [np.array(weight) for weight in trainer.trainable_weights]
+    images = RNG.integers(0, 256, (4, 64, 64, 1)).astype("uint8")
+    loss, *_ = trainer.train_on_batch(images, dict.fromkeys(trainer.output, LABELS[:4]))
+    assert np.isfinite(loss)
+    for weight, old in zip(trainer.trainable_weights, before, strict=True):
+        assert np.isfinite(weight).all() and not np.array_equal(weight, old), (
+            weight.path
+        )
+
+
 def test_records_with_fewer_steps_are_refused():
     with pytest.raises(UserError, match="after 3 steps of an epoch, which now has 2"):
         fit(build()[1], BATCHES, BATCHES, steps=2, epochs=1, first_step=3)
