@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -47,13 +47,14 @@ def predict(
 
     It may be killed at any time: the same call goes on, loses nothing and does nothing
     twice. A file is done again if its size or time of change is another, or if it
-    couldn't be opened.
+    couldn't be opened. What is known of a file that is no longer there is kept.
 
     Args:
         model: run or export, see `Predictor`.
         paths: files, folders, patterns, `-` for the standard input: see `find_files`.
         output: folder of results, new or of an earlier call with the same model and
-            options: `predictions.jsonl` and `predictions.csv`, a line an image, and
+            options and, if paths are relative, from the same working directory:
+            `predictions.jsonl` and `predictions.csv`, a line an image, and
             what `options` ask for.
         options: what is made of each image.
         probability_threshold: one for all pathologies or by name, instead of the
@@ -83,10 +84,13 @@ def predict(
             raise UserError(f"The {name} must be 1 or more, not {value}.")
     if options.dicom:
         from keras_mscam.dicom_results import write_results  # noqa: F401 (is it there?)
-    found = find_files(paths, output, sys.stdin)
+    found = find_files(paths, output, _read_stdin())
     predictor = load_predictor(model, runtime, probability_threshold, options)
     contract = predictor.runtime.contract
-    with open_folder(output, describe_plan(model, predictor, options), overwrite):
+    plan = describe_plan(model, predictor, options)
+    if not all(map(os.path.isabs, found.files)):
+        plan["working directory, where paths start"] = os.getcwd()
+    with open_folder(output, plan, overwrite):
         todo, names = _find_todo(found.files, output)
         place = Place(output, contract.name, options)
         start = time.monotonic()
@@ -100,6 +104,8 @@ def predict(
                 initial=len(found.files) - len(todo),
                 desc="Predicting",
                 unit="image",
+                # Into a log file a line every now and then, on a terminal a live bar.
+                mininterval=0.1 if sys.stderr.isatty() else 15,
                 disable=not progress,
             ) as bar,
         ):
@@ -113,6 +119,11 @@ def predict(
     summary.passed_over = found.passed_over
     summary.added, summary.seconds = len(todo), seconds
     return summary
+
+
+def _read_stdin() -> Iterator[str]:
+    """Give the lines of the standard input, as Python has names that are no text."""
+    yield from map(os.fsdecode, sys.stdin.buffer)
 
 
 def _find_todo(files: list[str], output: Path) -> tuple[list[str], Names]:
@@ -137,7 +148,8 @@ def _is_done(result: dict) -> bool:
     if result.get("error", "").startswith("cannot be opened"):
         return False
     now = stamp(result["path"])
-    return now is not None and result["stamp"] == list(now)
+    # What was read of a file that is out of reach now is all there is of it.
+    return now is None or result["stamp"] == list(now)
 
 
 def _parse_thresholds(values: tuple[str, ...]) -> Thresholds:
@@ -187,14 +199,11 @@ def _predict(
 
     Args:
         model: Folder of a run, or an export.
-        paths: PNG, JPEG and DICOM files, folders, patterns; - reads paths from the
-            standard input, one a line.
+        paths: Files, folders or patterns; - reads paths, one a line, from a pipe.
         output: Folder of results.
-        overlays: Draw no heat map, that of the most probable positive pathology, of
-            all positive ones, or of all.
+        overlays: Heat maps to draw: none, of the top or of every positive one, or all.
         pathologies: Call and draw only these.
-        probability_threshold: Call from here on, instead of the model's own: one for
-            all pathologies, or pairs as Mass=0.3 Nodule=0.2.
+        probability_threshold: Instead of the model's: one, or Mass=0.3 Nodule=0.2.
         longest_side: Of pictures at most, in pixels.
         crop_borders: Look only at what lies inside of uniform borders.
         maps: Write raw maps, maps/NAME.npz.

@@ -193,6 +193,54 @@ def test_only_what_is_new_or_changed_is_done(run, folder):
 
 
 @pytest.mark.usefixtures("quick")
+def test_what_is_out_of_reach_is_kept(run, folder):
+    """As when a disk isn't there, whose files are named one by one."""
+    paths = [folder / "c.png", folder / "a" / "chest.png"]
+    predict(run, paths, "out", progress=False)
+    before = read("out")
+    folder.rename("elsewhere")
+    assert predict(run, paths, "out", progress=False).added == 0
+    assert read("out") == before
+    assert all(
+        Path("out", *item["files"]["overlays"].values()).exists() for item in before
+    )
+
+
+@pytest.mark.usefixtures("quick")
+def test_same_names_from_another_folder(run, folder, monkeypatch):
+    """Their results would take the place of those there are."""
+    monkeypatch.chdir("xrays/a")
+    predict(run, ["chest.png"], "../../out", progress=False)
+    monkeypatch.chdir("../b")
+    with pytest.raises(UserError, match="another working directory, where paths start"):
+        predict(run, ["chest.png"], "../../out", progress=False)
+    path = Path("chest.png").absolute()
+    assert predict(run, [path], "../../out", progress=False).read == 2
+
+
+@pytest.mark.usefixtures("quick")
+def test_pictures_of_the_first_call_are_no_xrays(run, folder):
+    predict(run, ["**/*.png"], "out", progress=False)
+    assert Path("out/overlays/c.Effusion.png").exists()
+    again = predict(run, ["**/*.png"], "out", progress=False)
+    assert again.added == 0 and again.passed_over["results"] == 3
+
+
+@pytest.mark.usefixtures("quick")
+def test_names_of_any_bytes(run, folder):
+    name = os.fsdecode(b"\xff\n<b>'\",;%s ") + "\N{CJK UNIFIED IDEOGRAPH-80BA}" * 70
+    write("c.png", 3)
+    Path("c.png").rename(f"{name}.png")
+    summary = predict(run, [f"{name}.png"], "out", options=Options(html=True))
+    assert summary.read == 1
+    (item,) = read("out")
+    assert item["path"] == f"{name}.png"
+    with Path("out/predictions.csv").open(errors="surrogateescape", newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == [f"{name}.png"]
+    assert Path("out", item["files"]["report"]).exists()
+
+
+@pytest.mark.usefixtures("quick")
 def test_thresholds_and_pathologies(run, folder, predictor):
     image = "xrays/c.png"
 
@@ -242,7 +290,9 @@ def test_command(run, folder, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "xrays/c.png, 40 x 30 pixels" in printed and "positive" in printed
     assert "1 image read, 0 refused." in printed and "one/index.html" in printed
-    monkeypatch.setattr("sys.stdin", io.StringIO("xrays/c.png\nxrays/text\n"))
+    Path(os.fsdecode(b"xrays/\xff")).write_text("hello")
+    given = io.TextIOWrapper(io.BytesIO(b"xrays/c.png\nxrays/\xff\n"), "utf-8")
+    monkeypatch.setattr("sys.stdin", given)
     assert go(run, "-", "--output", "two", "--strict") == 2
     printed = capsys.readouterr()
     assert "1 image read, 1 refused." in printed.out

@@ -1,20 +1,24 @@
 """Which files are meant: paths, folders, patterns."""
 
+import functools
 import glob
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from keras_mscam.errors import UserError
+from keras_mscam.predicting.journal import is_folder_of_results
 
 #: What lies beside images in folders. Whatever has another name is tried.
 _NO_IMAGES = (
     ".cfg .csv .css .doc .docx .gz .htm .html .ini .ipynb .js .json .jsonl .log .md "
     ".npy .npz .pdf .ppt .pptx .py .rst .rtf .sh .sha256 .md5 .sr .tar .tex .tfrecord "
-    ".tgz .toml .tsv .txt .xls .xlsx .xml .yaml .yml .zip"
+    ".tgz .toml .tsv .txt .xls .xlsx .xml .yaml .yml .zip "
+    # The viewer on a patient's CD, and what Windows puts beside pictures.
+    ".bat .cmd .db .dll .exe .inf .jar .lnk .msi"
 )
 _PATTERN = frozenset("*?[")
 
@@ -25,8 +29,9 @@ class Found:
 
     Args:
         files: as they were given, those of a folder sorted; each once.
-        passed_over: number of files in folders that are no images by their name, by
-            kind: `"hidden"`, `"DICOMDIR"` or a suffix.
+        passed_over: number of files that aren't tried, by kind: of those in folders
+            that are no images by their name `"hidden"`, `"DICOMDIR"` or a suffix, and
+            `"results"` in the folder of results, which a pattern may match.
     """
 
     files: list[str]
@@ -41,12 +46,13 @@ def find_files(
     A folder means all files in it and in folders under it, in the order of their
     names, but for those whose names say that they are no images: hidden ones, tables
     and texts, `DICOMDIR`. What is given by its own name is never passed over, even if
-    there is no such file: it will be refused by name.
+    there is no such file: it will be refused by name, as will be a folder that can't be
+    listed. Pictures in the folder of results are no X-rays, wherever they are named.
 
     Args:
         paths: files, folders, patterns with `*`, `**`, `?` or `[]`; `-` for those on
             the standard input, one a line.
-        output: folder of results, which is not looked into.
+        output: folder of results.
         stdin: lines of the standard input.
 
     Raises:
@@ -54,16 +60,39 @@ def find_files(
     """
     found = Found([])
     seen = set()
+    is_result = _find_results(output)
     for path in _expand(paths, stdin):
-        for file in _walk(path, Path(output).absolute(), found.passed_over):
-            if file not in seen:
-                seen.add(file)
+        for file in _walk(path, is_result, found.passed_over):
+            if file in seen:
+                continue
+            seen.add(file)
+            if is_result(file):
+                found.passed_over["results"] += 1
+            else:
                 found.files.append(file)
     if not found.files:
-        over = sum(found.passed_over.values())
-        more = f" ({over} files have names of something else)" if over else ""
+        kinds = (f"{count} {kind}" for kind, count in (+found.passed_over).items())
+        over = ", ".join(kinds)
+        more = f" (passed over: {over})" if over else ""
         raise UserError(f"There is no image{more}: give files, folders or patterns.")
     return found
+
+
+def _find_results(output: Path) -> Callable[[str], bool]:
+    """Return what tells whether a path lies in the folder of results."""
+    if not is_folder_of_results(output):  # to be refused, if there is something else
+        return lambda path: False
+    folder = os.path.realpath(output)
+
+    @functools.lru_cache(maxsize=1024)  # files of a folder come one after the other
+    def is_inside(parent: str) -> bool:
+        try:
+            parent = os.path.realpath(parent)
+        except ValueError:  # a zero byte in the name
+            return False
+        return parent == folder or parent.startswith(os.path.join(folder, ""))
+
+    return lambda path: is_inside(os.path.dirname(path))
 
 
 def _expand(paths: Iterable[str | os.PathLike], stdin: Iterable[str]) -> Iterator[str]:
@@ -80,17 +109,20 @@ def _expand(paths: Iterable[str | os.PathLike], stdin: Iterable[str]) -> Iterato
             yield path
 
 
-def _walk(path: str, output: Path, passed_over: Counter) -> Iterator[str]:
+def _walk(
+    path: str, is_result: Callable[[str], bool], passed_over: Counter
+) -> Iterator[str]:
     """Give a file, or the files of a folder."""
     path = str(Path(path))  # without what doesn't tell files apart, as ./ and //
     if not os.path.isdir(path):
         yield path
         return
-    entered = set()
-    for folder, folders, names in os.walk(path, followlinks=True):
+    entered, failed = set(), []
+    for folder, folders, names in os.walk(path, True, failed.append, followlinks=True):
         status = os.stat(folder)
         # Links may lead round in circles.
-        if (status.st_dev, status.st_ino) in entered or _is_same(folder, output):
+        inside = os.path.join(folder, "")
+        if (status.st_dev, status.st_ino) in entered or is_result(inside):
             folders.clear()
             continue
         entered.add((status.st_dev, status.st_ino))
@@ -103,10 +135,7 @@ def _walk(path: str, output: Path, passed_over: Counter) -> Iterator[str]:
                 passed_over[kind] += 1
             else:
                 yield str(Path(folder, name))
-
-
-def _is_same(folder: str, output: Path) -> bool:
-    return output.exists() and os.path.samefile(folder, output)
+    yield from (error.filename for error in failed)
 
 
 def _find_kind(name: str) -> str | None:
@@ -131,3 +160,17 @@ def stamp(path: str) -> tuple[int, int] | None:
     if not stat.S_ISREG(status.st_mode):
         return None
     return status.st_size, status.st_mtime_ns
+
+
+def explain_no_stamp(path: str) -> str:
+    """Say why there is no `stamp`: half a sentence, to go on behind a colon."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, ValueError):
+        is_link = "\0" not in path and os.path.islink(path)
+        return "it is a link to no file" if is_link else "there is no such file"
+    except OSError as error:
+        return error.strerror
+    if stat.S_ISDIR(mode):
+        return "it is a folder that can't be listed"
+    return "it is neither a file nor a folder"

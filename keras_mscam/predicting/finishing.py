@@ -77,13 +77,13 @@ def finish(place: Place, item: Predicted) -> str:
         written = _write_dicom(place, item)
         if isinstance(written, str):
             said = (*prediction.warnings, written)
-            prediction = replace(prediction, warnings=said)
+            item = replace(item, prediction=replace(prediction, warnings=said))
         else:
             files["dicom"] = written
     if options.html:
         files |= _write_html(place, item, overlays)
     line = describe_prediction(
-        item.path, item.name, item.stamp, prediction, item.frame, files
+        item.path, item.name, item.stamp, item.prediction, item.frame, files
     )
     return json.dumps(line)
 
@@ -160,14 +160,17 @@ def _write_html(place: Place, item: Predicted, overlays: dict) -> dict[str, str]
         item.frame,
         options.choose(prediction.positives, prediction.ranked),
     )
-    top = next(iter(overlays.values()), None)
+    # A name need not be text. What can't be written as such is shown as `?`.
+    page = report.encode(errors="replace")
+    drawn = (overlays[name] for name in prediction.positives if name in overlays)
+    top = next(drawn, None)
     picture = item.picture if top is None else top[..., ::-1]
     factor = min(1, _THUMBNAIL / max(picture.shape[:2]))
     height, width = (max(1, round(side * factor)) for side in picture.shape[:2])
     small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
     thumbnail = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
     return {
-        "report": _write(place, f"reports/{item.name}.html", report.encode()),
+        "report": _write(place, f"reports/{item.name}.html", page),
         "thumbnail": _write(place, f"thumbnails/{item.name}.jpg", thumbnail.tobytes()),
     }
 

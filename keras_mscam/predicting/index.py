@@ -50,7 +50,7 @@ class IndexPages:
             )
             rows.unlink()
             with write_whole(self._folder / _name(number)) as temporary:
-                temporary.write_text(html, errors="replace")
+                temporary.write_text(html, "utf-8", errors="replace")
         for old in self._folder.glob("index-*.html"):
             if old.name not in map(_name, range(1, count + 1)):
                 old.unlink()

@@ -14,11 +14,13 @@ from keras_mscam.errors import UserError
 from keras_mscam.files import write_whole
 
 FILE = "predictions.jsonl"
+#: In every plan: by this a folder of results is known.
+VERSION = "version of keras_mscam"
 _PLAN = "plan.json"
 _LOCK = ".lock"
 #: All that is ever made in a folder of results.
 _FOLDERS = ("overlays", "maps", "reports", "thumbnails", "dicom")
-_FILES = (FILE, "predictions.csv", _PLAN, "index*.html")
+_FILES = (FILE, "predictions.csv", "index*.html", _PLAN)  # the last tells the rest
 _HALF = re.compile(r"\..+\.\d+\.\w+")
 _SYNC_EVERY = 2.0  # seconds
 
@@ -39,9 +41,13 @@ class Journal:
 
     def append(self, line: str) -> None:
         """Add a result, as JSON without line breaks."""
-        data = line.encode() + b"\n"
-        while data:  # a full disk or a signal may take a part
-            data = data[self._file.write(data) :]
+        data, end = line.encode() + b"\n", self._file.tell()
+        try:
+            while data:  # a full disk or a signal may take a part
+                data = data[self._file.write(data) :]
+        except BaseException:
+            self._file.truncate(end)
+            raise
         if time.monotonic() - self._synced > _SYNC_EVERY:
             self._sync()
 
@@ -56,9 +62,20 @@ class Journal:
 
 
 def read_lines(folder: Path) -> Iterator[dict]:
-    """Give the results of a folder, one by one."""
-    with (folder / FILE).open(encoding="utf-8") as file:
-        yield from map(json.loads, file)
+    """Give the results of a folder, one by one.
+
+    Raises:
+        UserError: a line is damaged, as power failures and editors may leave it.
+    """
+    with (folder / FILE).open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(
+                    f"Line {number} of {folder / FILE} is damaged; remove it, and its "
+                    "file will be done again."
+                ) from error
 
 
 def drop_lines(folder: Path, paths: set[str]) -> None:
@@ -87,7 +104,8 @@ def open_folder(output: Path, plan: dict, overwrite: bool = False) -> Iterator[N
 
     Args:
         output: the folder.
-        plan: what results depend on, by name, as JSON.
+        plan: what results depend on, by name, as JSON, among it `VERSION`. What an
+            earlier plan lacks is added.
         overwrite: whether to remove results of another plan.
 
     Raises:
@@ -96,8 +114,7 @@ def open_folder(output: Path, plan: dict, overwrite: bool = False) -> Iterator[N
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        if not (output / _PLAN).exists() and set(os.listdir(output)) - {_LOCK}:
-            raise UserError(f"{output} holds something else already; choose another.")
+        _check_is_ours(output)
         with _lock(output):
             if overwrite:
                 _remove(output)
@@ -108,6 +125,28 @@ def open_folder(output: Path, plan: dict, overwrite: bool = False) -> Iterator[N
             yield
     except OSError as error:
         raise UserError(f"{output} can't be written: {error}") from error
+
+
+def is_folder_of_results(folder: Path) -> bool:
+    """Whether a folder was begun by `open_folder`."""
+    return VERSION in _read_plan(folder / _PLAN)
+
+
+def _check_is_ours(output: Path) -> None:
+    """Refuse a folder of something else, of which `overwrite` would remove parts."""
+    # Without a plan yet, there is at most what another process has just begun.
+    begun = (name == _LOCK or _HALF.fullmatch(name) for name in os.listdir(output))
+    if not is_folder_of_results(output) and not all(begun):
+        raise UserError(f"{output} holds something else already; choose another.")
+
+
+def _read_plan(path: Path) -> dict:
+    """Return the plan of a folder; `{}` if there is none, or no plan in a file."""
+    try:
+        plan = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return plan if isinstance(plan, dict) else {}
 
 
 @contextmanager
@@ -124,21 +163,21 @@ def _lock(output: Path) -> Iterator[None]:
 
 
 def _check_plan(path: Path, plan: dict) -> None:
-    plan = json.loads(json.dumps(plan))
-    before = json.loads(path.read_text()) if path.exists() else plan
-    other = [name for name in plan if before.get(name) != plan[name]]
+    plan, before = json.loads(json.dumps(plan)), _read_plan(path)
+    other = [name for name in plan if before.get(name, plan[name]) != plan[name]]
     if other:
         raise UserError(
             f"{path.parent} holds results with another {' and another '.join(other)}; "
             "give another --output, or --overwrite to replace them."
         )
     with write_whole(path) as temporary:
-        temporary.write_text(json.dumps(plan, indent=1) + "\n")
+        temporary.write_text(json.dumps(before | plan, indent=1) + "\n")
 
 
 def _remove(output: Path) -> None:
     for name in _FOLDERS:
-        shutil.rmtree(output / name, ignore_errors=True)
+        if (output / name).is_dir():
+            shutil.rmtree(output / name)
     for pattern in _FILES:
         for path in output.glob(pattern):
             path.unlink()

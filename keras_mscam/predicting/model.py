@@ -10,6 +10,7 @@ from keras_mscam import __version__
 from keras_mscam.errors import UserError
 from keras_mscam.exporting.contract import Contract
 from keras_mscam.files import compute_checksum
+from keras_mscam.predicting.journal import VERSION
 from keras_mscam.predicting.options import Options
 from keras_mscam.predictor import Predictor
 from keras_mscam.runtimes.choice import find_models
@@ -52,7 +53,7 @@ def describe_plan(
         "choice of thresholds or pathologies": dict(thresholds),
         "model": digest.hexdigest(),
         "runtime": predictor.runtime.name,
-        "version of keras_mscam": __version__,
+        VERSION: __version__,
         **{f"--{name.replace('_', '-')}": v for name, v in vars(options).items()},
     }
 

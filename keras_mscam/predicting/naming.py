@@ -4,6 +4,8 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 
+# In bytes, of 255 that a file's name may have: others than Latin letters take two or
+# three, and the name of a pathology and that of a half-written file are added.
 _LONGEST = 100
 
 
@@ -47,4 +49,5 @@ class Names:
 
 def _clean(stem: str) -> str:
     """Return letters, digits and a few signs that are safe in any file name."""
-    return re.sub(r"[^\w.-]+", "_", stem)[:_LONGEST].strip("._") or "image"
+    stem = re.sub(r"[^\w.-]+", "_", stem).encode()[:_LONGEST]
+    return stem.decode(errors="ignore").strip("._") or "image"

@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_mscam.data.images import ImageError
 from keras_mscam.picture_shape import choose_shape, shrink
-from keras_mscam.predicting.finding import stamp
+from keras_mscam.predicting.finding import explain_no_stamp, stamp
 from keras_mscam.xray import Frame, read_xray
 
 DIED = "is damaged: its decoder crashed on it"
@@ -51,7 +51,7 @@ def read(
     found = stamp(path)
     try:
         if found is None:
-            raise ImageError("cannot be opened: there is no such file")
+            raise ImageError(f"cannot be opened: {explain_no_stamp(path)}")
         xray = read_xray(path, crop_borders=crop_borders)
     except ImageError as error:
         return Refused(found, " ".join(str(error).split()))

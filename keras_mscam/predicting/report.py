@@ -58,7 +58,7 @@ def render_report(
             _describe_maps(name, picture, prediction)
             for name in pathologies or (ordered[0][0],)
         ],
-        warnings=frame.warnings,
+        warnings=prediction.warnings,
     )
 
 

@@ -12,14 +12,19 @@ def describe_result(result: dict) -> str:
         result: a line of `predictions.jsonl`.
     """
     if result["status"] == "refused":
-        return f"{result['path']} {result['error']}."
+        return f"{_show(result['path'])} {result['error']}."
     height, width = result["original_size"]
-    lines = [f"{result['path']}, {height} x {width} pixels", ""]
+    lines = [f"{_show(result['path'])}, {height} x {width} pixels", ""]
     lines += result["warnings"] + [""] * bool(result["warnings"])
     lines += _list_probabilities(result)
     if result["boxes"]:
         lines += ["", *_list_boxes(result["boxes"])]
     return "\n".join([*lines, ""])
+
+
+def _show(path: str) -> str:
+    """Return a path as one line of text: names may hold line breaks, and any bytes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in path)
 
 
 def _list_probabilities(result: dict) -> list[str]:

@@ -1,9 +1,12 @@
+import errno
 import os
+from pathlib import Path
 
 import pytest
 
 from keras_mscam.errors import UserError
 from keras_mscam.predicting.finding import find_files, stamp
+from keras_mscam.predicting.journal import VERSION, open_folder
 
 
 @pytest.fixture
@@ -41,12 +44,13 @@ def test_what_is_passed_over(place, tmp_path):
 
 def test_patterns(place, tmp_path):
     place("d/a1.png", "d/a2.png", "d/b.png", "d/e/a3.png", "d/[x].png")
-    assert find_files(["d/a*.png"], tmp_path).files == ["d/a1.png", "d/a2.png"]
+    found = find_files(["d/a*.png"], tmp_path / "out")
+    assert found.files == ["d/a1.png", "d/a2.png"]
     assert find_files(["d/**/a?.png"], tmp_path / "out").files == [
         "d/a1.png", "d/a2.png", "d/e/a3.png",
     ]  # fmt: skip
     # A file of that very name is meant, if there is one.
-    assert find_files(["d/[x].png"], tmp_path).files == ["d/[x].png"]
+    assert find_files(["d/[x].png"], tmp_path / "out").files == ["d/[x].png"]
     with pytest.raises(UserError, match=r"No file matches d/\*.jpg"):
         find_files(["d/*.jpg"], tmp_path)
 
@@ -60,8 +64,21 @@ def test_standard_input(place, tmp_path):
 
 
 def test_results_are_not_looked_at(place, tmp_path):
-    place("1.png", "out/overlays/1.Mass.png")
-    assert find_files(["."], tmp_path / "out").files == ["1.png"]
+    with open_folder(tmp_path / "out", {VERSION: "1"}):
+        place("1.png", "outside.png", "out/overlays/1.Mass.png")
+    os.symlink("out", tmp_path / "link")
+    named = ["**/*.png", "out/overlays/1.Mass.png", "link/overlays/1.Mass.png", "-"]
+    lines = ["./out/../out/overlays/1.Mass.png\n", "a\0/b.png\n"]
+    for paths in (["."], named):
+        for output in (tmp_path / "out", Path("link")):
+            found = find_files(paths, output, lines).files
+            assert [file for file in found if "\0" not in file] == [
+                "1.png", "outside.png",
+            ]  # fmt: skip
+    assert find_files(named, Path("out"), lines).passed_over["results"] > 1
+    # A folder of something else will be refused; until then, files in it are files.
+    assert find_files(["out/overlays"], tmp_path).files == ["out/overlays/1.Mass.png"]
+    assert find_files(["*.png"], Path("none")).files == ["1.png", "outside.png"]
 
 
 def test_links_in_circles(place, tmp_path):
@@ -74,10 +91,25 @@ def test_links_in_circles(place, tmp_path):
 
 def test_nothing(place, tmp_path):
     place("d/notes.txt")
-    with pytest.raises(UserError, match=r"no image \(1 files have names"):
+    with pytest.raises(UserError, match=r"no image \(passed over: 1 .txt\): give"):
         find_files(["d"], tmp_path / "out")
     with pytest.raises(UserError, match="There is no image: give files"):
         find_files([], tmp_path)
+
+
+def test_folder_that_cannot_be_listed(place, tmp_path, monkeypatch):
+    """For anyone but root, who runs tests in containers."""
+    place("d/a/1.png", "d/b/2.png")
+    scan = os.scandir
+
+    def refuse(folder):
+        if Path(folder).name == "a":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    assert find_files(["d"], tmp_path / "out").files == ["d/b/2.png", "d/a"]
+    assert find_files(["d/a"], tmp_path / "out").files == ["d/a"]
 
 
 def test_stamp(tmp_path):

@@ -15,10 +15,8 @@ PICTURE = np.full((60, 40), 100, "uint8")
 def done(tmp_path, prediction):
     """Finish one image; return its line and the files there are."""
 
-    def finish_one(name="1", **options):
-        item = Predicted(
-            "a/1.png", name, (3, 7), Frame((60, 40)), PICTURE, prediction()
-        )
+    def finish_one(name="1", path="a/1.png", **options):
+        item = Predicted(path, name, (3, 7), Frame((60, 40)), PICTURE, prediction())
         line = json.loads(finish(Place(tmp_path, "toy", Options(**options)), item))
         files = (path for path in tmp_path.rglob("*") if path.is_file())
         return line, sorted(str(path.relative_to(tmp_path)) for path in files)
@@ -71,6 +69,27 @@ def test_html(done, tmp_path):
     assert cv2.imread(str(tmp_path / files[1])).shape == (60, 40, 3)
 
 
+def test_path_that_is_no_text(done, tmp_path):
+    """Linux takes any bytes for a name; Python keeps them as lone surrogates."""
+    line, _ = done(html=True, path="a/\udcff<b>.png")
+    assert line["path"] == "a/\udcff<b>.png"
+    report = (tmp_path / line["files"]["report"]).read_text("utf-8")
+    assert "a/?&lt;b&gt;.png" in report
+
+
+def test_thumbnail_shows_the_most_probable_positive(done, tmp_path):
+    def read_thumbnail(**options):
+        line, _ = done(html=True, **options)
+        return cv2.imread(str(tmp_path / line["files"]["thumbnail"]))
+
+    grey = read_thumbnail(overlays="none")
+    assert np.ptp(grey.astype(int), axis=2).max() == 0
+    # Nodule is drawn but not positive.
+    nodule = read_thumbnail(overlays="all", pathologies=("Nodule",))
+    assert (nodule == grey).all()
+    assert np.ptp(read_thumbnail(overlays="all").astype(int), axis=2).max() > 0
+
+
 def test_no_dicom_of_others(done, tmp_path, monkeypatch):
     pytest.importorskip("highdicom")
     monkeypatch.chdir(tmp_path)
@@ -80,6 +99,8 @@ def test_no_dicom_of_others(done, tmp_path, monkeypatch):
     assert line["files"]["dicom"] == [] and line["warnings"] == []
     # Of one that can't have any, the reader is told why.
     (tmp_path / "a/1.png").write_bytes(b"\0" * 128 + b"DICM")
-    line, _ = done(overlays="none", dicom=True)
+    line, _ = done(overlays="none", dicom=True, html=True)
     assert "dicom" not in line["files"]
     assert line["warnings"][0].startswith("There are no results as DICOM: ")
+    report = (tmp_path / line["files"]["report"]).read_text()
+    assert "There are no results as DICOM: " in report

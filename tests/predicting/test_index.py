@@ -1,5 +1,8 @@
 import json
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -62,6 +65,22 @@ def test_path_is_no_markup(write, tmp_path):
     assert row[0] == path
     assert "alert(" in (tmp_path / "index.html").read_text()
     assert "<script>alert" not in (tmp_path / "index.html").read_text()
+
+
+def test_page_is_utf_8(tmp_path):
+    """As it says of itself, whatever the locale."""
+    code = (
+        "from pathlib import Path; "
+        "from keras_mscam.predicting.index import IndexPages; "
+        "from keras_mscam.predicting.summary import Summary; "
+        r"IndexPages(Path(), (), '\xdcbung').close(Summary(Path()))"
+    )
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment = os.environ | ascii_only
+    command = [sys.executable, "-c", code]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    html = (tmp_path / "index.html").read_text("utf-8")
+    assert "<h1>Predictions of Übung</h1>" in html
 
 
 def test_pages(write, monkeypatch, tmp_path):

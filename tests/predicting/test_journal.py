@@ -1,16 +1,19 @@
 import json
+import resource
+import signal
 
 import pytest
 
 from keras_mscam.errors import UserError
 from keras_mscam.predicting.journal import (
+    VERSION,
     Journal,
     drop_lines,
     open_folder,
     read_lines,
 )
 
-PLAN = {"model": "1", "--maps": False}
+PLAN = {"model": "1", "--maps": False, VERSION: "1"}
 
 
 @pytest.fixture
@@ -41,6 +44,33 @@ def test_torn_line_is_cut_off(tmp_path, before, torn):
         assert read(tmp_path) == before
         write(tmp_path, "c")
     assert read(tmp_path) == [*before, "c"]
+
+
+def test_no_half_line_on_a_full_disk(tmp_path):
+    """A limit on the file's size takes a part of the line first, as a disk may."""
+    with open_folder(tmp_path, PLAN):
+        write(tmp_path, "a")
+        before = (tmp_path / "predictions.jsonl").read_bytes()
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 5, hard))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                write(tmp_path, "b" * 100)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, handler)
+        assert (tmp_path / "predictions.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["{\n", "\n", "\0\0\n", "\udcff\n"])
+def test_damaged_line(folder, damage):
+    write(folder, "a")
+    with (folder / "predictions.jsonl").open("a", errors="surrogateescape") as file:
+        file.write(damage)
+    write(folder, "b")
+    with pytest.raises(UserError, match=r"Line 2 of .*jsonl is damaged; remove"):
+        read(folder)
 
 
 def test_drop_lines(folder):
@@ -81,6 +111,44 @@ def test_folder_of_something_else(tmp_path):
         open_folder(tmp_path / "thesis.tex", PLAN),
     ):
         pass
+
+
+def test_plan_of_something_else(tmp_path):
+    """`overwrite` removes folders of such common names as `maps` and `reports`."""
+    (tmp_path / "maps").mkdir()
+    for plan in ("[1]", "{}", '{"model": 1}', "no JSON", ""):
+        (tmp_path / "plan.json").write_text(plan)
+        with (
+            pytest.raises(UserError, match="holds something else already"),
+            open_folder(tmp_path, PLAN, overwrite=True),
+        ):
+            pass
+    assert (tmp_path / "maps").exists()
+
+
+def test_what_an_earlier_plan_lacks_is_added(tmp_path):
+    with open_folder(tmp_path, PLAN):
+        pass
+    with open_folder(tmp_path, PLAN | {"working directory": "/a"}):
+        pass
+    with open_folder(tmp_path, PLAN):
+        pass
+    with (
+        pytest.raises(UserError, match="another working directory; give"),
+        open_folder(tmp_path, PLAN | {"working directory": "/b"}),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "names", [(), (".lock",), (".lock", ".plan.12.json"), (".lock", "plan.json")]
+)
+def test_killed_at_the_very_beginning(tmp_path, names):
+    for name in names:
+        text = json.dumps(PLAN) if name == "plan.json" else ""
+        (tmp_path / name).write_text(text)
+    with open_folder(tmp_path, PLAN):
+        assert read(tmp_path) == []
 
 
 def test_one_at_a_time(tmp_path):

@@ -16,5 +16,8 @@ def test_safe_as_file_names():
     assert names.find("a/....") == "image"
     assert names.find("über/größe.png") == "größe"
     assert len(names.find("x" * 300 + ".png")) == 100
+    # File systems count bytes: at most 255, with all that is added to the name.
+    name = Names().find("\N{CJK UNIFIED IDEOGRAPH-80BA}" * 83 + ".png")
+    assert name == "\N{CJK UNIFIED IDEOGRAPH-80BA}" * 33
     # A dot at the beginning would hide it; bytes that are no text have no letters.
     assert names.find(".\udcff.png") == "image-2"

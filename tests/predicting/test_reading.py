@@ -1,3 +1,4 @@
+import errno
 import os
 
 import cv2
@@ -38,6 +39,16 @@ def test_refusals(tmp_path):
     (tmp_path / "text.png").write_text("hello")
     os.mkfifo(tmp_path / "pipe")
     assert read(str(tmp_path / "text.png"), SIZE, 9, False).reason.startswith("is not")
-    for name in ("pipe", "no", "a\0b"):
+    os.symlink("nowhere", tmp_path / "link")
+    os.symlink("circle", tmp_path / "circle")
+    for name, reason in (
+        ("no", "there is no such file"),
+        ("a\0b", "there is no such file"),
+        ("link", "it is a link to no file"),
+        ("pipe", "it is neither a file nor a folder"),
+        (".", "it is a folder that can't be listed"),
+        ("circle", os.strerror(errno.ELOOP)),
+        ("text.png/1.png", os.strerror(errno.ENOTDIR)),
+    ):
         refused = read(str(tmp_path / name), SIZE, 9, False)
-        assert refused == Refused(None, "cannot be opened: there is no such file")
+        assert refused == Refused(None, f"cannot be opened: {reason}")

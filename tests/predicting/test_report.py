@@ -15,8 +15,8 @@ def render(prediction, path="a/1.png", frame=None, pathologies=("Mass", "Effusio
 
 
 def test_says_all(prediction):
-    box = prediction(boxes=[(10.0, 5.0, 30.0, 35.0)])
-    frame = Frame((60, 40), (0.2, 0.1), None, ("It is lateral.",), "detector")
+    box = prediction(boxes=[(10.0, 5.0, 30.0, 35.0)], warnings=("It is lateral.",))
+    frame = Frame((60, 40), (0.2, 0.1), spacing_plane="detector")
     html = render(box, frame=frame)
     text = " ".join(re.sub(r"<[^>]*>", " ", html).split())
     assert "Mass positive 0.750 0.125" in text

@@ -32,6 +32,13 @@ def test_millimetres():
     assert "0.500   12 x 4 mm" in describe_result(RESULT | {"boxes": [box]})
 
 
+def test_path_that_is_no_text():
+    """A name may hold what a terminal would obey, and bytes that no one can print."""
+    lines = describe_result(RESULT | {"path": "ü \x1b[2J\n\udcff.png"})
+    assert lines.splitlines()[0] == r"ü \x1b[2J\n\udcff.png, 60 x 40 pixels"
+    lines.encode()
+
+
 def test_refused():
     line = {"path": "x", "status": "refused", "error": "is empty"}
     assert describe_result(line) == "x is empty."
