@@ -228,7 +228,7 @@ def test_pictures_of_the_first_call_are_no_xrays(run, folder):
 
 @pytest.mark.usefixtures("quick")
 def test_names_of_any_bytes(run, folder):
-    name = os.fsdecode(b"\xff\n<b>'\",;%s ") + "\N{CJK UNIFIED IDEOGRAPH-80BA}" * 70
+    name = os.fsdecode(b"\xff\n\r<b>'\",;%s ") + "\N{CJK UNIFIED IDEOGRAPH-80BA}" * 70
     write("c.png", 3)
     Path("c.png").rename(f"{name}.png")
     summary = predict(run, [f"{name}.png"], "out", options=Options(html=True))

@@ -124,7 +124,10 @@ def open_folder(output: Path, plan: dict, overwrite: bool = False) -> Iterator[N
             _cut_torn_line(output / FILE)
             yield
     except OSError as error:
-        raise UserError(f"{output} can't be written: {error}") from error
+        raise UserError(
+            f"{error.filename or output} can't be written ({error.strerror or error}); "
+            "once that is mended, the same command goes on."
+        ) from error
 
 
 def is_folder_of_results(folder: Path) -> bool:

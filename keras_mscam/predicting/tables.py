@@ -3,6 +3,7 @@
 import csv
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TextIO
 
 from keras_mscam.files import write_whole
 from keras_mscam.predicting.index import IndexPages
@@ -37,7 +38,7 @@ def write_tables(
         file = stack.enter_context(
             temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape")
         )
-        table = csv.writer(file, lineterminator="\n")
+        table = csv.writer(_LineFeeds(file), lineterminator="\r\n")
         table.writerow([*_BEFORE, *pathologies, *_AFTER])
         for result in read_lines(folder):
             summary.add(result)
@@ -47,6 +48,20 @@ def write_tables(
     if pages:
         pages.close(summary)
     return summary
+
+
+class _LineFeeds:
+    """Rows that end with a line feed.
+
+    Python 3.11 and 3.12 quote of carriage return and line feed, which both may be in
+    the name of a file, only what rows end with.
+    """
+
+    def __init__(self, file: TextIO):
+        self._file = file
+
+    def write(self, row: str) -> int:
+        return self._file.write(row.removesuffix("\r\n") + "\n")
 
 
 def _tabulate(result: dict, pathologies: tuple[str, ...]) -> list:
