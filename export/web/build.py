@@ -204,7 +204,9 @@ def write_index(site: Path, examples: list[dict]) -> None:
     """Write what the page loads, and what the service worker keeps."""
 
     def describe(name: str) -> dict:
-        return {"file": name, "bytes": (site / name).stat().st_size}
+        content = (site / name).read_bytes()
+        checksum = hashlib.sha256(content).hexdigest()
+        return {"file": name, "bytes": len(content), "sha256": checksum}
 
     index = {
         "model": describe("model/model.tflite"),
@@ -224,12 +226,11 @@ def write_index(site: Path, examples: list[dict]) -> None:
     for path in files:
         checksum.update(path.relative_to(site).as_posix().encode())
         checksum.update(hashlib.sha256(path.read_bytes()).digest())
-    kept = [
-        path.relative_to(site).as_posix()
-        for path in files
-        if path.suffix not in LATE and path.name != "service_worker.js"
-    ]
-    text = json.dumps({"version": checksum.hexdigest()[:16], "files": kept}, indent=1)
+    names = [path.relative_to(site).as_posix() for path in files]
+    late = [name for name in names if name.endswith(LATE)]
+    others = [name for name in names if name not in (*late, "service_worker.js")]
+    version = checksum.hexdigest()[:16]
+    text = json.dumps({"version": version, "files": others, "late": late}, indent=1)
     (site / "files.js").write_text(f"self.SITE = {text};\n")
 
 

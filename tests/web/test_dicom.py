@@ -3,13 +3,16 @@
 import io
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     RLELossless,
@@ -206,6 +209,34 @@ def test_compressed_files_are_read_as_in_python(program, run_node, dicom, tmp_pa
     answers = run_node([{"kind": "read", "bytes": data} for data in files])
     for data, answer in zip(files, answers, strict=True):
         check(data, answer)
+
+
+def strip(data):
+    """Cut off the preamble and the file's meta information."""
+    return data[144 + int.from_bytes(data[140:144], "little") :]
+
+
+def test_files_without_a_preamble_are_read_as_in_python(run_node, dicom):
+    syntaxes = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
+    whole = [dicom(DEEP, 12, syntax=syntax) for syntax in syntaxes]
+    files = [cut for data in whole for cut in (data[132:], strip(data))]
+    answers = run_node([{"kind": "read", "bytes": data} for data in files])
+    for data, answer in zip(files, answers, strict=True):
+        check(data, answer)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["rgb_small_odd_big_endian", "ybr_full_422_uncompressed"],
+)
+def test_colours_of_other_software_are_read_as_in_python(name, run_node):
+    data = Path(get_testdata_file(f"SC_{name}.dcm", download=False)).read_bytes()
+    check(data, run_node([{"kind": "read", "bytes": data}])[0])
+
+
+def test_the_list_of_a_disc_is_called_so(run_node):
+    data = Path(get_testdata_file("DICOMDIR-empty.dcm", download=False)).read_bytes()
+    check(data, run_node([{"kind": "read", "bytes": data}])[0])
 
 
 def test_what_the_page_can_not_read_is_a_sentence(run_node, dicom, tmp_path):

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 
 import cv2
 import numpy as np
@@ -23,6 +24,11 @@ def chest():
 
 def encode(image, suffix=".png"):
     return cv2.imencode(suffix, image)[1].tobytes()
+
+
+def cut_and_close(data):
+    """Leave the second half of a JPEG out, and put its end marker there."""
+    return data[: len(data) // 2] + b"\xff\xd9"
 
 
 def open_page(chromium, address):
@@ -213,8 +219,16 @@ def test_boxes_follow_the_threshold(page, chest):
         rows = read_table(page)
         areas.append(max(int(row[2]) * int(row[3]) for row in rows))
     assert areas[0] > areas[1] > areas[2] > 0
-    page.get_by_role("button", name="Model's own").click()
+    said = json.loads(save(page, "Numbers"))["warnings"]
+    name = page.locator(".finding:has(:checked) span").first.inner_text()
+    assert said == [f"Boxes of {name} are at threshold 0.9, set by hand."]
+    page.get_by_role("button", name="Model's own").press("Enter")
     assert read_table(page) == own
+    # The button has no more to do; whoever uses the keyboard is not sent to the start.
+    assert page.locator("#level").evaluate("e => e === document.activeElement")
+    value = page.locator("#level").get_attribute("aria-valuetext")
+    assert value == page.locator("#level-value").inner_text()
+    assert json.loads(save(page, "Numbers"))["warnings"] == []
     # What is not called has no box, whatever the threshold.
     page.get_by_role("radio", name=re.compile("Nodule")).check(force=True)
     assert read_table(page) == []
@@ -251,8 +265,8 @@ def test_maps_of_the_blocks(page, chest, predictor):
          "c.png is damaged: the end of its PNG data is missing."),
         ("d.jpg", encode(np.eye(50, dtype="uint8"), ".jpg")[:-20],
          "d.jpg is damaged: the end of its JPEG data is missing."),
-        ("veil.png", encode(np.full((9, 9, 4), 200, "uint8")),
-         "veil.png is partly transparent; save it without an alpha channel."),
+        ("half.jpg", cut_and_close(encode(np.eye(200, dtype="uint8") * 99, ".jpg")),
+         "half.jpg is damaged: a part of its JPEG data is missing."),
         ("<b>e.dcm", bytes(128) + b"DICM" + b"\0" * 40,
          "<b>e.dcm is damaged: its DICOM data cannot be read."),
     ],
@@ -261,9 +275,59 @@ def test_bad_files_are_a_sentence_and_the_page_goes_on(name, data, reason, page,
     drop(page, (name, data))
     page.locator("#error", has_text=name).wait_for()
     assert page.locator("#error").inner_text() == reason
+    assert page.locator("#progress").is_hidden()
     drop(page, ("good.png", encode(chest)))
     wait_for(page, "good.png")
     assert page.locator("#error").inner_text() == ""
+    # What is shown is named, also behind a file that was refused.
+    drop(page, (name, data))
+    page.locator("#error", has_text=name).wait_for()
+    assert page.locator("#status").inner_text().startswith("good.png. Called: ")
+
+
+def test_a_browser_that_changes_canvases_is_noticed(page, chest):
+    reasons = page.evaluate(
+        """async (bytes) => {
+          const { readJpeg } = await import("./reading/jpeg.js");
+          const { savePicture } = await import("./view/save.js");
+          const say = (work) => work.then(() => "", (error) => error.message);
+          const kinds = [CanvasRenderingContext2D, OffscreenCanvasRenderingContext2D];
+          const plain = kinds.map((kind) => kind.prototype.getImageData);
+          kinds.forEach((kind, at) => {
+            kind.prototype.getImageData = function (...box) {
+              const image = plain[at].apply(this, box);
+              image.data[8] ^= 1;
+              return image;
+            };
+          });
+          const canvas = document.createElement("canvas");
+          const said = [
+            await say(readJpeg(Uint8Array.from(bytes))),
+            await say(savePicture(canvas, "a.png", "Mass")),
+          ];
+          kinds.forEach((kind, at) => (kind.prototype.getImageData = plain[at]));
+          return said;
+        }""",
+        list(encode(chest, ".jpg")),
+    )
+    assert all("this browser changes" in reason for reason in reasons), reasons
+
+
+@pytest.mark.parametrize("lacking", ["WebAssembly", "SIMD"])
+def test_a_browser_that_can_not_run_the_model_is_told(lacking, page):
+    reason = page.evaluate(
+        """async (lacking) => {
+          const { loadModel } = await import("./model.js");
+          const kept = WebAssembly;
+          globalThis.WebAssembly =
+            lacking === "SIMD" ? { validate: () => false } : undefined;
+          const said = await loadModel(new URL(location), () => {}).catch(String);
+          globalThis.WebAssembly = kept;
+          return said;
+        }""",
+        lacking,
+    )
+    assert reason.startswith("Error: this browser") and lacking in reason
 
 
 def test_it_works_offline_after_the_first_load(chromium, site, serve):
@@ -276,6 +340,60 @@ def test_it_works_offline_after_the_first_load(chromium, site, serve):
     page.locator("#examples button").first.click()
     wait_for(page, "phantom-1.png")
     assert page.errors == []
+    page.context.close()
+
+
+def test_an_update_works_offline_too_and_says_that_it_is_there(
+    chromium, site, build, serve, tmp_path
+):
+    folder = shutil.copytree(site, tmp_path / "site")
+    address, _ = serve(folder, PREFIX)
+    page = open_page(chromium, address)
+    index = json.loads((folder / "site.json").read_text())
+    title = "Another drawn chest"
+    build.write_index(folder, [{**index["examples"][0], "title": title}])
+    page.reload()
+    page.get_by_text("A newer version of this page").wait_for()
+    assert page.locator("#examples button").count() == 4
+    context, _ = page.context, page.close()
+    serve.stop()
+    context.set_offline(True)
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_text("Ready.").wait_for(timeout=20_000)
+    assert page.locator("#examples button").get_attribute("title") == title
+    context.close()
+
+
+def test_a_model_of_another_version_is_refused_and_left_behind(
+    chromium, site, serve, tmp_path, chest
+):
+    folder = shutil.copytree(site, tmp_path / "site")
+    model = folder / "model" / "model.tflite"
+    whole = model.read_bytes()
+    model.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # of the same size
+    address, _ = serve(folder, PREFIX)
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_text("or of another version than this page").wait_for()
+    drop(page, ("chest.png", encode(chest)))
+    reason = page.locator("#error").inner_text()
+    assert reason.startswith("The model can't be loaded: ")
+    model.write_bytes(whole)
+    page.reload()  # whatever the service worker has kept
+    page.get_by_text("Ready.").wait_for()
+    context.close()
+
+
+def test_a_site_without_its_model_says_so(chromium, site, serve, tmp_path):
+    folder = shutil.copytree(site, tmp_path / "site")
+    (folder / "model" / "model.tflite").unlink()
+    address, _ = serve(folder, PREFIX)
+    page = chromium.new_page()
+    page.goto(address)
+    page.locator("#error", has_text="(status 404)").wait_for()
+    assert page.locator("#status").inner_text() == "The model is not there."
     page.context.close()
 
 
@@ -343,3 +461,30 @@ def test_accessibility_and_a_phone_s_width(scheme, page, chest, build):
         for node in rule["nodes"]
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_phone_on_its_side_shows_picture_and_findings_together(page, chest):
+    page.set_viewport_size({"width": 740, "height": 360})
+    drop(page, ("chest.png", encode(chest)))
+    wait_for(page, "chest.png")
+    for place in ("#canvas", "#status", ".finding:first-of-type"):
+        box = page.locator(place).first.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 740
+        assert box["y"] >= 0 and box["y"] + box["height"] <= 360
+    assert page.evaluate("document.documentElement.scrollWidth") == 740
+    # The X-ray stays where it is while the rest is scrolled.
+    page.locator("#save-json").scroll_into_view_if_needed()
+    assert page.locator("#canvas").bounding_box()["y"] == 0
+
+
+def test_what_is_chosen_is_seen_where_the_system_sets_the_colours(page, chest):
+    page.emulate_media(forced_colors="active")
+    drop(page, ("chest.png", encode(chest)))
+    wait_for(page, "chest.png")
+    page.locator("#viewer").focus()
+    for group in (".finding", ".block"):
+        styles = page.locator(group).evaluate_all(
+            "all => all.map((e) => getComputedStyle(e).outlineStyle)"
+        )
+        assert styles.count("solid") == 1, (group, styles)
+    page.emulate_media(forced_colors="none")

@@ -33,6 +33,7 @@ async function answer(loading, { id, bytes }) {
     const { contract, run } = await loading;
     say("step", { step: "Looking for findings" });
     const outputs = await run(resizeField(xray, contract.image_size));
+    refuseNan(outputs);
     say("done", { xray, outputs }, [xray.pixels.buffer]);
   } catch (error) {
     const isKnown = error instanceof ImageError;
@@ -49,6 +50,13 @@ function resizeField({ pixels, size: [height, width], field }, size) {
     part.set(pixels.subarray(y * width + left, y * width + right), at);
   }
   return resizeArea(part, [bottom - top, right - left], size);
+}
+
+/** A network that overflows, or whose training diverged, gives what has no order. */
+function refuseNan({ probabilities }) {
+  if (!probabilities.data.every(Number.isFinite)) {
+    throw new ImageError("has no probabilities: the model gives NaN for it");
+  }
 }
 
 function describe(error) {

@@ -1,6 +1,7 @@
 // The page: what happens when, and what is shown then.
 
 import { Result } from "./result.js";
+import { reach } from "./download.js";
 import { keepOffline } from "./offline.js";
 import { startWorker } from "./worker_client.js";
 import { showBlocks } from "./view/blocks.js";
@@ -12,7 +13,7 @@ import { listen } from "./view/gestures.js";
 import { listenForFiles } from "./view/intake.js";
 import { paintLegend } from "./view/legend.js";
 import { saveNumbers, savePicture } from "./view/save.js";
-import { sayBusy, sayDone, sayError } from "./view/status.js";
+import { sayBusy, sayDone, sayError, sayNews } from "./view/status.js";
 import { listenForTheme } from "./view/theme.js";
 import { Viewer } from "./view/viewer.js";
 
@@ -20,7 +21,12 @@ const BASE = new URL("./", location.href);
 const find = (id) => document.getElementById(id);
 const viewer = new Viewer(find("canvas"));
 
+const READY = "Ready. Open an X-ray or choose an example.";
+const NEWER =
+  "A newer version of this page is there; it opens once all tabs with this one are closed.";
+
 let contract = null;
+let broken = ""; // why there will be no model
 let send = null;
 let waiting = null; // a file that came before the model was there
 let job = 0; // the newest one; answers to older ones are passed over
@@ -31,28 +37,39 @@ let block = null; // whose map is shown; null for the fused one
 
 // Files in
 
-async function take(files) {
-  sayError("");
-  const more = files.length - 1;
-  const others = more === 1 ? "the other one was" : `the other ${more} were`;
-  await analyse(files[0], more ? `One X-ray at a time: ${others} left out.` : "");
+async function take([file, ...others]) {
+  const count = others.length;
+  const more = count === 1 ? "the other one was" : `the other ${count} were`;
+  const remark = count ? `One X-ray at a time: ${more} left out.` : "";
+  await analyse(file.name || "The image", () => file.arrayBuffer(), remark);
 }
 
-async function analyse(file, remark = "") {
-  if (remark) sayError(remark);
+async function openExample({ file }) {
+  const name = file.split("/").pop();
+  await analyse(name, async () => (await reach(new URL(file, BASE))).arrayBuffer());
+}
+
+/**
+ * Analyse an image, unless another one comes before it is read.
+ *
+ * @param {string} name
+ * @param {() => Promise<ArrayBuffer>} read
+ * @param {string} remark to say meanwhile.
+ */
+async function analyse(name, read, remark = "") {
+  sayError(broken || remark);
+  if (broken) return;
   job += 1;
   const id = job;
-  jobName = file.name || "The image";
-  let bytes;
+  jobName = name;
   try {
-    bytes = await file.arrayBuffer();
+    const bytes = await read();
+    if (id !== job) return;
+    waiting = { id, bytes };
+    sendWaiting();
   } catch {
-    sayError(`${jobName} cannot be opened.`);
-    return;
+    if (id === job) refuse("cannot be opened");
   }
-  if (id !== job) return;
-  waiting = { id, bytes };
-  sendWaiting();
 }
 
 function sendWaiting() {
@@ -62,30 +79,28 @@ function sendWaiting() {
   waiting = null;
 }
 
-async function openExample({ file, title }) {
-  sayError("");
-  const response = await fetch(new URL(file, BASE));
-  if (!response.ok) {
-    sayError(`${title} can't be loaded.`);
-    return;
-  }
-  const name = file.split("/").pop();
-  await analyse(new File([await response.blob()], name));
+/** Say why there is no result for a file, and what is shown still. */
+function refuse(reason) {
+  if (contract) sayDone(result ? summarize() : READY);
+  sayError(`${jobName} ${reason}.`);
 }
 
 // Answers of the worker
 
 function receive(message) {
   if (message.kind === "download") {
-    const [loaded, total] = [message.loaded / 1e6, message.total / 1e6];
-    sayBusy(`Loading the model, ${total.toFixed(0)} MB`, loaded / total);
+    if (broken) return; // the other files are still on their way
+    const { loaded, total } = message;
+    const next = waiting ? `; then comes ${jobName}` : "";
+    sayBusy(`Loading the model, ${(total / 1e6).toFixed(0)} MB${next}`, loaded / total);
   } else if (message.kind === "ready") {
     contract = message.contract;
-    sayDone("Ready. Open an X-ray or choose an example.");
+    sayDone(READY);
     sendWaiting();
   } else if (message.kind === "failed") {
+    broken = `The model can't be loaded: ${message.reason}.`;
     sayDone("The model is not there.");
-    sayError(`The model can't be loaded: ${message.reason}`);
+    sayError(broken);
   } else if (message.id === job) {
     receiveAnswer(message);
   }
@@ -95,8 +110,7 @@ function receiveAnswer(message) {
   if (message.kind === "step") {
     sayBusy(message.step);
   } else if (message.kind === "refused") {
-    sayDone("");
-    sayError(`${jobName} ${message.reason}.`);
+    refuse(message.reason);
   } else if (message.kind === "done") {
     show(new Result(contract, message.outputs, message.xray, jobName));
   }
@@ -172,13 +186,10 @@ function describePicture(count) {
 function showLevel() {
   const levels = result.levels[chosen];
   find("level").value = Math.round(100 * levels[0]);
-  find("level-value").textContent = levels.map((level) => toLevel(level)).join(", ");
-  const own = contract.cam_thresholds[chosen];
-  find("own").disabled = String(levels) === String(own);
-}
-
-function toLevel(level) {
-  return level.toFixed(2);
+  const text = levels.map((level) => level.toFixed(2)).join(", ");
+  find("level-value").textContent = text;
+  find("level").setAttribute("aria-valuetext", text);
+  find("own").disabled = result.isAtOwnLevels(chosen);
 }
 
 // The window
@@ -214,12 +225,19 @@ function connect() {
   };
   find("opacity").oninput = ({ target }) => {
     find("opacity-value").textContent = `${target.value}%`;
+    target.setAttribute("aria-valuetext", `${target.value}%`);
     showMap();
   };
   find("level").oninput = ({ target }) => setLevels([target.value / 100]);
-  find("own").onclick = () => setLevels([...contract.cam_thresholds[chosen]]);
+  find("own").onclick = () => {
+    find("level").focus(); // the button has nothing more to do
+    setLevels([...contract.cam_thresholds[chosen]]);
+  };
   find("above").onchange = showMap;
-  find("save-png").onclick = () => savePicture(viewer.toPicture(), result.name);
+  find("save-png").onclick = () =>
+    savePicture(viewer.toPicture(), result.name, contract.pathologies[chosen]).catch(
+      (error) => sayError(`The picture can't be saved: ${error.message}.`),
+    );
   find("save-json").onclick = () => saveNumbers(result.toDict(), result.name);
 }
 
@@ -231,6 +249,7 @@ function setLevels(levels) {
 
 connect();
 paintLegend(find("scale"));
-await keepOffline(BASE);
+await keepOffline(BASE, () => sayNews(NEWER));
 send = startWorker(BASE, receive);
-await showExamples(find("examples"), BASE, openExample);
+// Without the site's list there is no model either, as the worker says.
+await showExamples(find("examples"), BASE, openExample).catch(() => {});

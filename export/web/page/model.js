@@ -1,7 +1,13 @@
 // The network, by LiteRT.
 
 import { loadAndCompile, loadLiteRt, supportsFeature, Tensor } from "./vendor/litert.js";
-import { download } from "./download.js";
+import { download, reach } from "./download.js";
+
+/** The smallest module with an instruction of SIMD: `drop (i32x4.splat (i32.const 0))`. */
+const VECTORS = Uint8Array.of(
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 10, 9, 1, 7, 0, 65, 0,
+  253, 17, 26, 11,
+); // prettier-ignore
 
 /** The output that is not used: the page fuses the blocks' maps itself. */
 const UNUSED = "attention";
@@ -16,12 +22,14 @@ const UNUSED = "attention";
  *     each {data: Float32Array, shape: number[]}.
  */
 export async function loadModel(base, report) {
-  const { model, contract, runtimes } = await fetchJson(new URL("site.json", base));
+  checkBrowser();
+  const index = await reach(new URL("site.json", base));
+  const { model, contract, runtimes } = await index.json();
   const relaxed = await supportsFeature("relaxedSimd");
   const runtime = runtimes[relaxed ? "relaxed" : "compatible"];
-  const files = [contract, model, runtime.wasm].map(({ file, bytes }) => ({
-    url: new URL(file, base).href,
-    bytes,
+  const files = [contract, model, runtime.wasm].map((file) => ({
+    ...file,
+    url: new URL(file.file, base).href,
   }));
   const [text, network, wasmBinary] = await download(files, report);
   // Given the binary, the runtime doesn't fetch it anew, out of sight.
@@ -37,10 +45,14 @@ function reportErrors(line) {
   if (!/^(INFO|WARNING)/.test(line) && /error/i.test(line)) console.error(line);
 }
 
-async function fetchJson(url) {
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`${url} can't be loaded.`);
-  return response.json();
+/** Say what is missing, where the runtime would end in the middle of something. */
+function checkBrowser() {
+  if (typeof WebAssembly === "undefined") {
+    throw new Error("this browser has no WebAssembly, or doesn't allow it here");
+  }
+  if (!WebAssembly.validate(VECTORS)) {
+    throw new Error("this browser's WebAssembly is too old: it has no SIMD");
+  }
 }
 
 async function run(compiled, contract, pixels) {

@@ -1,23 +1,40 @@
 /**
  * Have the service worker keep the site, and wait until it does, so that what is loaded
- * from here on is kept too. Where there is none (plain HTTP, private windows), or it
- * takes long, the page works without.
+ * from here on is kept too. Where there is none (plain HTTP, private windows, a forced
+ * reload), or it takes long, the page works without.
  *
  * @param {URL} base of the site.
+ * @param {() => void} sayNewer is called when a newer version of the site is kept, which
+ *     comes into use when no tab shows this one.
  */
-export async function keepOffline(base) {
+export async function keepOffline(base, sayNewer) {
   if (!("serviceWorker" in navigator)) return;
   try {
-    await navigator.serviceWorker.register(new URL("service_worker.js", base));
-    await Promise.race([isControlled(), wait(5000)]);
+    const worker = new URL("service_worker.js", base);
+    const registration = await navigator.serviceWorker.register(worker);
+    watch(registration, sayNewer);
+    await Promise.race([isControlled(registration), wait(5000)]);
   } catch {
     // Forbidden by the browser's settings.
   }
 }
 
-function isControlled() {
+function watch(registration, sayNewer) {
+  const check = () => {
+    if (registration.waiting && navigator.serviceWorker.controller) sayNewer();
+  };
+  registration.addEventListener("updatefound", () => {
+    registration.installing?.addEventListener("statechange", check);
+  });
+  check();
+}
+
+function isControlled(registration) {
   return new Promise((resolve) => {
-    if (navigator.serviceWorker.controller) resolve();
+    const { controller } = navigator.serviceWorker;
+    // It claims pages before it counts as activated: what it has not by then, it won't.
+    const isOver = registration.active?.state === "activated";
+    if (controller || isOver) resolve();
     navigator.serviceWorker.addEventListener("controllerchange", resolve);
   });
 }

@@ -69,6 +69,22 @@ export class Result {
       .sort((one, other) => other.score - one.score);
   }
 
+  /** Whether a map is cut where the model's contract says. */
+  isAtOwnLevels(column) {
+    return String(this.levels[column]) === String(this.contract.cam_thresholds[column]);
+  }
+
+  /** Say which boxes are not those that Python would give. */
+  describeLevels() {
+    const changed = [...this.levels.keys()].filter(
+      (column) => this.isPositive(column) && !this.isAtOwnLevels(column),
+    );
+    return changed.map((column) => {
+      const name = this.contract.pathologies[column];
+      return `Boxes of ${name} are at threshold ${this.levels[column]}, set by hand.`;
+    });
+  }
+
   /** Plain values for JSON, with the keys of Prediction.to_dict. */
   toDict() {
     const { pathologies } = this.contract;
@@ -80,7 +96,7 @@ export class Result {
       original_size: this.xray.size,
       pixel_spacing: this.xray.spacing,
       spacing_plane: this.xray.plane,
-      warnings: this.xray.warnings,
+      warnings: [...this.xray.warnings, ...this.describeLevels()],
       field: this.xray.field,
       error: null,
     };

@@ -4,7 +4,8 @@
 importScripts("files.js");
 
 // Caches belong to the origin, which may hold other sites of this kind.
-const PREFIX = `keras_mscam ${self.registration.scope} `;
+const SCOPE = self.registration.scope;
+const PREFIX = `keras_mscam ${SCOPE} `;
 const NAME = PREFIX + self.SITE.version;
 
 self.addEventListener("install", (event) => {
@@ -18,27 +19,38 @@ self.addEventListener("activate", (event) => {
 
 self.addEventListener("fetch", (event) => {
   const { url, method } = event.request;
-  if (method === "GET" && url.startsWith(self.registration.scope)) {
+  if (method === "GET" && url.startsWith(SCOPE)) {
     event.respondWith(answer(event.request));
   }
 });
 
 async function keepAll() {
   const cache = await caches.open(NAME);
-  const files = ["./", ...self.SITE.files];
+  const files = ["./", ...self.SITE.files, ...(await findLate())];
   await cache.addAll(files.map((file) => new Request(file, { cache: "reload" })));
 }
 
+/** Find which large files an older version kept: an update must leave them offline. */
+async function findLate() {
+  const old = await Promise.all((await listOthers()).map((name) => caches.open(name)));
+  const requests = await Promise.all(old.map((cache) => cache.keys()));
+  const kept = requests.flat().map(({ url }) => url);
+  return self.SITE.late.filter((file) => kept.includes(new URL(file, SCOPE).href));
+}
+
 async function forgetOthers() {
+  await Promise.all((await listOthers()).map((name) => caches.delete(name)));
+}
+
+async function listOthers() {
   const names = await caches.keys();
-  const old = names.filter((name) => name.startsWith(PREFIX) && name !== NAME);
-  await Promise.all(old.map((name) => caches.delete(name)));
+  return names.filter((name) => name.startsWith(PREFIX) && name !== NAME);
 }
 
 async function answer(request) {
   const cache = await caches.open(NAME);
   const kept = await cache.match(request, { ignoreSearch: true });
-  if (kept) return kept;
+  if (kept && request.cache !== "reload") return kept;
   const response = await fetch(request);
   if (response.status === 200) cache.put(request, response.clone());
   return response;

@@ -1,6 +1,7 @@
 // A DICOM radiograph to grey pixels, as keras_mscam.dicom.reading does it.
 // dicom-parser is a classic script, which leaves the global `dicomParser`.
 
+import { complete } from "./bare_dicom.js";
 import { readPixels } from "./dicom_pixels.js";
 import { readWord } from "./dicom_values.js";
 import { readFrame } from "./frame.js";
@@ -9,7 +10,8 @@ import { ImageError, checkSize } from "./image_error.js";
 
 const RADIOGRAPHS = ["CR", "DX", "DR", "RG", "RF", "OT", "SC"];
 const MONOCHROME = ["MONOCHROME1", "MONOCHROME2"];
-const COLOURS = ["RGB", "YBR_FULL", "YBR_FULL_422"];
+/** The last two are of JPEG 2000 alone, which is refused later, by its name. */
+const COLOURS = ["RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"];
 
 /**
  * Read a radiograph.
@@ -30,7 +32,7 @@ export async function readDicom(bytes) {
 
 function parse(bytes) {
   try {
-    return globalThis.dicomParser.parseDicom(bytes);
+    return globalThis.dicomParser.parseDicom(...complete(bytes));
   } catch (error) {
     // dicom-parser throws strings, and objects that hold what it read so far.
     if (/deflate/i.test(String(error?.exception ?? error))) {
@@ -51,6 +53,9 @@ async function guard(reason, work) {
 
 /** Read what the pixels are, and refuse what is no radiograph. */
 function readHeader(dataset) {
+  if (dataset.elements.x00041220) {
+    throw new ImageError("is a DICOMDIR, which lists other files, and no image");
+  }
   const height = dataset.uint16("x00280010");
   const width = dataset.uint16("x00280011");
   if (height === undefined || width === undefined) {

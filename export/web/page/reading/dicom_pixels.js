@@ -2,7 +2,7 @@
 
 import { Decoder } from "../vendor/jpeg-lossless.js";
 import { ImageError } from "./image_error.js";
-import { readRaster } from "./raster.js";
+import { readJpeg } from "./jpeg.js";
 import { decodeRle } from "./rle.js";
 
 const NAMES = {
@@ -45,12 +45,17 @@ async function decode(dataset, header) {
 }
 
 function readUncompressed(dataset, header) {
-  const { dataOffset, length } = dataset.elements.x7fe00010;
+  const { dataOffset, length, vr } = dataset.elements.x7fe00010;
   const bytes = dataset.byteArray.slice(dataOffset, dataOffset + length);
-  const needed = countSamples(header) * (header.allocated / 8);
+  const isHalved = header.photometric === "YBR_FULL_422";
+  const samples = isHalved ? countHalved(header) : countSamples(header);
+  const needed = samples * (header.allocated / 8);
   if (bytes.length < needed) throw new ImageError(INCOMPLETE);
-  if (header.syntax === BIG_ENDIAN && header.allocated === 16) swapBytes(bytes);
+  // Values of 8 bits may come in words of 16, too.
+  const isWords = header.allocated === 16 || vr === "OW";
+  if (header.syntax === BIG_ENDIAN && isWords) swapBytes(bytes);
   const values = view(bytes.subarray(0, needed), header);
+  if (isHalved) return repeatColours(values, header);
   const end = 2 ** Math.max((header.high ?? 0) + 1, header.stored);
   const isPlain = header.samples === 1 && !header.signed;
   header.isLarger = isPlain && values.some((value) => value >= end);
@@ -65,7 +70,7 @@ function readRle(dataset, header) {
 
 async function readBaseline(dataset, header) {
   if (header.allocated !== 8) throw new ImageError(INCOMPLETE);
-  const { pixels, size } = await readRaster(trimJpeg(readFragments(dataset)), "jpeg");
+  const { pixels, size } = await readJpeg(trimJpeg(readFragments(dataset)));
   checkMatches(size, header);
   header.samples = 1; // the browser gave RGB, and that is luma now
   return pixels;
@@ -109,6 +114,22 @@ function checkMatches([height, width], header) {
   if (height !== header.height || width !== header.width) {
     throw new ImageError(INCOMPLETE);
   }
+}
+
+/** Two pixels in a row share their colour: Y, Y, blue, red. */
+function countHalved({ height, width }) {
+  return height * Math.ceil(width / 2) * 4;
+}
+
+function repeatColours(values, { height, width }) {
+  const pairs = Math.ceil(width / 2);
+  const result = new values.constructor(height * width * 3);
+  for (let i = 0; i < height * width; i++) {
+    const [row, column] = [Math.floor(i / width), i % width];
+    const at = 4 * (row * pairs + (column >> 1));
+    result.set([values[at + (column % 2)], values[at + 2], values[at + 3]], 3 * i);
+  }
+  return result;
 }
 
 function countSamples({ height, width, samples }) {

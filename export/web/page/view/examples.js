@@ -1,5 +1,6 @@
 // Chests to try the page on, drawn when the site was built.
 
+import { reach } from "../download.js";
 import { make } from "./elements.js";
 
 /**
@@ -10,8 +11,7 @@ import { make } from "./elements.js";
  * @param {(example: {file: string, title: string}) => void} open
  */
 export async function showExamples(place, base, open) {
-  const response = await fetch(new URL("site.json", base));
-  const { examples } = await response.json();
+  const { examples } = await (await reach(new URL("site.json", base))).json();
   const buttons = examples.map((example) => {
     const { thumbnail: src, title } = example;
     const onclick = () => open(example);

@@ -1,6 +1,7 @@
 // What is going on, in words that a screen reader speaks, and a bar.
 
-const [status, progress, error] = ["status", "progress", "error"].map((id) =>
+const ids = ["status", "progress", "error", "news"];
+const [status, progress, error, news] = ids.map((id) =>
   document.getElementById(id),
 );
 
@@ -21,6 +22,11 @@ export function sayBusy(text, fraction = null) {
 export function sayDone(text) {
   status.textContent = text;
   progress.hidden = true;
+}
+
+/** Say what stays true until the page is left. */
+export function sayNews(text) {
+  news.textContent = text;
 }
 
 /** Say what went wrong, in one sentence; "" takes it back. */

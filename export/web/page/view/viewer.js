@@ -109,6 +109,7 @@ export class Viewer {
 
   drawNow() {
     const { context, canvas, view } = this;
+    canvas.classList.toggle("fitted", this.fitted);
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
     if (!this.xray) return;
