@@ -50,7 +50,7 @@ def export_formats(
     Args:
         run_path: a folder that `keras_mscam-train` made.
         output: the repository; made if it is missing.
-        formats: `"saved_model"` and names of `OTHER_FORMATS`.
+        formats: `"saved_model"` and names of `OTHER_FORMATS`, see `read_formats`.
         name: of the model, as servers know it.
         protocol: how maps become boxes; the run's own by default.
         attention_size: `(height, width)` of the fused map that is given; a quarter of
@@ -61,8 +61,8 @@ def export_formats(
         The folders of the version, by format.
 
     Raises:
-        UserError: the run can't be exported, a library is missing, or an export differs
-            from the Keras model.
+        UserError: there is no such format, the run can't be exported, a library is
+            missing, or an export differs from the Keras model.
     """
     from keras_mscam.exporting.exportable import read_exportable
     from keras_mscam.exporting.formats import check_installed
@@ -71,6 +71,7 @@ def export_formats(
     from keras_mscam.run_folder import read_run
 
     check_name(name)
+    formats = read_formats(formats)
     others = [kind for kind in formats if kind != _SAVED_MODEL]
     for kind in others:
         check_installed(kind)
@@ -88,11 +89,18 @@ def export_formats(
 
 
 def check_name(name: str) -> None:
-    """Refuse a name of a model that is no name of a folder, or no part of a URL."""
+    """Refuse a name of a model that is no name of a folder, or no part of a URL.
+
+    A number would be taken for a version.
+
+    Raises:
+        UserError: it is one of these, or ends as the folder of another format does.
+    """
     allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
-    if not name or set(name) - allowed or name.startswith("."):
+    if not name or set(name) - allowed or name.startswith(".") or name.isdigit():
         raise UserError(
-            f"{name!r} can't be a model's name: use letters, digits, _, - and dots."
+            f"{name!r} can't be a model's name: use letters, digits, _, - and dots, "
+            "not digits alone."
         )
     endings = tuple(f"-{kind}" for kind in OTHER_FORMATS)
     if name.endswith(endings):
@@ -103,10 +111,10 @@ def check_name(name: str) -> None:
 
 
 def read_formats(words: Sequence[str]) -> tuple[str, ...]:
-    """Read names of formats, each once; commas part them as well as spaces.
+    """Read names of formats, each once; a word may hold several, parted by commas.
 
     Raises:
-        UserError: there is no such format.
+        UserError: there is no such format, or none is named.
 
     Example:
         >>> read_formats(["saved_model,litert", "onnx"])
@@ -114,6 +122,8 @@ def read_formats(words: Sequence[str]) -> tuple[str, ...]:
     """
     known = (_SAVED_MODEL, *OTHER_FORMATS)
     names = tuple(dict.fromkeys(name for word in words for name in word.split(",")))
+    if not names:
+        raise UserError(f"No format is named; there are {', '.join(known)}.")
     for name in names:
         if name not in known:
             raise UserError(
@@ -182,16 +192,14 @@ def _export_command(
         "min_area": min_area,
         "max_boxes": max_boxes,
     }
-    made = export_formats(
+    export_formats(
         run,
         output,
-        read_formats(formats),
+        formats,
         name=name,
         protocol=change_localization(base, changes),
         attention_size=attention_size,
     )
-    for version in made.values():
-        print(f"Exported: {version}")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,12 @@ from keras_mscam.predicting.journal import (
     read_lines,
     remove_files,
 )
-from keras_mscam.predicting.model import Thresholds, describe_plan, load_predictor
+from keras_mscam.predicting.model import (
+    Thresholds,
+    describe_plan,
+    load_predictor,
+    name_model,
+)
 from keras_mscam.predicting.naming import Names
 from keras_mscam.predicting.options import Options, Overlays
 from keras_mscam.predicting.stream import stream
@@ -92,7 +97,8 @@ def predict(
         plan["working directory, where paths start"] = os.getcwd()
     with open_folder(output, plan, overwrite):
         todo, names = _find_todo(found.files, output)
-        place = Place(output, contract.name, options)
+        title = name_model(model, contract)
+        place = Place(output, contract.name, options, title)
         start = time.monotonic()
         with (
             closing(Journal(output)) as journal,
@@ -113,9 +119,7 @@ def predict(
                 journal.append(line)
                 bar.update()
         seconds = time.monotonic() - start
-        summary = write_tables(
-            output, contract.pathologies, contract.name, options.html
-        )
+        summary = write_tables(output, contract.pathologies, title, options.html)
     summary.passed_over = found.passed_over
     summary.added, summary.seconds = len(todo), seconds
     return summary

@@ -18,8 +18,8 @@ class Predictor:
     """Say of X-rays what they show, and where.
 
     Args:
-        path: the folder of a run, or an export of `keras_mscam-export`: of a version,
-            or the newest of a repository.
+        path: the folder of a run; an export of `keras_mscam-export`, of a version, or
+            the newest of a repository; or a model's file. See `load_runtime`.
         runtime: what runs the model, one of `keras_mscam.runtimes.RUNTIMES`;
             `"auto"` takes the fastest that is installed of those that the path has a
             model for.

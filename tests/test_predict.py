@@ -270,7 +270,8 @@ def test_other_options_need_another_folder(run, folder):
     predict(run, ["xrays/c.png"], "out", progress=False)
     with pytest.raises(UserError, match="another --maps; give another --output"):
         predict(run, ["xrays/c.png"], "out", options=Options(maps=True), progress=False)
-    with pytest.raises(UserError, match="thresholds"):
+    match = "another choice of thresholds or pathologies; give"
+    with pytest.raises(UserError, match=match):
         predict(run, ["xrays/c.png"], "out", probability_threshold=0.1, progress=False)
 
 
@@ -290,6 +291,9 @@ def test_command(run, folder, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "xrays/c.png, 40 x 30 pixels" in printed and "positive" in printed
     assert "1 image read, 0 refused." in printed and "one/index.html" in printed
+    for page in ("one/index.html", "one/reports/c.html"):
+        # Several runs have models of the same name.
+        assert f"keras_mscam, {run.parent.name}/run" in Path(page).read_text()
     Path(os.fsdecode(b"xrays/\xff")).write_text("hello")
     given = io.TextIOWrapper(io.BytesIO(b"xrays/c.png\nxrays/\xff\n"), "utf-8")
     monkeypatch.setattr("sys.stdin", given)

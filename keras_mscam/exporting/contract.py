@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
 import pydantic
 from pydantic import Field, PositiveInt
@@ -15,6 +15,8 @@ from keras_mscam.errors import UserError
 FORMAT = "keras_mscam contract 1"
 FILE = "contract.json"
 
+_SINGLE = ("slopes", "intercepts", "probability_thresholds", "units", "cam_thresholds")
+_BY_BLOCK = ("relevance_weights", "fusion_weights")
 _STRICT = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
 _Fraction = Annotated[float, Field(ge=0, le=1)]
 _Size = tuple[PositiveInt, PositiveInt]
@@ -54,12 +56,27 @@ class Contract:
     slopes: tuple[float, ...]
     intercepts: tuple[float, ...]
     probability_thresholds: tuple[_Fraction | None, ...]
-    normalization: str
+    normalization: Literal["min_max", "exponential"]
     units: tuple[float, ...]
     cam_thresholds: tuple[tuple[_Fraction, ...], ...]
     min_area: _Fraction
     max_boxes: PositiveInt
     most_pixels: PositiveInt = MOST_PIXELS
+
+    @pydantic.model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        count = len(self.pathologies)
+        for name in _SINGLE:
+            if len(getattr(self, name)) != count:
+                raise ValueError(f"{name} must have {count} entries, one a pathology")
+        for name in _BY_BLOCK:
+            rows = getattr(self, name)
+            if [len(row) for row in rows] != [count] * len(self.blocks):
+                raise ValueError(
+                    f"{name} must have {len(self.blocks)} rows, one a block, of "
+                    f"{count} entries"
+                )
+        return self
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -97,17 +114,26 @@ def read_contract_beside(model: Path) -> Contract:
 def _read(path: Path, export: Path) -> Contract:
     try:
         content = json.loads(path.read_text())
-        if content.pop("format") != FORMAT:
-            raise UserError(
-                f"{path} is of another format than {FORMAT!r}; export the run again."
-            )
-        return pydantic.TypeAdapter(Contract).validate_python(content)
     except OSError as error:
         raise UserError(
             f"{export} is no export: {path} can't be read ({error.strerror}); "
             "keras_mscam-export makes one."
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise UserError(
             f"{path} is damaged ({error}); export the run again."
+        ) from error
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise UserError(
+            f"{path} is of another format than {FORMAT!r}; export the run again."
+        )
+    try:
+        return pydantic.TypeAdapter(Contract).validate_python(content)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        reason = first["msg"].removeprefix("Value error, ")
+        raise UserError(
+            f"{path} is damaged ({place + ': ' if place else ''}{reason}); export the "
+            "run again."
         ) from error

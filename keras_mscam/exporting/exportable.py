@@ -61,8 +61,8 @@ def read_exportable(
         progress: whether to show a bar.
 
     Raises:
-        UserError: the run has no model or can't be calibrated, or the threshold is one
-            that an exported model can't have.
+        UserError: the run has no model or can't be calibrated, its weights aren't
+            finite, or the threshold is one that an exported model can't have.
     """
     protocol = protocol or run.config.localization
     if protocol.threshold in ("otsu", "oracle"):
@@ -71,6 +71,7 @@ def read_exportable(
             "fixed or tuned."
         )
     classifier = convert_to_float32(load_classifier(run))
+    _check_finite(classifier, run.model_path)
     calibration = load_calibration(run, classifier, progress)
     blocks, relevance_weights = read_relevance_weights(classifier)
     fusion = build_fusion(protocol.fusion, relevance_weights, calibration.deviations)
@@ -119,6 +120,15 @@ def convert_to_float32(model: keras.Model) -> keras.Model:
     )
     converted.set_weights(model.get_weights())
     return converted
+
+
+def _check_finite(classifier: keras.Model, path: Path) -> None:
+    for weights in classifier.weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(weights)).all():
+            raise UserError(
+                f"{path} has weights that aren't finite ({weights.path}): its training "
+                "has diverged; train again with a lower learning rate."
+            )
 
 
 def _clone_in_float32(layer: keras.layers.Layer) -> keras.layers.Layer:

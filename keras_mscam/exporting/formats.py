@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_mscam.errors import UserError
 from keras_mscam.exporting import tfjs
+from keras_mscam.exporting.manifest import list_variant_files
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,4 @@ def load_variant(name: str, path: Path) -> Callable[[np.ndarray], dict]:
 
 def measure_size(path: Path) -> int:
     """Return the bytes of a variant, of all files that belong to it."""
-    if path.name == "model.json":
-        files = path.parent.iterdir()
-    else:
-        files = path.parent.glob(f"{path.stem}.*")
-    return sum(file.stat().st_size for file in files)
+    return sum(file.stat().st_size for file in list_variant_files(path))

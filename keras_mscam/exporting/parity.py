@@ -12,6 +12,7 @@ from keras_mscam.errors import UserError
 TOLERANCES = {"probabilities": 1e-5, "maps": 1e-4, "boxes": 1.0}
 #: The same of images whose pixels may differ by one grey level, from rounding.
 LOOSE_TOLERANCES = {"probabilities": 5e-3, "maps": 2e-2, "boxes": None}
+_EQUAL = ("pathologies", "original_size", "error")
 
 Runner = Callable[[Sequence[bytes]], dict[str, np.ndarray]]
 
@@ -50,7 +51,8 @@ def compare_outputs(
         image_size: `(height, width)` that the network sees.
 
     Raises:
-        UserError: an output is missing, or of another shape.
+        UserError: an output is missing, of another shape, or another where nothing is
+            computed.
     """
     for name, values in expected.items():
         if name not in found:
@@ -59,6 +61,11 @@ def compare_outputs(
             raise UserError(
                 f"The exported model's output {name!r} has shape "
                 f"{np.shape(found[name])} instead of {np.shape(values)}."
+            )
+        if name in _EQUAL and not _are_equal(found[name], values):
+            raise UserError(
+                f"The exported model's output {name!r} isn't that of the Keras model: "
+                "nothing was exported."
             )
     maps = [name for name in expected if name.startswith("cam_") or name == "attention"]
     boxes, same = _compare_boxes(found, expected, image_size)
@@ -85,6 +92,11 @@ def check_parity(parity: Parity, tolerances: dict[str, float | None]) -> None:
                 f"The exported model's {name} differ from the Keras model's by "
                 f"{value:.3g}, more than {tolerance:g}: nothing was exported."
             )
+
+
+def _are_equal(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Compare as text: strings are bytes on one side."""
+    return np.array_equal(np.asarray(found).astype(str), expected.astype(str))
 
 
 def _compare_maps(found: np.ndarray, expected: np.ndarray) -> float:

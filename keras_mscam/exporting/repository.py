@@ -4,9 +4,6 @@
 `NAME-litert/1` and so on, which no server takes for a model: it is told names.
 """
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from keras_mscam.errors import UserError
@@ -15,50 +12,9 @@ from keras_mscam.errors import UserError
 OTHER_FORMATS = ("litert", "onnx", "openvino", "tfjs")
 
 
-@contextmanager
-def new_version(
-    repository: Path, name: str, version: int | None = None
-) -> Iterator[Path]:
-    """Give a temporary folder, which becomes the next version when the block succeeds.
-
-    Servers watch the repository, but pass over names that are no number.
-
-    Args:
-        repository: folder of models; made if it is missing.
-        name: of the model, or of the folder of another format.
-        version: its number; the next by default.
-
-    Yields:
-        An empty folder on the same file system, named after the version that it is to
-        become, with a dot in front.
-
-    Raises:
-        UserError: the place can't be written into.
-    """
-    model = Path(repository) / name
-    try:
-        model.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"Cannot write into {model}: {error.strerror}.") from error
-    version = version or next_version(model)
-    temporary = model / f".{version}"
-    shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
-    temporary.mkdir()
-    try:
-        yield temporary
-        temporary.rename(model / str(version))
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if not any(model.iterdir()):
-            model.rmdir()
-
-
 def list_versions(model: Path) -> list[int]:
     """Return the versions in the folder of a model, rising."""
-    if not Path(model).is_dir():
-        return []
-    names = [path.name for path in Path(model).iterdir() if path.is_dir()]
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+    return sorted(int(path.name) for path in _children(Path(model)) if _is_number(path))
 
 
 def next_version(model: Path) -> int:
@@ -101,7 +57,7 @@ def find_formats(path: Path) -> dict[str, Path]:
         UserError: there is none, or the repository has several models.
     """
     path = Path(path)
-    if path.name.isdigit():
+    if _is_version(path):
         return {_split(path.absolute().parent.name)[1] or "saved_model": path}
     if not list_versions(path):
         path = _find_model(path)
@@ -135,6 +91,15 @@ def next_common_version(repository: Path, name: str) -> int:
 def _folders(model: Path) -> dict[str, Path]:
     """Return the folders of a model's other formats, which may not be there."""
     return {kind: model.with_name(f"{model.name}-{kind}") for kind in OTHER_FORMATS}
+
+
+def _is_version(path: Path) -> bool:
+    """Whether this is a version, not a repository that happens to be named so."""
+    return _is_number(path.absolute()) and not any(map(list_versions, _children(path)))
+
+
+def _is_number(path: Path) -> bool:
+    return path.name.isascii() and path.name.isdigit()
 
 
 def _split(name: str) -> tuple[str, str | None]:

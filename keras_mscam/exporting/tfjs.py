@@ -9,6 +9,7 @@ import functools
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -145,5 +146,11 @@ def _call(command: list, **variables: str) -> None:
         command, capture_output=True, text=True, env={**os.environ, **variables}
     )
     if result.returncode:
-        lines = result.stderr.strip().splitlines() or ["it said nothing"]
-        raise UserError(f"{command[1]} failed: {lines[-1]}")
+        raise UserError(f"{command[1]} failed: {_find_reason(result.stderr)}")
+
+
+def _find_reason(stderr: str) -> str:
+    """Return the line of an exception; Node says its own version after it."""
+    lines = stderr.strip().splitlines() or ["it said nothing"]
+    reasons = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return (reasons or lines)[-1]

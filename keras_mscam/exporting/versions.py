@@ -13,6 +13,7 @@ from keras_mscam.exporting.converting import (
 )
 from keras_mscam.exporting.examples import run_example, write_examples
 from keras_mscam.exporting.exportable import Exportable
+from keras_mscam.exporting.formats import FORMATS
 from keras_mscam.exporting.manifest import (
     describe_parities,
     describe_variants,
@@ -20,10 +21,11 @@ from keras_mscam.exporting.manifest import (
 )
 from keras_mscam.exporting.model_card import write_model_card
 from keras_mscam.exporting.network import build_network
-from keras_mscam.exporting.repository import new_version
+from keras_mscam.exporting.new_version import new_version
 from keras_mscam.exporting.saved_model import load_signatures, write_saved_model
 from keras_mscam.run_folder import Run, describe_environment
 from keras_mscam.runtimes import load_runtime
+from keras_mscam.versions import find_versions
 
 Say = Callable[[str], None]
 
@@ -43,7 +45,6 @@ def export_saved_model(
     Returns:
         The folder of the version.
     """
-
     contract = exportable.contract
     version = Path(output) / contract.name / str(number)
     with new_version(output, contract.name, number) as folder:
@@ -64,6 +65,7 @@ def export_saved_model(
             describe_environment(),
             describe_parities(parities),
         )
+    say(f"Exported: {version}")
     return version
 
 
@@ -90,7 +92,6 @@ def export_others(
     Returns:
         The folders of the version, by format.
     """
-
     contract = exportable.contract
     network = build_network(exportable.localizer, contract)
     calibration = read_images(run, "validation", contract, CALIBRATION_IMAGES)
@@ -108,8 +109,16 @@ def export_others(
             write_manifest(
                 folder,
                 exportable.calibration.model,
-                describe_environment(),
+                _describe_environment(kind),
                 describe_variants(variants, calibration.source, test.source),
             )
+        say(f"Exported: {version}")
         made[kind] = version
     return made
+
+
+def _describe_environment(kind: str) -> dict:
+    """Add the libraries that converted to what describes every export."""
+    environment = describe_environment()
+    environment["versions"] |= find_versions(FORMATS[kind].modules)
+    return environment

@@ -29,11 +29,13 @@ class Place:
         folder: of results.
         model: name of the model.
         options: what is made of each image.
+        title: what reports call the model; its name by default.
     """
 
     folder: Path
     model: str
     options: Options
+    title: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +155,7 @@ def _write_html(place: Place, item: Predicted, overlays: dict) -> dict[str, str]
     if options.overlays != "all":
         options = replace(options, overlays="positive")  # even if they get no files
     report = render_report(
-        place.model,
+        place.title or place.model,
         item.path,
         item.picture,
         prediction,

@@ -19,7 +19,7 @@ class IndexPages:
     Args:
         folder: of results; thumbnails and reports lie in it.
         pathologies: of the model.
-        model: name of the model.
+        model: what to call the model.
     """
 
     def __init__(self, folder: Path, pathologies: tuple[str, ...], model: str):

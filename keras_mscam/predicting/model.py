@@ -45,7 +45,9 @@ def describe_plan(
 ) -> dict:
     """Return what results depend on, for `open_folder`."""
     contract = predictor.runtime.contract
-    digest = hashlib.sha256(contract.dump().encode())
+    never = (None,) * len(contract.pathologies)  # thresholds have a line of their own
+    same = replace(contract, probability_thresholds=never)
+    digest = hashlib.sha256(same.dump().encode())
     for file in _list_files(find_models(path)[predictor.runtime.name]):
         digest.update(compute_checksum(file).encode())
     thresholds = zip(contract.pathologies, contract.probability_thresholds, strict=True)
@@ -56,6 +58,16 @@ def describe_plan(
         VERSION: __version__,
         **{f"--{name.replace('_', '-')}": v for name, v in vars(options).items()},
     }
+
+
+def name_model(path: str | os.PathLike, contract: Contract) -> str:
+    """Return what tells a model from others of its name: where it lies.
+
+    Example:
+        >>> name_model("/data/runs/phantom-1", contract)
+        'keras_mscam, runs/phantom-1'
+    """
+    return f"{contract.name}, {Path(*Path(path).absolute().parts[-2:])}"
 
 
 def _change(

@@ -29,7 +29,7 @@ def render_report(
     """Return the report of one image as HTML.
 
     Args:
-        model: its name.
+        model: what to call it.
         path: of the image, as given.
         picture: uint8, the X-ray at the size it is drawn at.
         prediction: of it, with the maps of the blocks.

@@ -25,7 +25,7 @@ def write_tables(
     Args:
         folder: of results.
         pathologies: of the model; each has a column of probabilities.
-        model: name of the model.
+        model: what the index calls the model.
         html: whether to write the index.
 
     Returns:

@@ -18,7 +18,7 @@ class _Library:
     Args:
         loader: module and function that load a model.
         module: that must be there.
-        extra: of this package that installs it; `None` for what is always there.
+        extra: of this package that installs it; `None` if it comes with the package.
     """
 
     loader: tuple[str, str]
@@ -60,8 +60,10 @@ def find_models(path: str | os.PathLike) -> dict[str, Path]:
         return {"keras": path}
     if (path / "saved_model.pb").is_file():
         return {"tensorflow": path}
+    models = _find_float32(path)  # a version of one format, wherever it was copied to
+    if models:
+        return models
     folders = find_formats(path)
-    models = {}
     for name, folder in folders.items():
         if name == "saved_model":
             models["tensorflow"] = folder
@@ -124,9 +126,10 @@ def choose_runtime(models: dict[str, Path], path, runtime: str = "auto") -> str:
     for name in wanted:
         if _is_installed(name):
             return name
+    library = _LIBRARIES[wanted[0]]
+    package = f'"keras_mscam[{library.extra}]"' if library.extra else library.module
     raise UserError(
-        f"{path} needs {_LIBRARIES[wanted[0]].module}, which is not installed: "
-        f'pip install "keras_mscam[{_LIBRARIES[wanted[0]].extra}]".'
+        f"{path} needs {library.module}, which is not installed: pip install {package}."
     )
 
 

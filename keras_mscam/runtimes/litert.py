@@ -6,8 +6,12 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from keras_mscam.exporting.contract import read_contract_beside
-from keras_mscam.runtimes.loading import count_cores, explain_failure
+from keras_mscam.runtimes.loading import (
+    check_fit,
+    count_cores,
+    explain_failure,
+    read_verified_contract,
+)
 from keras_mscam.runtimes.runtime import Runtime
 
 
@@ -20,12 +24,14 @@ def load_litert(path: Path) -> Runtime:
         path: of the file; `contract.json` lies beside it.
 
     Raises:
-        UserError: it can't be read.
+        UserError: it can't be read, has changed, or isn't that of its contract.
     """
-    contract = read_contract_beside(path)
+    contract = read_verified_contract(path)
     with explain_failure(path):
         interpreter = Interpreter(str(path), num_threads=count_cores())
         runner = interpreter.get_signature_runner()
+        inputs, outputs = runner.get_input_details(), runner.get_output_details()
+        check_fit(path, contract, _read_shapes(inputs), _read_shapes(outputs))
     lock = threading.Lock()  # it computes in memory of its own, one image at a time
 
     def predict(images):
@@ -38,3 +44,7 @@ def load_litert(path: Path) -> Runtime:
         }
 
     return Runtime("litert", contract, predict)
+
+
+def _read_shapes(details: dict[str, dict]) -> dict[str, list[int]]:
+    return {name: detail["shape"].tolist() for name, detail in details.items()}

@@ -4,8 +4,12 @@ from pathlib import Path
 
 import onnxruntime
 
-from keras_mscam.exporting.contract import read_contract_beside
-from keras_mscam.runtimes.loading import count_cores, explain_failure
+from keras_mscam.runtimes.loading import (
+    check_fit,
+    count_cores,
+    explain_failure,
+    read_verified_contract,
+)
 from keras_mscam.runtimes.runtime import Runtime
 
 
@@ -16,9 +20,9 @@ def load_onnx(path: Path) -> Runtime:
         path: of the file; `contract.json` lies beside it.
 
     Raises:
-        UserError: it can't be read.
+        UserError: it can't be read, has changed, or isn't that of its contract.
     """
-    contract = read_contract_beside(path)
+    contract = read_verified_contract(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = count_cores()
     # Threads that wait busily take the cores from whatever else runs: with any company,
@@ -28,7 +32,12 @@ def load_onnx(path: Path) -> Runtime:
         session = onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]
         )
-    names = [output.name for output in session.get_outputs()]
+    inputs, outputs = (
+        {item.name: item.shape for item in items}
+        for items in (session.get_inputs(), session.get_outputs())
+    )
+    check_fit(path, contract, inputs, outputs)
+    names = contract.output_names
 
     def predict(images):
         pixels = images[..., None].astype("float32")

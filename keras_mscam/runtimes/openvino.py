@@ -11,8 +11,12 @@ from pathlib import Path
 import numpy as np
 import openvino
 
-from keras_mscam.exporting.contract import read_contract_beside
-from keras_mscam.runtimes.loading import count_cores, explain_failure
+from keras_mscam.runtimes.loading import (
+    check_fit,
+    count_cores,
+    explain_failure,
+    read_verified_contract,
+)
 from keras_mscam.runtimes.runtime import Runtime
 
 
@@ -32,25 +36,16 @@ def load_openvino(path: Path) -> Runtime:
         path: of the file; `contract.json` lies beside it.
 
     Raises:
-        UserError: it can't be read.
+        UserError: it can't be read, has changed, or isn't that of its contract.
     """
-    contract = read_contract_beside(path)
-    options = {
-        "INFERENCE_NUM_THREADS": count_cores(),
-        "PERFORMANCE_HINT": "LATENCY",
-        # Threads that are bound to cores wait when others work there.
-        "ENABLE_CPU_PINNING": False,
-    }
-    if path.stem == "float32":
-        # By default it computes in bfloat16 where the CPU can: 8 bits of a number.
-        options["INFERENCE_PRECISION_HINT"] = "f32"
+    contract = read_verified_contract(path)
+    names = contract.output_names
     with explain_failure(path):
         model = get_core().read_model(path)
-        names = set().union(*(output.names for output in model.outputs))
-        names &= set(contract.output_names)  # a layer's name may be there too
+        inputs, outputs = _read_shapes(model.inputs), _read_shapes(model.outputs)
+        check_fit(path, contract, inputs, outputs)
         model.reshape({"image": [1, *contract.image_size, 1]})
-        compiled = get_core().compile_model(model, "CPU", options)
-        request = compiled.create_infer_request()
+        request = _compile(model, exact=path.stem == "float32")
     lock = threading.Lock()  # a request holds the results of one call
 
     def predict(images):
@@ -66,3 +61,28 @@ def load_openvino(path: Path) -> Runtime:
         return {name: request.get_tensor(name).data.copy() for name in names}
 
     return Runtime("openvino", contract, predict)
+
+
+def _compile(model: openvino.Model, exact: bool) -> openvino.InferRequest:
+    options = {
+        "INFERENCE_NUM_THREADS": count_cores(),
+        "PERFORMANCE_HINT": "LATENCY",
+        # Threads that are bound to cores wait when others work there.
+        "ENABLE_CPU_PINNING": False,
+    }
+    if exact:
+        # By default it computes in bfloat16 where the CPU can: 8 bits of a number.
+        options["INFERENCE_PRECISION_HINT"] = "f32"
+    return get_core().compile_model(model, "CPU", options).create_infer_request()
+
+
+def _read_shapes(tensors: list) -> dict[str, list[int | None]]:
+    """Return shapes by name; a layer's name may be among those of a tensor, too."""
+    return {
+        name: [
+            side.get_length() if side.is_static else None
+            for side in tensor.partial_shape
+        ]
+        for tensor in tensors
+        for name in tensor.names
+    }

@@ -101,26 +101,20 @@ def test_a_contract_comes_back(exportable, tmp_path):
     assert read_contract(tmp_path) == exportable.contract
 
 
-@pytest.mark.parametrize(
-    "text, sentence",
-    [
-        (None, "is no export"),
-        ("", "is damaged"),
-        ("[]", "is damaged"),
-        ("{}", "is damaged"),
-        ('{"format": "keras_mscam contract 0"}', "of another format"),
-        ('{"format": "keras_mscam contract 1", "name": 3}', "is damaged"),
-    ],
-)
-def test_a_contract_that_is_none_is_a_sentence(tmp_path, text, sentence):
-    (tmp_path / "assets.extra").mkdir()
-    if text is not None:
-        (tmp_path / "assets.extra" / "contract.json").write_text(text)
-    with pytest.raises(UserError, match=sentence):
-        read_contract(tmp_path)
-
-
 def test_the_global_policy_is_left_alone(run):
     keras.config.set_dtype_policy("float32")
     convert_to_float32(load_classifier(run))
     assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_run_that_diverged_is_a_sentence(make_run, value):
+    run = make_run(blocks=(4,))
+    classifier = load_classifier(run)
+    *_, kernel = (item for item in classifier.weights if "kernel" in item.path)
+    kernel.assign(np.where(np.arange(kernel.shape[-1]) == 1, value, kernel))
+    classifier.save(run.model_path)
+    with pytest.raises(
+        UserError, match=r"aren't finite \(.*kernel\): its training has"
+    ):
+        read_exportable(run)

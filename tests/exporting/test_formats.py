@@ -1,6 +1,11 @@
 """Other formats than the SavedModel: each variant against the Keras model."""
 
+import dataclasses
 import json
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +21,6 @@ from keras_mscam.exporting.agreement import (
 from keras_mscam.exporting.contract import read_contract, read_contract_beside
 from keras_mscam.exporting.converting import check_weights
 from keras_mscam.exporting.formats import FORMATS, check_installed, measure_size
-from keras_mscam.exporting.manifest import verify_export
 from keras_mscam.exporting.network import build_network
 from keras_mscam.exporting.repository import (
     OTHER_FORMATS,
@@ -37,7 +41,9 @@ def test_what_is_written(converted, exported, kind):
     assert folder.name == exported.name == "1"
     for variant in FORMATS[kind].variants:
         assert (folder / FORMATS[kind].path.format(variant)).is_file()
-    assert verify_export(folder) >= 4
+    files = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    checksums = json.loads((folder / "manifest.json").read_text())["checksums"]
+    assert {*map(Path, checksums), Path("manifest.json")} == files
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
     assert read_contract_beside(folder / "x") == read_contract(exported)
 
@@ -45,6 +51,9 @@ def test_what_is_written(converted, exported, kind):
 @pytest.mark.parametrize("kind", FORMATS)
 def test_what_was_measured_is_written_down(converted, kind):
     content = json.loads((converted(kind) / "manifest.json").read_text())
+    versions = content["environment"]["versions"]
+    for package in FORMATS[kind].modules:
+        assert versions[package] == metadata.version(package)
     assert content["calibration"] == "6 phantoms, as the run's records are gone"
     exact, half, small = content["variants"].values()
     assert exact["agreement"]["probabilities"] <= 1e-5
@@ -123,11 +132,11 @@ def test_differences_are_worst_and_mean(exportable):
     # values of one of four maps.
     assert agreement.probabilities == pytest.approx(0.3)
     assert agreement.mean_probabilities == pytest.approx(0.05)
+    assert agreement.pathology_probabilities == pytest.approx(0.15)  # of 2
     assert agreement.maps == pytest.approx(0.5, rel=1e-5)
     assert agreement.mean_maps == pytest.approx(0.5 / 36 / 4, rel=1e-5)
-    with pytest.raises(
-        UserError, match=r"litert int8 differs .* probabilities by 0\.3"
-    ):
+    assert agreement.pathology_maps == pytest.approx(0.5 / 12, rel=1e-5)
+    with pytest.raises(UserError, match=r"litert int8 differs .* probability by 0\.3"):
         check_agreement(agreement, LIMITS["float32"], "litert int8")
 
 
@@ -141,6 +150,79 @@ def test_positives_that_differ_are_counted_and_limited(exportable):
     assert agreement.positives == pytest.approx(5 / 6)
     with pytest.raises(UserError, match=r"calls 83\.3% of images"):
         check_agreement(agreement, LIMITS["int8"], "onnx int8")
+
+
+def draw_outputs(contract):
+    """Maps with one broad peak each, anywhere, and probabilities anywhere."""
+    rng = np.random.default_rng(8)
+    shape = (32, len(contract.pathologies))
+    outputs = {"probabilities": rng.uniform(size=shape)}
+    top, left = rng.uniform(size=(2, *shape))
+    for name, side in {"cam_block3": 8, "cam_block4": 4, "attention": 16}.items():
+        at = (np.arange(side) + 0.5) / side
+        down = at[:, None, None] - top[:, None, None]
+        across = at[:, None] - left[:, None, None]
+        outputs[name] = np.exp(-8 * (down**2 + across**2)).astype("float32")
+    return outputs | {"cam_block2": outputs["attention"][:, ::-1] + 1}
+
+
+def transpose(outputs):
+    outputs["attention"] = outputs["attention"].transpose(0, 2, 1, 3)
+
+
+def mirror(outputs):
+    outputs["cam_block4"] = outputs["cam_block4"][:, :, ::-1]
+
+
+def swap_outputs(outputs):
+    first, second = outputs["attention"], outputs["cam_block2"]
+    outputs.update(attention=second, cam_block2=first)
+
+
+def swap_pathologies(outputs):
+    outputs["attention"] = outputs["attention"][..., [1, 0, 2]]
+
+
+def swap_probabilities(outputs):
+    outputs["probabilities"] = outputs["probabilities"][:, [1, 0, 2]]
+
+
+@pytest.mark.parametrize("weights", ["float16", "int8"])
+@pytest.mark.parametrize(
+    "plant", [transpose, mirror, swap_outputs, swap_pathologies, swap_probabilities]
+)
+def test_reduced_weights_excuse_no_confusion(exportable, plant, weights):
+    expected = draw_outputs(exportable.contract)
+    found = dict(expected)
+    plant(found)
+    agreement = compare_variant(found, expected, exportable.contract)
+    agreement = dataclasses.replace(agreement, positives=1.0)  # not by that alone
+    with pytest.raises(UserError, match=r"it differs from the Keras model in .* by \d"):
+        check_agreement(agreement, LIMITS[weights], "it")
+
+
+def test_one_wrong_weight_is_refused_and_leaves_nothing(
+    exportable, network, run, tmp_path, monkeypatch
+):
+    *_, kernel = (item for item in network.weights if "kernel" in item.path)
+
+    def run_wrongly(images):
+        kept = kernel.numpy()
+        kernel.assign(kept * 1.01)
+        try:
+            return network.predict_on_batch(images[..., None])
+        finally:
+            kernel.assign(kept)
+
+    def write(_network, folder, _images):
+        (folder / "float32.onnx").write_bytes(bytes(4 * network.count_params()))
+
+    monkeypatch.setattr(formats, "check_installed", lambda name: None)
+    monkeypatch.setattr(converting, "get_writer", lambda *_: write)
+    monkeypatch.setattr(converting, "load_variant", lambda *_: run_wrongly)
+    with pytest.raises(UserError, match="onnx float32 differs from the Keras model"):
+        export_formats(run.path, tmp_path, ["onnx"], progress=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -191,8 +273,35 @@ def test_formats_are_named_with_commas_or_spaces():
     assert read_formats(["onnx,litert", "tfjs", "onnx"]) == ("onnx", "litert", "tfjs")
     with pytest.raises(UserError, match="There is no format 'coreml'"):
         read_formats(["onnx", "coreml"])
+    with pytest.raises(UserError, match="No format is named; there are saved_model,"):
+        read_formats([])
 
 
-def test_names_that_end_like_a_format_are_refused():
-    with pytest.raises(UserError, match="end the names of other formats"):
-        check_name("chest-onnx")
+def test_formats_are_checked_before_the_run_is_read(tmp_path):
+    with pytest.raises(UserError, match="There is no format 'l'"):
+        export_formats(tmp_path, tmp_path, "litert")
+
+
+@pytest.mark.parametrize(
+    "name, sentence",
+    [
+        ("chest-onnx", "end the names of other formats"),
+        ("2", "not digits alone"),  # it would be taken for a version
+        (".chest", "can't be a model's name"),
+    ],
+)
+def test_names_that_would_be_mistaken_are_refused(name, sentence):
+    with pytest.raises(UserError, match=sentence):
+        check_name(name)
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="Node is not installed")
+def test_the_reason_of_a_failure_in_node_is_said(tmp_path):
+    script = tmp_path / "run.mjs"
+    script.write_text('throw new TypeError("no weights")')
+    with pytest.raises(UserError, match=r"run\.mjs failed: TypeError: no weights$"):
+        tfjs._call(["node", script])
+    with pytest.raises(UserError, match=r"-c failed: ValueError: no weights$"):
+        tfjs._call([sys.executable, "-c", "raise ValueError('no weights')"])
+    with pytest.raises(UserError, match=r"-c failed: it said nothing$"):
+        tfjs._call([sys.executable, "-c", "exit(3)"])

@@ -24,6 +24,7 @@ def make_outputs():
         "boxes": boxes,
         "box_scores": scores,
         "original_size": np.array([[200, 400], [100, 100]]),
+        "pathologies": np.array([["Mass"], ["Mass"]]),
     }
 
 
@@ -63,6 +64,25 @@ def test_another_shape_is_said():
     found = make_outputs()
     found["attention"] = found["attention"][:, :1]
     with pytest.raises(UserError, match="'attention' has shape"):
+        compare_outputs(found, make_outputs(), (100, 100))
+
+
+def test_strings_are_bytes_in_tensorflow():
+    found = make_outputs()
+    found["pathologies"] = found["pathologies"].astype("S").astype(object)
+    assert compare_outputs(found, make_outputs(), (100, 100)).same_boxes == 1
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("original_size", [[400, 200], [100, 100]]),  # height and width swapped
+        ("pathologies", [["Mass"], ["Nodule"]]),
+    ],
+)
+def test_what_is_not_computed_must_be_equal(name, value):
+    found = make_outputs() | {name: np.array(value)}
+    with pytest.raises(UserError, match=f"'{name}' isn't that of the Keras model"):
         compare_outputs(found, make_outputs(), (100, 100))
 
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from keras_mscam.errors import UserError
@@ -5,7 +7,6 @@ from keras_mscam.exporting.repository import (
     find_export,
     find_formats,
     list_versions,
-    new_version,
     next_common_version,
     next_version,
 )
@@ -26,44 +27,6 @@ def test_versions_are_numbers_and_the_next_follows_the_highest(tmp_path):
 
 def test_the_first_version_is_1(tmp_path):
     assert next_version(tmp_path / "missing") == 1
-
-
-def test_a_version_appears_whole(tmp_path):
-    with new_version(tmp_path, "model") as folder:
-        (folder / "saved_model.pb").touch()
-        assert list_versions(tmp_path / "model") == []
-    assert list_versions(tmp_path / "model") == [1]
-    assert [path.name for path in (tmp_path / "model").iterdir()] == ["1"]
-
-
-def test_a_failure_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError), new_version(tmp_path, "model") as folder:
-        (folder / "half").touch()
-        raise RuntimeError
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_failure_leaves_other_versions(tmp_path):
-    make(tmp_path / "model" / "1")
-    with pytest.raises(RuntimeError), new_version(tmp_path, "model"):
-        raise RuntimeError
-    assert [path.name for path in (tmp_path / "model").iterdir()] == ["1"]
-
-
-def test_what_a_killed_export_left_is_replaced(tmp_path):
-    (tmp_path / "model" / ".1").mkdir(parents=True)
-    (tmp_path / "model" / ".1" / "half").touch()
-    with new_version(tmp_path, "model") as folder:
-        assert list(folder.iterdir()) == []
-
-
-def test_a_file_in_the_way_is_a_sentence(tmp_path):
-    (tmp_path / "model").touch()
-    with (
-        pytest.raises(UserError, match="Cannot write into"),
-        new_version(tmp_path, "model"),
-    ):
-        pass
 
 
 def test_the_newest_export_is_found_from_every_level(tmp_path):
@@ -115,10 +78,17 @@ def test_formats_of_older_versions_are_not_the_newest(tmp_path):
     assert next_common_version(tmp_path, "heart") == 1
 
 
-def test_a_version_may_be_given_its_number(tmp_path):
-    with new_version(tmp_path, "chest-onnx", 7):
-        pass
-    assert list_versions(tmp_path / "chest-onnx") == [7]
+def test_a_repository_may_be_named_like_a_version(tmp_path, monkeypatch):
+    repository = tmp_path / "2026"
+    make(repository / "chest" / "1")
+    (repository / "chest-onnx" / "1").mkdir(parents=True)
+    expected = {
+        "saved_model": repository / "chest" / "1",
+        "onnx": repository / "chest-onnx" / "1",
+    }
+    assert find_formats(repository) == expected
+    monkeypatch.chdir(expected["onnx"])
+    assert find_formats(".") == {"onnx": Path(".")}
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -1,8 +1,10 @@
 """Every runtime says what the Keras model says; the right one is chosen."""
 
+import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,6 +15,8 @@ from keras_mscam.errors import UserError
 from keras_mscam.exporting.examples import draw_examples
 from keras_mscam.runtimes import RUNTIMES, choice, load_runtime
 
+_BY_PATHOLOGY = ("slopes", "intercepts", "units", "probability_thresholds")
+_BY_BLOCK = ("fusion_weights", "relevance_weights")
 FILES = {"litert": "float32.tflite", "onnx": "float32.onnx", "openvino": "float32.xml"}
 
 
@@ -128,11 +132,14 @@ def test_formats_of_an_older_version_are_passed_over(everything, tmp_path):
     assert set(choice.find_models(tmp_path / "models")) == {"tensorflow"}
 
 
-def test_a_missing_library_is_one_sentence(converted, monkeypatch):
-    path = converted("onnx") / "float32.onnx"
+@pytest.mark.parametrize(
+    "kind, command",
+    [("onnx", r'"keras_mscam\[onnx\]"\.$'), ("tensorflow", r"tensorflow\.$")],
+)
+def test_a_missing_library_is_one_sentence(monkeypatch, kind, command):
     monkeypatch.setattr(choice, "_is_installed", lambda name: False)
-    with pytest.raises(UserError, match=r'pip install "keras_mscam\[onnx\]"'):
-        load_runtime(path)
+    with pytest.raises(UserError, match=f"not installed: pip install {command}"):
+        choice.choose_runtime({kind: Path("model")}, "model")
 
 
 @pytest.mark.parametrize(
@@ -147,12 +154,76 @@ def test_a_runtime_that_can_not_run_it_is_a_sentence(run, runtime, sentence):
         load_runtime(run.path, runtime)
 
 
+@pytest.fixture
+def copied(converted, tmp_path):
+    """Copy an export, and give the path of its exact variant."""
+
+    def copy(kind):
+        return Path(shutil.copytree(converted(kind), tmp_path / "copy")) / FILES[kind]
+
+    return copy
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x40
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize("kind", FILES)
-def test_a_damaged_file_is_a_sentence(converted, tmp_path, kind):
-    shutil.copytree(converted(kind), tmp_path / "model")
-    path = tmp_path / "model" / FILES[kind]
+def test_a_copy_runs_wherever_it_is(copied, kind):
+    path = copied(kind)
+    assert choice.find_models(path.parent) == {kind: path}
+    assert load_runtime(path.parent).name == kind
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_damaged_file_is_a_sentence(copied, kind):
+    path = copied(kind)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    with pytest.raises(UserError, match=r"float32\.\w+ has changed since it was"):
+        load_runtime(path)
+    (path.parent / "manifest.json").unlink()
     with pytest.raises(UserError, match=r"float32\.\w+ can't be loaded"):
+        load_runtime(path)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_flipped_bit_of_a_weight_is_found(copied, kind):
+    path = copied(kind)
+    weights = path.with_suffix(".bin") if kind == "openvino" else path
+    flip_a_bit(weights)
+    with pytest.raises(UserError, match=f"{weights.name} has changed since"):
+        load_runtime(path)
+
+
+def test_a_flipped_bit_of_a_saved_model_is_found(exported, tmp_path):
+    copy = shutil.copytree(exported, tmp_path / "1")
+    flip_a_bit(copy / "variables" / "variables.data-00000-of-00001")
+    with pytest.raises(UserError, match=r"variables\.data-\S+ has changed since"):
+        load_runtime(copy)
+
+
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"image_size": [32, 32]}, r"takes 'image' of \[32, 32, 1\]: it takes 'image'"),
+        ({"blocks": [2, 3, 5]}, "gives 'cam_block5' of 3 pathologies: it gives"),
+        (
+            {"pathologies": ["Mass"], "cam_thresholds": [[0.5]]}
+            | {name: [0.5] for name in _BY_PATHOLOGY}
+            | {name: [[0.5]] * 3 for name in _BY_BLOCK},
+            "gives 'probabilities' of 1 pathologies: it gives",
+        ),
+    ],
+)
+def test_the_contract_of_another_model_is_a_sentence(copied, kind, change, sentence):
+    path = copied(kind)
+    (path.parent / "manifest.json").unlink()
+    contract = path.with_name("contract.json")
+    contract.write_text(json.dumps(json.loads(contract.read_text()) | change))
+    with pytest.raises(UserError, match=sentence):
         load_runtime(path)
 
 

@@ -1,0 +1,75 @@
+"""The steps of export/README.md, "In another language", by NumPy and SciPy alone."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from keras_mscam.exporting.examples import draw_examples
+from keras_mscam.exporting.reference import run_reference
+
+
+def enlarge(values, size):
+    """Bilinear with half-pixel centres; beyond the outer centres nothing changes."""
+    for axis, side in enumerate(size):
+        old = values.shape[axis]
+        at = ((np.arange(side) + 0.5) * old / side - 0.5).clip(0, old - 1)
+        low = np.floor(at).astype(int)
+        high = np.minimum(low + 1, old - 1)
+        part = (at - low).reshape([-1, 1] if axis == 0 else [1, -1])
+        values = values.take(low, axis) * (1 - part) + values.take(high, axis) * part
+    return values
+
+
+def compute_heatmap(contract, outputs, row, c):
+    fused = sum(
+        contract["fusion_weights"][b][c]
+        * enlarge(outputs[f"cam_block{block}"][row, ..., c], contract["image_size"])
+        for b, block in enumerate(contract["blocks"])
+    )
+    if contract["normalization"] == "min_max":
+        return (fused - fused.min()) / (fused.max() - fused.min())
+    return np.exp((fused - fused.max()) / contract["units"][c])
+
+
+def find_boxes(contract, heat, c, size):
+    """Give (mean heat, box) of every region, the hottest first."""
+    found = {}
+    for level in contract["cam_thresholds"][c]:
+        regions, _ = ndimage.label(heat > level, structure=np.ones((3, 3)))
+        for number, (rows, columns) in enumerate(ndimage.find_objects(regions), 1):
+            region = heat[regions == number]
+            if region.size >= contract["min_area"] * heat.size:
+                box = (columns.start, rows.start, columns.stop, rows.stop)
+                found[box] = max(region.mean(), found.get(box, 0))
+    height, width = contract["image_size"]
+    scale = np.array([size[1] / width, size[0] / height] * 2)
+    hottest = sorted(found.items(), key=lambda item: -item[1])
+    return [(heat, box * scale) for box, heat in hottest][: contract["max_boxes"]]
+
+
+@pytest.mark.parametrize("normalization", ["min_max", "exponential"])
+def test_another_implementation_finds_the_same(exportable, normalization):
+    contract = dataclasses.replace(
+        exportable.contract, normalization=normalization, min_area=0.01, max_boxes=2
+    )
+    files = [file.data for file in draw_examples(contract.image_size)[3:]]
+    outputs = run_reference(exportable.localizer, contract, files)
+    known = json.loads(contract.dump())
+    count = 0
+    for row, c in np.ndindex(outputs["probabilities"].shape):
+        threshold = known["probability_thresholds"][c]
+        probability = outputs["probabilities"][row, c]
+        expected = []
+        if threshold is not None and probability >= threshold:
+            heat = compute_heatmap(known, outputs, row, c)
+            expected = find_boxes(known, heat, c, outputs["original_size"][row])
+        count += len(expected)
+        scores = np.zeros(2)
+        scores[: len(expected)] = [probability * heat for heat, _ in expected]
+        np.testing.assert_allclose(outputs["box_scores"][row, c], scores, rtol=1e-4)
+        for box, (_, other) in zip(outputs["boxes"][row, c], expected, strict=False):
+            np.testing.assert_allclose(box, other, rtol=1e-6)
+    assert count > 4
