@@ -14,7 +14,7 @@ __all__ = ["Predictor"]
 def __getattr__(name: str):
     # Imported when it is asked for: most of the package needs no TensorFlow.
     if name == "Predictor":
-        from keras_mscam.predictor import Predictor
+        from keras_mscam.inference.predictor import Predictor
 
         return Predictor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

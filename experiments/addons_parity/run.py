@@ -31,12 +31,12 @@ from keras_mscam import classification
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.data.pipeline import read_examples
 from keras_mscam.errors import UserError, command
+from keras_mscam.inference.run_folder import Run, read_run
 from keras_mscam.localization import boxes
-from keras_mscam.localization.average_precision import compute_average_precision
-from keras_mscam.localization.metrics import Localization
+from keras_mscam.localization.accuracy import Localization
+from keras_mscam.localization.detection import compute_average_precision
 from keras_mscam.localization.overlaps import compute_iou
 from keras_mscam.modeling import build_localizer
-from keras_mscam.run_folder import Run, read_run
 
 HERE = Path(__file__).parent
 LEVELS = boxes.WANG_THRESHOLDS
@@ -174,7 +174,7 @@ def compute_overlaps(examples, heatmaps, names) -> dict[str, np.ndarray]:
     items, proposed, drawn, heatmaps = [], [], [], iter(heatmaps)
     for example in examples:
         for column, name in enumerate(names):
-            found = boxes.propose_boxes(next(heatmaps), example.original_size)
+            found = boxes.extract_boxes(next(heatmaps), example.original_size)
             truth = [box.xyxy for box in example.boxes if box.pathology == name]
             if not truth and example.labels[column]:
                 continue  # shown somewhere, but drawn by nobody

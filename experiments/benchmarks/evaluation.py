@@ -21,10 +21,10 @@ import cv2
 import numpy as np
 import tyro
 
-from keras_mscam.calibration import calibrate_run
-from keras_mscam.config import LocalizationConfig
-from keras_mscam.measure import locate_all, measure
-from keras_mscam.predictions import read_predictions
+from keras_mscam.configs.schema import LocalizationConfig
+from keras_mscam.evaluation.calibration import calibrate_on
+from keras_mscam.evaluation.measure import locate_all, measure
+from keras_mscam.evaluation.split_outputs import read_predictions
 
 PART, SIDES, BLOCKS, BOXED = 256, (32, 16, 8), (2, 3, 4), 8
 
@@ -42,7 +42,7 @@ def run(images: int = 1000, pathologies: int = 8, seed: int = 0) -> None:
         store(folder, images, pathologies, np.random.default_rng(seed))
         started = time.perf_counter()
         predictions = read_predictions(folder)
-        calibration = calibrate_run(predictions, model="")
+        calibration = calibrate_on(predictions, model="")
         calibrated = time.perf_counter()
         protocol = LocalizationConfig()
         systems, fusion = locate_all(predictions, calibration, protocol)
@@ -58,7 +58,7 @@ def run(images: int = 1000, pathologies: int = 8, seed: int = 0) -> None:
 
 
 def store(folder: Path, images: int, pathologies: int, rng) -> None:
-    """Write made-up predictions as `keras_mscam.predictions` does."""
+    """Write made-up predictions as `keras_mscam.evaluation.split_outputs` does."""
     content = {
         "pathologies": [f"P{c}" for c in range(pathologies)],
         "blocks": BLOCKS,

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tyro
 from timing import measure
 
-from keras_mscam.exporting.boxes import normalize_maps, propose_boxes
+from keras_mscam.exporting.graph.map_boxes import extract_boxes, normalize_maps
 from keras_mscam.localization import boxes as by_opencv
 
 LEVELS = by_opencv.WANG_THRESHOLDS
@@ -100,15 +100,15 @@ def _compare(name: str, heat: np.ndarray, images: int, steps: int) -> None:
 
 @tf.function(input_signature=[_MAPS, tf.TensorSpec((None, None), tf.float32)])
 def _propose(heatmaps: tf.Tensor, levels: tf.Tensor):
-    return propose_boxes(heatmaps, levels, 0.0, KEPT)
+    return extract_boxes(heatmaps, levels, 0.0, KEPT)
 
 
 _normalize = tf.function(normalize_maps)
 
 
-def _propose_by_opencv(heat: np.ndarray) -> list[by_opencv.Proposals]:
+def _propose_by_opencv(heat: np.ndarray) -> list[by_opencv.PredictedBoxes]:
     return [
-        by_opencv.propose_boxes(one, one.shape, LEVELS, max_boxes=KEPT) for one in heat
+        by_opencv.extract_boxes(one, one.shape, LEVELS, max_boxes=KEPT) for one in heat
     ]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import tyro
 from timing import report
 
-from keras_mscam.config import TrainingConfig
+from keras_mscam.configs.schema import TrainingConfig
 from keras_mscam.modeling import build_classifier, build_localizer
 from keras_mscam.modeling.backbones import build_backbone
 from keras_mscam.training.fit import compile_trainer

@@ -59,7 +59,7 @@ def main(cores: tuple[int, ...] = (0, 1), images: int = 3000, batch: int = 32) -
 
 def measure_training(batch: int, steps: int = 4) -> float:
     """Return the images a second that DenseNet-121 is trained with at 256x256."""
-    from keras_mscam.config import TrainingConfig
+    from keras_mscam.configs.schema import TrainingConfig
     from keras_mscam.modeling import build_classifier
     from keras_mscam.training.fit import compile_trainer
 
@@ -76,7 +76,7 @@ def measure_training(batch: int, steps: int = 4) -> float:
 
 def measure_pipeline(records: Path, cache: str, augmented: bool, batch: int) -> float:
     """Return the images a second, from the second batch on, over three seconds."""
-    from keras_mscam.config import AugmentationConfig
+    from keras_mscam.configs.schema import AugmentationConfig
     from keras_mscam.data.pipeline import make_training_dataset
 
     batches = iter(
@@ -100,8 +100,8 @@ def measure_pipeline(records: Path, cache: str, augmented: bool, batch: int) -> 
 
 
 def _prepare(folder: Path, images: int, size: tuple[int, int]) -> Path:
-    from keras_mscam.data.phantom import write_phantoms
-    from keras_mscam.prepare import prepare
+    from keras_mscam.data.preparation import prepare
+    from keras_mscam.phantom import write_phantoms
 
     write_phantoms(folder / "phantoms", images, size=size, progress=False)
     records = folder / "records"

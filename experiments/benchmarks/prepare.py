@@ -34,9 +34,9 @@ from PIL import Image
 from timing import measure
 
 from keras_mscam.data.archives import list_members
-from keras_mscam.data.phantom import write_phantoms
-from keras_mscam.pool import map_in_order
-from keras_mscam.prepare import prepare
+from keras_mscam.data.preparation import prepare
+from keras_mscam.parallel import map_in_order
+from keras_mscam.phantom import write_phantoms
 
 HEADER = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender"
 
@@ -198,7 +198,7 @@ def killed(images: int = 10000, kills: int = 10, seed: int = 0) -> None:
         files = sorted((phantoms / "images").iterdir())
         source = _link(files, images // len(files), Path(folder) / "source")
         seconds = measure(prepare, source, Path(folder) / "whole")
-        command = [sys.executable, "-m", "keras_mscam.prepare", str(source)]
+        command = [sys.executable, "-m", "keras_mscam.cli.prepare", str(source)]
         for number in range(kills):
             process = subprocess.Popen(
                 [*command, "--output", str(output)],

@@ -17,12 +17,13 @@ import tensorflow as tf
 import tyro
 from timing import report
 
-from keras_mscam.data.images import encode_png
-from keras_mscam.data.phantom import render_phantom, sample_anatomy, sample_visit
-from keras_mscam.exporting.contract import Contract
-from keras_mscam.exporting.saved_model import load_signatures, write_saved_model
+from keras_mscam.exporting.graph.signatures import write_saved_model
+from keras_mscam.images.png_jpeg import encode_png
+from keras_mscam.inference.contract import Contract
+from keras_mscam.inference.runtimes.tensorflow_keras import load_signatures
 from keras_mscam.modeling import build_classifier, build_localizer
 from keras_mscam.pathologies import PATHOLOGIES
+from keras_mscam.phantom import render_phantom, sample_anatomy, sample_visit
 
 
 def main(
@@ -85,7 +86,7 @@ def export(classifier: keras.Model, path: Path, size: int, positives: int) -> di
         relevance_weights=weights, fusion_weights=weights,
         slopes=(1.0,) * pathologies, intercepts=(0.0,) * pathologies,
         probability_thresholds=(0.0,) * positives + never,
-        normalization="min_max", units=(1.0,) * pathologies,
+        normalization="min_max", map_scales=(1.0,) * pathologies,
         cam_thresholds=((60 / 255, 180 / 255),) * pathologies,
         min_area=0.0, max_boxes=10,
     )  # fmt: skip

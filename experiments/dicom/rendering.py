@@ -19,8 +19,8 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_files
 from sources import Made, make_all
 
-from keras_mscam.data.images import ImageError, read_grey
-from keras_mscam.xray import read_xray
+from keras_mscam.images.reader import read_grey, read_xray
+from keras_mscam.images.xray import ImageError
 
 HERE = Path(__file__).parent
 OUTPUT = HERE / "rendering.csv"

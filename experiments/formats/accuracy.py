@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from keras_mscam.calibration import RunCalibration
-from keras_mscam.classification import calibrate, compute_classification
-from keras_mscam.config import LocalizationConfig
+from keras_mscam.configs.schema import LocalizationConfig
+from keras_mscam.evaluation.classification import compute_classification
+from keras_mscam.evaluation.localize import localize
+from keras_mscam.evaluation.split_outputs import Predictions
+from keras_mscam.inference.run_calibration import RunCalibration, calibrate
+from keras_mscam.localization.accuracy import compute_localization
 from keras_mscam.localization.fusion import build_fusion
-from keras_mscam.localization.localize import localize
-from keras_mscam.localization.metrics import compute_localization
-from keras_mscam.predictions import Predictions
 
 _BATCH = 32
 #: T(IoU) that are told.
@@ -24,7 +24,7 @@ class Accuracy:
 
     Args:
         auroc: of all images.
-        localization: fraction of drawn boxes that are found, at each of `OVERLAPS`.
+        localization: fraction of ground-truth boxes that are found, at each of `OVERLAPS`.
     """
 
     auroc: float
@@ -63,7 +63,7 @@ def measure_accuracy(
 
     Args:
         outputs: of `run_all`.
-        known: predictions of the Keras model there, for labels and drawn boxes.
+        known: predictions of the Keras model there, for labels and ground-truth boxes.
         calibration: of the run.
         protocol: how maps become boxes.
     """

@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from keras_mscam.exporting import tfjs
-from keras_mscam.exporting.latency import measure_latencies
-from keras_mscam.runtimes import load_runtime
+from keras_mscam.exporting.formats.conversion import measure_latencies, tfjs
+from keras_mscam.inference.runtimes import load_runtime
 
 _BATCHES = {1: 40, 32: 4}  # images at a time, and how often
 

@@ -22,16 +22,18 @@ import numpy as np
 import tyro
 from accuracy import OVERLAPS, measure_accuracy, run_all
 
-from keras_mscam.config import change_localization
+from keras_mscam.configs.schema import change_localization
 from keras_mscam.data.pipeline import read_examples
-from keras_mscam.export import export_formats
+from keras_mscam.evaluation.calibration import calibrate_run
+from keras_mscam.evaluation.split_outputs import predict_split
 from keras_mscam.exporting.agreement import compare_variant
-from keras_mscam.exporting.contract import read_contract
-from keras_mscam.exporting.formats import FORMATS, load_variant, measure_size
-from keras_mscam.exporting.repository import find_formats
-from keras_mscam.run_folder import read_run
-from keras_mscam.run_model import load_calibration, load_classifier, predict_split
-from keras_mscam.runtimes.loading import count_cores
+from keras_mscam.exporting.export_run import export_formats
+from keras_mscam.exporting.formats.conversion import FORMATS, load_variant, measure_size
+from keras_mscam.inference.contract import read_contract
+from keras_mscam.inference.export_folder import find_formats
+from keras_mscam.inference.run_folder import read_run
+from keras_mscam.inference.run_model import load_classifier
+from keras_mscam.inference.runtimes.loading import count_cores
 
 _HERE = Path(__file__).parent
 _README = _HERE.parents[1] / "export" / "README.md"
@@ -103,7 +105,7 @@ def _list_variants(exports: Path) -> Iterator[tuple[str, str, Path]]:
 def _measure_all_accuracies(run_path: Path, exports: Path, protocol) -> dict:
     run = read_run(run_path)
     classifier = load_classifier(run)
-    calibration = load_calibration(run, classifier)
+    calibration = calibrate_run(run, classifier)
     known = predict_split(run, classifier, run.records, "test")
     found = read_examples(run.records, "test", image_size=known.image_size)
     images = np.stack([example.image for example in found])

@@ -13,10 +13,10 @@ from dicomweb_client import DICOMwebClient
 from pydicom import dcmread
 
 from keras_mscam import Predictor
-from keras_mscam.data.images import ImageError
 from keras_mscam.dicom_results import write_results
 from keras_mscam.errors import UserError, command
-from keras_mscam.xray import read_xray
+from keras_mscam.images.reader import read_xray
+from keras_mscam.images.xray import ImageError
 
 #: What X-rays call themselves; our own overlays are of modality OT.
 MODALITIES = ("CR", "DX")

@@ -22,8 +22,8 @@ import cv2
 import numpy as np
 import tyro
 
-from keras_mscam.data.phantom import write_phantoms
-from keras_mscam.predicting.journal import read_lines
+from keras_mscam.batch_predict.journal import read_lines
+from keras_mscam.phantom import write_phantoms
 
 _PHANTOMS = 40
 _SIDE = 1024
@@ -32,8 +32,8 @@ _WARM = 0.05  # of the files, left out of the rate: the pools start, TensorFlow 
 _BARE = """
 import sys, time
 import numpy as np
-from keras_mscam.predictor import Predictor
-from keras_mscam.xray import Frame
+from keras_mscam.inference.predictor import Predictor
+from keras_mscam.images.xray import Frame
 model, runtime, batch, seconds = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
 predictor = Predictor(model, runtime)
 size = predictor.runtime.contract.image_size
@@ -121,7 +121,15 @@ def _measure_bare(
 
 
 def _start(run: Path, xrays: Path, output: Path, more: list[str]) -> subprocess.Popen:
-    command = ["-m", "keras_mscam.predict", run, xrays, "--output", output, *more]
+    command = [
+        "-m",
+        "keras_mscam.cli.predict",
+        run,
+        xrays,
+        "--output",
+        output,
+        *more,
+    ]
     return subprocess.Popen([sys.executable, *map(str, command)])
 
 

@@ -19,12 +19,14 @@ import numpy as np
 import tyro
 from server import Watch, start_server
 
-from keras_mscam.data.images import encode_png
-from keras_mscam.data.phantom import render_phantom, sample_anatomy, sample_visit
-from keras_mscam.exporting.contract import read_contract
-from keras_mscam.exporting.examples import run_signature
-from keras_mscam.exporting.repository import find_export
-from keras_mscam.exporting.saved_model import load_signatures
+from keras_mscam.images.png_jpeg import encode_png
+from keras_mscam.inference.contract import read_contract
+from keras_mscam.inference.export_folder import find_export
+from keras_mscam.inference.runtimes.tensorflow_keras import (
+    load_signatures,
+    run_signature,
+)
+from keras_mscam.phantom import render_phantom, sample_anatomy, sample_visit
 from keras_mscam.serving import Client
 
 _PHANTOMS = 256

@@ -22,7 +22,7 @@ def start_server(
         log: File for what it logs.
     """
     command = [
-        sys.executable, "-m", "keras_mscam.serve", str(models),
+        sys.executable, "-m", "keras_mscam.cli.serve", str(models),
         "--rest-port", str(ports["rest"]), "--grpc-port", str(ports["grpc"]), *options,
     ]  # fmt: skip
     with open(log or "/dev/null", "w") as stderr:

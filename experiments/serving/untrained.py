@@ -12,13 +12,17 @@ import keras
 import numpy as np
 import tyro
 
-from keras_mscam.calibration import RunCalibration, write_calibration
-from keras_mscam.classification import Calibration, OperatingPoint
+from keras_mscam.configs.presets import PRESETS
 from keras_mscam.files import compute_checksum
+from keras_mscam.inference.run_calibration import (
+    Calibration,
+    OperatingPoint,
+    RunCalibration,
+    write_calibration,
+)
+from keras_mscam.inference.run_folder import create_run
 from keras_mscam.modeling import build_classifier
 from keras_mscam.pathologies import PATHOLOGIES
-from keras_mscam.presets import PRESETS
-from keras_mscam.run_folder import create_run
 
 _POSITIVE = 5
 

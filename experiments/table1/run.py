@@ -12,13 +12,13 @@ from pathlib import Path
 
 import tyro
 
-from keras_mscam.config import LocalizationConfig, merge_config
-from keras_mscam.data.phantom import write_phantoms
+from keras_mscam.configs.presets import PRESETS
+from keras_mscam.configs.schema import LocalizationConfig, merge_config
+from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import command
-from keras_mscam.evaluate import evaluate
-from keras_mscam.prepare import prepare
-from keras_mscam.presets import PRESETS
-from keras_mscam.train import train
+from keras_mscam.evaluation.evaluation import evaluate
+from keras_mscam.phantom import write_phantoms
+from keras_mscam.training.train_run import train
 
 HERE = Path(__file__).parent
 SYSTEMS = ("phantom-dn-cam", "phantom-rn-cam", "phantom", "phantom-a-cnn-plus")

@@ -18,10 +18,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from keras_mscam.data.phantom import render_phantom, sample_anatomy, sample_visit
 from keras_mscam.errors import UserError, command
-from keras_mscam.exporting.contract import FILE, Contract, read_contract_beside
-from keras_mscam.exporting.repository import find_formats
+from keras_mscam.inference.contract import FILE, Contract, read_contract_beside
+from keras_mscam.inference.export_folder import find_formats
+from keras_mscam.phantom import render_phantom, sample_anatomy, sample_visit
 
 HERE = Path(__file__).resolve().parent
 PAGE, MODULES = HERE / "page", HERE / "node_modules"

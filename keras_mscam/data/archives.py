@@ -11,7 +11,6 @@ from pathlib import Path, PurePosixPath
 from keras_mscam.errors import UserError
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
-
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError)
 #: Read at a time; tarfile's own 10 KiB make it a third slower.
 _BUFFER = 2**20

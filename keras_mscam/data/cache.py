@@ -12,8 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mscam.data.manifest import Manifest
-from keras_mscam.data.ordering import draw_balanced, group_by_pathology, permute
-from keras_mscam.data.plan import Plan
+from keras_mscam.data.order import Plan, draw_balanced, group_by_pathology, permute
 from keras_mscam.errors import UserError
 
 _IMAGES, _LABELS = "images.npy", "labels.npy"

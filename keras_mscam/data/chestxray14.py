@@ -11,8 +11,8 @@ from keras_mscam.data.archives import Member, find_archives, list_members
 from keras_mscam.data.chestxray14_tables import BoxRow, read_boxes, read_labels
 from keras_mscam.data.records import Box, Dataset, Record, summarize
 from keras_mscam.errors import UserError
+from keras_mscam.parallel import map_in_order
 from keras_mscam.pathologies import PATHOLOGIES
-from keras_mscam.pool import map_in_order
 
 LABEL_FILES = "Data_Entry_2017*.csv*"
 _BOX_FILES = "BBox_List_2017*.csv*"

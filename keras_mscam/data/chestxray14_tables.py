@@ -1,6 +1,7 @@
 """The two tables of ChestX-ray14 as they were published, quirks included."""
 
 import re
+import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,13 +10,11 @@ import numpy as np
 import pandas as pd
 
 from keras_mscam.data.records import Box, summarize
-from keras_mscam.data.tables import read_table
 from keras_mscam.errors import UserError
 from keras_mscam.pathologies import NO_FINDING, canonical_name
 
 #: More than either table has fields in a row. Rows of any length up to this are read.
 _MOST_FIELDS = 32
-
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([YMWD]?)", re.IGNORECASE)
 _YEARS = {"": 1, "Y": 1, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 _OLDEST = 120
@@ -196,3 +195,22 @@ def _split_findings(text: str) -> frozenset[str] | None:
     if NO_FINDING in parts or not all(parts):
         return None
     return frozenset(canonical_name(part) for part in parts)
+
+
+def read_table(path: Path, **options) -> pd.DataFrame:
+    """Read all fields of a CSV file as text, empty where nothing is in them.
+
+    Args:
+        path: the file, UTF-8 with or without byte-order mark, plain or `.gz`.
+        options: further arguments of `pandas.read_csv`.
+
+    Raises:
+        UserError: the file can't be read, or isn't a table.
+    """
+    try:
+        return pd.read_csv(
+            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", **options
+        )
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        # Errors of pandas' parser and of decoding text are ValueErrors.
+        raise UserError(f"{path} can't be read as a CSV table: {error}") from error

@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from keras_mscam.data.chestxray14 import IMAGE_SUFFIXES
-from keras_mscam.data.chestxray14_tables import parse_age
+from keras_mscam.data.chestxray14 import IMAGE_SUFFIXES, LABEL_FILES, read_chestxray14
+from keras_mscam.data.chestxray14_tables import parse_age, read_table
 from keras_mscam.data.records import Box, Dataset, Record, summarize
 from keras_mscam.data.splits import SPLITS
-from keras_mscam.data.tables import read_table
 from keras_mscam.errors import UserError
 from keras_mscam.pathologies import NO_FINDING
 
@@ -17,6 +16,8 @@ _DESCRIBING = ("path", "patient", "view", "age", "sex", "split")
 _CORNERS = ["x_min", "y_min", "x_max", "y_max"]
 #: 1 and 0 are known; nothing, or -1 as CheXpert has it for "uncertain", are not.
 _LABELS = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0}
+
+
 _LABELS |= dict.fromkeys(["", "-1", "-1.0"], float("nan"))
 
 
@@ -194,3 +195,44 @@ def _find_strangers(records: list[Record]) -> list[str]:
         for path in folder.iterdir()
         if path.suffix.lower() in IMAGE_SUFFIXES and path not in known
     )
+
+
+_LABELS_datasets, _BOXES = "labels.csv", "boxes.csv"
+
+
+def read_dataset(
+    source: Path,
+    boxes: Path | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Dataset:
+    """Read whatever data set a folder or file is.
+
+    Args:
+        source: a folder in the layout of ChestX-ray14; or a CSV file for
+            `read_labels_csv`, or a folder with such a `labels.csv` and perhaps
+            `boxes.csv`.
+        boxes: CSV file of boxes for `read_labels_csv`.
+        workers: processes that look into archives.
+        progress: whether to show bars.
+
+    Raises:
+        UserError: as the readers, or boxes are given for ChestX-ray14, which has its
+            own.
+    """
+    source = Path(source)
+    if source.is_dir() and not any(source.glob(LABEL_FILES)):
+        table = source / _LABELS_datasets
+        if table.is_file():
+            beside = source / _BOXES
+            return read_labels_csv(
+                table, boxes or (beside if beside.is_file() else None)
+            )
+    if source.is_file():
+        return read_labels_csv(source, boxes)
+    if boxes is not None:
+        raise UserError(
+            f"Boxes of {source} are read from its own BBox_List_2017.csv; --boxes is "
+            f"for a data set in a {_LABELS_datasets}."
+        )
+    return read_chestxray14(source, workers, progress)

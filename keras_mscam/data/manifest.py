@@ -1,17 +1,21 @@
 """The manifest of prepared records: what is in them, and how it came there."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pydantic
+from tqdm import tqdm
 
+from keras_mscam.data.records import Record
 from keras_mscam.errors import UserError
-from keras_mscam.files import write_whole
+from keras_mscam.files import compute_checksum, write_whole
 
 #: Changes whenever older readers couldn't read what is written.
 FORMAT = "keras_mscam records 2"
-
 _FILE = "manifest.json"
 
 
@@ -121,3 +125,99 @@ class Manifest:
             if not path.is_file():
                 raise UserError(f"{path} is missing; prepare the records again.")
         return paths
+
+
+def summarize_splits(manifest: Manifest) -> str:
+    """Return a table of sizes and prevalences, one column a split, as text."""
+    columns = {
+        name: {
+            "images": f"{split.images:,}",
+            "patients": f"{split.patients:,}",
+            **{
+                pathology: "unknown" if share is None else f"{share:.1%}"
+                for pathology, share in split.prevalence.items()
+            },
+        }
+        for name, split in manifest.splits.items()
+    }
+    return pd.DataFrame(columns).to_string()
+
+
+def describe_split(
+    records: Sequence[Record], pathologies: Sequence[str], shards: Sequence[str]
+) -> Split:
+    """Count the images, patients and labels of one split.
+
+    Args:
+        records: those in the shards, at least one.
+        pathologies: C names, in the order of the labels.
+        shards: file names.
+
+    Returns:
+        The split's entry in a manifest. Unknown labels (NaN) count nowhere.
+    """
+    labels = np.array([record.labels for record in records])
+    positives = (labels == 1).sum(axis=0).tolist()
+    known = (~np.isnan(labels)).sum(axis=0).tolist()
+    prevalence = [p / n if n else None for p, n in zip(positives, known, strict=True)]
+    return Split(
+        shards=tuple(shards),
+        images=len(records),
+        patients=len({record.patient for record in records}),
+        positives=dict(zip(pathologies, positives, strict=True)),
+        prevalence=dict(zip(pathologies, prevalence, strict=True)),
+    )
+
+
+def compute_beta(train: Split) -> dict[str, float]:
+    """Return the fraction of zeros of each pathology among its known labels.
+
+    `beta = 1 - prevalence`; one half, which balances nothing, without known labels.
+
+    Reference:
+        Sedai et al. 2018, section 2.
+    """
+    return {
+        name: 0.5 if prevalence is None else 1 - prevalence
+        for name, prevalence in train.prevalence.items()
+    }
+
+
+def verify(directory: Path, progress: bool = True) -> Manifest:
+    """Compare every file of prepared records with the manifest.
+
+    Args:
+        directory: prepared records.
+        progress: whether to show a bar.
+
+    Returns:
+        The manifest, if all is well.
+
+    Raises:
+        UserError: the manifest can't be read, or files are missing or changed; the
+            sentence says how many and names the first three.
+    """
+    directory = Path(directory)
+    manifest = Manifest.read(directory)
+    named = {name for split in manifest.splits.values() for name in split.shards}
+    wrong = [
+        f"{name} has no checksum"
+        for name in sorted(named)
+        if name not in manifest.checksums
+    ]
+    files = tqdm(
+        manifest.checksums.items(), desc="Verifying", unit="file", disable=not progress
+    )
+    for name, checksum in files:
+        try:
+            if compute_checksum(directory / name) != checksum:
+                wrong.append(f"{name} has changed")
+        except OSError as error:
+            wrong.append(f"{name} can't be read ({error.strerror})")
+    if wrong:
+        raise UserError(
+            f"{directory} isn't what its manifest says: {len(wrong)} of "
+            f"{len(manifest.checksums)} files differ: {', '.join(wrong[:3])}. "
+            "Prepare the records again."
+        )
+    return manifest

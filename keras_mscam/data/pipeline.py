@@ -9,20 +9,19 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-from keras_mscam.config import AugmentationConfig
+from keras_mscam.configs.schema import AugmentationConfig
 from keras_mscam.data.augmentation import augment_batches
 from keras_mscam.data.cache import cache_in_memory, cache_on_disk
-from keras_mscam.data.decoding import (
+from keras_mscam.data.manifest import Manifest
+from keras_mscam.data.order import Plan, stream
+from keras_mscam.data.records import Box
+from keras_mscam.data.tfrecords import (
     choose_size,
     choose_warped_size,
     decode,
     decode_to_size,
+    parse,
 )
-from keras_mscam.data.manifest import Manifest
-from keras_mscam.data.plan import Plan
-from keras_mscam.data.records import Box
-from keras_mscam.data.streaming import stream
-from keras_mscam.data.tfrecords import parse
 from keras_mscam.errors import UserError
 
 #: A training split up to this size is held in memory, decoded.

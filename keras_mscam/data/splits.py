@@ -10,7 +10,6 @@ from keras_mscam.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 RULES = ("paper", "official", "csv", "folds")
-
 #: Share of the patients of a list for training and validation that validate: the ratio
 #: of 10 to 70% of Sedai et al.
 _VALIDATION = 1 / 8

@@ -10,7 +10,7 @@ def __getattr__(name: str):
     if name != "write_results":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        from keras_mscam.dicom_results.results import write_results
+        from keras_mscam.dicom_results.write import write_results
     except ModuleNotFoundError as error:
         if error.name != "highdicom":
             raise

@@ -15,7 +15,6 @@ from pydicom.sr.coding import Code
 
 #: Private coding schemes begin with 99.
 SCHEME = "99KMSCAM"
-
 #: DICOM's own concepts first: radiographic appearances (CID 6102), then disorders.
 PATHOLOGY_CODES = {
     "Infiltration": codes.DCM.Infiltrate,
@@ -32,7 +31,6 @@ PATHOLOGY_CODES = {
     "Hernia": Code("39839004", "SCT", "Diaphragmatic hernia"),
     "Pneumonia": Code("233604007", "SCT", "Pneumonia"),
 }
-
 #: Of a pathology: calibrated, in percent.
 PROBABILITY = codes.DCM.Probability
 #: From which probability on a pathology is called positive, in percent.

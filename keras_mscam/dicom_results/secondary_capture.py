@@ -7,14 +7,10 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
 from keras_mscam import __version__
-from keras_mscam.dicom.values import read_word
 from keras_mscam.dicom_results.codes import to_ascii
-from keras_mscam.dicom_results.source import (
-    copy_patient_and_study,
-    is_valid,
-    make_uid,
-)
+from keras_mscam.dicom_results.source import copy_patient_and_study, is_valid, make_uid
 from keras_mscam.dicom_results.structured_report import NOTICE
+from keras_mscam.images.dicom.header import read_word
 
 _SERIES_NUMBER = 9002
 #: What stays true of a picture drawn over its source.

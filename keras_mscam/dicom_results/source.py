@@ -15,9 +15,9 @@ from pydicom.datadict import dictionary_VR
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
-from keras_mscam.data.images import find_format
-from keras_mscam.dicom.values import is_given, read_numbers, read_word
 from keras_mscam.errors import UserError
+from keras_mscam.images.dicom.header import is_given, read_numbers, read_word
+from keras_mscam.images.reader import find_format
 
 #: Storage classes of radiographs and of pictures of them.
 _SOP_CLASSES = (

@@ -16,7 +16,8 @@ from keras_mscam.dicom_results.source import (
     make_evidence,
     make_uid,
 )
-from keras_mscam.prediction import Box, Prediction
+from keras_mscam.inference.find_boxes import Box
+from keras_mscam.inference.prediction import Prediction
 
 NOTICE = (
     "Research software, not a medical device. Computed by a network that learned from "

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_mscam.errors import UserError
-from keras_mscam.exporting.contract import Contract
-from keras_mscam.findings import find_boxes, find_positives
+from keras_mscam.inference.contract import Contract
+from keras_mscam.inference.find_boxes import find_boxes, find_positives
 from keras_mscam.localization.overlaps import compute_iou
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from keras_mscam.data.phantom import render_phantom, sample_anatomy, sample_visit
-from keras_mscam.exporting.contract import Contract
-from keras_mscam.exporting.warmup import write_warmup
+from keras_mscam.inference.contract import Contract
+from keras_mscam.inference.runtimes.tensorflow_keras import run_signature
+from keras_mscam.phantom import render_phantom, sample_anatomy, sample_visit
 
 _SEED = 2018
 
@@ -54,12 +55,6 @@ def draw_examples(image_size: tuple[int, int]) -> list[ExampleFile]:
         ExampleFile("odd.png", _encode(".png", next(chests)), False),
         ExampleFile("small.jpg", _encode(".jpg", next(chests)), False),
     ]
-
-
-def run_signature(signature, **inputs) -> dict[str, np.ndarray]:
-    """Call a loaded signature; its outputs as arrays, strings as `object` of bytes."""
-    outputs = signature(**{name: tf.constant(value) for name, value in inputs.items()})
-    return {name: value.numpy() for name, value in outputs.items()}
 
 
 def run_example(signatures: dict, contract: Contract) -> dict[str, dict]:
@@ -129,3 +124,32 @@ def _colour(image: np.ndarray) -> np.ndarray:
 def _deepen(image: np.ndarray) -> np.ndarray:
     """Give 16 bits, of which the lower 8 are not those of the upper."""
     return image.astype("uint16") * 256 + 255 - image
+
+
+#: Where TF Serving looks for them, below the folder of a version.
+FILE = "assets.extra/tf_serving_warmup_requests"
+
+
+def write_warmup(
+    requests: list[tuple[str, dict[str, tf.Tensor]]], name: str, export: Path
+) -> None:
+    """Write warm-up requests; the first run of a graph takes many times as long.
+
+    Args:
+        requests: pairs of a signature and its inputs.
+        name: of the model.
+        export: the folder that holds `saved_model.pb`.
+    """
+    path = export / FILE
+    path.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature, inputs in requests:
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = name
+            request.model_spec.signature_name = signature
+            for key, value in inputs.items():
+                request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
+            log = prediction_log_pb2.PredictionLog(
+                predict_log=prediction_log_pb2.PredictLog(request=request)
+            )
+            writer.write(log.SerializeToString())

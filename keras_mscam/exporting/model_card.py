@@ -8,11 +8,11 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from keras_mscam.exporting.contract import Contract
-from keras_mscam.exporting.exportable import Exportable
 from keras_mscam.exporting.parity import Parity
+from keras_mscam.inference.contract import Contract
+from keras_mscam.inference.run_folder import Run
+from keras_mscam.inference.run_model import Exportable
 from keras_mscam.localization.protocol import describe_boxes
-from keras_mscam.run_folder import Run
 
 _KINDS = {
     "whole": "phantoms, sizes a power of 2 times the network's",

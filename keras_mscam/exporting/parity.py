@@ -2,10 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
+import keras
 import numpy as np
 
+from keras_mscam.data.pipeline import read_examples
 from keras_mscam.errors import UserError
+from keras_mscam.exporting.examples import draw_examples
+from keras_mscam.images.png_jpeg import encode_png
+from keras_mscam.images.reader import decode_grey
+from keras_mscam.images.resize import resize_area
+from keras_mscam.images.xray import ImageError
+from keras_mscam.inference.contract import Contract
+from keras_mscam.inference.find_boxes import find_boxes
+from keras_mscam.inference.run_folder import Run, is_prepared
+from keras_mscam.inference.run_model import Exportable
+from keras_mscam.inference.runtimes.tensorflow_keras import run_signature
 
 #: Worst error that an export may have, of images whose pixels every resampler makes
 #: alike; of maps as a fraction of their range.
@@ -13,7 +26,6 @@ TOLERANCES = {"probabilities": 1e-5, "maps": 1e-4, "boxes": 1.0}
 #: The same of images whose pixels may differ by one grey level, from rounding.
 LOOSE_TOLERANCES = {"probabilities": 5e-3, "maps": 2e-2, "boxes": None}
 _EQUAL = ("pathologies", "original_size", "error")
-
 Runner = Callable[[Sequence[bytes]], dict[str, np.ndarray]]
 
 
@@ -120,3 +132,100 @@ def _compare_boxes(found, expected, image_size) -> tuple[float, float]:
 def _largest(values) -> float:
     """Return the largest absolute value, or NaN if one is: `max` would pass it over."""
     return float(np.abs(values).max(initial=0))
+
+
+def run_reference(
+    localizer: keras.Model, contract: Contract, encoded: Sequence[bytes]
+) -> dict[str, np.ndarray]:
+    """Compute what the signature `serving_default` promises, without its graph.
+
+    Every exported model is compared with this before it gets its name.
+
+    Args:
+        localizer: built by the contract.
+        contract: names, sizes and thresholds.
+        encoded: contents of image files.
+
+    Returns:
+        Arrays by name; `error` holds strings.
+    """
+    images, sizes, errors = _decode(contract, encoded)
+    outputs = localizer.predict_on_batch(images[..., None])
+    readable = np.array([not error for error in errors])
+    _blank(outputs, readable)
+    boxes, scores = find_boxes(contract, outputs, sizes)
+    return {
+        **outputs,
+        "boxes": boxes,
+        "box_scores": scores,
+        "pathologies": np.array([contract.pathologies] * len(encoded)),
+        "original_size": sizes,
+        "error": np.array(errors),
+    }
+
+
+def _decode(contract: Contract, encoded: Sequence[bytes]):
+    images = np.zeros((len(encoded), *contract.image_size), "uint8")
+    sizes = np.zeros((len(encoded), 2), "int32")
+    errors = []
+    for row, data in enumerate(encoded):
+        try:
+            image = decode_grey(data)
+            images[row] = resize_area(image, contract.image_size)
+            sizes[row] = image.shape
+            errors.append("")
+        except ImageError as error:
+            errors.append(str(error))
+    return images, sizes, errors
+
+
+def _blank(outputs: dict[str, np.ndarray], readable: np.ndarray) -> None:
+    for name, values in outputs.items():
+        if name != "relevance_weights":
+            values[~readable] = -1 if name == "probabilities" else 0
+
+
+#: Images of the run's test split that are compared.
+RUN_IMAGES = 32
+
+
+def check_export(exportable: Exportable, run: Run, signatures: dict) -> dict:
+    """Compare an exported model with the Keras model.
+
+    Args:
+        exportable: what was exported.
+        run: that it comes from.
+        signatures: loaded from what was written.
+
+    Returns:
+        `Parity` by kind of images: `"whole"`, phantoms of a size that every resampler
+        averages alike; `"odd"`, of others; `"run"`, images of the run's test split, if
+        it is there.
+
+    Raises:
+        UserError: they differ by more than they may.
+    """
+    contract = exportable.contract
+    examples = draw_examples(contract.image_size)
+    sets = {
+        "whole": [example.data for example in examples if example.whole],
+        "odd": [example.data for example in examples if not example.whole],
+        "run": _read_run_images(run, contract.image_size),
+    }
+    parities: dict[str, Parity] = {}
+    for kind, images in sets.items():
+        if not images:
+            continue
+        found = run_signature(signatures["serving_default"], image_bytes=images)
+        expected = run_reference(exportable.localizer, contract, images)
+        parities[kind] = compare_outputs(found, expected, contract.image_size)
+        check_parity(parities[kind], LOOSE_TOLERANCES if kind == "odd" else TOLERANCES)
+    return parities
+
+
+def _read_run_images(run: Run, image_size: tuple[int, int]) -> list[bytes]:
+    """Return images of the run's test split, as PNG at the size of the network."""
+    if not is_prepared(run.records):
+        return []
+    found = read_examples(run.records, "test", image_size=image_size)
+    return [encode_png(example.image) for example in islice(found, RUN_IMAGES)]

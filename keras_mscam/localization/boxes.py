@@ -10,7 +10,7 @@ WANG_THRESHOLDS = (60 / 255, 180 / 255)
 
 
 @dataclass(frozen=True)
-class Proposals:
+class PredictedBoxes:
     """Boxes that a map proposes.
 
     Args:
@@ -23,21 +23,21 @@ class Proposals:
 
 
 def normalize_map(
-    cam: np.ndarray, normalization: str = "min_max", unit: float | None = None
+    cam: np.ndarray, normalization: str = "min_max", scale: float | None = None
 ) -> np.ndarray:
     """Scale a raw map to [0, 1].
 
     `"min_max"`: `normalized = (cam - min) / (max - min)`
-    `"exponential"`: `normalized = exp((cam - max) / unit)`
+    `"exponential"`: `normalized = exp((cam - max) / scale)`
 
     The first stretches every map to the same range, a clear finding and noise alike.
-    The second measures how far below its peak a position is in a unit that does not
+    The second measures how far below its peak a position is in a scale that does not
     depend on the image, so the region above a level is as large as the peak is broad.
 
     Args:
         cam: `(height, width)`, signed, of any scale.
         normalization: `"min_max"` or `"exponential"`.
-        unit: of the exponential, see `Fusion`; the map's own standard deviation by
+        scale: of the exponential, see `Fusion`; the map's own standard deviation by
             default.
 
     Returns:
@@ -57,15 +57,15 @@ def normalize_map(
         return np.zeros(cam.shape, "float32")
     if normalization == "min_max":
         return ((cam - cam.min()) / np.ptp(cam)).astype("float32")
-    unit = cam.std() if unit is None else unit
-    if not unit > 0:
+    scale = cam.std() if scale is None else scale
+    if not scale > 0:
         return np.zeros(cam.shape, "float32")
-    return np.exp((cam - cam.max()) / unit).astype("float32")
+    return np.exp((cam - cam.max()) / scale).astype("float32")
 
 
 def find_boxes(
     heatmap: np.ndarray, cam_threshold: float, min_area: float = 0.0
-) -> Proposals:
+) -> PredictedBoxes:
     """Put a rectangle around every isolated region above a threshold.
 
     A region is an 8-connected component of `heatmap > cam_threshold`.
@@ -85,7 +85,7 @@ def find_boxes(
     mask = (heatmap > cam_threshold).astype("uint8")
     left, top, width, height = cv2.boundingRect(mask)
     if not width:
-        return Proposals()
+        return PredictedBoxes()
     # Only the part that holds regions is looked at: most maps are low nearly all over.
     part = np.s_[top : top + height, left : left + width]
     count, regions, stats, _ = cv2.connectedComponentsWithStats(
@@ -97,16 +97,16 @@ def find_boxes(
     large = areas >= min_area * heatmap.size
     x, y = x + left, y + top
     xyxy = np.stack([x, y, x + width, y + height], axis=1)
-    return Proposals(xyxy[large], (heat[1:] / areas)[large])
+    return PredictedBoxes(xyxy[large], (heat[1:] / areas)[large])
 
 
-def propose_boxes(
+def extract_boxes(
     heatmap: np.ndarray,
     original_size: tuple[int, int],
     cam_thresholds: tuple[float, ...] = WANG_THRESHOLDS,
     min_area: float = 0.0,
     max_boxes: int | None = None,
-) -> Proposals:
+) -> PredictedBoxes:
     """Turn one map into the boxes that it proposes, at all thresholds together.
 
     Args:
@@ -135,7 +135,7 @@ def propose_boxes(
     _, first = np.unique(xyxy, axis=0, return_index=True)
     kept = np.sort(first)[:max_boxes]
     boxes = scale_boxes(xyxy[kept], heatmap.shape, original_size)
-    return Proposals(boxes, scores[order][kept])
+    return PredictedBoxes(boxes, scores[order][kept])
 
 
 def find_peak(

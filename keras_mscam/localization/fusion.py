@@ -15,12 +15,12 @@ class Fusion:
 
     Args:
         weights: `(B, C)`.
-        unit: `(C,)`, `sum_b weights[b, c] * deviations[b, c]`: the standard deviation
+        scale: `(C,)`, `sum_b weights[b, c] * deviations[b, c]`: the standard deviation
             that the fused map would have if all blocks said the same.
     """
 
     weights: np.ndarray
-    unit: np.ndarray
+    scale: np.ndarray
 
 
 def build_fusion(

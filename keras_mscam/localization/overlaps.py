@@ -32,7 +32,7 @@ def compute_iobb(proposed: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
     Returns:
         `(N, M)` in [0, 1], never below the IoU: the union is no smaller than the
-        proposed box.
+        predicted box.
 
     Reference:
         Wang et al. 2017 (ChestX-ray8), section 4.2.

@@ -1,10 +1,11 @@
-"""Whether the highest point of a map lies on a drawn box."""
+"""Whether the highest point of a map lies on a ground-truth box."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from keras_mscam.localization.metrics import Localization
+from keras_mscam.localization.accuracy import Localization
+from keras_mscam.localization.overlaps import compute_iou
 
 #: Pixels by which Zhang et al. widen what was annotated, in natural photographs.
 ZHANG_TOLERANCE = 15
@@ -15,11 +16,11 @@ def compute_pointing_game(
     pathologies: tuple[str, ...],
     tolerance: float = 0,
 ) -> dict[str, dict]:
-    """Share of images in which the map's peak lies on a drawn box.
+    """Share of images in which the map's peak lies on a ground-truth box.
 
     `hit_rate = hits / (hits + misses)`
 
-    Every image with a drawn box of the pathology is one hit or one miss. A map without
+    Every image with a ground-truth box of the pathology is one hit or one miss. A map without
     a peak is a miss. A peak on an ignored box alone is neither.
 
     It tells nothing of size, and large boxes are easy to hit: read it beside the mean
@@ -75,3 +76,40 @@ def _is_near(point: tuple[float, float], boxes: np.ndarray, tolerance: float) ->
         return bool(inside.any())
     gap = np.maximum(np.maximum(low - point, point - high), 0)
     return bool((inside | (np.hypot(*gap.T) <= tolerance)).any())
+
+
+def compute_mean_iou(
+    localizations: Sequence[Localization], pathologies: tuple[str, ...]
+) -> dict[str, dict]:
+    """Mean, over ground-truth boxes, of the best IoU that any predicted box reaches.
+
+    It needs no threshold of overlap, and doesn't punish boxes that find nothing: read
+    it beside the AFP.
+
+    Numbers of this name in papers often are something else: the IoU of pixels, of the
+    mask of a thresholded map with all ground-truth boxes or outlines of the image together, a
+    mean over images. Don't compare with those.
+
+    Args:
+        localizations: one for each image and pathology.
+        pathologies: names of the rows.
+
+    Returns:
+        For each pathology `mean_iou`, 0 for a box in an image where nothing is
+        proposed, `None` for a pathology that no box was drawn of; and `boxes`.
+
+    Reference:
+        Saporta et al. 2022, "Benchmarking saliency methods for chest X-ray
+        interpretation", has the other kind: of pixels.
+    """
+    rows = {}
+    for pathology in pathologies:
+        best = [
+            compute_iou(item.proposed, item.truth).max(0, initial=0)
+            for item in localizations
+            if item.pathology == pathology and len(item.truth)
+        ]
+        ious = np.concatenate(best) if best else np.zeros(0)
+        mean = float(ious.mean()) if len(ious) else None
+        rows[pathology] = {"mean_iou": mean, "boxes": len(ious)}
+    return rows

@@ -1,6 +1,6 @@
 """The protocol in words: what every table says under its numbers."""
 
-from keras_mscam.config import LocalizationConfig
+from keras_mscam.configs.schema import LocalizationConfig
 
 _FUSION = {
     "relevance": "Maps are fused by the learned relevance weights",
@@ -20,7 +20,7 @@ _THRESHOLD = {
     "otsu": "cut at Otsu's threshold",
     "tuned": (
         "cut at the threshold, one for each pathology, of the highest mean IoU over "
-        "the drawn boxes of other patients (five-fold cross-fitting)"
+        "the ground-truth boxes of other patients (five-fold cross-fitting)"
     ),
     "oracle": (
         "cut at the ORACLE threshold, chosen on the very boxes that are evaluated: a "
@@ -28,9 +28,9 @@ _THRESHOLD = {
     ),
 }
 _AFP = {
-    "all": "all drawn boxes",
-    "pathology": "the drawn boxes of that pathology",
-    "images": "the images with a drawn box of that pathology",
+    "all": "all ground-truth boxes",
+    "pathology": "the ground-truth boxes of that pathology",
+    "images": "the images with a ground-truth box of that pathology",
 }
 
 
@@ -41,8 +41,8 @@ def describe_protocol(protocol: LocalizationConfig) -> str:
         Wang et al. 2017 (ChestX-ray8), section 4.2, for what isn't called otherwise.
     """
     return (
-        f"{describe_boxes(protocol)} A drawn box is found if a box overlaps it by "
-        "more than T. AFP: boxes that find nothing, on images with a drawn box of that "
+        f"{describe_boxes(protocol)} A ground-truth box is found if a box overlaps it by "
+        "more than T. AFP: boxes that find nothing, on images with a ground-truth box of that "
         f"pathology, over {_AFP[protocol.afp_denominator]}. Intervals: 95%, bootstrap "
         "over patients."
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_mscam.errors import UserError
-from keras_mscam.localization.metrics import Localization
+from keras_mscam.localization.accuracy import Localization
 from keras_mscam.localization.overlaps import compute_areas
 
 #: From and below which size, `sqrt(area of the box / area of the image)`, a box is.
@@ -47,8 +47,8 @@ def select_size(localizations: Sequence[Localization], name: str) -> list[Locali
     | Pneumonia    | 201, 245, 319     | 1     | 64     | 55    |
     | Cardiomegaly | 391, 423, 460     | 0     | 0      | 146   |
 
-    Drawn boxes of another size become ignored: they needn't be found, and a box that
-    finds one is neither right nor wrong. Proposed boxes of another size are excused:
+    Ground-truth boxes of another size become ignored: they needn't be found, and a box that
+    finds one is neither right nor wrong. Predicted boxes of another size are excused:
     right where they find something, but not false where they don't. All metrics of this
     package respect both.
 
@@ -57,7 +57,7 @@ def select_size(localizations: Sequence[Localization], name: str) -> list[Locali
         name: `"small"`, `"medium"` or `"large"`.
 
     Returns:
-        As many, in the same order. Where all drawn boxes of an image are of another
+        As many, in the same order. Where all ground-truth boxes of an image are of another
         size, there is nothing in it to find, but FROC and average precision go on to
         count its false boxes.
 

@@ -10,17 +10,18 @@ import numpy as np
 GRID = tuple(level / 20 for level in range(1, 20))
 #: Parts that patients fall into; each is cut at what is best on the others.
 FOLDS = 5
-
 #: Levels for the heatmap of a pathology in an image of a patient.
 Levels = Callable[[str, str, np.ndarray], tuple[float, ...]]
 
 
-def fixed_levels(cam_thresholds: tuple[float, ...]) -> Levels:
+def fixed_thresholds(cam_thresholds: tuple[float, ...]) -> Levels:
     """Cut every map at the same levels."""
     return lambda pathology, patient, heatmap: cam_thresholds
 
 
-def otsu_levels(pathology: str, patient: str, heatmap: np.ndarray) -> tuple[float, ...]:
+def otsu_thresholds(
+    pathology: str, patient: str, heatmap: np.ndarray
+) -> tuple[float, ...]:
     """Cut a map where its values fall best into two classes (Otsu 1979)."""
     grey = np.rint(255 * heatmap).astype("uint8")
     level, _ = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
@@ -28,20 +29,20 @@ def otsu_levels(pathology: str, patient: str, heatmap: np.ndarray) -> tuple[floa
     return (min((level + 0.5) / 255, 1 - 1e-6),)
 
 
-def tuned_levels(
+def tuned_thresholds(
     best_iou: np.ndarray, pathologies: list[str], patients: list[str], oracle: bool
 ) -> Levels:
     """Cut each pathology's maps where the boxes of *other* patients are met best.
 
     Patients fall into five parts by a checksum of their identifier. The maps of a part
-    are cut at the candidate with the highest mean IoU over the drawn boxes of the
+    are cut at the candidate with the highest mean IoU over the ground-truth boxes of the
     others, so no patient's boxes decide how that patient is judged.
 
     Args:
-        best_iou: `(boxes, candidates)`, for every drawn box and every level of `GRID`,
+        best_iou: `(boxes, candidates)`, for every ground-truth box and every level of `GRID`,
             the highest IoU of a box cut there.
-        pathologies: of each drawn box.
-        patients: of each drawn box.
+        pathologies: of each ground-truth box.
+        patients: of each ground-truth box.
         oracle: choose on the evaluated boxes themselves. That is no result, but a bound
             on one, and must be called so.
 
@@ -61,18 +62,18 @@ def tuned_levels(
     )
 
 
-def best_levels(best_iou: np.ndarray, pathologies: list[str]) -> dict[str, float]:
-    """Choose the level for each pathology that meets all drawn boxes best.
+def best_thresholds(best_iou: np.ndarray, pathologies: list[str]) -> dict[str, float]:
+    """Choose the level for each pathology that meets all ground-truth boxes best.
 
     For a model that goes on to other patients. On the patients of these boxes, it would
     be an oracle.
 
     Args:
-        best_iou: `(boxes, candidates)`, as of `tuned_levels`.
-        pathologies: of each drawn box.
+        best_iou: `(boxes, candidates)`, as of `tuned_thresholds`.
+        pathologies: of each ground-truth box.
 
     Returns:
-        By pathology that has a drawn box: the candidate of the highest mean IoU.
+        By pathology that has a ground-truth box: the candidate of the highest mean IoU.
     """
     names = np.array(pathologies)
     return {

@@ -3,17 +3,16 @@
 Importing this package registers every class that a saved model may hold.
 """
 
-from keras_mscam.modeling.class_activation_map import ClassActivationMap
 from keras_mscam.modeling.classifier import build_classifier
 from keras_mscam.modeling.constraints import UnitSimplex
-from keras_mscam.modeling.convex_combination import ConvexCombination
+from keras_mscam.modeling.layers import ClassActivationMap, ConvexCombination
 from keras_mscam.modeling.localizer import build_localizer
 from keras_mscam.modeling.losses import (
     BatchBalancedCrossEntropy,
     ClassBalancedCrossEntropy,
     MaskedBinaryCrossEntropy,
 )
-from keras_mscam.modeling.optimizers import ConstrainedAdam
+from keras_mscam.modeling.optimizer import ConstrainedAdam
 
 __all__ = [
     "BatchBalancedCrossEntropy",

@@ -5,8 +5,7 @@ from pathlib import Path
 import keras
 
 from keras_mscam.modeling.backbones import as_list, build_backbone
-from keras_mscam.modeling.class_activation_map import ClassActivationMap
-from keras_mscam.modeling.convex_combination import ConvexCombination
+from keras_mscam.modeling.layers import ClassActivationMap, ConvexCombination
 
 
 def build_classifier(

@@ -7,10 +7,10 @@ import numpy as np
 import tenacity
 
 from keras_mscam.errors import UserError
-from keras_mscam.prediction import Prediction, split_outputs
+from keras_mscam.images.reader import Image, describe_image
+from keras_mscam.inference.prediction import Prediction, split_outputs
 from keras_mscam.serving.client_errors import ServiceError
 from keras_mscam.serving.client_inputs import encode_images, merge_errors
-from keras_mscam.xray import Image, describe_image
 
 #: Signature that gives every part of a `Prediction`.
 EVERYTHING = "serving_default"

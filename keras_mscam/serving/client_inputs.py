@@ -5,15 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_mscam.data.images import (
-    ImageError,
+from keras_mscam.images.png_jpeg import encode_png
+from keras_mscam.images.reader import (
+    Image,
+    check_pixels,
     decode_grey,
-    encode_png,
     find_format,
     read_bytes,
 )
-from keras_mscam.prediction import Prediction
-from keras_mscam.xray import Image, check_pixels
+from keras_mscam.images.xray import ImageError
+from keras_mscam.inference.prediction import Prediction
 
 
 def keep_bytes(values) -> np.ndarray:

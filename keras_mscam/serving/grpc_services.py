@@ -1,4 +1,5 @@
 """TF Serving's gRPC services, over the core."""
+
 # ruff: noqa: N802  # methods are named as in the services' definitions
 
 import asyncio
@@ -43,7 +44,6 @@ _SERVICES = (
     reflection.SERVICE_NAME,
 )
 _METADATA_FIELD = "signature_def"
-
 _log = logging.getLogger(__name__)
 
 

@@ -15,13 +15,11 @@ from keras_mscam.serving.errors import refuse
 MOST_ELEMENTS = 5_000_000
 #: Lists within lists. The tensors of a model need five.
 MOST_DEPTH = 64
-
 #: The tokens that JSON lacks and TF Serving takes. Their identity tells them from a
 #: number that is too big, which Python reads as infinity too.
 INFINITY = float("inf")
 MINUS_INFINITY = float("-inf")
 _CONSTANTS = {"NaN": float("nan"), "Infinity": INFINITY, "-Infinity": MINUS_INFINITY}
-
 _CHUNK = 1 << 20
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _IS_OPENING = np.zeros(256, np.int8)

@@ -14,7 +14,6 @@ import grpc
 PROTOCOL: ContextVar[str] = ContextVar("protocol", default="REST")
 #: What the client calls its request; see `read_request_id`.
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
-
 _log = logging.getLogger("keras_mscam.serving.requests")
 
 

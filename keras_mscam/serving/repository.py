@@ -12,12 +12,7 @@ from pathlib import Path
 import grpc
 import tensorflow as tf
 
-from keras_mscam.serving.errors import (
-    ServingError,
-    from_tensorflow,
-    not_found,
-    refuse,
-)
+from keras_mscam.serving.errors import ServingError, from_tensorflow, not_found, refuse
 from keras_mscam.serving.servable import Servable
 from keras_mscam.serving.version_folders import find_versions, take_fingerprint
 from keras_mscam.serving.versions import (

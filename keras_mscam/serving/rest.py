@@ -36,7 +36,6 @@ from keras_mscam.serving.rest_token import BearerToken
 METRICS_PATH = "/monitoring/prometheus/metrics"
 #: Answers as long as the process does. An addition to TF Serving's paths.
 LIVENESS_PATH = "/healthz"
-
 #: As `http_server.cc` of TF Serving maps them.
 _HTTP_STATUS = {
     grpc.StatusCode.OK: 200,
@@ -64,7 +63,6 @@ _LARGE = 1 << 16
 #: Large documents that are read or written at a time. Python runs one thread at a time,
 #: so that more would take memory and give no speed.
 _WORKERS = 2
-
 _log = logging.getLogger(__name__)
 
 

@@ -8,7 +8,6 @@ from keras_mscam.serving.errors import ServingError, refuse
 
 #: Every path under it belongs to the API, and every error there is its JSON.
 PREFIX = "/v1/"
-
 _MODEL = r"/v1/models{}(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _FLAGS = re.ASCII | re.IGNORECASE
 _POST = re.compile(

@@ -15,7 +15,6 @@ from keras_mscam.serving.tensor_protos import decode_inputs
 from keras_mscam.serving.warmup_requests import read_warmup_requests
 
 DEFAULT_SIGNATURE = "serving_default"
-
 #: Of the graph that serves, among those that a SavedModel may hold.
 _TAG = "serve"
 

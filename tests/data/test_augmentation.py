@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mscam.config import AugmentationConfig
+from keras_mscam.configs.schema import AugmentationConfig
 from keras_mscam.data.augmentation import adjust_grey, augment, draw
 
 NONE = AugmentationConfig()

@@ -6,17 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_mscam.config import AugmentationConfig
-from keras_mscam.data.decoding import choose_warped_size, decode_to_size
-from keras_mscam.data.images import encode_png, resize_area
+from keras_mscam.configs.schema import AugmentationConfig
 from keras_mscam.data.manifest import Manifest
-from keras_mscam.data.pipeline import (
-    make_dataset,
-    make_training_dataset,
-    read_examples,
-)
+from keras_mscam.data.pipeline import make_dataset, make_training_dataset, read_examples
+from keras_mscam.data.preparation import prepare
+from keras_mscam.data.tfrecords import choose_warped_size, decode_to_size
 from keras_mscam.errors import UserError
-from keras_mscam.prepare import prepare
+from keras_mscam.images.png_jpeg import encode_png
+from keras_mscam.images.resize import resize_area
 
 
 def draw_image(height, width, seed=0):

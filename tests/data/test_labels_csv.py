@@ -5,8 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_mscam.data.datasets import read_dataset
-from keras_mscam.data.labels_csv import read_labels_csv
+from keras_mscam.data.labels_csv import read_dataset, read_labels_csv
 from keras_mscam.data.records import Box
 from keras_mscam.errors import UserError
 

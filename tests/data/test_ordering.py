@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import tensorflow as tf
 
-from keras_mscam.data.ordering import draw_balanced, group_by_pathology, permute
+from keras_mscam.data.order import draw_balanced, group_by_pathology, permute
 
 NAN = np.nan
 #: Nobody has the third pathology, image 3 has no label that is known.

@@ -5,17 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mscam.config import AugmentationConfig
-from keras_mscam.data import decoding, pipeline, shards, streaming
-from keras_mscam.data.images import resize_area
+from keras_mscam.configs.schema import AugmentationConfig
+from keras_mscam.data import order, pipeline, shards, tfrecords
 from keras_mscam.data.manifest import Manifest
-from keras_mscam.data.pipeline import (
-    make_dataset,
-    make_training_dataset,
-    read_examples,
-)
+from keras_mscam.data.pipeline import make_dataset, make_training_dataset, read_examples
+from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import UserError
-from keras_mscam.prepare import prepare
+from keras_mscam.images.resize import resize_area
 
 SIZE = (20, 34)
 
@@ -37,9 +33,9 @@ def prepared(toy, tmp_path, monkeypatch):
 @pytest.fixture(params=["memory", "disk", "none"])
 def cache(request, monkeypatch):
     """All ways to shuffle, the last with blocks smaller than the split."""
-    monkeypatch.setattr(streaming, "BLOCK_RECORDS", 12)
-    monkeypatch.setattr(streaming, "OPEN_SHARDS", 3)
-    monkeypatch.setattr(streaming, "RUN_RECORDS", 2)
+    monkeypatch.setattr(order, "BLOCK_RECORDS", 12)
+    monkeypatch.setattr(order, "OPEN_SHARDS", 3)
+    monkeypatch.setattr(order, "RUN_RECORDS", 2)
     return request.param
 
 
@@ -47,13 +43,13 @@ def cache(request, monkeypatch):
 def count_decoded(monkeypatch):
     """Return a list that grows by one with every image that is decoded."""
     decoded = []
-    original = decoding.decode_image
+    original = tfrecords.decode_image
 
     def count(png, image_size):
         tf.py_function(lambda: decoded.append(1), [], [])
         return original(png, image_size)
 
-    monkeypatch.setattr(decoding, "decode_image", count)
+    monkeypatch.setattr(tfrecords, "decode_image", count)
     return decoded
 
 

@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mscam.data.description import compute_beta, describe_split
-from keras_mscam.data.manifest import FORMAT, Manifest, Split
+from keras_mscam.data.manifest import (
+    FORMAT,
+    Manifest,
+    Split,
+    compute_beta,
+    describe_split,
+)
 from keras_mscam.data.records import Box, Record
 from keras_mscam.data.tfrecords import (
     SCHEMA,

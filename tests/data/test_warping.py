@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_mscam.data.augmentation import build_matrices, move_boxes, warp
 from keras_mscam.data.records import Box
-from keras_mscam.data.warping import build_matrices, move_boxes, warp
 
 SIZE = (60, 90)
 

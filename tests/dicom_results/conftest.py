@@ -9,8 +9,9 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
-from keras_mscam.exporting.contract import Contract
-from keras_mscam.prediction import Box, Prediction
+from keras_mscam.inference.contract import Contract
+from keras_mscam.inference.find_boxes import Box
+from keras_mscam.inference.prediction import Prediction
 
 SIZE = (60, 40)
 NAMES = ("Effusion", "Mass", "Nodule", "Pleural_Thickening")

@@ -15,12 +15,12 @@ from dicomweb_client import DICOMwebClient
 from highdicom.sr import ComprehensiveSR
 from pydicom import dcmread
 
-from keras_mscam.data.images import read_grey
-from keras_mscam.data.phantom import write_phantoms
 from keras_mscam.dicom_results import write_results
-from keras_mscam.predictor import Predictor
+from keras_mscam.images.reader import read_grey
+from keras_mscam.inference.predictor import Predictor
+from keras_mscam.phantom import write_phantoms
 
-from ..exporting.conftest import write_run
+from ..conftest import write_run
 from .conftest import make_dataset, to_bytes
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")

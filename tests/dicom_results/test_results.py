@@ -20,7 +20,8 @@ from pydicom.uid import (
 import keras_mscam.dicom_results as package
 from keras_mscam.dicom_results import write_results
 from keras_mscam.errors import UserError
-from keras_mscam.prediction import Box, Prediction
+from keras_mscam.inference.find_boxes import Box
+from keras_mscam.inference.prediction import Prediction
 
 from .conftest import ELEMENTS, SIZE, make_dataset, make_prediction, to_bytes
 

@@ -3,7 +3,7 @@ import pytest
 from pydicom import dcmread
 
 from keras_mscam.dicom_results import write_results
-from keras_mscam.overlay import draw_overlay
+from keras_mscam.visualization.overlay import draw_overlay
 
 from .conftest import SIZE, make_dataset, make_prediction, to_bytes
 

@@ -7,8 +7,8 @@ from keras_mscam.dicom_results import codes as codes_of
 from keras_mscam.dicom_results import write_results
 from keras_mscam.dicom_results.codes import SCHEME, code_pathology
 from keras_mscam.dicom_results.structured_report import PLANES
+from keras_mscam.inference.find_boxes import Box
 from keras_mscam.pathologies import PATHOLOGIES
-from keras_mscam.prediction import Box
 
 from .conftest import NAMES, make_dataset, make_prediction, to_bytes
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from keras_mscam import Predictor
-from keras_mscam.what_if import change_prediction, find_shares
-from keras_mscam.xray import Frame
+from keras_mscam.images.xray import Frame
+from keras_mscam.inference.what_if import change_prediction, find_shares
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (90, 70), "uint8")
 
@@ -40,7 +40,7 @@ def test_the_models_own_weights_give_its_own_boxes(run):
 
 def test_it_can_be_explored(run):
     pytest.importorskip("ipywidgets", reason="needs ipywidgets (extra `notebooks`)")
-    from keras_mscam.explorer import Explorer
+    from keras_mscam.visualization.explorer import Explorer
 
     prediction = Predictor(run.path).predict(PIXELS)
     explorer = Explorer(prediction, "Mass")

@@ -8,14 +8,13 @@ import sys
 import numpy as np
 import pytest
 
-from keras_mscam.config import LocalizationConfig
+from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.errors import UserError
-from keras_mscam.export import export
-from keras_mscam.exporting import check
-from keras_mscam.exporting.check import check_export
-from keras_mscam.exporting.contract import read_contract
-from keras_mscam.exporting.reference import run_reference
-from keras_mscam.exporting.saved_model import load_signatures
+from keras_mscam.exporting import parity
+from keras_mscam.exporting.export_run import export
+from keras_mscam.exporting.parity import check_export, run_reference
+from keras_mscam.inference.contract import read_contract
+from keras_mscam.inference.runtimes.tensorflow_keras import load_signatures
 
 # A process in which neither Keras nor this package can be imported.
 ALONE = """
@@ -31,7 +30,7 @@ print("probabilities", outputs["probabilities"][0].numpy().tolist())
 
 def run_command(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "keras_mscam.export", *map(str, arguments)],
+        [sys.executable, "-m", "keras_mscam.cli.export", *map(str, arguments)],
         capture_output=True, text=True,
     )  # fmt: skip
 
@@ -84,7 +83,7 @@ def test_a_model_that_says_something_else_is_refused(
 
     signatures = load_signatures(exported)
     check_export(exportable, run, signatures)
-    monkeypatch.setattr(check, "run_reference", run_wrongly)
+    monkeypatch.setattr(parity, "run_reference", run_wrongly)
     with pytest.raises(UserError, match=r"probabilities differ .* nothing was"):
         check_export(exportable, run, signatures)
 

@@ -11,7 +11,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from keras_mscam import Predictor
 from keras_mscam.exporting.examples import draw_examples
-from keras_mscam.xray import Frame, XRay, read_xray
+from keras_mscam.images.reader import read_xray
+from keras_mscam.images.xray import Frame, XRay
 
 TOP, BOTTOM, LEFT, RIGHT = 31, 7, 12, 50
 

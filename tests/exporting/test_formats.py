@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 
 from keras_mscam.errors import UserError
-from keras_mscam.export import check_name, export_formats, read_formats
-from keras_mscam.exporting import converting, formats, tfjs
-from keras_mscam.exporting.agreement import (
-    LIMITS,
-    check_agreement,
-    compare_variant,
+from keras_mscam.exporting.agreement import LIMITS, check_agreement, compare_variant
+from keras_mscam.exporting.export_run import check_name, export_formats, read_formats
+from keras_mscam.exporting.formats.conversion import (
+    FORMATS,
+    check_installed,
+    check_weights,
+    conversion,
+    measure_size,
+    tfjs,
 )
-from keras_mscam.exporting.contract import read_contract, read_contract_beside
-from keras_mscam.exporting.converting import check_weights
-from keras_mscam.exporting.formats import FORMATS, check_installed, measure_size
-from keras_mscam.exporting.network import build_network
-from keras_mscam.exporting.repository import (
+from keras_mscam.exporting.formats.network import build_network
+from keras_mscam.inference.contract import read_contract, read_contract_beside
+from keras_mscam.inference.export_folder import (
     OTHER_FORMATS,
     find_export,
     list_versions,
@@ -85,7 +86,7 @@ def test_a_model_without_its_weights_is_refused(network, run, tmp_path, monkeypa
     def write_float32(_network, folder, _images):
         (folder / "float32.tflite").write_bytes(b"graph alone")
 
-    monkeypatch.setattr(converting, "get_writer", lambda *_: write_float32)
+    monkeypatch.setattr(conversion, "get_writer", lambda *_: write_float32)
     with pytest.raises(UserError, match=r"litert float32 has 11 bytes, too few for"):
         export_formats(run.path, tmp_path, ["litert"], progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -217,9 +218,9 @@ def test_one_wrong_weight_is_refused_and_leaves_nothing(
     def write(_network, folder, _images):
         (folder / "float32.onnx").write_bytes(bytes(4 * network.count_params()))
 
-    monkeypatch.setattr(formats, "check_installed", lambda name: None)
-    monkeypatch.setattr(converting, "get_writer", lambda *_: write)
-    monkeypatch.setattr(converting, "load_variant", lambda *_: run_wrongly)
+    monkeypatch.setattr(conversion, "check_installed", lambda name: None)
+    monkeypatch.setattr(conversion, "get_writer", lambda *_: write)
+    monkeypatch.setattr(conversion, "load_variant", lambda *_: run_wrongly)
     with pytest.raises(UserError, match="onnx float32 differs from the Keras model"):
         export_formats(run.path, tmp_path, ["onnx"], progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -257,7 +258,7 @@ def test_a_size_is_that_of_all_files(tmp_path):
 
 
 def test_a_missing_library_is_said_before_any_work(monkeypatch, tmp_path):
-    monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(conversion.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'onnxruntime, which are not .*\[formats\]"'):
         check_installed("onnx")
     monkeypatch.setenv(tfjs.VARIABLE, str(tmp_path))

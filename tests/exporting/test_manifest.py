@@ -3,14 +3,13 @@ import json
 import pytest
 
 from keras_mscam.errors import UserError
-from keras_mscam.exporting.manifest import (
-    describe_parities,
+from keras_mscam.exporting.bundle import describe_parities, write_manifest
+from keras_mscam.exporting.parity import Parity
+from keras_mscam.inference.export_folder import (
     find_manifest,
     list_variant_files,
     verify_files,
-    write_manifest,
 )
-from keras_mscam.exporting.parity import Parity
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from scipy import ndimage
 
 from keras_mscam.exporting.examples import draw_examples
-from keras_mscam.exporting.reference import run_reference
+from keras_mscam.exporting.parity import run_reference
 
 
 def enlarge(values, size):
@@ -31,7 +31,7 @@ def compute_heatmap(contract, outputs, row, c):
     )
     if contract["normalization"] == "min_max":
         return (fused - fused.min()) / (fused.max() - fused.min())
-    return np.exp((fused - fused.max()) / contract["units"][c])
+    return np.exp((fused - fused.max()) / contract["map_scales"][c])
 
 
 def find_boxes(contract, heat, c, size):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_mscam.localization.metrics import Localization
+from keras_mscam.localization.accuracy import Localization
 
 SIZE = (24, 40)  # height, width
 

@@ -4,11 +4,8 @@ import io
 import numpy as np
 import pytest
 
-from keras_mscam.localization.average_precision import (
-    compute_average_precision,
-    match_greedily,
-)
-from keras_mscam.localization.metrics import Localization
+from keras_mscam.localization.accuracy import Localization
+from keras_mscam.localization.detection import compute_average_precision, match_greedily
 from keras_mscam.localization.sizes import select_size
 
 HERE, THERE, NOWHERE = [0, 0, 10, 10], [50, 0, 60, 10], [80, 80, 90, 90]
@@ -88,7 +85,7 @@ def test_a_second_box_on_the_same_drawn_one_is_false():
 
 
 def test_each_box_takes_the_best_that_is_still_free():
-    # Both drawn boxes are near the first; it takes the nearer. The second, nearer to
+    # Both ground-truth boxes are near the first; it takes the nearer. The second, nearer to
     # that one too (90 of 100), takes the other (80 of 100), where VOC would fail it.
     drawn = [[0, 0, 10, 8], [0, 0, 10, 9]]
     it = item(drawn, [[0, 0, 10, 9], [0, 0, 10, 10]], [2, 1])

@@ -3,10 +3,10 @@ import pytest
 from scipy import ndimage
 
 from keras_mscam.localization.boxes import (
+    extract_boxes,
     find_boxes,
     find_peak,
     normalize_map,
-    propose_boxes,
     scale_boxes,
 )
 
@@ -80,7 +80,7 @@ def test_scaling_keeps_the_axes_apart():
 class TestExponential:
     def test_by_hand(self):
         # One unit below the maximum is exp(-1), the maximum itself 1.
-        heatmap = normalize_map([[1.0, 3.0]], "exponential", unit=2.0)
+        heatmap = normalize_map([[1.0, 3.0]], "exponential", scale=2.0)
         np.testing.assert_allclose(heatmap, [[np.exp(-1), 1]], rtol=1e-6)
 
     def test_the_unit_is_the_maps_own_deviation_by_default(self):
@@ -89,7 +89,7 @@ class TestExponential:
         np.testing.assert_allclose(heatmap, [[np.exp(-2), 1]], rtol=1e-6)
 
     def test_a_contrast_far_beyond_the_unit_does_not_overflow(self):
-        heatmap = normalize_map([[-1e30, 1e30]], "exponential", unit=1e-3)
+        heatmap = normalize_map([[-1e30, 1e30]], "exponential", scale=1e-3)
         np.testing.assert_array_equal(heatmap, [[0, 1]])
 
     @pytest.mark.parametrize("unit", [0.0, np.nan])
@@ -112,7 +112,7 @@ class TestScores:
 
     def test_only_the_highest_scores_are_kept(self):
         heatmap = np.array([[0.9, 0, 0.7, 0, 0.8]])
-        proposals = propose_boxes(heatmap, (1, 5), (0.5,), max_boxes=2)
+        proposals = extract_boxes(heatmap, (1, 5), (0.5,), max_boxes=2)
         assert proposals.xyxy.tolist() == [[0, 0, 1, 1], [4, 0, 5, 1]]
         np.testing.assert_allclose(proposals.scores, [0.9, 0.8])
 
@@ -135,7 +135,7 @@ def test_proposals_of_both_levels_in_the_original_frame():
     heatmap = np.zeros((4, 8))
     heatmap[1:3, 2:6] = 0.5  # 127.5 of 255: above 60 alone
     heatmap[1, 3] = 1.0  # 255: above both
-    proposals = propose_boxes(heatmap, (8, 8))
+    proposals = extract_boxes(heatmap, (8, 8))
     # The higher score first: the single pixel of 1, then 7 of 0.5 and one of 1.
     assert proposals.xyxy.tolist() == [[3, 2, 4, 4], [2, 2, 6, 6]]
     np.testing.assert_allclose(proposals.scores, [1, (7 * 0.5 + 1) / 8])
@@ -145,10 +145,10 @@ def test_a_rectangle_of_both_levels_is_proposed_once_with_the_higher_score():
     heatmap = np.zeros((4, 8))
     heatmap[1:3, 2:6] = 1.0
     heatmap[1, 2] = 0.5  # the corner is above 60 alone: the same rectangle, less heat
-    proposals = propose_boxes(heatmap, (4, 8))
+    proposals = extract_boxes(heatmap, (4, 8))
     assert proposals.xyxy.tolist() == [[2, 1, 6, 3]]
     np.testing.assert_allclose(proposals.scores, [1])
 
 
 def test_no_proposals_from_a_flat_map():
-    assert propose_boxes(np.zeros((4, 4)), (8, 8)).xyxy.shape == (0, 4)
+    assert extract_boxes(np.zeros((4, 4)), (8, 8)).xyxy.shape == (0, 4)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from keras_mscam.errors import UserError
-from keras_mscam.localization.froc import LUNA16_RATES, compute_froc
-from keras_mscam.localization.metrics import Localization
+from keras_mscam.localization.accuracy import Localization
+from keras_mscam.localization.detection import LUNA16_RATES, compute_froc
 from keras_mscam.localization.overlaps import compute_overlap
 
 HERE, THERE, NOWHERE = [0, 0, 10, 10], [50, 0, 60, 10], [80, 80, 90, 90]
@@ -93,7 +93,7 @@ def test_ignored_and_excused_boxes_by_hand():
         ),
         item([], [THERE], [5], ignored=[THERE]),
     )  # fmt: skip
-    # Only the last box is false. The excused one on the drawn box is right.
+    # Only the last box is false. The excused one on the ground-truth box is right.
     assert row["false_positives"] == [0, 0, 0.5]
     assert row["sensitivity"] == [0, 1, 1]
     assert row["cuts"] == [None, 2, 1]

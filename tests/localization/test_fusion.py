@@ -10,7 +10,7 @@ from keras_mscam.modeling.localizer import get_cams
 def test_relevance_keeps_the_learned_weights():
     fusion = build_fusion("relevance", np.array([[0.25], [0.75]]), np.array([[2], [4]]))
     np.testing.assert_allclose(fusion.weights, [[0.25], [0.75]])
-    np.testing.assert_allclose(fusion.unit, [0.25 * 2 + 0.75 * 4])
+    np.testing.assert_allclose(fusion.scale, [0.25 * 2 + 0.75 * 4])
 
 
 def test_standardized_divides_every_block_by_its_own_deviation():
@@ -18,7 +18,7 @@ def test_standardized_divides_every_block_by_its_own_deviation():
         "standardized", np.array([[0.25], [0.75]]), np.array([[2.0], [4.0]])
     )
     np.testing.assert_allclose(fusion.weights, [[1 / 4], [1 / 8]])
-    np.testing.assert_allclose(fusion.unit, [1])
+    np.testing.assert_allclose(fusion.scale, [1])
 
 
 def test_a_map_that_never_varies_has_no_say():

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from keras_mscam.localization.mean_iou import compute_mean_iou
-from keras_mscam.localization.metrics import Localization
+from keras_mscam.localization.accuracy import Localization
+from keras_mscam.localization.pointing import compute_mean_iou
 
 
 def item(truth, proposed, **fields):
@@ -19,7 +19,7 @@ def paint(box):
 
 def test_by_hand():
     items = [
-        # Best of 8/10 and 5/10 for the first, 0 for the second drawn box.
+        # Best of 8/10 and 5/10 for the first, 0 for the second ground-truth box.
         item([[0, 0, 10, 10], [50, 0, 59, 9]], [[0, 0, 10, 8], [0, 0, 10, 5]]),
         item([[0, 0, 10, 10]], []),  # nothing proposed: 0
         item([], [[0, 0, 10, 10]]),  # nothing drawn: not counted

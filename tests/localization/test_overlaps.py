@@ -30,7 +30,7 @@ def test_by_hand():
 
 
 def test_inside():
-    # 1 inside 4x4: IoU 1/16; the proposed box is wholly inside: IoBB 1.
+    # 1 inside 4x4: IoU 1/16; the predicted box is wholly inside: IoBB 1.
     assert compute_iou([[1, 1, 2, 2]], [[0, 0, 4, 4]]) == pytest.approx(1 / 16)
     assert compute_iobb([[1, 1, 2, 2]], [[0, 0, 4, 4]]) == 1
     assert compute_iobb([[0, 0, 4, 4]], [[1, 1, 2, 2]]) == pytest.approx(1 / 16)

@@ -2,11 +2,9 @@ import numpy as np
 import pytest
 
 from keras_mscam.errors import UserError
-from keras_mscam.localization.average_precision import compute_average_precision
-from keras_mscam.localization.froc import compute_froc
-from keras_mscam.localization.mean_iou import compute_mean_iou
-from keras_mscam.localization.metrics import Localization, compute_localization
-from keras_mscam.localization.pointing import compute_pointing_game
+from keras_mscam.localization.accuracy import Localization, compute_localization
+from keras_mscam.localization.detection import compute_average_precision, compute_froc
+from keras_mscam.localization.pointing import compute_mean_iou, compute_pointing_game
 from keras_mscam.localization.sizes import SIZES, compute_sizes, select_size
 
 # In an image of 100 by 400, whose side is 200 (the root of its area): small below 20,

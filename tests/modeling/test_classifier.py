@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_mscam.config import ModelConfig
+from keras_mscam.configs.schema import ModelConfig
 from keras_mscam.errors import UserError
 from keras_mscam.modeling import build_classifier
 from keras_mscam.modeling.backbones import BACKBONES, build_backbone

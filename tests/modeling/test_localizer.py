@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_mscam.modeling import build_classifier, build_localizer
-from keras_mscam.modeling.attention_map import build_bilinear_matrix
+from keras_mscam.modeling.localizer import build_bilinear_matrix
 
 SIZE = (64, 96)
 

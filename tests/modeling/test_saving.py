@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_mscam.config import TrainingConfig
+from keras_mscam.configs.schema import TrainingConfig
 from keras_mscam.modeling import build_classifier, build_localizer
 from keras_mscam.training.fit import compile_trainer
 

@@ -19,13 +19,13 @@ from pydicom.uid import (
 
 from keras_mscam import Predictor
 from keras_mscam.errors import UserError
-from keras_mscam.exporting.contract import FILE
 from keras_mscam.exporting.examples import draw_examples
-from keras_mscam.exporting.exportable import read_exportable
-from keras_mscam.exporting.signatures import Signatures
+from keras_mscam.exporting.graph.signatures import Signatures
+from keras_mscam.inference.contract import FILE
+from keras_mscam.inference.run_model import read_exportable
 from keras_mscam.serving import Client, ServiceError
 
-from ..exporting.conftest import write_run
+from ..conftest import write_run
 
 FILES = [example.data for example in draw_examples((64, 96))]
 SIGNATURES = ("serving_default", "boxes", "probabilities", "tensor_uint8")
@@ -60,7 +60,7 @@ def urls(models):
     """A server in a process of its own; its addresses by protocol."""
     process = subprocess.Popen(
         [
-            sys.executable, "-m", "keras_mscam.serve", str(models),
+            sys.executable, "-m", "keras_mscam.cli.serve", str(models),
             "--rest-port", "0", "--grpc-port", "0", "--labels", "stable=1",
             "--max-request-bytes", "1000000",
         ],

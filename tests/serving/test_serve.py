@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from keras_mscam import serve
+from keras_mscam.cli import serve
 from keras_mscam.errors import UserError
 from keras_mscam.serving.core import Core
 from keras_mscam.serving.metrics import Metrics
@@ -304,7 +304,7 @@ def test_the_command(model_repository, tmp_path):
     with errors.open("w") as file:
         process = subprocess.Popen(
             [
-                sys.executable, "-m", "keras_mscam.serve",
+                sys.executable, "-m", "keras_mscam.cli.serve",
                 str(model_repository / "toy"), "--labels", "stable=1",
                 "--rest-port", "0", "--grpc-port", "0",
             ],

@@ -14,10 +14,11 @@ import pytest
 import tensorflow as tf
 
 import keras_mscam.training.checkpoint
-from keras_mscam.config import Config, TrainingConfig
+from keras_mscam.configs.schema import Config, TrainingConfig
 from keras_mscam.errors import UserError
+from keras_mscam.inference.run_folder import create_run
 from keras_mscam.modeling import build_classifier
-from keras_mscam.run_folder import create_run
+from keras_mscam.training.callbacks import StopSignals
 from keras_mscam.training.checkpoint import (
     Checkpoint,
     latest_checkpoint,
@@ -25,7 +26,6 @@ from keras_mscam.training.checkpoint import (
     read_state,
 )
 from keras_mscam.training.fit import compile_trainer, fit, waiting_callbacks
-from keras_mscam.training.stop import StopSignals
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (16, 32, 32, 1)).astype("uint8")
@@ -66,7 +66,7 @@ class StopAt(keras.callbacks.Callback):
 
 
 def go_on(run, stop_after=None, epochs=EPOCHS, **kwargs):
-    """Begin a run or go on with it, as `keras_mscam.train` does, up to a step."""
+    """Begin a run or go on with it, as `train_run` does, up to a step."""
     config = TrainingConfig(plateau_patience=1, early_stopping=9)
     path = latest_checkpoint(run)
     epoch, step, history = 0, 0, []

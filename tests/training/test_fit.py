@@ -3,10 +3,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_mscam.config import Config, TrainingConfig
+from keras_mscam.configs.schema import Config, TrainingConfig
 from keras_mscam.errors import UserError
+from keras_mscam.inference.run_folder import create_run
 from keras_mscam.modeling import build_classifier
-from keras_mscam.run_folder import create_run
 from keras_mscam.training.checkpoint import Checkpoint
 from keras_mscam.training.fit import compile_trainer, fit, waiting_callbacks
 

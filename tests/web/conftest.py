@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 from keras_mscam.errors import UserError
-from keras_mscam.exporting.exportable import read_exportable
-from keras_mscam.predictor import Predictor
+from keras_mscam.inference.predictor import Predictor
+from keras_mscam.inference.run_model import read_exportable
+
+from ..conftest import write_run
 
 REPOSITORY = Path(__file__).parents[2]
 CHROMIUM = "/usr/bin/chromium"
@@ -51,11 +53,11 @@ def model(tmp_path_factory):
 
     Effusion is always positive, Mass is half the time, Nodule never.
     """
-    from keras_mscam.exporting.litert import write_float32
-    from keras_mscam.exporting.network import build_network
+    from keras_mscam.exporting.formats.litert import write_float32
+    from keras_mscam.exporting.formats.network import build_network
 
     folder = tmp_path_factory.mktemp("web")
-    run = _import(Path("tests/exporting/conftest.py")).write_run(folder / "run")
+    run = write_run(folder / "run")
     exportable = read_exportable(run)
     contract = exportable.contract
     (folder / "litert").mkdir()
@@ -79,7 +81,7 @@ def site(model, build):
 @pytest.fixture(scope="session")
 def dicom():
     """Makes DICOM files: `make_dataset` and `to_bytes` of the tests of the reader."""
-    module = _import(Path("tests/dicom/conftest.py"))
+    module = _import(Path("tests/images/dicom/conftest.py"))
     return lambda *args, **kwargs: module._to_bytes(
         module._make_dataset(*args, **kwargs)
     )

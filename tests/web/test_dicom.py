@@ -1,4 +1,4 @@
-"""DICOM files as the page reads them against `keras_mscam.dicom`."""
+"""DICOM files as the page reads them against `keras_mscam.images.dicom`."""
 
 import io
 import shutil
@@ -18,8 +18,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from keras_mscam.data.images import ImageError
-from keras_mscam.dicom.reading import read_dicom
+from keras_mscam.images.dicom.read import read_dicom
+from keras_mscam.images.xray import ImageError
 
 RNG = np.random.default_rng(5)
 DEEP = RNG.integers(0, 4096, (20, 31))

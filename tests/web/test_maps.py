@@ -7,10 +7,10 @@ import matplotlib
 import numpy as np
 import pytest
 
-from keras_mscam.data.images import resize_area
-from keras_mscam.findings import compute_heatmap, find_boxes
+from keras_mscam.images.resize import resize_area
+from keras_mscam.inference.find_boxes import compute_heatmap, find_boxes
 from keras_mscam.localization.boxes import normalize_map
-from keras_mscam.modeling.attention_map import build_bilinear_matrix
+from keras_mscam.modeling.localizer import build_bilinear_matrix
 
 
 def test_area_averaging_is_that_of_opencv(run_node):

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_mscam.data.phantom import render_phantom, sample_anatomy, sample_visit
-from keras_mscam.overlay import draw_overlay
-from keras_mscam.xray import read_xray
+from keras_mscam.images.reader import read_xray
+from keras_mscam.phantom import render_phantom, sample_anatomy, sample_visit
+from keras_mscam.visualization.overlay import draw_overlay
 
 PREFIX = "/some/where/"
 

@@ -1,4 +1,4 @@
-"""PNG files as the page decodes them against `keras_mscam.data.images`."""
+"""PNG files as the page decodes them against `keras_mscam.images.png_jpeg`."""
 
 import itertools
 import struct
@@ -7,7 +7,8 @@ import zlib
 import numpy as np
 import pytest
 
-from keras_mscam.data.images import ImageError, decode_grey
+from keras_mscam.images.reader import decode_grey
+from keras_mscam.images.xray import ImageError
 
 #: By kind of colour: samples of a pixel, and bits that a sample may have.
 KINDS = {

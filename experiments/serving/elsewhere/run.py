@@ -19,14 +19,12 @@ import numpy as np
 import tyro
 
 from keras_mscam.errors import UserError, command
-from keras_mscam.exporting.contract import read_contract
-from keras_mscam.exporting.exportable import convert_to_float32
-from keras_mscam.exporting.parity import compare_outputs
-from keras_mscam.exporting.reference import run_reference
-from keras_mscam.exporting.repository import find_export
+from keras_mscam.exporting.parity import compare_outputs, run_reference
+from keras_mscam.inference.contract import read_contract
+from keras_mscam.inference.export_folder import find_export
+from keras_mscam.inference.run_folder import read_run
+from keras_mscam.inference.run_model import convert_to_float32, load_classifier
 from keras_mscam.modeling import build_localizer
-from keras_mscam.run_folder import read_run
-from keras_mscam.run_model import load_classifier
 
 HERE = Path(__file__).parent
 #: Packages of each environment, and what is taken out again.

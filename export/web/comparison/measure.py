@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import sync_playwright
 
-from keras_mscam.data.phantom import render_phantom, sample_anatomy, sample_visit
-from keras_mscam.exporting.repository import find_formats
-from keras_mscam.runtimes import load_runtime
+from keras_mscam.inference.export_folder import find_formats
+from keras_mscam.inference.runtimes import load_runtime
+from keras_mscam.phantom import render_phantom, sample_anatomy, sample_visit
 
 HERE = Path(__file__).parent
 ISOLATING = {

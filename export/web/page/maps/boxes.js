@@ -1,4 +1,4 @@
-// Regions to boxes, as `keras_mscam.findings.find_boxes` proposes them.
+// Regions to boxes, as `keras_mscam.inference.find_boxes.find_boxes` proposes them.
 
 import { findRegions } from "./regions.js";
 

@@ -70,7 +70,7 @@ export function findRange(values) {
 /** Fuse and normalize the maps of one pathology. */
 export function computeHeatmap(contract, outputs, column) {
   const fused = fuseMaps(contract, outputs, column);
-  return normalizeMap(fused, contract.normalization, contract.units[column]);
+  return normalizeMap(fused, contract.normalization, contract.map_scales[column]);
 }
 
 /**

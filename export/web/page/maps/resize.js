@@ -46,7 +46,7 @@ function findNeighbours(size, from) {
 }
 
 /**
- * Resize grey pixels by area averaging, as `keras_mscam.data.images.resize_area`: along
+ * Resize grey pixels by area averaging, as `keras_mscam.images.resize.resize_area`: along
  * a side that grows, where there is nothing to average, linearly.
  *
  * @param {Uint8Array} pixels

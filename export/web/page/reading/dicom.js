@@ -1,4 +1,4 @@
-// A DICOM radiograph to grey pixels, as keras_mscam.dicom.reading does it.
+// A DICOM radiograph to grey pixels, as keras_mscam.images.dicom.read does it.
 // dicom-parser is a classic script, which leaves the global `dicomParser`.
 
 import { complete } from "./bare_dicom.js";

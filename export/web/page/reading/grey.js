@@ -1,4 +1,4 @@
-// Stored DICOM values to 8-bit grey, as keras_mscam.dicom.grey does it.
+// Stored DICOM values to 8-bit grey, as keras_mscam.images.dicom.grey does it.
 
 import { toLuma } from "./luma.js";
 import { applyLut, readLut } from "./lut.js";

@@ -1,4 +1,4 @@
-// PNG to 8-bit grey, as keras_mscam.data.images reads it.
+// PNG to 8-bit grey, as keras_mscam.images.png_jpeg reads it.
 //
 // Not by the browser's own decoder: what a canvas gives back is rounded (16 bits),
 // multiplied by alpha, and in some browsers changed on purpose, against fingerprinting.

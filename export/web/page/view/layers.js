@@ -34,7 +34,7 @@ export function paintXray(canvas, { pixels, size: [height, width] }, window) {
 /**
  * Paint a heat map, transparent where it is cold.
  *
- * alpha = opacity * heat ** 2 * (3 - 2 * heat), as keras_mscam.overlay.draw_overlay.
+ * alpha = opacity * heat ** 2 * (3 - 2 * heat), as keras_mscam.visualization.overlay.draw_overlay.
  *
  * @param {HTMLCanvasElement} canvas
  * @param {Float32Array} heat in [0, 1].

@@ -1,0 +1,152 @@
+"""`keras_mscam-predict`: what X-rays show, and where, as tables and pages."""
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+from tqdm import tqdm
+
+from keras_mscam.batch_predict.discovery import Names, find_files, stamp
+from keras_mscam.batch_predict.index import write_tables
+from keras_mscam.batch_predict.journal import (
+    Journal,
+    drop_lines,
+    open_folder,
+    read_lines,
+    remove_files,
+)
+from keras_mscam.batch_predict.outputs import Place
+from keras_mscam.batch_predict.settings import (
+    Options,
+    Thresholds,
+    describe_plan,
+    load_predictor,
+    name_model,
+)
+from keras_mscam.batch_predict.stream import stream
+from keras_mscam.batch_predict.summary import Summary
+from keras_mscam.errors import UserError
+
+
+def predict(
+    model: str | os.PathLike,
+    paths: Iterable[str | os.PathLike],
+    output: str | os.PathLike,
+    *,
+    options: Options | None = None,
+    probability_threshold: Thresholds = None,
+    runtime: str = "auto",
+    batch_size: int = 32,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Summary:
+    """Predict X-rays and write what they show into a folder.
+
+    It may be killed at any time: the same call goes on, loses nothing and does nothing
+    twice. A file is done again if its size or time of change is another, or if it
+    couldn't be opened. What is known of a file that is no longer there is kept.
+
+    Args:
+        model: run or export, see `Predictor`.
+        paths: files, folders, patterns, `-` for the standard input: see `find_files`.
+        output: folder of results, new or of an earlier call with the same model and
+            options and, if paths are relative, from the same working directory:
+            `predictions.jsonl` and `predictions.csv`, a line an image, and
+            what `options` ask for.
+        options: what is made of each image.
+        probability_threshold: one for all pathologies or by name, instead of the
+            model's own.
+        runtime: see `Predictor`.
+        batch_size: images that the network takes at once.
+        workers: processes that read, and as many that draw; `None` takes one a
+            processor. Fewer than 200 files are done in this process, but for DICOM.
+        overwrite: replace results of another model or other options.
+        progress: whether to show a bar with rate and time left.
+
+    Returns:
+        A summary of all results in the folder.
+
+    Raises:
+        UserError: the model can't be loaded, there are no files, or `output` holds
+            something else, is in use or can't be written.
+        KeyboardInterrupt: Ctrl-C; the same call goes on.
+
+    Example:
+        >>> summary = predict("runs/phantom-1", ["xrays/"], "results")
+        >>> summary.read, summary.refused, summary.positives["Mass"]
+    """
+    options, output = options or Options(), Path(output)
+    for value, name in ((batch_size, "batch size"), (workers, "number of workers")):
+        if value is not None and value < 1:
+            raise UserError(f"The {name} must be 1 or more, not {value}.")
+    if options.dicom:
+        pass
+    found = find_files(paths, output, _read_stdin())
+    predictor = load_predictor(model, runtime, probability_threshold, options)
+    contract = predictor.runtime.contract
+    plan = describe_plan(model, predictor, options)
+    if not all(map(os.path.isabs, found.files)):
+        plan["working directory, where paths start"] = os.getcwd()
+    with open_folder(output, plan, overwrite):
+        todo, names = _find_todo(found.files, output)
+        title = name_model(model, contract)
+        place = Place(output, contract.name, options, title)
+        start = time.monotonic()
+        with (
+            closing(Journal(output)) as journal,
+            closing(
+                stream(todo, names, predictor, place, batch_size, workers)
+            ) as lines,
+            tqdm(
+                total=len(found.files),
+                initial=len(found.files) - len(todo),
+                desc="Predicting",
+                unit="image",
+                # Into a log file a line every now and then, on a terminal a live bar.
+                mininterval=0.1 if sys.stderr.isatty() else 15,
+                disable=not progress,
+            ) as bar,
+        ):
+            for line in lines:
+                journal.append(line)
+                bar.update()
+        seconds = time.monotonic() - start
+        summary = write_tables(output, contract.pathologies, title, options.html)
+    summary.passed_over = found.passed_over
+    summary.added, summary.seconds = len(todo), seconds
+    return summary
+
+
+def _read_stdin() -> Iterator[str]:
+    """Give the lines of the standard input, as Python has names that are no text."""
+    yield from map(os.fsdecode, sys.stdin.buffer)
+
+
+def _find_todo(files: list[str], output: Path) -> tuple[list[str], Names]:
+    """Return files that aren't done, or were changed since, and the names left."""
+    wanted, done, changed, taken = set(files), set(), set(), []
+    for result in read_lines(output):
+        path = result["path"]
+        if path in wanted and not _is_done(result):
+            changed.add(path)
+            remove_files(output, result)
+            continue
+        done.add(path)
+        if "name" in result:
+            taken.append(result["name"])
+    if changed:
+        drop_lines(output, changed)
+    return [path for path in files if path not in done], Names(taken)
+
+
+def _is_done(result: dict) -> bool:
+    # Who may open a file can change without a trace in the file.
+    if result.get("error", "").startswith("cannot be opened"):
+        return False
+    now = stamp(result["path"])
+    # What was read of a file that is out of reach now is all there is of it.
+    return now is None or result["stamp"] == list(now)

@@ -1,0 +1,165 @@
+"""What is made of each image."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from keras_mscam import __version__
+from keras_mscam.batch_predict.journal import VERSION
+from keras_mscam.errors import UserError
+from keras_mscam.files import compute_checksum
+from keras_mscam.inference.contract import Contract
+from keras_mscam.inference.predictor import Predictor
+from keras_mscam.inference.runtimes.runtime import find_models
+
+Overlays = Literal["none", "top", "positive", "all"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is made of each image; results of other options don't go together.
+
+    Args:
+        overlays: of which pathologies pictures are drawn: of none, of the positive one
+            of highest probability, of all positive ones, or of all.
+        pathologies: names of those that may be positive or drawn; all if empty.
+        longest_side: of pictures at most, in pixels.
+        maps: whether maps are stored.
+        html: whether reports and an index are written.
+        dicom: whether results of DICOM files are written as DICOM too.
+        crop_borders: whether uniform borders are cut off, see `read_xray`.
+    """
+
+    overlays: Overlays = "top"
+    pathologies: tuple[str, ...] = ()
+    longest_side: int = 512
+    maps: bool = False
+    html: bool = False
+    dicom: bool = False
+    crop_borders: bool = False
+
+    def __post_init__(self):
+        if self.longest_side < 1:
+            raise UserError(
+                f"The longest side must be 1 pixel or more, not {self.longest_side}."
+            )
+
+    @property
+    def needs_picture(self) -> bool:
+        """Whether the X-ray's pixels are needed once it is predicted."""
+        return self.html or self.overlays != "none"
+
+    @property
+    def writes_files(self) -> bool:
+        """Whether an image has files of its own."""
+        return self.needs_picture or self.maps or self.dicom
+
+    def choose(self, positives: tuple[str, ...], pathologies: tuple[str, ...]):
+        """Return which pathologies are drawn.
+
+        Args:
+            positives: of an image, by falling probability.
+            pathologies: of the model, in the order in which all are to be drawn.
+        """
+        wanted = self.pathologies or pathologies
+        if self.overlays == "all":
+            return tuple(name for name in pathologies if name in wanted)
+        count = {"none": 0, "top": 1, "positive": None}[self.overlays]
+        return tuple(name for name in positives if name in wanted)[:count]
+
+
+#: One for all pathologies, or by name.
+Thresholds = float | Mapping[str, float] | None
+
+
+def load_predictor(
+    path: str | os.PathLike, runtime: str, thresholds: Thresholds, options: Options
+) -> Predictor:
+    """Load a model, with other thresholds if need be.
+
+    Args:
+        path: see `Predictor`.
+        runtime: see `Predictor`.
+        thresholds: of probabilities, instead of the model's own.
+        options: pathologies that aren't among theirs are never positive.
+
+    Raises:
+        UserError: the model can't be loaded, lacks a pathology, or a threshold isn't
+            in [0, 1].
+    """
+    predictor = Predictor(path, runtime)
+    contract = _change(predictor.runtime.contract, thresholds, options.pathologies)
+    predictor.runtime = replace(predictor.runtime, contract=contract)
+    return predictor
+
+
+def describe_plan(
+    path: str | os.PathLike, predictor: Predictor, options: Options
+) -> dict:
+    """Return what results depend on, for `open_folder`."""
+    contract = predictor.runtime.contract
+    never = (None,) * len(contract.pathologies)  # thresholds have a line of their own
+    same = replace(contract, probability_thresholds=never)
+    digest = hashlib.sha256(same.dump().encode())
+    for file in _list_files(find_models(path)[predictor.runtime.name]):
+        digest.update(compute_checksum(file).encode())
+    thresholds = zip(contract.pathologies, contract.probability_thresholds, strict=True)
+    return {
+        "choice of thresholds or pathologies": dict(thresholds),
+        "model": digest.hexdigest(),
+        "runtime": predictor.runtime.name,
+        VERSION: __version__,
+        **{f"--{name.replace('_', '-')}": v for name, v in vars(options).items()},
+    }
+
+
+def name_model(path: str | os.PathLike, contract: Contract) -> str:
+    """Return what tells a model from others of its name: where it lies.
+
+    Example:
+        >>> name_model("/data/runs/phantom-1", contract)
+        'keras_mscam, runs/phantom-1'
+    """
+    return f"{contract.name}, {Path(*Path(path).absolute().parts[-2:])}"
+
+
+def _change(
+    contract: Contract, thresholds: Thresholds, pathologies: tuple[str, ...]
+) -> Contract:
+    if thresholds is None:
+        thresholds = {}
+    elif not isinstance(thresholds, Mapping):
+        thresholds = dict.fromkeys(contract.pathologies, thresholds)
+    for name in (*thresholds, *pathologies):
+        if name not in contract.pathologies:
+            raise UserError(
+                f"The model has no pathology {name!r}; it has "
+                f"{', '.join(contract.pathologies)}."
+            )
+    for name, value in thresholds.items():
+        if not 0 <= value <= 1:
+            raise UserError(
+                f"The probability threshold of {name} must be from 0 to 1, not {value}."
+            )
+    own = zip(contract.pathologies, contract.probability_thresholds, strict=True)
+    wanted = pathologies or contract.pathologies
+    return replace(
+        contract,
+        probability_thresholds=tuple(
+            thresholds.get(name, value) if name in wanted else None
+            for name, value in own
+        ),
+    )
+
+
+def _list_files(model: Path) -> list[Path]:
+    """Return the files of a model that hold its weights and its graph."""
+    if (model / "model.keras").is_file():
+        return [model / "model.keras"]
+    if model.is_dir():
+        return sorted(path for path in model.rglob("*") if path.is_file())
+    beside = model.with_suffix(".bin")  # of OpenVINO
+    return [model, beside] if beside.is_file() else [model]

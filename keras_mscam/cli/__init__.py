@@ -1,0 +1,1 @@
+"""The commands: what each takes from its command line, and one call."""

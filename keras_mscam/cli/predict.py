@@ -1,0 +1,116 @@
+"""`keras_mscam-predict`: what X-rays show, and where, as tables and pages."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from keras_mscam.batch_predict.index import CSV
+from keras_mscam.batch_predict.journal import read_lines
+from keras_mscam.batch_predict.predict_files import predict
+from keras_mscam.batch_predict.settings import Options, Overlays, Thresholds
+from keras_mscam.batch_predict.summary import describe_result
+from keras_mscam.errors import UserError, command
+
+
+def _parse_thresholds(values: tuple[str, ...]) -> Thresholds:
+    """Read `0.5`, or `Mass=0.3 Nodule=0.2`."""
+    if not values:
+        return None
+    try:
+        if len(values) == 1 and "=" not in values[0]:
+            return float(values[0])
+        pairs = (value.split("=") for value in values)
+        return {name: float(value) for name, value in pairs}
+    except ValueError:
+        raise UserError(
+            f"--probability-threshold {' '.join(values)} is neither a number, as 0.5, "
+            "nor pairs, as Mass=0.3 Nodule=0.2."
+        ) from None
+
+
+def _predict(
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+    paths: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH [PATH ...]")
+    ],
+    output: Annotated[Path, tyro.conf.arg(metavar="DIR")],
+    overlays: Overlays = Options.overlays,
+    pathologies: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")
+    ] = (),
+    probability_threshold: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="NUMBER | NAME=NUMBER ...")
+    ] = (),
+    longest_side: int = Options.longest_side,
+    crop_borders: tyro.conf.FlagCreatePairsOff[bool] = False,
+    maps: tyro.conf.FlagCreatePairsOff[bool] = False,
+    html: tyro.conf.FlagCreatePairsOff[bool] = False,
+    dicom: tyro.conf.FlagCreatePairsOff[bool] = False,
+    runtime: str = "auto",
+    batch_size: int = 32,
+    workers: int | None = None,
+    strict: tyro.conf.FlagCreatePairsOff[bool] = False,
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False,
+) -> None:
+    """Say of X-rays what they show, and where.
+
+    Broken off, it goes on where it was when it is given the same command. It exits
+    with 0, with 2 if nothing could be read.
+
+    Args:
+        model: Folder of a run, or an export.
+        paths: Files, folders or patterns; - reads paths, one a line, from a pipe.
+        output: Folder of results.
+        overlays: Heat maps to draw: none, of the top or of every positive one, or all.
+        pathologies: Call and draw only these.
+        probability_threshold: Instead of the model's: one, or Mass=0.3 Nodule=0.2.
+        longest_side: Of pictures at most, in pixels.
+        crop_borders: Look only at what lies inside of uniform borders.
+        maps: Write raw maps, maps/NAME.npz.
+        html: Write a report of each image, and an index.html of all.
+        dicom: Write a Structured Report and Secondary Captures of DICOM files.
+        runtime: What runs the model; auto takes the fastest that is installed.
+        batch_size: Images that the network takes at once.
+        workers: Processes that read, and as many that draw; one a processor by default.
+        strict: Exit with 2 if any file was refused, when all are done.
+        overwrite: Replace results of another model or other options.
+    """
+    options = Options(
+        overlays, pathologies, longest_side, maps, html, dicom, crop_borders
+    )
+    summary = predict(
+        model,
+        paths,
+        output,
+        options=options,
+        probability_threshold=_parse_thresholds(probability_threshold),
+        runtime=runtime,
+        batch_size=batch_size,
+        workers=workers,
+        overwrite=overwrite,
+    )
+    if summary.read + summary.refused.total() == 1:
+        print(describe_result(next(read_lines(output))))
+    print(summary.describe())
+    if not summary.read:
+        raise UserError("No file could be read.")
+    if strict and summary.refused:
+        count = summary.refused.total()
+        files = "1 file was" if count == 1 else f"{count} files were"
+        raise UserError(f"{files} refused, see {output / CSV}.")
+
+
+@command
+def main() -> None:
+    """Console script `keras_mscam-predict`."""
+    try:
+        tyro.cli(_predict, prog="keras_mscam-predict")
+    except KeyboardInterrupt:
+        print("Go on by the same command.", file=sys.stderr)
+        raise
+
+
+if __name__ == "__main__":
+    main()

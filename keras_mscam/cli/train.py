@@ -1,0 +1,126 @@
+"""The command line of `keras_mscam-train`: preset, file and options, in that order."""
+
+import dataclasses
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+import tyro
+
+from keras_mscam.configs.presets import PRESETS
+from keras_mscam.configs.schema import (
+    AugmentationConfig,
+    Config,
+    DataConfig,
+    ModelConfig,
+    TrainingConfig,
+    describe,
+    read_config,
+)
+from keras_mscam.errors import UserError, command
+from keras_mscam.inference.run_folder import read_run
+from keras_mscam.training.train_run import train
+
+
+@command
+def main() -> None:
+    """Console script `keras_mscam-train`."""
+    options = parse_options(sys.argv[1:])
+    try:
+        run = train(options.config, options.output, options.resume)
+    except KeyboardInterrupt as error:
+        from keras_mscam.training.callbacks import Terminated
+
+        if isinstance(error, Terminated):
+            sys.exit(128 + signal.SIGTERM)  # as of a process that it ended
+        raise
+    print(f"Report: {run.report_path}")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Train a classifier of chest pathologies, and look where it looks.
+
+    Without any option, the built-in set is drawn and the preset `phantom` is trained
+    on it. With --data, a folder of ChestX-ray14 files takes its place.
+    """
+
+    preset: Literal[tuple(PRESETS)] = "phantom"
+    """Configuration to start from."""
+    config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
+    """JSON file over the preset, such as another run's config.json."""
+    output: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """Folder of the run; runs/PRESET-1 and so on by default."""
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Go on with the run in --output where it was stopped."""
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    augmentation: AugmentationConfig = dataclasses.field(
+        default_factory=AugmentationConfig
+    )
+
+    @property
+    def config(self) -> Config:
+        return Config(self.data, self.model, self.training, self.augmentation)
+
+
+def parse_options(arguments: list[str]) -> TrainOptions:
+    """Parse a command line; what it leaves out comes from its file, then its preset.
+
+    Args:
+        arguments: those of the command, without its name.
+
+    Raises:
+        UserError: a value out of its range, or a file that can't be used.
+        SystemExit: `--help`, or an option that there isn't.
+    """
+    first = _parse(arguments, TrainOptions())
+    base = PRESETS[first.preset]
+    if first.resume:
+        if first.output is None:
+            raise UserError("--resume needs the --output of the run to go on with.")
+        base = read_run(first.output).config
+    if first.config_file is not None:
+        base = read_config(first.config_file, base)
+    defaults = TrainOptions(
+        data=base.data,
+        model=base.model,
+        training=base.training,
+        augmentation=base.augmentation,
+    )
+    options = _parse(arguments, defaults)
+    if options.output is None:
+        options = dataclasses.replace(options, output=_next_output(options.preset))
+    return options
+
+
+def _parse(arguments: list[str], defaults: TrainOptions) -> TrainOptions:
+    # Help shows one default for each option: without presets and files it would have
+    # to show several, so it is left to the second, complete pass where they are known.
+    try:
+        return tyro.cli(
+            TrainOptions,
+            prog="keras_mscam-train",
+            args=arguments,
+            default=defaults,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+    except pydantic.ValidationError as error:
+        raise UserError(describe(error)) from error
+
+
+def _next_output(preset: str) -> Path:
+    """Return the first free `runs/PRESET-N`."""
+    number = 1
+    while os.path.lexists(f"runs/{preset}-{number}"):
+        number += 1
+    return Path(f"runs/{preset}-{number}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""What a training run is told: frozen, typed, checked, the same from every source."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic.dataclasses import dataclass
+from tyro.conf import arg
+
+from keras_mscam.errors import UserError
+
+_STRICT = pydantic.ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class DataConfig:
+    """What to train on."""
+
+    path: Annotated[Path | None, arg(name="data", metavar="DIR")] = None
+    """ChestX-ray14 folder or prepared records; without it, the built-in set."""
+    phantoms: Annotated[PositiveInt, arg(metavar="IMAGES")] = 4000
+    """Images of the built-in set."""
+    backgrounds: Annotated[tuple[Path, ...], arg(metavar="DIR [DIR ...]")] = ()
+    """Plant its lesions in the X-rays without findings of these folders."""
+    image_size: Annotated[
+        tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]],
+        arg(metavar="HEIGHT WIDTH"),
+    ] = (256, 256)
+    """Size that images are seen at, or prepared at; stored smaller, at that size."""
+    split_seed: int = 0
+    """Seed of the split by patient, and of the built-in set."""
+    cache: Literal["auto", "memory", "disk", "none"] = "auto"
+    """Hold decoded training images; auto is memory up to 2 GiB, else none."""
+    cache_folder: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Place of the cache on disk; the folder cache in the prepared records."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ModelConfig:
+    """What to train."""
+
+    backbone: Literal[
+        "small_densenet",
+        "small_resnet",
+        "densenet121",
+        "densenet169",
+        "densenet201",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+    ] = "densenet121"
+    """Network whose blocks are read."""
+    blocks: Annotated[tuple[Annotated[int, Field(ge=1, le=4)], ...], arg()] = (2, 3, 4)
+    """Blocks that get a head; 2 3 4 is the paper's, 4 alone is DN-CAM."""
+    taps: Literal["activated", "raw"] = "activated"
+    """Read a block behind or before its closing BN and ReLU."""
+    pooling: Literal["gap", "max", "lse", "lse_map", "pcam"] = "gap"
+    """Mean; maximum or Log-Sum-Exp of features; Log-Sum-Exp or PCAM of maps."""
+    transition: PositiveInt | None = None
+    """Features of Wang et al.'s transition layer before each head; none by default."""
+    merge: Literal["projection", "softmax", "uniform"] = "projection"
+    """How relevance weights stay on the simplex; uniform doesn't learn them."""
+    weights: str | None = None
+    """Initial weights: imagenet (downloads them) or a .weights.h5 file."""
+    batch_norm_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """Share of BN's moving averages kept in a step; 0.9 for short runs."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TrainingConfig:
+    """How to train it."""
+
+    loss: Literal["class_balanced", "batch_balanced", "binary"] = "class_balanced"
+    """Sedai et al.'s loss, Wang et al.'s W-CEL, or plain cross entropy."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of every label that is moved to one half."""
+    auxiliary_loss: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of each block's own loss beside that of the merged logits."""
+    epochs: PositiveInt = 30
+    """Passes over the training split."""
+    batch_size: PositiveInt = 32
+    """Images in a step."""
+    balanced_sampling: bool = False
+    """Draw every pathology equally often; with --loss binary, or balance twice."""
+    learning_rate: PositiveFloat = 1e-3
+    """Adam's learning rate."""
+    relevance_learning_rate: PositiveFloat = 1.0
+    """Multiplies the learning rate of the relevance weights."""
+    plateau_patience: PositiveInt = 3
+    """Epochs without a better validation loss before the rate falls to 0.1."""
+    early_stopping: PositiveInt | None = None
+    """Stop after that many epochs without a better validation loss."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """Keras dtype policy."""
+    seed: int = 0
+    """Seed of the weights and of the order of images."""
+    checkpoint_minutes: PositiveFloat = 10.0
+    """Minutes of training that are lost at most when a run is killed."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class AugmentationConfig:
+    """How much training images are changed at random; by default, not at all."""
+
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """Degrees of rotation at most, either way."""
+    shift: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Fraction of height and width to shift by at most, either way."""
+    zoom: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Scale by 1 + ZOOM at most, or by its inverse; 0.1 is 0.91 to 1.1."""
+    brightness: Annotated[float, Field(ge=0, le=255)] = 0.0
+    """Grey levels, of 255, to add or subtract at most."""
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Part of the contrast to add or take away at most; 0.1 is 0.9 to 1.1."""
+    noise: Annotated[float, Field(ge=0, le=255)] = 0.0
+    """Standard deviation of the noise at most, in grey levels."""
+    flip: bool = False
+    """Mirror half of the images, which moves the heart to the wrong side."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class LocalizationConfig:
+    """How maps become boxes and boxes are judged; by default as in Wang et al."""
+
+    fusion: Literal["relevance", "standardized"] = "relevance"
+    """Fuse blocks by learned weights, or all alike, each over its own deviation."""
+    normalization: Literal["min_max", "exponential"] = "min_max"
+    """Scale a map by its minimum and maximum, or exp of deviations below its peak."""
+    threshold: Literal["fixed", "otsu", "tuned", "oracle"] = "fixed"
+    """Fixed, Otsu's, tuned on other patients' boxes, or (to be named) on the same."""
+    cam_thresholds: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = (
+        60 / 255,
+        180 / 255,
+    )
+    """Levels of a fixed threshold, all together; Wang et al.'s by default."""
+    min_area: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Fraction of the map that a region must cover at least."""
+    max_boxes: PositiveInt | None = None
+    """Boxes of the highest scores that are kept; all by default."""
+    afp_denominator: Literal["all", "pathology", "images"] = "all"
+    """What false positives are averaged over: ground-truth boxes, its own, or its images."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Config:
+    """A whole run: what to train on, what to train, how to train it, how to look."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    augmentation: AugmentationConfig = dataclasses.field(
+        default_factory=AugmentationConfig
+    )
+    localization: LocalizationConfig = dataclasses.field(
+        default_factory=LocalizationConfig
+    )
+
+
+_ADAPTER = pydantic.TypeAdapter(Config)
+
+
+def merge_config(base: Config, changes: dict, source: str) -> Config:
+    """Return `base` with the entries of a nested dictionary in place of its own.
+
+    Args:
+        base: the configuration to start from.
+        changes: `{section: {key: value}}`, sections and keys those of `Config`.
+        source: where the changes come from, for the error.
+
+    Raises:
+        UserError: an unknown section or key, or a value of a wrong type or range.
+
+    Example:
+        >>> merge_config(Config(), {"training": {"epochs": 3}}, "here").training.epochs
+        3
+    """
+    values = json.loads(dump_config(base))
+    for section, entries in changes.items():
+        if section not in values or not isinstance(entries, dict):
+            raise UserError(
+                f"{source}: unknown section {section!r}; the sections are "
+                f"{', '.join(values)}, each an object of its own."
+            )
+        values[section].update(entries)
+    try:
+        return _ADAPTER.validate_python(values)
+    except pydantic.ValidationError as error:
+        raise UserError(f"{source}: {describe(error)}") from error
+
+
+def change_localization(base: LocalizationConfig, changes: dict) -> LocalizationConfig:
+    """Return a protocol with the given values, those that aren't `None`, in place.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+    given = {key: value for key, value in changes.items() if value is not None}
+    merged = merge_config(Config(localization=base), {"localization": given}, "options")
+    return merged.localization
+
+
+def read_config(path: Path, base: Config) -> Config:
+    """Read a configuration file, or a run's `config.json`, over a base.
+
+    Args:
+        path: a JSON file of any part of the configuration. The section `environment`,
+            which a run adds to its own, is passed over.
+        base: what holds where the file is silent.
+
+    Raises:
+        UserError: no such file, no JSON object, or as `merge_config`.
+    """
+    try:
+        changes = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"Cannot read the configuration {path}: {error}") from error
+    if not isinstance(changes, dict):
+        raise UserError(f"The configuration {path} must be a JSON object.")
+    changes.pop("environment", None)
+    return merge_config(base, changes, str(path))
+
+
+def dump_config(config: Config) -> str:
+    """Return a configuration as JSON text that `read_config` takes back."""
+    return _ADAPTER.dump_json(config, indent=2).decode()
+
+
+def describe(error: pydantic.ValidationError) -> str:
+    """Say in one line which values are wrong and why."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].lower()}"
+        f" (got {item['input']!r})"
+        for item in error.errors()
+    )

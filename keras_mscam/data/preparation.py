@@ -1,0 +1,217 @@
+"""`keras_mscam-prepare`: from X-rays and their tables to sharded TFRecords."""
+
+import csv
+import hashlib
+from pathlib import Path
+
+from keras_mscam.data.labels_csv import read_dataset
+from keras_mscam.data.manifest import Manifest, compute_beta, describe_split
+from keras_mscam.data.records import Dataset, Record
+from keras_mscam.data.shards import (
+    Converted,
+    Shard,
+    Stored,
+    convert,
+    plan_shards,
+    write_shards,
+)
+from keras_mscam.data.splits import SPLITS, SplitRule, split_records
+from keras_mscam.errors import UserError
+from keras_mscam.files import (
+    check_is_free,
+    compute_checksum,
+    find_versions,
+    unfinished_folder,
+)
+
+REJECTED = "rejected.csv"
+
+
+def prepare(
+    source: Path,
+    output: Path,
+    *,
+    image_size: tuple[int, int] | None = (256, 256),
+    split: str = "paper",
+    seed: int = 0,
+    folds: int = 5,
+    fold: int = 0,
+    boxes: Path | None = None,
+    strict: bool = False,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Manifest:
+    """Read, resize, split and store a data set of X-rays.
+
+    The folder `output` appears when everything in it is written. Until then all work
+    is in `.NAME.unfinished` beside it, and the same call goes on with it. The bytes of
+    the result depend on source, size and rule, not on the number of workers nor on how
+    often the work was broken off. Training records are stored in an order drawn once,
+    the others in that of the label file.
+
+    Args:
+        source: see `read_dataset`.
+        output: folder to make, or an empty one: `manifest.json`, shards such as
+            `train-00000-of-00004.tfrecord`, and `rejected.csv` with the name of each
+            image that couldn't be used and the reason.
+        image_size: (height, width) to store images at, in pixels. `None` keeps each
+            image's own size, and the bytes of 8-bit grey PNG and JPEG files.
+        split: `paper`, `official`, `csv` or `folds`, see `split_records`.
+        seed: of the split and of the order of training records, 0 or more.
+        folds: number of folds, for `folds`.
+        fold: the one that is the test, counted from 0.
+        boxes: table of boxes, for a data set in a `labels.csv`.
+        strict: whether an image that can't be used is an error.
+        workers: processes that read images; `None` takes one a processor. Fewer than
+            200 images are read in this process.
+        progress: whether to show bars with rate and time left.
+
+    Returns:
+        The manifest, as it is written.
+
+    Raises:
+        UserError: the source can't be used, no image of a split can be read, or
+            `output` is there already or can't be written.
+        KeyboardInterrupt: Ctrl-C; the same call goes on.
+
+    Example:
+        >>> manifest = prepare(Path("ChestX-ray14"), Path("records"))
+        >>> manifest.splits["train"].images
+
+    Reference:
+        Sedai et al. 2018, section 3: images of 256x256, split 70/10/20 by patient.
+    """
+    source, output = Path(source), Path(output)
+    rule = SplitRule(split, seed, folds, fold)
+    _check(output, image_size, workers)
+    dataset = read_dataset(source, boxes, workers, progress)
+    if not dataset.pathologies:
+        raise UserError(f"No image in {source} shows a pathology; there must be some.")
+    splits, left_out = split_records(dataset, rule)
+    split_of = {r.name: split for split, records in splits.items() for r in records}
+    records = [record for record in dataset.records if record.name in split_of]
+    plan = _describe_plan(records, image_size)
+    with unfinished_folder(output, plan) as (folder, result):
+        converted = convert(
+            records,
+            folder,
+            dataset.pathologies,
+            image_size=image_size,
+            strict=strict,
+            workers=workers,
+            progress=progress,
+        )
+        shards = plan_shards(_find_stored(splits, converted), seed)
+        write_shards(shards, result)
+        _write_rejected(result / REJECTED, converted.rejected)
+        problems = dataset.problems + left_out + converted.problems
+        rejected = len(converted.rejected)
+        manifest = describe(
+            dataset, shards, image_size, rule, rejected, problems, result
+        )
+        manifest.write(result)
+    return manifest
+
+
+def _check(
+    output: Path, image_size: tuple[int, int] | None, workers: int | None
+) -> None:
+    if image_size is not None and (len(image_size) != 2 or min(image_size) < 1):
+        raise UserError(
+            f"The image size {image_size} must be a height and a width above 0."
+        )
+    if workers is not None and workers < 1:
+        raise UserError(f"There must be 1 worker or more, not {workers}.")
+    # Before archives are looked into, which may take minutes.
+    check_is_free(output)
+
+
+def _describe_plan(
+    records: list[Record], image_size: tuple[int, int] | None
+) -> dict[str, object]:
+    """Return what converted images depend on; the split is not among it."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(repr(record).encode())
+    return {
+        "records": digest.hexdigest(),
+        "image_size": image_size and list(image_size),
+        "versions": find_versions(PACKAGES),
+    }
+
+
+def _find_stored(
+    splits: dict[str, list[Record]], converted: Converted
+) -> dict[str, list[Stored]]:
+    """Return what is there of each split.
+
+    Raises:
+        UserError: nothing.
+    """
+    stored = {
+        split: [converted.stored[r.name] for r in records if r.name in converted.stored]
+        for split, records in splits.items()
+    }
+    for split in stored:
+        if not stored[split]:
+            name, reason = converted.rejected[-1]
+            raise UserError(
+                f"No image of the {split} split can be used; {name}, for one, {reason}."
+            )
+    return stored
+
+
+def _write_rejected(path: Path, rejected: list[tuple[str, str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([("name", "reason"), *rejected])
+
+
+#: What reads, resizes and writes.
+PACKAGES = ("keras_mscam", "opencv-python-headless", "numpy", "pydicom", "tensorflow")
+
+
+def describe(
+    dataset: Dataset,
+    shards: list[Shard],
+    image_size: tuple[int, int] | None,
+    rule: SplitRule,
+    rejected: int,
+    problems: tuple[str, ...],
+    folder: Path,
+) -> Manifest:
+    """Describe what has been written into a folder.
+
+    Args:
+        dataset: where it came from.
+        shards: what was written.
+        image_size: (height, width) that images were stored at, if one.
+        rule: how they were split.
+        rejected: number of images that couldn't be used.
+        problems: what was odd about the source.
+        folder: the folder; every file in it gets a checksum.
+
+    Returns:
+        A manifest for it.
+    """
+    splits = {}
+    for name in SPLITS:
+        here = [shard for shard in shards if shard.split == name]
+        records = [stored.record for shard in here for stored in shard.records]
+        files = [shard.name for shard in here]
+        splits[name] = describe_split(records, dataset.pathologies, files)
+    unseen = [name for name, count in splits["train"].positives.items() if not count]
+    if unseen:
+        problems += (f"no positive training image of {', '.join(unseen)}",)
+    return Manifest(
+        pathologies=dataset.pathologies,
+        image_size=image_size and tuple(image_size),
+        split_rule=str(rule),
+        seed=rule.seed,
+        splits=splits,
+        beta=compute_beta(splits["train"]),
+        checksums={p.name: compute_checksum(p) for p in sorted(folder.iterdir())},
+        sources={path.name: compute_checksum(path) for path in dataset.tables},
+        rejected=rejected,
+        problems=problems,
+        versions=find_versions(PACKAGES),
+    )

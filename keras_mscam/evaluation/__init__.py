@@ -1,0 +1,1 @@
+"""How well images are classified and pathologies located, and how sure that is."""

@@ -1,0 +1,161 @@
+"""Logits into probabilities that may be shown to a person."""
+
+import warnings
+
+import keras
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import expit, logit
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from keras_mscam.errors import UserError
+from keras_mscam.evaluation.known_labels import (
+    check_tables,
+    explain_one_class,
+    take_known,
+)
+from keras_mscam.evaluation.operating_points import choose_operating_points
+from keras_mscam.evaluation.split_outputs import Predictions, predict_split
+from keras_mscam.files import compute_checksum
+from keras_mscam.inference.run_calibration import (
+    Calibration,
+    RunCalibration,
+    calibrate,
+    find_calibration,
+    write_calibration,
+)
+from keras_mscam.inference.run_folder import Run, is_prepared
+from keras_mscam.localization.fusion import measure_deviations
+
+
+def fit_calibration(
+    labels: np.ndarray, logits: np.ndarray, pathologies: tuple[str, ...]
+) -> dict[str, Calibration]:
+    """Fit slope and intercept of each pathology by maximum likelihood (Platt scaling).
+
+    Both are needed: a balanced loss shifts logits by about the log odds of its weights
+    (the intercept), and overfitting makes them too far from 0 (the slope).
+
+    Where that fit doesn't exist, or would turn the order of images around, less is
+    fitted and `reason` says why: the intercept alone, such that the mean probability is
+    the prevalence; or nothing, with one class only.
+
+    Args:
+        labels: `(images, C)`, 1, 0 or NaN (left out), of a split that the model was
+            *not* trained on and that nothing is reported of: the validation split.
+        logits: `(images, C)`, merged.
+        pathologies: C names.
+
+    Returns:
+        By pathology.
+
+    Raises:
+        UserError: a logit isn't finite.
+
+    Example:
+        >>> fit_calibration([[0], [1], [0], [1]], [[0], [1], [2], [3]], ("Mass",))
+        {'Mass': Calibration(slope=0.908..., intercept=-1.362..., images=4, ...
+
+    Reference:
+        Platt 1999, "Probabilistic outputs for support vector machines", without its
+        smoothing of the labels, which would bias the prevalence of a rare pathology.
+    """
+    labels, logits = check_tables(labels, logits, pathologies)
+    return {
+        name: _fit(*take_known(labels, logits, column, name)[1:])
+        for column, name in enumerate(pathologies)
+    }
+
+
+def _fit(truth: np.ndarray, logits: np.ndarray) -> Calibration:
+    counts = {"images": len(truth), "positives": int(truth.sum())}
+    one_class = explain_one_class(truth)
+    if one_class:
+        return Calibration(**counts, reason=f"not calibrated: {one_class}")
+    problem = _explain_no_maximum(truth, logits)
+    if problem is None:
+        slope, intercept, converged = _maximize_likelihood(truth, logits)
+        if converged and np.isfinite([slope, intercept]).all() and slope > 0:
+            return Calibration(slope, intercept, **counts)
+        problem = (
+            "images that show it have no higher logits than others"
+            if converged
+            else "the fit did not converge"
+        )
+    return Calibration(
+        intercept=_match_prevalence(truth, logits),
+        **counts,
+        reason=f"only the intercept was fitted: {problem}",
+    )
+
+
+def _explain_no_maximum(truth: np.ndarray, logits: np.ndarray) -> str | None:
+    """Say why no finite slope is the likeliest.
+
+    With one predictor there is one exactly where the classes overlap both ways (Albert
+    & Anderson 1984, "On the existence of maximum likelihood estimates").
+    """
+    positives, negatives = logits[truth], logits[~truth]
+    if np.ptp(logits) == 0:
+        return "all logits are equal"
+    if positives.min() >= negatives.max() or negatives.min() >= positives.max():
+        return "one logit parts the images that show it from all others"
+    return None
+
+
+def _maximize_likelihood(
+    truth: np.ndarray, logits: np.ndarray
+) -> tuple[float, float, bool]:
+    # Standardized, since the solver's tolerance is absolute.
+    mean, deviation = logits.mean(), logits.std()
+    model = LogisticRegression(
+        C=np.inf, solver="newton-cholesky", tol=1e-8, max_iter=200
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(((logits - mean) / deviation)[:, None], truth)
+    converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
+    slope = float(model.coef_[0, 0] / deviation)
+    return slope, float(model.intercept_[0] - slope * mean), converged
+
+
+def _match_prevalence(truth: np.ndarray, logits: np.ndarray) -> float:
+    """Find the intercept, at slope 1, whose mean probability is the prevalence."""
+    prevalence = truth.mean()
+    middle = logit(prevalence)
+    # At the lower end no image is likelier than the prevalence, at the upper none less.
+    low, high = middle - logits.max() - 1, middle - logits.min() + 1
+    return float(brentq(lambda b: expit(logits + b).mean() - prevalence, low, high))
+
+
+def calibrate_on(predictions: Predictions, model: str) -> RunCalibration:
+    """Calibrate on the stored predictions of the validation split."""
+    names = predictions.pathologies
+    calibrations = fit_calibration(predictions.labels, predictions.logits, names)
+    probabilities = calibrate(calibrations, predictions.logits, names)
+    points = choose_operating_points(predictions.labels, probabilities, names)
+    deviations = measure_deviations(maps for _, maps in predictions.read_maps())
+    return RunCalibration(model, calibrations, points, deviations)
+
+
+def calibrate_run(
+    run: Run, classifier: keras.Model, progress: bool = True
+) -> RunCalibration:
+    """Read the calibration of a run, or make it on its own validation split.
+
+    Raises:
+        UserError: there is none of this model, and no records to make it on.
+    """
+    calibration = find_calibration(run)
+    if calibration is not None:
+        return calibration
+    if not is_prepared(run.records):
+        raise UserError(
+            f"{run.path} has no calibration.json, and the records that it was trained "
+            f"on, {run.records}, are gone; put them back once to calibrate it."
+        )
+    validation = predict_split(run, classifier, run.records, "validation", progress)
+    calibration = calibrate_on(validation, compute_checksum(run.model_path))
+    write_calibration(run.calibration_path, calibration)
+    return calibration

@@ -1,0 +1,153 @@
+"""Several runs side by side on the same images: Table 1, Figure 2, paired tests."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from keras_mscam.configs.schema import LocalizationConfig
+from keras_mscam.errors import UserError
+from keras_mscam.evaluation.cases import choose_cases, find_chosen
+from keras_mscam.evaluation.evaluation import Evaluation, evaluate, load_chosen
+from keras_mscam.evaluation.measure import HIT
+from keras_mscam.evaluation.paired import PairedDifference, compare_auroc, compare_ratio
+from keras_mscam.evaluation.report import write_comparison
+from keras_mscam.evaluation.tables import to_csv, to_latex, to_markdown
+from keras_mscam.files import compute_checksum, write_whole
+from keras_mscam.inference.run_folder import is_prepared, read_run
+from keras_mscam.localization.accuracy import count_localizations
+
+
+def compare(
+    runs: Sequence[Path],
+    protocols: Sequence[LocalizationConfig],
+    output: Path,
+    *,
+    data: Path | None = None,
+    split: str = "test",
+    images: Sequence[str] = (),
+    progress: bool = True,
+) -> Path:
+    """Evaluate several runs on the same images and set them side by side.
+
+    Args:
+        runs: folders that `keras_mscam-train` made, of different names. The first is
+            compared with each of the others.
+        protocols: of each run.
+        output: folder for `comparison.json`, `table1.md`, `.tex` and `.csv`,
+            `report.html`, and a folder for each run.
+        data: prepared records; by default those that all of the runs were trained on.
+        split: which of their splits.
+        images: names of images to show.
+        progress: whether to show bars.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        UserError: two runs have one name, or records of their own and no `data` is
+            given, or anything that `evaluate` raises.
+    """
+    names = [Path(run).absolute().name for run in runs]
+    if len(set(names)) < len(names):
+        raise UserError(f"Two of the runs have the same name: {', '.join(names)}.")
+    if data is None:
+        _check_records(runs)
+    evaluations = {
+        name: evaluate(
+            run, data=data, split=split, protocol=protocol, images=images,
+            output=Path(output) / name, progress=progress,
+        )
+        for name, run, protocol in zip(names, runs, protocols, strict=True)
+    }  # fmt: skip
+    comparison = {
+        "systems": {name: item.metrics for name, item in evaluations.items()},
+        "paired": _compare_pairs(evaluations),
+    }
+    _write(Path(output), comparison, _load_cases(evaluations, images))
+    return Path(output) / "report.html"
+
+
+def _check_records(runs: Sequence[Path]) -> None:
+    manifests = set()
+    for run in runs:
+        records = read_run(run).records
+        if not is_prepared(records):
+            raise UserError(f"The records of {run}, {records}, are gone: give --data.")
+        manifests.add(compute_checksum(records / "manifest.json"))
+    if len(manifests) > 1:
+        raise UserError(
+            "The runs were trained on different records; give those to compare them on "
+            "by --data DIR."
+        )
+
+
+def _write(output: Path, comparison: dict, cases: dict[str, list]) -> None:
+    texts = {
+        "comparison.json": json.dumps(comparison, indent=1, allow_nan=False) + "\n",
+        "table1.md": to_markdown(comparison["systems"]),
+        "table1.tex": to_latex(comparison["systems"]),
+        "table1.csv": to_csv(comparison["systems"]),
+    }
+    for name, text in texts.items():
+        with write_whole(output / name) as temporary:
+            temporary.write_text(text)
+    write_comparison(output, comparison, cases)
+
+
+def _load_cases(evaluations: dict[str, Evaluation], images) -> dict[str, list]:
+    """Load the same images for every system: the cases of the first."""
+    first = next(iter(evaluations.values()))
+    attention = first.systems["attention"]
+    chosen = find_chosen(attention, images)
+    chosen = chosen or choose_cases(attention, first.metrics["boxed"])
+    keys = [(item.name, item.pathology) for item, _ in chosen]
+    cases = {}
+    for name, evaluation in evaluations.items():
+        items = {(i.name, i.pathology): i for i in evaluation.systems["attention"]}
+        pairs = [
+            (items[key], kind) for key, (_, kind) in zip(keys, chosen, strict=True)
+        ]
+        cases[name] = load_chosen(evaluation, pairs)
+    return cases
+
+
+def _compare_pairs(evaluations: dict[str, Evaluation]) -> dict:
+    (first_name, first), *others = evaluations.items()
+    return {
+        f"{first_name} - {name}": {
+            "accuracy_0.3": _compare_accuracy(first, other),
+            "auroc": _compare_auroc(first, other),
+        }
+        for name, other in others
+    }
+
+
+def _compare_accuracy(first: Evaluation, second: Evaluation) -> dict:
+    boxed = first.metrics["boxed"]
+    tables = []
+    for evaluation in (first, second):
+        counts = count_localizations(evaluation.systems["attention"], (HIT,))
+        belongs = counts.pathology[:, None] == np.array(boxed)
+        tables.append((counts.found * belongs, counts.drawn[:, None] * belongs))
+    if not boxed:
+        return {}
+    differences, mean = compare_ratio(*tables, counts.patient)
+    return _name(boxed, differences, mean)
+
+
+def _compare_auroc(first: Evaluation, second: Evaluation) -> dict:
+    labels, patients = first.predictions.labels, first.predictions.patients
+    differences, mean = compare_auroc(
+        labels, first.predictions.logits, second.predictions.logits, patients
+    )
+    return _name(first.predictions.pathologies, differences, mean)
+
+
+def _name(names, differences: Sequence[PairedDifference], mean) -> dict:
+    keys = ("difference", "low", "high", "p_value")
+    items = {**dict(zip(names, differences, strict=True)), "mean": mean}
+    return {
+        name: {key: getattr(item, key) for key in keys} for name, item in items.items()
+    }

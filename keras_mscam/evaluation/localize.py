@@ -1,0 +1,243 @@
+"""From stored maps to what was proposed on every image: the protocol, carried out."""
+
+import functools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from keras_mscam.configs.schema import LocalizationConfig
+from keras_mscam.evaluation.split_outputs import Predictions
+from keras_mscam.localization.accuracy import Localization
+from keras_mscam.localization.boxes import (
+    PredictedBoxes,
+    extract_boxes,
+    find_boxes,
+    find_peak,
+    normalize_map,
+    scale_boxes,
+)
+from keras_mscam.localization.fusion import Fusion, fuse_maps
+from keras_mscam.localization.overlaps import compute_iou
+from keras_mscam.localization.thresholds import (
+    GRID,
+    Levels,
+    fixed_thresholds,
+    otsu_thresholds,
+    tuned_thresholds,
+)
+
+_THREADS = 2
+
+
+@dataclass(frozen=True)
+class FusedMap:
+    """One fused map, and where it belongs.
+
+    Args:
+        row: of the image in the predictions.
+        column: of the pathology.
+        cam: `(height, width)` raw, at the size that the model saw.
+        heatmap: the same, normalized.
+    """
+
+    row: int
+    column: int
+    cam: np.ndarray
+    heatmap: np.ndarray
+
+
+def localize(
+    predictions: Predictions,
+    fusion: Fusion,
+    protocol: LocalizationConfig,
+    probabilities: np.ndarray,
+    negatives: bool = True,
+) -> list[Localization]:
+    """Propose boxes on every image of which it is known where the pathology is.
+
+    That is on images with a ground-truth box, and on those labelled without the pathology;
+    where it is somewhere, but nobody drew it, nothing can be said. Only pathologies
+    that any box was drawn of are looked for.
+
+    Maps are read a part at a time; what is kept of them are boxes.
+
+    Args:
+        predictions: stored ones.
+        fusion: of the maps.
+        protocol: how maps become boxes.
+        probabilities: `(images, C)`, calibrated. The score of a box is the probability
+            of its pathology times the mean heat of its region.
+        negatives: whether images labelled without the pathology are wanted; only FROC
+            and average precision look at them.
+
+    Returns:
+        One for each image and pathology, drawn ones first, in the order of the images.
+    """
+    levels = _choose_thresholds(predictions, fusion, protocol)
+    truth = group_boxes(predictions)
+    wanted = list(truth) + (_find_negatives(predictions) if negatives else [])
+
+    def look(fused: FusedMap) -> tuple[tuple[int, int], Localization]:
+        row, column = fused.row, fused.column
+        pathology = predictions.pathologies[column]
+        patient = str(predictions.patients[row])
+        size = tuple(predictions.original_sizes[row].tolist())
+        proposals = _propose(fused.heatmap, size, protocol, levels, pathology, patient)
+        probability = float(probabilities[row, column])
+        return (row, column), Localization(
+            pathology=pathology,
+            patient=patient,
+            truth=truth.get((row, column), np.zeros((0, 4))),
+            proposed=proposals.xyxy,
+            scores=probability * proposals.scores,
+            peak=find_peak(fused.cam, size),
+            original_size=size,
+            probability=probability,
+            name=str(predictions.names[row]),
+        )
+
+    found = dict(map_fused(look, predictions, fusion, protocol, wanted))
+    return [found[key] for key in wanted]
+
+
+def map_fused(function, predictions, fusion, protocol, wanted) -> Iterator:
+    """Call a function with the fused map of every wanted image and pathology.
+
+    Args:
+        function: of a `FusedMap`.
+        predictions: stored ones.
+        fusion: of the maps.
+        protocol: normalizes them.
+        wanted: pairs of row and column; images are visited in order.
+
+    Yields:
+        What the function returns.
+    """
+    columns = {}
+    for row, column in wanted:
+        columns.setdefault(row, []).append(column)
+
+    def visit(row: int, cams: list[np.ndarray]) -> list:
+        chosen = columns[row]
+        weights = fusion.weights[:, chosen]
+        fused = fuse_maps(
+            [cam[..., chosen] for cam in cams], weights, predictions.image_size
+        )
+        return [
+            function(FusedMap(row, column, cam, _normalize(cam, column)))
+            for column, cam in zip(chosen, fused, strict=True)
+        ]
+
+    def _normalize(cam, column):
+        return normalize_map(cam, protocol.normalization, fusion.scale[column])
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # the images are what is shared among the threads
+    try:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for first, maps in predictions.read_maps():
+                rows = [row for row in columns if first <= row < first + len(maps[0])]
+                cams = [[cam[row - first] for cam in maps] for row in rows]
+                for results in pool.map(visit, rows, cams):
+                    yield from results
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def measure_thresholds(
+    predictions: Predictions, fusion: Fusion, protocol: LocalizationConfig
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """Measure how well every ground-truth box is met at every level of `GRID`.
+
+    Args:
+        predictions: stored ones.
+        fusion: of the maps.
+        protocol: normalizes them, and gives the minimum area.
+
+    Returns:
+        For each ground-truth box, `(boxes, levels)` the highest IoU of a box cut there; its
+        pathology; and its patient.
+    """
+    truth = group_boxes(predictions)
+    measure = functools.partial(
+        _measure_thresholds, predictions, truth, protocol.min_area
+    )
+    found = dict(map_fused(measure, predictions, fusion, protocol, list(truth)))
+    keys = [key for key in truth for _ in truth[key]]
+    best_iou = [found[key] for key in truth]
+    return (
+        np.concatenate(best_iou) if best_iou else np.zeros((0, len(GRID))),
+        [predictions.pathologies[column] for _, column in keys],
+        [str(predictions.patients[row]) for row, _ in keys],
+    )
+
+
+def build_extractor(protocol: LocalizationConfig):
+    """Return what turns a raw map into boxes, for maps that are no model's.
+
+    A tuned threshold is none for such maps: they are cut at the fixed levels.
+    """
+    levels = otsu_thresholds if protocol.threshold == "otsu" else None
+    levels = levels or fixed_thresholds(protocol.cam_thresholds)
+
+    def propose(cam: np.ndarray, original_size: tuple[int, int]) -> PredictedBoxes:
+        heatmap = normalize_map(cam, protocol.normalization)
+        return _propose(heatmap, original_size, protocol, levels, "", "")
+
+    return propose
+
+
+def group_boxes(predictions: Predictions) -> dict[tuple[int, int], np.ndarray]:
+    """Return the ground-truth boxes, `(M, 4)`, of every row and column that has any."""
+    groups = {}
+    for row, column, xyxy in zip(
+        predictions.box_rows.tolist(), predictions.box_columns.tolist(),
+        predictions.box_xyxy, strict=True,
+    ):  # fmt: skip
+        groups.setdefault((row, column), []).append(xyxy)
+    return {key: np.stack(boxes) for key, boxes in groups.items()}
+
+
+def _find_negatives(predictions: Predictions) -> list[tuple[int, int]]:
+    boxed = np.unique(predictions.box_columns)
+    drawn = set(zip(predictions.box_rows, predictions.box_columns, strict=True))
+    rows, places = np.nonzero(predictions.labels[:, boxed] == 0)
+    pairs = zip(rows.tolist(), boxed[places].tolist(), strict=True)
+    return [pair for pair in pairs if pair not in drawn]
+
+
+def _propose(
+    heatmap, size, protocol, levels: Levels, pathology, patient
+) -> PredictedBoxes:
+    return extract_boxes(
+        heatmap,
+        size,
+        levels(pathology, patient, heatmap),
+        protocol.min_area,
+        protocol.max_boxes,
+    )
+
+
+def _choose_thresholds(predictions, fusion, protocol) -> Levels:
+    if protocol.threshold == "fixed":
+        return fixed_thresholds(protocol.cam_thresholds)
+    if protocol.threshold == "otsu":
+        return otsu_thresholds
+    best_iou, pathologies, patients = measure_thresholds(predictions, fusion, protocol)
+    oracle = protocol.threshold == "oracle"
+    return tuned_thresholds(best_iou, pathologies, patients, oracle=oracle)
+
+
+def _measure_thresholds(predictions, truth, min_area, fused: FusedMap):
+    """Return the best IoU of each ground-truth box at each level of the grid."""
+    key = fused.row, fused.column
+    size = tuple(predictions.original_sizes[fused.row].tolist())
+    columns = []
+    for level in GRID:
+        boxes = find_boxes(fused.heatmap, level, min_area).xyxy
+        scaled = scale_boxes(boxes, fused.heatmap.shape, size)
+        columns.append(compute_iou(scaled, truth[key]).max(axis=0, initial=0))
+    return key, np.stack(columns, axis=1)

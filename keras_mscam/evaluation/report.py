@@ -1,0 +1,205 @@
+"""Reports: HTML files that need nothing beside them."""
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from keras_mscam.evaluation.cases import Case
+from keras_mscam.evaluation.tables import build_table1
+from keras_mscam.files import write_whole
+from keras_mscam.inference.run_folder import Run
+from keras_mscam.visualization import (
+    plot_case,
+    plot_contact_sheet,
+    plot_figure2,
+    plot_froc,
+    plot_history,
+    plot_localization,
+    plot_relevance_weights,
+    plot_reliability,
+    plot_roc,
+)
+from keras_mscam.visualization.style import read_template
+
+_BASELINES = {"mean_box": "Mean box (floor)", "random_map": "Random map (floor)"}
+
+
+def write_report(
+    run: Run,
+    metrics: dict,
+    cases: list[Case],
+    sheets: dict[str, list[Case]],
+    path: Path,
+) -> None:
+    """Write the report of one run.
+
+    Args:
+        run: the run; its `history.csv` is read where there is one.
+        metrics: the contents of `metrics.json`.
+        cases: to show one by one.
+        sheets: by pathology, cases to show together.
+        path: of the HTML file.
+    """
+    history = _read_history(run)
+    alone = {run.path.name: metrics}
+    html = read_template("report.html.jinja", **_FILTERS).render(
+        run=run,
+        config=json.loads(run.config_path.read_text()),
+        metrics=metrics,
+        fused=metrics["localization"]["attention"],
+        titles=_title(metrics),
+        floors=list(_BASELINES),
+        cases=[_show_case(case) for case in cases],
+        sheets=[_show_sheet(name, sheet) for name, sheet in sheets.items() if sheet],
+        history=None if history is None else _embed(plot_history(history)),
+        epochs=0 if history is None else len(history),
+        relevance=_embed(
+            plot_relevance_weights(metrics["relevance_weights"], metrics["blocks"])
+        ),
+        localization=_draw_localization(metrics),
+        froc=_embed(plot_froc(alone)),
+        roc=_embed(plot_roc(alone)),
+        reliability=_embed(plot_reliability(alone)),
+    )
+    with write_whole(path) as temporary:
+        temporary.write_text(html)
+
+
+def write_comparison(
+    folder: Path, comparison: dict, cases_by_system: dict[str, list[Case]]
+) -> None:
+    """Write `report.html` of several systems, and `figure2.png` and `.pdf`.
+
+    Args:
+        folder: where to.
+        comparison: the contents of `comparison.json`.
+        cases_by_system: by name of the system, the same cases in the same order.
+    """
+    systems = comparison["systems"]
+    first = next(iter(systems.values()))
+    figure2 = None
+    if any(cases_by_system.values()):
+        figure = plot_figure2(cases_by_system)
+        figure2 = _embed(figure, photographic=True)
+        for suffix in (".png", ".pdf"):
+            with write_whole(folder / f"figure2{suffix}") as temporary:
+                figure.savefig(temporary, facecolor="white")
+    html = read_template("comparison.html.jinja", **_FILTERS).render(
+        comparison=comparison,
+        systems=list(systems),
+        first=first,
+        boxed=first["boxed"],
+        rows=_collect_rows(systems),
+        figure2=figure2,
+        froc=_embed(plot_froc(systems)),
+        roc=_embed(plot_roc(systems)),
+        reliability=_embed(plot_reliability(systems)),
+    )
+    with write_whole(folder / "report.html") as temporary:
+        temporary.write_text(html)
+
+
+def _title(metrics: dict) -> dict[str, str]:
+    blocks = {
+        name: f"Block {name.removeprefix('block')} alone" for name in metrics["blocks"]
+    }
+    return {"attention": "Fused", **blocks, **_BASELINES}
+
+
+def _show_case(case: Case) -> dict:
+    return {
+        "name": case.name,
+        "pathology": case.pathology.replace("_", " "),
+        "kind": case.kind,
+        "iou": case.iou,
+        "figure": _embed(plot_case(case), photographic=True),
+    }
+
+
+def _show_sheet(pathology: str, cases: list[Case]) -> dict:
+    return {
+        "pathology": pathology.replace("_", " "),
+        "count": len(cases),
+        "figure": _embed(plot_contact_sheet(cases), photographic=True),
+    }
+
+
+def _draw_localization(metrics: dict) -> str | None:
+    if not metrics["boxed"]:
+        return None
+    tables = metrics["localization"]
+    chosen = {"Fused map": "attention"}
+    if len(metrics["blocks"]) > 1:
+        last = metrics["blocks"][-1]
+        chosen[f"Block {last.removeprefix('block')} alone"] = last
+    chosen |= {"Mean box": "mean_box", "Random map": "random_map"}
+    accuracies = {
+        title: {
+            name: row["accuracy"]["value"]
+            for name, row in tables[system]["iou"]["0.3"].items()
+        }
+        for title, system in chosen.items()
+    }
+    return _embed(plot_localization(accuracies))
+
+
+def _collect_rows(systems: dict[str, dict]) -> dict:
+    """Return `{threshold: {system: {pathology: {"accuracy", "afp"}}}}`."""
+    rows = {}
+    for _, line in build_table1(systems).iterrows():
+        row = rows.setdefault(line["threshold"], {}).setdefault(line["system"], {})
+        for name in line.index[3:]:
+            value = None if pd.isna(line[name]) else line[name]
+            row.setdefault(name, {})[line["measure"]] = value
+    return rows
+
+
+def _read_history(run: Run) -> pd.DataFrame | None:
+    return pd.read_csv(run.history_path) if run.history_path.is_file() else None
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "n/a" if value is None else f"{value:.{digits}f}"
+
+
+def _interval(values: dict, digits: int = 2) -> str:
+    text = _number(values["value"], digits)
+    if values["low"] is None:
+        return text
+    return f"{text} [{values['low']:.{digits}f}, {values['high']:.{digits}f}]"
+
+
+def _difference(values: dict, digits: int = 2) -> str:
+    if values["difference"] is None:
+        return "n/a"
+    text = f"{values['difference']:+.{digits}f}"
+    if values["low"] is None:
+        return text
+    return f"{text} [{values['low']:+.{digits}f}, {values['high']:+.{digits}f}]"
+
+
+def _p_value(value: float | None) -> str:
+    return "< 0.001" if value is not None and value < 0.001 else _number(value, 3)
+
+
+def _embed(figure: Figure, photographic: bool = False) -> str:
+    """Return a figure as a data URL, as JPEG where it shows X-rays, to save bytes."""
+    buffer = io.BytesIO()
+    if photographic:
+        kind, options = "jpeg", {"pil_kwargs": {"quality": 88}}
+    else:
+        kind, options = "png", {}
+    figure.savefig(buffer, format=kind, facecolor="white", **options)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+_FILTERS = {
+    "number": _number,
+    "interval": _interval,
+    "difference": _difference,
+    "p_value": _p_value,
+}

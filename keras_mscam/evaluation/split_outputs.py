@@ -1,0 +1,257 @@
+"""What a model says of a split, stored once: logits, and the maps of every block."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from keras_mscam.data.manifest import Manifest
+from keras_mscam.data.pipeline import Example, read_examples
+from keras_mscam.errors import UserError
+from keras_mscam.files import compute_checksum, write_whole
+from keras_mscam.inference.run_folder import Run, is_prepared
+from keras_mscam.modeling.classifier import read_relevance_weights
+from keras_mscam.modeling.localizer import get_cams
+
+#: Changes whenever stored predictions couldn't be read by what follows.
+FORMAT = "keras_mscam predictions 1"
+_BATCH = 32
+_PART = 256  # images a file: 10 MB of maps at the paper's size, lost by a kill at most
+_TABLES = ("names", "patients", "labels", "logits", "block_logits", "original_sizes")
+_BOX_TABLES = ("box_rows", "box_columns", "box_xyxy")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Stored predictions of a split. All but the maps is in memory.
+
+    Args:
+        folder: where they are stored.
+        pathologies: C names.
+        blocks: B numbers.
+        image_size: `(height, width)` that the model saw.
+        relevance_weights: `(B, C)`.
+        names: `(images,)`.
+        patients: `(images,)`.
+        labels: `(images, C)`: 1, 0 or NaN.
+        logits: `(images, C)`, merged.
+        block_logits: `(images, B, C)`.
+        original_sizes: `(images, 2)`, height and width.
+        box_rows: `(boxes,)` image of each ground-truth box.
+        box_columns: `(boxes,)` pathology of each.
+        box_xyxy: `(boxes, 4)` half-open, in pixels of the original image.
+    """
+
+    folder: Path
+    pathologies: tuple[str, ...]
+    blocks: tuple[int, ...]
+    image_size: tuple[int, int]
+    relevance_weights: np.ndarray
+    names: np.ndarray
+    patients: np.ndarray
+    labels: np.ndarray
+    logits: np.ndarray
+    block_logits: np.ndarray
+    original_sizes: np.ndarray
+    box_rows: np.ndarray
+    box_columns: np.ndarray
+    box_xyxy: np.ndarray
+
+    def read_maps(self) -> Iterator[tuple[int, list[np.ndarray]]]:
+        """Read the maps, a part at a time.
+
+        Yields:
+            Row of the first image of the part; and for every block, raw maps
+            `(images, h, w, C)` float32.
+        """
+        first = 0
+        for path in _part_paths(self.folder):
+            with np.load(path) as part:
+                maps = [part[f"cam_block{b}"].astype("float32") for b in self.blocks]
+            yield first, maps
+            first += len(maps[0])
+
+
+def predict(
+    classifier: keras.Model,
+    model_path: Path,
+    records: Path,
+    split: str,
+    folder: Path,
+    progress: bool = True,
+) -> Predictions:
+    """Run a classifier over a split, or read what an earlier call has stored.
+
+    Maps are stored compressed, in half precision, at the resolution of their block: 38
+    kB an image for the paper's three blocks at 256x256 and 14 pathologies, before
+    compression. Half precision keeps 11 bits of every value, finer than the 8 bits that
+    the published thresholds are given in.
+
+    A broken-off call is gone on with at the next part of 256 images. Predictions of
+    another model or other records in the same folder are replaced.
+
+    Args:
+        classifier: a model made by `build_classifier`.
+        model_path: its file, known again by its checksum.
+        records: prepared records.
+        split: which of their splits.
+        folder: where to store.
+        progress: whether to show a bar.
+
+    Raises:
+        UserError: the records have no such split, or not the model's pathologies.
+    """
+    manifest = Manifest.read(records)
+    manifest.shard_paths(records, split)  # says so if there is no such split
+    description = _describe(classifier, model_path, records, split, manifest)
+    _claim(folder, description)
+    images = manifest.splits[split].images
+    if not images:
+        raise UserError(f"The split {split!r} of {records} has no images.")
+    done = len(_part_paths(folder)) * _PART
+    if done < images:
+        _store(classifier, records, split, folder, done, progress)
+    return read_predictions(folder)
+
+
+def read_predictions(folder: Path) -> Predictions:
+    """Read predictions that `predict` has stored."""
+    content = json.loads((folder / "predictions.json").read_text())
+    parts = [np.load(path) for path in _part_paths(folder)]
+    tables = {
+        name: np.concatenate([part[name] for part in parts])
+        for name in (*_TABLES, *_BOX_TABLES)
+    }
+    for part in parts:
+        part.close()
+    return Predictions(
+        folder=folder,
+        pathologies=tuple(content["pathologies"]),
+        blocks=tuple(content["blocks"]),
+        image_size=tuple(content["image_size"]),
+        relevance_weights=np.array(content["relevance_weights"], "float32"),
+        **tables,
+    )
+
+
+def _describe(classifier, model_path, records, split, manifest) -> dict:
+    known = classifier.output["logits"].shape[-1]
+    if known != len(manifest.pathologies):
+        raise UserError(
+            f"The model in {model_path.parent} is for {known} pathologies, but the "
+            f"records in {records} have {len(manifest.pathologies)}."
+        )
+    blocks, weights = read_relevance_weights(classifier)
+    return {
+        "format": FORMAT,
+        "model": compute_checksum(model_path),
+        "records": compute_checksum(Path(records) / "manifest.json"),
+        "split": split,
+        "pathologies": list(manifest.pathologies),
+        "blocks": list(blocks),
+        "image_size": list(classifier.input.shape[1:3]),
+        "relevance_weights": weights.tolist(),
+    }
+
+
+def _claim(folder: Path, description: dict) -> None:
+    """Make the folder one of these predictions: emptied if it held others."""
+    path = folder / "predictions.json"
+    if path.is_file() and json.loads(path.read_text()) == description:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    with write_whole(path) as temporary:
+        temporary.write_text(json.dumps(description, indent=2) + "\n")
+
+
+def _store(classifier, records, split, folder, done, progress) -> None:
+    manifest = Manifest.read(records)
+    images, pathologies = manifest.splits[split].images, manifest.pathologies
+    size = classifier.input.shape[1:3]
+    network = keras.Model(
+        classifier.input, {**classifier.output, **get_cams(classifier)}
+    )
+    stream = read_examples(records, split, image_size=size, first=done)
+    with tqdm(
+        total=images, initial=done, desc=f"Predicting {split}", unit=" images",
+        disable=not progress,
+    ) as bar:  # fmt: skip
+        while examples := list(islice(stream, _PART)):
+            outputs = _run(network, examples, bar)
+            tables = _tabulate(examples, outputs, done, pathologies)
+            with write_whole(folder / f"part-{done // _PART:05d}.npz") as temporary:
+                np.savez_compressed(temporary, **tables)
+            done += len(examples)
+
+
+def _run(network, examples: list[Example], bar) -> dict[str, np.ndarray]:
+    batches = []
+    for start in range(0, len(examples), _BATCH):
+        images = [example.image for example in examples[start : start + _BATCH]]
+        batches.append(network.predict_on_batch(np.stack(images)[..., None]))
+        bar.update(len(images))
+    return {
+        name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]
+    }
+
+
+def _tabulate(
+    examples: list[Example], outputs: dict, first: int, pathologies: tuple[str, ...]
+) -> dict:
+    boxes = [
+        (first + row, box) for row, example in enumerate(examples)
+        for box in example.boxes
+    ]  # fmt: skip
+    columns = {name: column for column, name in enumerate(pathologies)}
+    return {
+        "names": np.array([example.name for example in examples]),
+        "patients": np.array([example.patient for example in examples]),
+        "labels": np.stack([example.labels for example in examples]),
+        "original_sizes": np.array([example.original_size for example in examples]),
+        "logits": outputs["logits"],
+        "block_logits": np.stack(
+            [outputs[name] for name in outputs if name.startswith("logits_block")], 1
+        ),
+        "box_rows": np.array([row for row, _ in boxes], "int64"),
+        "box_columns": np.array([columns[box.pathology] for _, box in boxes], "int64"),
+        "box_xyxy": np.array([box.xyxy for _, box in boxes]).reshape(-1, 4),
+        **{
+            name: _compress(maps)
+            for name, maps in outputs.items()
+            if name.startswith("cam_")
+        },
+    }
+
+
+def _compress(maps: np.ndarray) -> np.ndarray:
+    """Return maps in half precision, unless one is too large for it."""
+    largest = np.abs(maps).max(initial=0, where=np.isfinite(maps))
+    return maps.astype("float16") if largest < np.finfo("float16").max else maps
+
+
+def _part_paths(folder: Path) -> list[Path]:
+    return sorted(folder.glob("part-*.npz"))
+
+
+def predict_split(
+    run: Run, classifier: keras.Model, records: Path, split: str, progress: bool = True
+) -> Predictions:
+    """Run the classifier over a split, or read what was stored of it in the run.
+
+    Raises:
+        UserError: the records aren't prepared, or aren't made for the model.
+    """
+    if not is_prepared(records):
+        raise UserError(
+            f"{records} holds no prepared records; make them with "
+            f"keras_mscam-prepare SOURCE --output {records}."
+        )
+    known = compute_checksum(records / "manifest.json")[:8]
+    folder = run.predictions / f"{split}-{known}"
+    return predict(classifier, run.model_path, records, split, folder, progress)

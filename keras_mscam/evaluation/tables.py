@@ -1,0 +1,210 @@
+"""The paper's Table 1: accuracy and false positives of systems side by side."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from keras_mscam.files import write_whole
+
+#: Rows that look at nothing, after the systems.
+_BASELINES = {"mean_box": "floor: mean box", "random_map": "floor: random map"}
+_PAPER_THRESHOLDS = ("0.1", "0.3", "0.5", "0.7")
+
+
+def build_table1(systems: dict[str, dict], overlap: str = "iou") -> pd.DataFrame:
+    """Build the table in the paper's layout.
+
+    Args:
+        systems: contents of `metrics.json` by name of the system.
+        overlap: `"iou"` or `"iobb"`.
+
+    Returns:
+        A row for each threshold, system and measure (`accuracy`, `low`, `high`, `afp`),
+        then for each floor, those of the first system; a column for each boxed
+        pathology, and their mean.
+
+    Reference:
+        Sedai et al. 2018, Table 1; Wang et al. 2017 (ChestX-ray8), Tables 3 and 4.
+    """
+    first = next(iter(systems.values()))
+    maps = {
+        name: metrics["localization"]["attention"] for name, metrics in systems.items()
+    }
+    maps |= {title: first["localization"][key] for key, title in _BASELINES.items()}
+    rows = []
+    for threshold in first["localization"]["attention"][overlap]:
+        for name, tables in maps.items():
+            table = tables[overlap][threshold]
+            mean = tables["mean_accuracy"][overlap][threshold]
+            for measure, end in [
+                ("accuracy", "value"), ("low", "low"), ("high", "high"),
+            ]:  # fmt: skip
+                cells = {p: row["accuracy"][end] for p, row in table.items()}
+                rows.append([threshold, name, measure, cells | {"Mean": mean[end]}])
+            false = {p: row["afp"] for p, row in table.items()}
+            rows.append([threshold, name, "afp", false | {"Mean": _mean(false)}])
+    frame = pd.DataFrame(
+        [cells for *_, cells in rows], columns=[*first["boxed"], "Mean"]
+    )
+    for place, key in enumerate(["threshold", "system", "measure"]):
+        frame.insert(place, key, [row[place] for row in rows])
+    return frame
+
+
+def to_csv(systems: dict[str, dict]) -> str:
+    """Return the tables for IoU and IoBB as one CSV text."""
+    frames = []
+    for overlap in ("iou", "iobb"):
+        frame = build_table1(systems, overlap)
+        frame.insert(0, "overlap", overlap)
+        frames.append(frame)
+    return pd.concat(frames).to_csv(index=False, float_format="%.6g")
+
+
+def to_markdown(systems: dict[str, dict]) -> str:
+    """Return the table for IoU in Markdown, with 95% intervals and its protocol."""
+    frame = build_table1(systems)
+    columns = list(frame.columns[3:])
+    parts = ["# Localization by system\n"]
+    for threshold, part in frame.groupby("threshold", sort=False):
+        for measure, title in [
+            ("accuracy", "Localization accuracy"), ("afp", "Average false positives"),
+        ]:  # fmt: skip
+            lines = [
+                f"## {title} at IoU > {threshold}\n",
+                "| system | " + " | ".join(columns) + " |",
+                "| --- |" + " --- |" * len(columns),
+            ]
+            for system, rows in part.groupby("system", sort=False):
+                rows = rows.set_index("measure")
+                cells = [_format(rows[column], measure) for column in columns]
+                lines.append(f"| {system} | " + " | ".join(cells) + " |")
+            parts.append("\n".join(lines) + "\n")
+    parts += [f"{names}: {text}\n" for text, names in _group_protocols(systems).items()]
+    return "\n".join(parts)
+
+
+def to_latex(systems: dict[str, dict]) -> str:
+    r"""Return the table for IoU as a LaTeX `table*`, for `\usepackage{booktabs}`.
+
+    The highest accuracy among the systems, floors left out, is bold in each column.
+    """
+    frame = build_table1(systems)
+    columns = list(frame.columns[3:])
+    lines = [
+        r"\begin{table*}", r"\centering", r"\small",
+        r"\begin{tabular}{ll" + "r" * len(columns) + "}", r"\toprule",
+        "T(IoU) & System & " + " & ".join(map(_escape, columns)) + r" \\",
+    ]  # fmt: skip
+    for threshold in _PAPER_THRESHOLDS:
+        part = frame[frame["threshold"] == threshold]
+        best = part[part["system"].isin(systems) & (part["measure"] == "accuracy")]
+        lines.append(r"\midrule")
+        for system, rows in part.groupby("system", sort=False):
+            rows = rows.set_index("measure")
+            cells = [
+                _format_latex(
+                    rows[column], best[column].max() if system in systems else None
+                )
+                for column in columns
+            ]
+            lines.append(
+                f"{threshold} & {_escape(system)} & {' & '.join(cells)}" + r" \\"
+            )
+    protocols = " ".join(
+        f"{names}: {text}" for text, names in _group_protocols(systems).items()
+    )
+    lines += [
+        r"\bottomrule", r"\end{tabular}",
+        r"\caption{Localization accuracy (AFP). " + _escape(protocols) + "}",
+        r"\end{table*}",
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _group_protocols(systems: dict[str, dict]) -> dict[str, str]:
+    """Return each distinct protocol once, with the names of its systems."""
+    groups = {}
+    for name, metrics in systems.items():
+        groups.setdefault(metrics["protocol"]["text"], []).append(name)
+    return {text: ", ".join(names) for text, names in groups.items()}
+
+
+def _format(values: pd.Series, measure: str) -> str:
+    if pd.isna(values[measure]):
+        return "n/a"
+    if measure == "afp" or pd.isna(values["low"]):
+        return f"{values[measure]:.2f}"
+    return f"{values['accuracy']:.2f} [{values['low']:.2f}, {values['high']:.2f}]"
+
+
+def _format_latex(values: pd.Series, best: float | None) -> str:
+    if pd.isna(values["accuracy"]):
+        return "--"
+    accuracy = f"{values['accuracy']:.2f}"
+    if best is not None and values["accuracy"] == best:
+        accuracy = rf"\textbf{{{accuracy}}}"
+    return f"{accuracy} ({values['afp']:.2f})"
+
+
+def _escape(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}",
+               "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$"}  # fmt: skip
+    special |= {character: "\\" + character for character in "&%$#_{}"}
+    return "".join(special.get(character, character) for character in text)
+
+
+def _mean(cells: dict) -> float | None:
+    values = [value for value in cells.values() if value is not None]
+    return sum(values) / len(values) if values else None
+
+
+def write_tables(folder: Path, metrics: dict) -> None:
+    """Write `localization.csv` and `classification.csv`.
+
+    Args:
+        folder: where to.
+        metrics: the contents of `metrics.json`.
+    """
+    for name, table in [
+        ("localization", tabulate_localization(metrics)),
+        ("classification", tabulate_classification(metrics)),
+    ]:
+        with write_whole(Path(folder) / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g")
+
+
+def tabulate_localization(metrics: dict) -> pd.DataFrame:
+    """Return a row for each map, overlap, threshold and boxed pathology."""
+    columns = ["map", "overlap", "threshold", "pathology", "accuracy", "accuracy_low"]
+    columns += ["accuracy_high", "afp", "boxes", "images"]
+    rows = [
+        [
+            system, overlap, float(threshold), pathology,
+            *(row["accuracy"][end] for end in ("value", "low", "high")),
+            row["afp"], row["boxes"], row["images"],
+        ]
+        for system, tables in metrics["localization"].items()
+        for overlap in ("iou", "iobb")
+        for threshold, table in tables[overlap].items()
+        for pathology, row in table.items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def tabulate_classification(metrics: dict) -> pd.DataFrame:
+    """Return a row for each pathology."""
+    rows = [
+        {
+            "pathology": pathology,
+            "auroc": row["auroc"]["value"],
+            "auroc_low": row["auroc"]["low"],
+            "auroc_high": row["auroc"]["high"],
+            **{key: row[key] for key in ("auprc", "brier", "ece", "prevalence")},
+            "images": row["images"],
+            "positives": row["positives"],
+            "reason": row["reason"],
+        }
+        for pathology, row in metrics["classification"].items()
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,287 @@
+"""`keras_mscam-export`: from a run to models that run elsewhere."""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+
+from keras_mscam.configs.schema import LocalizationConfig
+from keras_mscam.errors import UserError
+from keras_mscam.evaluation.calibration import calibrate_run
+from keras_mscam.evaluation.localize import measure_thresholds
+from keras_mscam.evaluation.split_outputs import predict_split
+from keras_mscam.exporting.bundle import (
+    describe_parities,
+    describe_variants,
+    new_version,
+    write_manifest,
+)
+from keras_mscam.exporting.examples import run_example, write_examples
+from keras_mscam.exporting.formats.conversion import (
+    CALIBRATION_IMAGES,
+    FORMATS,
+    TEST_IMAGES,
+    check_installed,
+    convert,
+    read_images,
+)
+from keras_mscam.exporting.formats.network import build_network
+from keras_mscam.exporting.graph.signatures import write_saved_model
+from keras_mscam.exporting.model_card import write_model_card
+from keras_mscam.exporting.parity import check_export
+from keras_mscam.files import find_versions
+from keras_mscam.inference.contract import FILE
+from keras_mscam.inference.export_folder import OTHER_FORMATS, next_common_version
+from keras_mscam.inference.run_folder import Run, describe_environment, read_run
+from keras_mscam.inference.run_model import (
+    Exportable,
+    Tuned,
+    load_classifier,
+    read_exportable,
+)
+from keras_mscam.inference.runtimes import load_runtime
+from keras_mscam.inference.runtimes.tensorflow_keras import load_signatures
+from keras_mscam.localization.fusion import Fusion
+from keras_mscam.localization.thresholds import best_thresholds
+
+_SAVED_MODEL = "saved_model"
+
+
+def export(run_path: Path, output: Path, **options) -> Path:
+    """Export a run as the next version of a model in a TF Serving repository.
+
+    Args:
+        run_path: a folder that `keras_mscam-train` made.
+        output: the repository; made if it is missing.
+        options: of `export_formats`.
+
+    Returns:
+        The folder of the version.
+
+    Raises:
+        UserError: the run can't be exported, or the export differs from it.
+    """
+    return export_formats(run_path, output, (_SAVED_MODEL,), **options)[_SAVED_MODEL]
+
+
+def export_formats(
+    run_path: Path,
+    output: Path,
+    formats: Sequence[str],
+    *,
+    name: str = "keras_mscam",
+    protocol: LocalizationConfig | None = None,
+    attention_size: tuple[int, int] | None = None,
+    progress: bool = True,
+) -> dict[str, Path]:
+    """Export a run in several formats, all with the number of the next version.
+
+    The version of a format appears whole or not at all, and only after each of its
+    models, loaded anew, has given the numbers of the Keras model: on phantoms, and on
+    images of the run's test split. Formats that were done before one fails stay.
+
+    Args:
+        run_path: a folder that `keras_mscam-train` made.
+        output: the repository; made if it is missing.
+        formats: `"saved_model"` and names of `OTHER_FORMATS`, see `read_formats`.
+        name: of the model, as servers know it.
+        protocol: how maps become boxes; the run's own by default.
+        attention_size: `(height, width)` of the fused map that is given; a quarter of
+            the input's by default.
+        progress: whether to say what is being done.
+
+    Returns:
+        The folders of the version, by format.
+
+    Raises:
+        UserError: there is no such format, the run can't be exported, a library is
+            missing, or an export differs from the Keras model.
+    """
+    check_name(name)
+    formats = read_formats(formats)
+    others = [kind for kind in formats if kind != _SAVED_MODEL]
+    for kind in others:
+        check_installed(kind)
+    run = read_run(run_path)
+    protocol = protocol or run.config.localization
+    calibrate_run(run, load_classifier(run), progress)
+    tune = functools.partial(_tune_thresholds, run, protocol)
+    exportable = read_exportable(run, protocol, attention_size, name, tune)
+    number = next_common_version(Path(output), name)
+    say = functools.partial(print, flush=True) if progress else _say_nothing
+    made = {}
+    if _SAVED_MODEL in formats:
+        made[_SAVED_MODEL] = export_saved_model(exportable, run, output, number, say)
+    if others:
+        saved_model = made.get(_SAVED_MODEL)
+        made |= export_others(exportable, run, output, number, others, saved_model, say)
+    return made
+
+
+def _tune_thresholds(
+    run: Run, protocol: LocalizationConfig, classifier: keras.Model, fusion: Fusion
+) -> Tuned:
+    """Choose thresholds on all ground-truth boxes of the run's test split."""
+    predictions = predict_split(run, classifier, Path(run.records), "test")
+    best_iou, names, _ = measure_thresholds(predictions, fusion, protocol)
+    if not names:
+        raise UserError(
+            f"Thresholds can't be tuned: {run.records} has no ground-truth box in its "
+            "test split; give --threshold fixed."
+        )
+    table = best_thresholds(best_iou, names)
+    chosen = tuple((table.get(name, 0.5),) for name in predictions.pathologies)
+    untuned = [name for name in predictions.pathologies if name not in table]
+    notes = (
+        f"Map thresholds are tuned on the {len(names)} ground-truth boxes of the test "
+        "split (on those, they would be an oracle)"
+    )
+    if untuned:
+        notes += f"; 0.5, without a box, for {', '.join(untuned)}"
+    return chosen, f"{notes}."
+
+
+def check_name(name: str) -> None:
+    """Refuse a name of a model that is no name of a folder, or no part of a URL.
+
+    A number would be taken for a version.
+
+    Raises:
+        UserError: it is one of these, or ends as the folder of another format does.
+    """
+    allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
+    if not name or set(name) - allowed or name.startswith(".") or name.isdigit():
+        raise UserError(
+            f"{name!r} can't be a model's name: use letters, digits, _, - and dots, "
+            "not digits alone."
+        )
+    endings = tuple(f"-{kind}" for kind in OTHER_FORMATS)
+    if name.endswith(endings):
+        raise UserError(
+            f"{name!r} can't be a model's name: {', '.join(endings)} end the names of "
+            "other formats."
+        )
+
+
+def read_formats(words: Sequence[str]) -> tuple[str, ...]:
+    """Read names of formats, each once; a word may hold several, parted by commas.
+
+    Raises:
+        UserError: there is no such format, or none is named.
+
+    Example:
+        >>> read_formats(["saved_model,litert", "onnx"])
+        ('saved_model', 'litert', 'onnx')
+    """
+    known = (_SAVED_MODEL, *OTHER_FORMATS)
+    names = tuple(dict.fromkeys(name for word in words for name in word.split(",")))
+    if not names:
+        raise UserError(f"No format is named; there are {', '.join(known)}.")
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"There is no format {name!r}; there are {', '.join(known)}."
+            )
+    return names
+
+
+def _say_nothing(text: str) -> None:
+    pass
+
+
+Say = Callable[[str], None]
+
+
+def export_saved_model(
+    exportable: Exportable, run: Run, output: Path, number: int, say: Say
+) -> Path:
+    """Write a SavedModel, compare it, and put beside it what explains it.
+
+    Args:
+        exportable: what is exported.
+        run: that it comes from.
+        output: the repository.
+        number: of the version.
+        say: is told what is being done.
+
+    Returns:
+        The folder of the version.
+    """
+    contract = exportable.contract
+    version = Path(output) / contract.name / str(number)
+    with new_version(output, contract.name, number) as folder:
+        say(f"Writing {version}")
+        write_saved_model(exportable.localizer, contract, folder)
+        say("Comparing it with the Keras model")
+        signatures = load_signatures(folder)
+        parities = check_export(exportable, run, signatures)
+        extra = folder / "assets.extra"
+        extra.mkdir()
+        (extra / FILE).write_text(contract.dump())
+        outputs = run_example(signatures, contract)
+        write_examples(contract, outputs, folder)
+        write_model_card(exportable, run, parities, outputs, extra / "model_card.md")
+        write_manifest(
+            folder,
+            exportable.calibration.model,
+            describe_environment(),
+            describe_parities(parities),
+        )
+    say(f"Exported: {version}")
+    return version
+
+
+def export_others(
+    exportable: Exportable,
+    run: Run,
+    output: Path,
+    number: int,
+    formats: Sequence[str],
+    saved_model: Path | None,
+    say: Say,
+) -> dict[str, Path]:
+    """Convert to other formats, each into a folder of its own.
+
+    Args:
+        exportable: what is exported.
+        run: that it comes from.
+        output: the repository.
+        number: of the version.
+        formats: of `OTHER_FORMATS`.
+        saved_model: folder of the same version, to compare times with.
+        say: is told what is being done.
+
+    Returns:
+        The folders of the version, by format.
+    """
+    contract = exportable.contract
+    network = build_network(exportable.localizer, contract)
+    calibration = read_images(run, "validation", contract, CALIBRATION_IMAGES)
+    test = read_images(run, "test", contract, TEST_IMAGES)
+    run_saved_model = saved_model and load_runtime(saved_model).run
+    made = {}
+    for kind in formats:
+        folder_name = f"{contract.name}-{kind}"
+        version = Path(output) / folder_name / str(number)
+        say(f"Writing {version}")
+        with new_version(output, folder_name, number) as folder:
+            variants = convert(
+                kind, network, contract, folder, calibration, test, run_saved_model, say
+            )
+            write_manifest(
+                folder,
+                exportable.calibration.model,
+                _describe_environment(kind),
+                describe_variants(variants, calibration.source, test.source),
+            )
+        say(f"Exported: {version}")
+        made[kind] = version
+    return made
+
+
+def _describe_environment(kind: str) -> dict:
+    """Add the libraries that converted to what describes every export."""
+    environment = describe_environment()
+    environment["versions"] |= find_versions(FORMATS[kind].modules)
+    return environment

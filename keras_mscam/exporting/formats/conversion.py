@@ -1,0 +1,291 @@
+"""The formats besides the SavedModel: what each needs, and what it consists of."""
+
+import importlib
+import importlib.util
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_mscam.data.pipeline import read_examples
+from keras_mscam.errors import UserError
+from keras_mscam.exporting.agreement import (
+    LIMITS,
+    Agreement,
+    check_agreement,
+    compare_variant,
+)
+from keras_mscam.exporting.examples import draw_examples
+from keras_mscam.exporting.formats import tfjs
+from keras_mscam.exporting.formats.network import SCRATCH
+from keras_mscam.images.reader import decode_grey
+from keras_mscam.images.resize import resize_area
+from keras_mscam.inference.contract import FILE, Contract
+from keras_mscam.inference.export_folder import list_variant_files
+from keras_mscam.inference.run_folder import Run, is_prepared
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that a network is converted to.
+
+    Args:
+        variants: what weights are stored in, the most exact first. The function
+            `write_{variant}(network, folder, images)` of the module in this package of
+            the format's name writes each; it may use what those before it wrote.
+        path: of a variant in the folder of the format.
+        modules: that must be installed to convert and to check.
+    """
+
+    variants: tuple[str, ...]
+    path: str
+    modules: tuple[str, ...] = ()
+
+
+FORMATS = {
+    "litert": Format(
+        ("float32", "float16", "int8"),
+        "{}.tflite",
+        ("ai_edge_litert", "ai_edge_quantizer"),
+    ),
+    "onnx": Format(
+        ("float32", "float16", "int8"), "{}.onnx", ("onnx", "tf2onnx", "onnxruntime")
+    ),
+    "openvino": Format(("float32", "float16", "int8"), "{}.xml", ("openvino", "nncf")),
+    "tfjs": Format(("float32", "float16", "uint8"), "{}/model.json"),
+}
+
+
+def check_installed(name: str) -> None:
+    """Say what is missing before any work is done.
+
+    Raises:
+        UserError: a library is.
+    """
+    missing = [
+        module
+        for module in FORMATS[name].modules
+        if importlib.util.find_spec(module) is None
+    ]
+    if missing:
+        raise UserError(
+            f"The format {name} needs {' and '.join(missing)}, which "
+            f"{'is' if len(missing) == 1 else 'are'} not installed: "
+            'pip install "keras_mscam[formats]".'
+        )
+    if name == "tfjs":
+        tfjs.find_tools()
+
+
+def get_writer(name: str, variant: str) -> Callable:
+    """Return the function that writes a variant."""
+    module = importlib.import_module(f"keras_mscam.exporting.formats.{name}")
+    return getattr(module, f"write_{variant}")
+
+
+def load_variant(name: str, path: Path) -> Callable[[np.ndarray], dict]:
+    """Load a variant that has been written; see `Runtime.run`."""
+    if name == "tfjs":
+        return tfjs.load(path)
+    from keras_mscam.inference.runtimes import load_runtime
+
+    return load_runtime(path).run
+
+
+def measure_size(path: Path) -> int:
+    """Return the bytes of a variant, of all files that belong to it."""
+    return sum(file.stat().st_size for file in list_variant_files(path))
+
+
+#: Images of the run's validation split that scales of 8-bit maps are taken from.
+CALIBRATION_IMAGES = 128
+#: Images of the run's test split that are compared.
+TEST_IMAGES = 32
+_BYTES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1}
+
+
+@dataclass(frozen=True)
+class Images:
+    """Prepared images, and where they come from.
+
+    Args:
+        pixels: uint8 `(N, height, width)`.
+        source: in words.
+    """
+
+    pixels: np.ndarray
+    source: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What is known of a converted network.
+
+    Args:
+        agreement: with the Keras model.
+        bytes: of its files.
+        milliseconds: that one image takes on this machine, the median.
+        of_saved_model: the same over that of the SavedModel, measured in turn; `None`
+            if none was exported along with it.
+    """
+
+    agreement: Agreement
+    bytes: int
+    milliseconds: float
+    of_saved_model: float | None
+
+
+def read_images(run: Run, split: str, contract: Contract, most: int) -> Images:
+    """Read prepared images of a split of a run, or draw some where it is gone."""
+    size = contract.image_size
+    if is_prepared(run.records):
+        found = islice(read_examples(run.records, split, image_size=size), most)
+        pixels = [example.image for example in found]
+        source = f"{len(pixels)} images of the run's {split} split"
+    else:
+        drawn = draw_examples(size)
+        pixels = [resize_area(decode_grey(file.data), size) for file in drawn]
+        source = f"{len(pixels)} phantoms, as the run's records are gone"
+    return Images(np.stack(pixels), source)
+
+
+def convert(
+    name: str,
+    network: keras.Model,
+    contract: Contract,
+    folder: Path,
+    calibration: Images,
+    test: Images,
+    saved_model: Callable[[np.ndarray], dict] | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Variant]:
+    """Write every variant of a format and compare it with the Keras model.
+
+    Args:
+        name: of the format.
+        network: of `build_network`.
+        contract: names, sizes and thresholds; it is written, too.
+        folder: to write into.
+        calibration: images that scales of 8-bit maps are taken from.
+        test: images that are compared.
+        saved_model: runs the SavedModel, to compare times with.
+        say: is told of every variant.
+
+    Returns:
+        What is known of every variant.
+
+    Raises:
+        UserError: one has lost its weights or an output, or differs too much.
+    """
+    (folder / FILE).write_text(contract.dump())
+    expected = network.predict_on_batch(test.pixels[..., None].astype("float32"))
+    variants = {}
+    for variant in FORMATS[name].variants:
+        label = f"{name} {variant}"
+        images = calibration.pixels.astype("float32")
+        get_writer(name, variant)(network, folder, images)
+        path = folder / FORMATS[name].path.format(variant)
+        size = measure_size(path)
+        check_weights(size, network, variant, label)
+        run = load_variant(name, path)
+        agreement = compare_variant(run(test.pixels), expected, contract)
+        check_agreement(agreement, LIMITS[variant], label)
+        milliseconds, ratio = _measure_latency(run, path, test, saved_model)
+        variants[variant] = Variant(agreement, size, milliseconds, ratio)
+        say(f"{label}: {describe(variants[variant])}")
+    shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+    return variants
+
+
+def check_weights(
+    size: int, network: keras.Model, variant: str, label: str = "The model"
+) -> None:
+    """Refuse a model that is too small to hold its weights.
+
+    A converter may lose them and say nothing. Those of batch normalizations may be
+    folded into others, so a fifth may be missing.
+
+    Args:
+        size: bytes of its files.
+        network: that was converted.
+        variant: what its weights are stored in.
+        label: of the model, to say in the error.
+
+    Raises:
+        UserError: it is.
+    """
+    least = int(0.8 * network.count_params() * _BYTES[variant])
+    if size < least:
+        raise UserError(
+            f"{label} has {size:,} bytes, too few for the {network.count_params():,} "
+            "weights of the network: the converter lost them, and nothing was exported."
+        )
+
+
+def describe(variant: Variant) -> str:
+    """Return one line on a variant."""
+    agreement = variant.agreement
+    boxes = "none" if agreement.boxes is None else f"{agreement.boxes:.2f}"
+    text = (
+        f"{variant.bytes / 1e6:.2f} MB, probabilities within "
+        f"{agreement.probabilities:.1e} ({agreement.mean_probabilities:.1e} in the "
+        f"mean), maps {agreement.maps:.1e} ({agreement.mean_maps:.1e}), same positives "
+        f"{agreement.positives:.1%}, boxes overlap by {boxes}, "
+        f"{variant.milliseconds:.1f} ms"
+    )
+    if variant.of_saved_model is not None:
+        text += f" ({variant.of_saved_model:.2f} of the SavedModel)"
+    return text
+
+
+def _measure_latency(run, path: Path, test: Images, saved_model):
+    """Return milliseconds of one image, and that over those of the SavedModel."""
+    image = test.pixels[:1]
+    runs = {} if saved_model is None else {"saved_model": saved_model}
+    if path.name == "model.json":  # another process: it measures itself
+        seconds = measure_latencies(runs, image)
+        own = statistics.median(tfjs.run_in_node(path, image, ROUNDS)[1])
+    else:
+        seconds = measure_latencies({"own": run, **runs}, image)
+        own = seconds["own"]
+    return 1000 * own, own / seconds["saved_model"] if runs else None
+
+
+#: How often each is called.
+ROUNDS = 15
+_WARM = 3
+
+
+def measure_latencies(
+    runs: Mapping[str, Callable[[np.ndarray], object]],
+    images: np.ndarray,
+    rounds: int = ROUNDS,
+) -> dict[str, float]:
+    """Measure the median time of a call.
+
+    All take turns, so that whatever else the machine does meets them alike.
+
+    Args:
+        runs: functions of images, by name.
+        images: uint8 `(N, height, width)`, of one call.
+        rounds: how often each is called.
+
+    Returns:
+        Seconds, by name.
+    """
+    for run in runs.values():
+        for _ in range(_WARM):
+            run(images)
+    seconds = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run(images)
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}

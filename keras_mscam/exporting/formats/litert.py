@@ -1,0 +1,86 @@
+"""Convert to LiteRT, formerly TensorFlow Lite: one `.tflite` file a variant.
+
+The batch is 1: phones' delegates want shapes that are fixed.
+"""
+
+import contextlib
+import io
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from ai_edge_quantizer import qtyping
+from ai_edge_quantizer.quantizer import Quantizer
+from ai_edge_quantizer.recipe_manager import RecipeManager
+
+from keras_mscam.exporting.formats.network import specify_input
+
+#: The only signature.
+SIGNATURE = "serving_default"
+
+
+def write_float32(network: keras.Model, folder: Path, _images: np.ndarray) -> None:
+    """Convert by Keras's exporter, to LiteRT's own operations alone."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        network.export(
+            str(folder / "float32.tflite"),
+            format="litert",
+            input_signature=specify_input(network, 1),
+            verbose=False,
+            # Keras would allow TensorFlow's operations too, which no phone has.
+            target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]},
+        )
+
+
+def write_float16(_network: keras.Model, folder: Path, _images: np.ndarray) -> None:
+    """Store weights in half precision; it computes in float32 where half is slow."""
+    recipe = RecipeManager()
+    recipe.add_quantization_config(
+        regex=".*",
+        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+        algorithm_key="float_casting",
+        op_config=qtyping.OpQuantizationConfig(
+            weight_tensor_config=qtyping.TensorQuantizationConfig(
+                num_bits=16, dtype=qtyping.TensorDataType.FLOAT
+            ),
+            compute_precision=qtyping.ComputePrecision.FLOAT,
+            explicit_dequantize=True,
+        ),
+    )
+    _quantize(recipe, folder, "float16.tflite")
+
+
+def write_int8(_network: keras.Model, folder: Path, images: np.ndarray) -> None:
+    """Convolve in 8 bits, with scales of weights by channel, of maps by calibration.
+
+    All that holds weights to speak of is a convolution. The rest stays float32: in 8
+    bits it costs probabilities five times the error, and saves no time.
+    """
+    recipe = RecipeManager()
+    recipe.add_static_config(
+        regex=".*",
+        operation_name=qtyping.TFLOperationName.CONV_2D,
+        activation_num_bits=8,
+        weight_num_bits=8,
+    )
+    _quantize(recipe, folder, "int8.tflite", images)
+
+
+def _quantize(recipe, folder: Path, name: str, images=None) -> None:
+    quantizer = Quantizer(
+        str(folder / "float32.tflite"), recipe.get_quantization_recipe()
+    )
+    calibration = None
+    # It writes bars and reports to both streams, and warns of its own way to calibrate.
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(action="ignore"),
+    ):
+        if images is not None:
+            samples = [{"image": image[None, ..., None]} for image in images]
+            calibration = quantizer.calibrate({SIGNATURE: samples})
+        result = quantizer.quantize(calibration)
+    (folder / name).write_bytes(result.quantized_model)

@@ -1,0 +1,42 @@
+"""The network as other formats take it: one input, the outputs of the contract."""
+
+import keras
+import numpy as np
+
+from keras_mscam.inference.contract import Contract
+
+#: In the folder of a format, for what lies between; removed in the end.
+SCRATCH = ".scratch"
+
+
+def build_network(localizer: keras.Model, contract: Contract) -> keras.Model:
+    """Build the functional model that Keras's own exporters convert.
+
+    It shares the weights of the localizer, and lacks the output `relevance_weights`:
+    that is the same for every image, and in the contract.
+
+    Args:
+        localizer: built by the contract.
+        contract: names, sizes and thresholds.
+
+    Input shape:
+        `image`, `(batch, height, width, 1)`, grey 0..255.
+
+    Output shape:
+        A dictionary: `probabilities`, `cam_block*`, `attention`.
+    """
+    outputs = {name: localizer.output[name] for name in contract.output_names}
+    network = keras.Model(localizer.input, outputs, name="localizer")
+    for layer in network._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            # tf2onnx takes tensors that a layer holds besides its weights for inputs
+            # of the model, and loses their values; arrays become constants.
+            layer.mean = np.asarray(layer.mean)
+            layer.variance = np.asarray(layer.variance)
+    return network
+
+
+def specify_input(network: keras.Model, batch: int | None) -> list[keras.InputSpec]:
+    """Return the input signature of an export: float32, so many images at a time."""
+    shape = (batch, *network.input.shape[1:])
+    return [keras.InputSpec(shape=shape, dtype="float32", name="image")]

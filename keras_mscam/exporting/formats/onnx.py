@@ -1,0 +1,108 @@
+"""Convert to ONNX: one `.onnx` file a variant, of any batch."""
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from keras_mscam.exporting.formats.network import SCRATCH, specify_input
+
+#: The newest that tf2onnx writes; scales by channel need 13.
+_OPSET = 18
+#: Weights that aren't worth a cast.
+_FEW = 64
+
+
+def write_float32(network: keras.Model, folder: Path, _images: np.ndarray) -> None:
+    """Convert by Keras's exporter."""
+    with warnings.catch_warnings(action="ignore"):  # of NumPy 2, in tf2onnx
+        network.export(
+            str(folder / "float32.onnx"),
+            format="onnx",
+            input_signature=specify_input(network, None),
+            opset_version=_OPSET,
+            verbose=False,
+        )
+
+
+def write_float16(_network: keras.Model, folder: Path, _images: np.ndarray) -> None:
+    """Store weights in half precision, cast as they are loaded.
+
+    It computes in float32: ONNX Runtime has few operations in half precision on CPUs.
+    """
+    model = onnx.load(folder / "float32.onnx")
+    casts = []
+    for weights in model.graph.initializer:
+        if weights.data_type != TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(weights)
+        if values.size < _FEW:
+            continue
+        name = weights.name
+        half = numpy_helper.from_array(values.astype("float16"), f"{name}_float16")
+        weights.CopyFrom(half)
+        casts.append(
+            helper.make_node("Cast", [half.name], [name], to=TensorProto.FLOAT)
+        )
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    onnx.save(model, folder / "float16.onnx")
+
+
+def write_int8(_network: keras.Model, folder: Path, images: np.ndarray) -> None:
+    """Convolve in 8 bits, with scales of weights by channel, of maps by calibration.
+
+    All that holds weights to speak of is a convolution. The rest stays float32: in 8
+    bits it doubles the error of probabilities and maps.
+    """
+    prepared = folder / SCRATCH / "prepared.onnx"
+    prepared.parent.mkdir()
+    with _quietly():
+        # Folds what is constant and batch normalizations, that convolutions be alone.
+        quant_pre_process(folder / "float32.onnx", prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            folder / "int8.onnx",
+            _Calibration(images),
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+
+
+class _Calibration:
+    """Images one by one, as ONNX Runtime's quantizer asks for them."""
+
+    def __init__(self, images: np.ndarray):
+        self._images = iter(images)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        image = next(self._images, None)
+        return None if image is None else {"image": image[None, ..., None]}
+
+
+@contextlib.contextmanager
+def _quietly():
+    """Keep off what the quantizer prints and logs."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            warnings.catch_warnings(action="ignore"),
+        ):
+            yield
+    finally:
+        root.setLevel(level)

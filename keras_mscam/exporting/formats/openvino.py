@@ -1,0 +1,59 @@
+"""Convert to OpenVINO: an `.xml` and a `.bin` file a variant, of any batch."""
+
+import keras_mscam.inference.runtimes.telemetry  # noqa: F401
+
+# isort: split
+
+import contextlib
+import io
+import logging
+from pathlib import Path
+
+import keras
+import nncf
+import numpy as np
+import openvino
+
+from keras_mscam.exporting.formats.network import specify_input
+from keras_mscam.inference.runtimes.openvino_cpu import get_core, keep_signal_stack
+
+
+def write_float32(network: keras.Model, folder: Path, _images: np.ndarray) -> None:
+    """Convert by Keras's exporter."""
+    network.export(
+        str(folder / "float32.xml"),
+        format="openvino",
+        input_signature=specify_input(network, None),
+        verbose=False,
+    )
+
+
+def write_float16(_network: keras.Model, folder: Path, _images: np.ndarray) -> None:
+    """Store weights in half precision; the plugin computes in what it deems fast."""
+    model = get_core().read_model(folder / "float32.xml")
+    openvino.save_model(model, folder / "float16.xml", compress_to_fp16=True)
+
+
+def write_int8(_network: keras.Model, folder: Path, images: np.ndarray) -> None:
+    """Compute in 8 bits, with scales of weights by channel, of maps by calibration."""
+    with _quietly(), keep_signal_stack():
+        model = get_core().read_model(folder / "float32.xml")
+        samples = nncf.Dataset(images, lambda image: image[None, ..., None])
+        quantized = nncf.quantize(model, samples, subset_size=len(images))
+    openvino.save_model(quantized, folder / "int8.xml", compress_to_fp16=True)
+
+
+@contextlib.contextmanager
+def _quietly():
+    """Keep off bars and the log."""
+    logger = logging.getLogger("nncf")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            yield
+    finally:
+        logger.setLevel(level)

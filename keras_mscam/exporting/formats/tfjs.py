@@ -1,0 +1,156 @@
+"""Convert to a TF.js graph model: a folder a variant, `model.json` and its shards.
+
+The converter is no part of this package's environment: `export/tfjs/install.sh`, in the
+source tree, makes one for it.
+"""
+
+import contextlib
+import functools
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_mscam.errors import UserError
+from keras_mscam.exporting.formats.network import SCRATCH, specify_input
+
+#: Names the folder of another copy of `export/tfjs`.
+VARIABLE = "KERAS_MSCAM_TFJS"
+_PARTS = ("environment/tensorflowjs", "node_modules/@tensorflow")
+_SOURCE = Path(__file__).parents[2] / "export" / "tfjs"
+
+
+def find_tools() -> Path:
+    """Return the folder of the converter, `export/tfjs`, if it is ready.
+
+    Node is part of it: what isn't checked isn't exported.
+
+    Raises:
+        UserError: it isn't.
+    """
+    folder = Path(os.environ.get(VARIABLE, _SOURCE))
+    if not shutil.which("node"):
+        raise UserError(
+            "The format tfjs needs Node, in which converted models are checked: "
+            "install nodejs and npm."
+        )
+    if not all((folder / part).is_dir() for part in _PARTS):
+        raise UserError(
+            "The converter for TF.js is missing: run export/tfjs/install.sh of the "
+            "source tree once, or name the folder of one that is ready in the "
+            f"environment variable {VARIABLE}; {folder} is not."
+        )
+    return folder
+
+
+def write_float32(network: keras.Model, folder: Path, _images: np.ndarray) -> None:
+    """Convert a SavedModel of the bare network, to all variants in one process."""
+    scratch = folder / SCRATCH
+    with contextlib.redirect_stdout(io.StringIO()):
+        network.export(
+            scratch / "saved_model",
+            format="tf_saved_model",
+            input_signature=specify_input(network, None),
+            verbose=False,
+        )
+    tools = find_tools()
+    _call(
+        [sys.executable, tools / "convert.py", scratch / "saved_model", scratch],
+        PYTHONPATH=str(tools / "environment"),
+    )
+    _take("float32", folder)
+
+
+def write_float16(_network: keras.Model, folder: Path, _images: np.ndarray) -> None:
+    """Store weights in half precision; browsers compute in float32."""
+    _take("float16", folder)
+
+
+def write_uint8(_network: keras.Model, folder: Path, _images: np.ndarray) -> None:
+    """Store weights in 8 bits, scaled by tensor; browsers compute in float32."""
+    _take("uint8", folder)
+
+
+def _take(variant: str, folder: Path) -> None:
+    _order_outputs(folder / SCRATCH / variant / "model.json")
+    (folder / SCRATCH / variant).rename(folder / variant)
+
+
+def _order_outputs(path: Path) -> None:
+    """Put the outputs in the order of their names.
+
+    The converter writes them in any order, and TF.js takes their names from another
+    list, by place: maps would be taken for each other.
+    """
+    content = json.loads(path.read_text())
+    names = content["userDefinedMetadata"]["structuredOutputKeys"]
+    outputs = content["signature"]["outputs"]
+    content["signature"]["outputs"] = {name: outputs[name] for name in names}
+    path.write_text(json.dumps(content))
+
+
+def load(path: Path) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Return a function that runs a model in Node, as a browser would by WebAssembly.
+
+    Args:
+        path: of `model.json`.
+    """
+    return functools.partial(_run, path)
+
+
+def _run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
+    outputs, _ = run_in_node(path, images)
+    return outputs
+
+
+def run_in_node(
+    path: Path, images: np.ndarray, rounds: int = 0
+) -> tuple[dict[str, np.ndarray], list[float]]:
+    """Run a model in Node, one image after the other.
+
+    Args:
+        path: of `model.json`.
+        images: uint8 `(N, height, width)`.
+        rounds: how often the first image is timed.
+
+    Returns:
+        Outputs by name, and seconds of each round.
+
+    Raises:
+        UserError: it can't be run.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / "images.bin").write_bytes(images.astype("<f4").tobytes())
+        shape = ",".join(map(str, images.shape))
+        _call(["node", find_tools() / "run.mjs", path, place, shape, str(rounds)])
+        found = json.loads((place / "outputs.json").read_text())
+        outputs = {
+            name: np.fromfile(place / f"{name}.bin", "<f4").reshape(shape)
+            for name, shape in found["shapes"].items()
+        }
+    return outputs, found["seconds"]
+
+
+def _call(command: list, **variables: str) -> None:
+    result = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **variables}
+    )
+    if result.returncode:
+        raise UserError(f"{command[1]} failed: {_find_reason(result.stderr)}")
+
+
+def _find_reason(stderr: str) -> str:
+    """Return the line of an exception; Node says its own version after it."""
+    lines = stderr.strip().splitlines() or ["it said nothing"]
+    reasons = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return (reasons or lines)[-1]

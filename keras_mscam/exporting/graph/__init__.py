@@ -1,0 +1,1 @@
+"""Decoding, maps, boxes and pictures in TensorFlow's own operations."""

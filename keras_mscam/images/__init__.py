@@ -1,0 +1,1 @@
+"""X-rays from PNG, JPEG and DICOM files, and the sizes they are seen in."""

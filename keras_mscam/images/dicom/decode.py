@@ -1,0 +1,186 @@
+"""Stored values of DICOM pixels, in whatever way they are compressed."""
+
+import struct
+
+import imagecodecs
+import numpy as np
+from pydicom import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.pixels import convert_color_space, get_decoder, pixel_array
+from pydicom.uid import (
+    JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSTransferSyntaxes,
+)
+
+from keras_mscam.images.dicom.grey import is_little
+from keras_mscam.images.xray import ImageError
+
+#: Spectral selection and full progression: retired, but found in old archives.
+_PROGRESSIVE = ("1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55")
+#: libjpeg-turbo and CharLS read these in all their depths and end no process, as GDCM
+#: may, which pydicom would ask.
+_JPEGS = (JPEGLossless, JPEGLosslessSV1, JPEGExtended12Bit, *_PROGRESSIVE)
+#: Whom to ask among pydicom's decoders, which it would try one after the other.
+_PLUGINS = {JPEGBaseline8Bit: "pillow"}
+
+
+_PLUGINS |= dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg")
+
+
+#: Markers of a frame header, of JPEG (0xffc4, c8 and cc mean others) and JPEG-LS.
+_FRAMES = {*range(0xFFC0, 0xFFD0), 0xFFF7} - {0xFFC4, 0xFFC8, 0xFFCC}
+_END = b"\xff\xd9"
+
+
+def check_compression(dataset: Dataset) -> None:
+    """Refuse pixels of a transfer syntax that can't be read.
+
+    Raises:
+        ImageError: it names the transfer syntax.
+    """
+    syntax = dataset.file_meta.TransferSyntaxUID
+    try:
+        readable = syntax in _JPEGS or get_decoder(syntax).is_available
+    except NotImplementedError:
+        readable = False
+    if not readable:
+        name = syntax.name if syntax.name[:1].isalpha() else "unknown to DICOM"
+        raise ImageError(f"is compressed in a way that cannot be read: {name}")
+
+
+def decode(dataset: Dataset) -> np.ndarray:
+    """Return stored values `(height, width)`, or colour `(height, width, 3)` as RGB.
+
+    Values are signed where the header says so, without what the bits above or below the
+    stored ones hold (overlays, in old files).
+
+    Raises:
+        ImageError: they are not as many, or not as deep, as the header says. Anything
+            else where the data is damaged.
+    """
+    bits = dataset.BitsStored
+    below = max(dataset.HighBit + 1 - bits, 0)
+    if bits < 1 or bits + below > dataset.BitsAllocated:
+        raise ImageError("is damaged: its pixels have more bits than its header says")
+    syntax = dataset.file_meta.TransferSyntaxUID
+    colour = dataset.SamplesPerPixel == 3
+    if syntax in _JPEGS or (syntax == JPEGBaseline8Bit and not colour):
+        pixels = _decode_jpeg(dataset, bits + below)
+    else:
+        if syntax == JPEGBaseline8Bit:
+            # It has markers of its own, which Pillow knows; but it also fills up.
+            _decode_libjpeg(_get_frame(dataset), {})
+        pixels = _decode_others(dataset, bits + below)
+    if pixels.shape[:2] != (dataset.Rows, dataset.Columns):
+        raise ImageError("is damaged: its pixels are not as many as its header says")
+    return pixels >> below if below else pixels
+
+
+def _decode_others(dataset: Dataset, bits: int) -> np.ndarray:
+    """Let pydicom decode, up to the bit that is the sign's."""
+    stored, dataset.BitsStored = dataset.BitsStored, bits
+    plugin = _PLUGINS.get(dataset.file_meta.TransferSyntaxUID, "")
+    try:
+        return pixel_array(dataset, decoding_plugin=plugin, allow_excess_frames=False)
+    finally:
+        dataset.BitsStored = stored
+
+
+def _decode_jpeg(dataset: Dataset, bits: int) -> np.ndarray:
+    frame = _get_frame(dataset)
+    if dataset.file_meta.TransferSyntaxUID in JPEGLSTransferSyntaxes:
+        pixels = imagecodecs.jpegls_decode(frame)
+    else:
+        # From and to the same: by itself it takes for YBR what no marker calls RGB.
+        space = "rgb" if dataset.SamplesPerPixel == 3 else "grayscale"
+        pixels = _decode_libjpeg(frame, {"colorspace": space, "outcolorspace": space})
+    if pixels.ndim == 2:
+        return _cut(pixels, bits, bool(dataset.PixelRepresentation))
+    ybr = dataset.PhotometricInterpretation.startswith("YBR")
+    return convert_color_space(pixels, "YBR_FULL", "RGB") if ybr else pixels
+
+
+def _get_frame(dataset: Dataset) -> bytes:
+    """Return the JPEG or JPEG-LS file that is inside, whose header says the same."""
+    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    _check_jpeg(frame, dataset)
+    return frame
+
+
+def _decode_libjpeg(frame: bytes, spaces: dict[str, str]) -> np.ndarray:
+    """Decode from one colour space to another, and refuse what is incomplete.
+
+    libjpeg makes up what is missing. If it decodes bytes put in front of the end, then
+    there was something missing.
+    """
+    end = frame.rfind(_END)
+    # Its length is made even by 0xff, behind which a byte would be a marker.
+    more = frame[:end].rstrip(b"\xff") + b"\x55" * 64 + _END
+    pixels = imagecodecs.jpeg8_decode(frame, **spaces)
+    if not np.array_equal(pixels, imagecodecs.jpeg8_decode(more, **spaces)):
+        raise ImageError("is damaged: a part of its JPEG data is missing")
+    return pixels
+
+
+def _read_frame_header(frame: bytes) -> tuple[int, int, int, int]:
+    """Return bits, height, width and samples, as a JPEG or JPEG-LS gives them."""
+    start, marker, length = 2, 0, 0
+    while marker not in _FRAMES:
+        start += length
+        marker, length = struct.unpack_from(">HH", frame, start)
+        if marker < 0xFF00:
+            raise ImageError("is damaged: its JPEG header cannot be read")
+        start += 2
+    return struct.unpack_from(">BHHB", frame, start + 2)
+
+
+def _check_jpeg(frame: bytes, dataset: Dataset) -> None:
+    """Compare both headers, before memory is filled by what only one of them says.
+
+    Without its end marker, CharLS may take seconds to find that something is missing.
+    """
+    if _END not in frame:  # neither can be inside
+        raise ImageError("is damaged: the end of its JPEG data is missing")
+    bits, *inside = _read_frame_header(frame)
+    if inside != [dataset.Rows, dataset.Columns, dataset.SamplesPerPixel]:
+        raise ImageError("is damaged: its pixels are not as many as its header says")
+    if bits > dataset.BitsAllocated:
+        raise ImageError("is damaged: its pixels have more bits than its header says")
+
+
+def _cut(pixels: np.ndarray, bits: int, signed: bool) -> np.ndarray:
+    """Leave out what is above the stored bits; the highest of them may be a sign."""
+    values = pixels.astype(np.int32) & (2**bits - 1)
+    return values - ((values >> (bits - 1)) << bits) if signed else values
+
+
+def describe_bits(dataset: Dataset) -> list[str]:
+    """Return a warning where grey values are larger than their header says.
+
+    What is above the stored bits is left out, as every viewer does it. Old files keep
+    overlays there, and say so; in others it belongs to the values, and the picture is
+    wrong. Compressed and signed values are not looked at.
+    """
+    compressed = dataset.file_meta.TransferSyntaxUID.is_compressed
+    if compressed or dataset.SamplesPerPixel != 1 or dataset.PixelRepresentation:
+        return []
+    order = "<" if is_little(dataset) else ">"
+    values = np.frombuffer(
+        dataset.PixelData,
+        f"{order}u{dataset.BitsAllocated // 8}",
+        dataset.Rows * dataset.Columns,
+    )
+    highest = max(dataset.HighBit, dataset.BitsStored - 1)
+    if values.max() < 2 ** (highest + 1) or _has_overlay_in_pixels(dataset):
+        return []
+    return ["Its values are larger than its header says, so they are cut."]
+
+
+def _has_overlay_in_pixels(dataset: Dataset) -> bool:
+    """Whether one is in a bit of its own. Reference: DICOM PS3.3-2004, C.9.2."""
+    positions = (dataset.get((group, 0x0102)) for group in range(0x6000, 0x6020, 2))
+    return any(position and position.value for position in positions)

@@ -1,0 +1,164 @@
+"""A DICOM file to an X-ray.
+
+`images` and `xray` import this module only when they meet a DICOM file, since pydicom
+and its decoders take half a second and most folders hold none.
+"""
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    UID_dictionary,
+)
+
+from keras_mscam.images.dicom.decode import check_compression, decode, describe_bits
+from keras_mscam.images.dicom.geometry import (
+    describe_aspect,
+    find_exposed,
+    find_spacing,
+)
+from keras_mscam.images.dicom.grey import describe_grey, to_grey
+from keras_mscam.images.dicom.header import mend_header, quote, read_number, read_word
+from keras_mscam.images.dicom.view import describe_view
+from keras_mscam.images.xray import Frame, ImageError, XRay
+
+#: By whether values have no types, and whether their lowest byte comes first.
+_SYNTAXES = {
+    (True, True): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}
+
+
+def read_dicom(data: bytes) -> XRay:
+    """Decode a DICOM radiograph, and read what its header says of its pixels.
+
+    Args:
+        data: content of the file.
+
+    Returns:
+        Grey pixels, see `grey.to_grey`, and their frame: the distance of pixels by
+        `spacing.find_spacing`, the field by `collimation.find_exposed`.
+
+    Raises:
+        ImageError: the file is damaged or incomplete, has no pixels, several frames,
+            more than 16 bits a pixel or more than 100 million pixels, is of a modality
+            other than `refusals.RADIOGRAPHS` (an empty one is let pass), or is
+            compressed in a way that cannot be read.
+    """
+    with _reporting("is damaged: its DICOM data cannot be read"):
+        dataset = _parse(data)
+        check_radiograph(dataset)
+        check_compression(dataset)
+        mend_header(dataset)
+    with _reporting("is damaged: its pixels cannot be decoded"):
+        pixels = to_grey(decode(dataset), dataset)
+    with _reporting("is damaged: its DICOM data cannot be read"):
+        return XRay(pixels, _read_frame(dataset, pixels.shape))
+
+
+def _parse(data: bytes) -> Dataset:
+    """Read a header, which may lack the part that says how the rest is written."""
+    dataset = dcmread(io.BytesIO(data), force=True)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        if "PixelData" in dataset and dataset["PixelData"].is_undefined_length:
+            raise ImageError("does not say how its pixels are compressed")
+        dataset.file_meta.TransferSyntaxUID = _SYNTAXES[dataset.original_encoding]
+    return dataset
+
+
+def _read_frame(dataset: Dataset, size: tuple[int, int]) -> Frame:
+    spacing = find_spacing(dataset)
+    field, cropped = find_exposed(dataset)
+    return Frame(
+        size,
+        pixel_spacing=spacing.millimetres if spacing else None,
+        spacing_plane=spacing.plane if spacing else None,
+        field=field,
+        warnings=(
+            *describe_view(dataset),
+            *describe_aspect(dataset),
+            *cropped,
+            *_describe_pixels(dataset),
+        ),
+    )
+
+
+def _describe_pixels(dataset: Dataset) -> list[str]:
+    found = []
+    if read_word(dataset, "PresentationIntentType") == "FOR PROCESSING":
+        found.append("It is raw data for processing, not for presentation.")
+    found += describe_grey(dataset) + describe_bits(dataset)
+    if read_word(dataset, "LossyImageCompression") == "01":
+        found.append("It was compressed with loss.")
+    if read_word(dataset, "BurnedInAnnotation") == "YES":
+        found.append("There is text in the image, perhaps the patient's name.")
+    return found
+
+
+@contextmanager
+def _reporting(reason: str) -> Iterator[None]:
+    """Raise whatever pydicom makes of a damaged file, which is anything, as a reason.
+
+    Its warnings are about files that are read nevertheless.
+    """
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            yield
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(reason) from error
+    finally:
+        logger.setLevel(level)
+
+
+#: Projections, DR being an older name of DX; OT and SC are what secondary captures
+#: (scanned films, exported screens) call themselves.
+RADIOGRAPHS = ("CR", "DX", "DR", "RG", "RF", "OT", "SC")
+
+
+def check_radiograph(dataset: Dataset) -> None:
+    """Refuse what is no radiograph, before its pixels are decoded.
+
+    Raises:
+        ImageError: it says why.
+    """
+    if dataset.get("Manufacturer") == "keras_mscam":
+        raise ImageError("is a result of keras_mscam, and no radiograph")
+    if "Rows" not in dataset or "Columns" not in dataset:
+        raise ImageError(_describe_content(dataset))
+    modality = read_word(dataset, "Modality") or "OT"
+    if modality not in RADIOGRAPHS:
+        known = ", ".join(RADIOGRAPHS)
+        raise ImageError(f"is of modality {quote(modality)}; radiographs are {known}")
+    if not dataset.get("PixelData"):
+        raise ImageError("is a DICOM file without pixels, or an incomplete one")
+    frames = read_number(dataset, "NumberOfFrames") or 1
+    if frames > 1:
+        raise ImageError(f"has {frames:g} frames, not one")
+
+
+def _describe_content(dataset: Dataset) -> str:
+    """Name what a DICOM file is that has no pixels."""
+    if not dataset:  # pydicom gives up what it had where a file ends too early
+        return "is damaged: its DICOM data ends too early"
+    if "DirectoryRecordSequence" in dataset:
+        return "is a DICOMDIR, which lists other files, and no image"
+    uid = UID(str(dataset.get("SOPClassUID", "")))
+    if uid in UID_dictionary:
+        return f"is a DICOM file without pixels: {uid.name.removesuffix(' Storage')}"
+    return "is a DICOM file without pixels"

@@ -1,0 +1,70 @@
+"""One X-ray, in whatever form it comes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_mscam.errors import UserError
+from keras_mscam.images.resize import resize_area
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a file says of its pixels.
+
+    Args:
+        size: `(height, width)` of the image, in pixels.
+        pixel_spacing: millimetres between the centres of pixels, `(down, across)`;
+            `None` where the file doesn't say.
+        field: the exposed part, half-open xyxy in pixels, which alone is looked at;
+            `None` for all of it.
+        warnings: sentences on what a reader should know, as of a lateral view.
+        spacing_plane: where those millimetres were measured, `"patient"`, or
+            `"detector"` or `"film"`, where a chest is 5 to 20% larger; `None` where
+            the file doesn't say.
+    """
+
+    size: tuple[int, int]
+    pixel_spacing: tuple[float, float] | None = None
+    field: tuple[int, int, int, int] | None = None
+    warnings: tuple[str, ...] = ()
+    spacing_plane: str | None = None
+
+    @property
+    def corners(self) -> tuple[int, int, int, int]:
+        """The part that is looked at, half-open xyxy in pixels."""
+        return self.field or (0, 0, self.size[1], self.size[0])
+
+
+@dataclass(frozen=True, eq=False)
+class XRay:
+    """Grey pixels and their frame.
+
+    Args:
+        pixels: uint8 `(height, width)`, dark for air and bright for bone.
+        frame: what the file says of them.
+    """
+
+    pixels: np.ndarray
+    frame: Frame
+
+    def resize(self, size: tuple[int, int]) -> np.ndarray:
+        """Return the field as a network takes it, uint8 `(height, width)`."""
+        left, top, right, bottom = self.frame.corners
+        return resize_area(self.pixels[top:bottom, left:right], size)
+
+
+#: More pixels than any radiograph has; decoding as many takes a second and 100 MB.
+MOST_PIXELS = 100_000_000
+
+
+class ImageError(UserError):
+    """An image file can't be used; the message goes on behind its name: "is empty"."""
+
+
+def check_size(height: int, width: int) -> None:
+    """Refuse, with an `ImageError`, what could fill the memory once decoded."""
+    if height * width < 1:
+        raise ImageError(f"has no pixels: its size is {height}x{width}")
+    if height * width > MOST_PIXELS:
+        raise ImageError(f"is too large: {height}x{width} pixels")

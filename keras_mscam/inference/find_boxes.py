@@ -1,0 +1,86 @@
+"""From what a network gives to what an X-ray shows: positive pathologies and boxes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_mscam.inference.contract import Contract
+from keras_mscam.localization.boxes import extract_boxes, normalize_map
+from keras_mscam.localization.fusion import fuse_maps
+
+
+def find_boxes(
+    contract: Contract, outputs: dict[str, np.ndarray], sizes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Propose boxes of the positive pathologies, by NumPy and OpenCV.
+
+    Args:
+        contract: names, sizes and thresholds. C pathologies, K boxes at most.
+        outputs: of a network: `probabilities` `(N, C)` and `cam_block*`
+            `(N, h, w, C)`.
+        sizes: `(N, 2)` `(height, width)` of the original images.
+
+    Returns:
+        Boxes `(N, C, K, 4)`, half-open xyxy in pixels of the original image, and scores
+        `(N, C, K)`, each the probability times the mean heat of the region; 0 where
+        there is no box.
+    """
+    images, pathologies = outputs["probabilities"].shape
+    boxes = np.zeros((images, pathologies, contract.max_boxes, 4), "float32")
+    scores = np.zeros(boxes.shape[:-1], "float32")
+    for row, column in np.argwhere(find_positives(contract, outputs["probabilities"])):
+        proposals = extract_boxes(
+            compute_heatmap(contract, outputs, row, column),
+            tuple(sizes[row]),
+            contract.cam_thresholds[column],
+            contract.min_area,
+            contract.max_boxes,
+        )
+        found = len(proposals.scores)
+        boxes[row, column, :found] = proposals.xyxy
+        scores[row, column, :found] = (
+            outputs["probabilities"][row, column] * proposals.scores
+        )
+    return boxes, scores
+
+
+def find_positives(contract: Contract, probabilities: np.ndarray) -> np.ndarray:
+    """Return which probabilities `(N, C)` reach the threshold of their pathology."""
+    thresholds = [2.0 if t is None else t for t in contract.probability_thresholds]
+    return probabilities >= thresholds
+
+
+def compute_heatmap(
+    contract: Contract, outputs: dict[str, np.ndarray], row: int, column: int
+) -> np.ndarray:
+    """Fuse and normalize the maps of one image and pathology.
+
+    Args:
+        contract: names, sizes and thresholds.
+        outputs: of a network: `cam_block*` `(N, h, w, C)`.
+        row: number of the image.
+        column: number of the pathology.
+
+    Returns:
+        float32 `(height, width)` in [0, 1], at the size that the network sees.
+    """
+    cams = [outputs[f"cam_block{block}"] for block in contract.blocks]
+    maps = [cam[row, ..., [column]].transpose(1, 2, 0) for cam in cams]
+    weights = np.array(contract.fusion_weights, "float32")[:, [column]]
+    fused = fuse_maps(maps, weights, contract.image_size)[0]
+    return normalize_map(fused, contract.normalization, contract.map_scales[column])
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box that a map proposes.
+
+    Args:
+        pathology: its name.
+        xyxy: `(x_min, y_min, x_max, y_max)`, half-open, in pixels of the image given.
+        score: probability of the pathology times the mean heat of the region.
+    """
+
+    pathology: str
+    xyxy: tuple[float, float, float, float]
+    score: float

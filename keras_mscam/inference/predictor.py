@@ -1,0 +1,133 @@
+"""A trained model, and X-rays in whatever form they come."""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from keras_mscam.errors import UserError
+from keras_mscam.images.reader import Image, describe_image, read_xray
+from keras_mscam.images.xray import Frame, ImageError, XRay
+from keras_mscam.inference.find_boxes import find_boxes
+from keras_mscam.inference.prediction import Prediction, split_outputs
+
+
+class Predictor:
+    """Say of X-rays what they show, and where.
+
+    Args:
+        path: the folder of a run; an export of `keras_mscam-export`, of a version, or
+            the newest of a repository; or a model's file. See `load_runtime`.
+        runtime: what runs the model, one of `keras_mscam.inference.runtimes.RUNTIMES`;
+            `"auto"` takes the fastest that is installed of those that the path has a
+            model for.
+
+    Raises:
+        UserError: the path is neither, or can't be loaded.
+
+    Example:
+        >>> prediction = Predictor("runs/phantom-1").predict("chest.png")
+        >>> prediction.probabilities["Mass"], prediction.boxes
+    """
+
+    def __init__(self, path: str | os.PathLike, runtime: str = "auto"):
+        from keras_mscam.inference.runtimes import load_runtime
+
+        self.runtime = load_runtime(path, runtime)
+
+    def predict(self, image: Image) -> Prediction:
+        """Predict one X-ray.
+
+        Args:
+            image: a PNG, JPEG or DICOM file, its bytes, or grey pixels, uint8 or
+                uint16 `(height, width)`.
+
+        Raises:
+            UserError: it can't be read.
+        """
+        prediction = self.predict_batch([image])[0]
+        if prediction.error:
+            raise UserError(f"{describe_image(image)} {prediction.error}.")
+        return prediction
+
+    def predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
+        """Predict several X-rays at once; one that can't be read says so in `error`."""
+        read = [_read(image) for image in images]
+        found = iter(self.predict_xrays([item for item in read if _is_read(item)]))
+        return [
+            next(found) if _is_read(item) else Prediction({}, error=item)
+            for item in read
+        ]
+
+    def predict_xrays(self, xrays: Sequence[XRay]) -> list[Prediction]:
+        """Predict X-rays that have been read."""
+        if not xrays:
+            return []
+        size = self.runtime.contract.image_size
+        images = np.stack([xray.resize(size) for xray in xrays])
+        found = self.predict_resized(images, [xray.frame for xray in xrays])
+        return [
+            replace(prediction, image=xray.pixels)
+            for prediction, xray in zip(found, xrays, strict=True)
+        ]
+
+    def predict_resized(
+        self, images: np.ndarray, frames: Sequence[Frame]
+    ) -> list[Prediction]:
+        """Predict X-rays that were read and resized, as other processes may have done.
+
+        Args:
+            images: uint8 `(N, height, width)`, at the size of the contract.
+            frames: N, of what they were.
+        """
+        contract = self.runtime.contract
+        corners = np.array([frame.corners for frame in frames])
+        sizes = (corners[:, 2:] - corners[:, :2])[:, ::-1]
+        outputs = self.runtime.run(images)
+        boxes, scores = find_boxes(contract, outputs, sizes)
+        boxes += np.tile(corners[:, :2], 2)[:, None, None]
+        weights = np.array(contract.relevance_weights, "float32")
+        arrays = {
+            **outputs,
+            "relevance_weights": np.repeat(weights[None], len(images), axis=0),
+            "boxes": boxes,
+            "box_scores": scores,
+            "pathologies": np.array([contract.pathologies] * len(images)),
+            "original_size": np.array([frame.size for frame in frames]),
+            "error": np.array([""] * len(images)),
+        }
+        return [
+            _refuse_nan(
+                found,
+                pixel_spacing=frame.pixel_spacing,
+                spacing_plane=frame.spacing_plane,
+                field=frame.field,
+                warnings=frame.warnings,
+                contract=contract,
+            )
+            for found, frame in zip(split_outputs(arrays), frames, strict=True)
+        ]
+
+
+def _read(image: Image) -> XRay | str:
+    try:
+        return read_xray(image)
+    except ImageError as error:
+        return " ".join(str(error).split())  # it may quote the file
+
+
+def _refuse_nan(prediction: Prediction, **said) -> Prediction:
+    """Return a prediction with what else is known, or an error where it has no numbers.
+
+    Networks that overflow, or whose training diverged, give NaN, which is neither above
+    nor below a threshold.
+    """
+    if all(map(math.isfinite, prediction.probabilities.values())):
+        return replace(prediction, **said)
+    return Prediction({}, error="has no probabilities: the model gives NaN for it")
+
+
+def _is_read(item: XRay | str) -> bool:
+    return isinstance(item, XRay)

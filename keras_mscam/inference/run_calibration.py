@@ -1,0 +1,223 @@
+"""What validation says of a model: Platt scaling, operating points, scales of maps."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pydantic
+from pydantic.dataclasses import dataclass
+from scipy.special import expit
+
+from keras_mscam.errors import UserError
+from keras_mscam.files import compute_checksum, write_whole
+from keras_mscam.inference.run_folder import Run
+
+_Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
+_STRICT = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Calibration:
+    """How the logits of one pathology become its probabilities.
+
+    `probability = sigmoid(slope logit + intercept)`
+
+    Args:
+        slope: above 0, so that calibrating keeps the order of images.
+        intercept: any finite number.
+        images: number with a known label that it was fitted to.
+        positives: how many of them show the pathology.
+        reason: why it isn't the fit of both numbers; `None` if it is.
+    """
+
+    slope: Annotated[float, pydantic.Field(gt=0)] = 1.0
+    intercept: float = 0.0
+    images: int = 0
+    positives: int = 0
+    reason: str | None = None
+
+    def apply(self, logits: np.ndarray) -> np.ndarray:
+        """Turn logits of any shape into probabilities, in double precision.
+
+        Example:
+            >>> Calibration(slope=2.0, intercept=1.0).apply(np.array([-0.5]))
+            array([0.5])
+        """
+        return expit(self.slope * np.asarray(logits, "float64") + self.intercept)
+
+    def to_dict(self) -> dict:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict) -> "Calibration":
+        """Take back what `to_dict` returned.
+
+        Raises:
+            UserError: an entry is unknown or of another type, a number isn't finite, or
+                the slope isn't positive.
+        """
+        try:
+            return cls(**content)
+        except (pydantic.ValidationError, TypeError) as error:
+            raise UserError(
+                f"This is no stored calibration: {content}; evaluate the run again."
+            ) from error
+
+
+@dataclass(frozen=True, config=_STRICT)
+class OperatingPoint:
+    """Where one pathology is called present: `probability >= probability_threshold`.
+
+    Args:
+        probability_threshold: in [0, 1]; `None`, like the four after it, where none
+            could be chosen.
+        sensitivity: on the images that it was chosen on, as are the next three; no
+            estimate of what it will be on others.
+        specificity: fraction of the images without the pathology called so.
+        ppv: fraction of the positive calls that are right, at their prevalence.
+        f1: harmonic mean of sensitivity and ppv.
+        criterion: one of `CRITERIA`.
+        images: number with a known label.
+        positives: how many of them show the pathology.
+        reason: why there is no threshold; `None` if there is.
+    """
+
+    probability_threshold: _Fraction | None = None
+    sensitivity: _Fraction | None = None
+    specificity: _Fraction | None = None
+    ppv: _Fraction | None = None
+    f1: _Fraction | None = None
+    criterion: str = "youden"
+    images: int = 0
+    positives: int = 0
+    reason: str | None = None
+
+    def to_dict(self) -> dict:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict) -> "OperatingPoint":
+        """Take back what `to_dict` returned.
+
+        Raises:
+            UserError: an entry is unknown, of another type or out of range.
+        """
+        try:
+            return cls(**content)
+        except (pydantic.ValidationError, TypeError) as error:
+            raise UserError(
+                f"This is no stored operating point: {content}; evaluate the run again."
+            ) from error
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RunCalibration:
+    """Contents of `calibration.json`.
+
+    Args:
+        model: SHA-256 of the model file that it is of.
+        calibrations: by pathology, from logit to probability.
+        operating_points: by pathology.
+        deviations: `(B, C)` standard deviation of each block's maps.
+    """
+
+    model: str
+    calibrations: dict[str, Calibration]
+    operating_points: dict[str, OperatingPoint]
+    deviations: np.ndarray
+
+
+def read_calibration(path: Path) -> RunCalibration:
+    """Read `calibration.json`.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    try:
+        content = json.loads(path.read_text())
+        return RunCalibration(
+            content["model"],
+            {n: Calibration.from_dict(v) for n, v in content["calibrations"].items()},
+            {
+                name: OperatingPoint.from_dict(values)
+                for name, values in content["operating_points"].items()
+            },
+            np.array(content["map_deviations"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} can't be read ({error}); remove it, and keras_mscam-evaluate "
+            "makes it again."
+        ) from error
+
+
+def write_calibration(path: Path, calibration: RunCalibration) -> None:
+    """Write `calibration.json`."""
+    content = {
+        "model": calibration.model,
+        "calibrations": {
+            name: item.to_dict() for name, item in calibration.calibrations.items()
+        },
+        "operating_points": {
+            name: item.to_dict() for name, item in calibration.operating_points.items()
+        },
+        "map_deviations": calibration.deviations.tolist(),
+    }
+    with write_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def load_calibration(run: Run) -> RunCalibration:
+    """Read the calibration of a run's model, which training ends with.
+
+    Raises:
+        UserError: there is none of this model.
+    """
+    calibration = find_calibration(run)
+    if calibration is None:
+        raise UserError(
+            f"{run.path} has no calibration of its model; keras_mscam-evaluate "
+            f"{run.path} makes it."
+        )
+    return calibration
+
+
+def find_calibration(run: Run) -> RunCalibration | None:
+    """Read the calibration of a run's model, `None` if there is none of this model."""
+    if not run.calibration_path.is_file():
+        return None
+    calibration = read_calibration(run.calibration_path)
+    return (
+        calibration if calibration.model == compute_checksum(run.model_path) else None
+    )
+
+
+def calibrate(
+    calibrations: Mapping[str, Calibration],
+    logits: np.ndarray,
+    pathologies: tuple[str, ...],
+) -> np.ndarray:
+    """Turn a table of logits into calibrated probabilities.
+
+    Args:
+        calibrations: by pathology, at least these.
+        logits: `(images, C)`.
+        pathologies: C names.
+
+    Returns:
+        `(images, C)` in [0, 1], float64.
+    """
+    columns = np.asarray(logits, "float64").T
+    return np.stack(
+        [
+            calibrations[name].apply(column)
+            for name, column in zip(pathologies, columns, strict=True)
+        ],
+        axis=1,
+    )

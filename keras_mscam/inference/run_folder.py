@@ -1,0 +1,173 @@
+"""The folder of a training run: what is in it, under which name."""
+
+import json
+import platform
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from keras_mscam.configs.schema import Config, dump_config, read_config
+from keras_mscam.errors import UserError
+from keras_mscam.files import find_versions, write_whole
+
+_PACKAGES = ("keras_mscam", "keras", "tensorflow", "jax", "numpy")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and its configuration.
+
+    Args:
+        path: the folder.
+        config: the resolved configuration, as in `config.json`.
+    """
+
+    path: Path
+    config: Config
+
+    @property
+    def records(self) -> Path:
+        """Prepared records: those given as `--data`, else made inside the run."""
+        given = self.config.data.path
+        return given if is_prepared(given) else self.path / "records"
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def model_path(self) -> Path:
+        return self.path / "model.keras"
+
+    @property
+    def history_path(self) -> Path:
+        return self.path / "history.csv"
+
+    @property
+    def beta_path(self) -> Path:
+        return self.path / "beta.csv"
+
+    @property
+    def relevance_weights_path(self) -> Path:
+        return self.path / "relevance_weights.csv"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def calibration_path(self) -> Path:
+        return self.path / "calibration.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+
+def is_prepared(path: Path | None) -> bool:
+    """Whether a folder holds prepared records, known by their manifest."""
+    return path is not None and (path / "manifest.json").is_file()
+
+
+def create_run(path: Path, config: Config) -> Run:
+    """Start a run: make its folder and write `config.json`.
+
+    Raises:
+        UserError: the folder holds something already.
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(
+            f"{path} already exists and isn't empty; choose another --output, "
+            f"or go on with the run in it by --output {path} --resume."
+        )
+    run = Run(path, config)
+    write_config(run)
+    return run
+
+
+def discard_empty_run(run: Run) -> None:
+    """Remove the folder of a run that came to nothing but its configuration."""
+    if [path.name for path in run.path.iterdir()] == [run.config_path.name]:
+        run.config_path.unlink()
+        run.path.rmdir()
+
+
+def write_config(run: Run) -> None:
+    """Write `config.json`: the configuration and the environment that ran it."""
+    content = json.loads(dump_config(run.config))
+    content["environment"] = describe_environment()
+    with write_whole(run.config_path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def read_run(path: Path) -> Run:
+    """Open the folder of a run.
+
+    Raises:
+        UserError: the folder isn't a run's, or its configuration can't be read.
+    """
+    path = Path(path)
+    if not (path / "config.json").is_file():
+        raise UserError(
+            f"{path} is not the folder of a run: it has no config.json. "
+            "keras_mscam-train makes one."
+        )
+    return Run(path, read_config(path / "config.json", Config()))
+
+
+def describe_environment() -> dict:
+    """Return Python, platform, package versions, Keras backend and commit."""
+    import keras
+
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "backend": keras.backend.backend(),
+        "versions": dict.fromkeys(_PACKAGES) | find_versions(_PACKAGES),
+        "commit": _commit(),
+    }
+
+
+def write_beta(run: Run, beta: dict[str, float]) -> None:
+    """Write `beta.csv`: the fraction of zeros of each pathology in training."""
+    table = pd.DataFrame({"pathology": list(beta), "beta": list(beta.values())})
+    with write_whole(run.beta_path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def write_relevance_weights(run: Run, pathologies, blocks, weights) -> None:
+    """Write `relevance_weights.csv`: a row a pathology, a column a block."""
+    columns = {f"block{block}": row for block, row in zip(blocks, weights, strict=True)}
+    table = pd.DataFrame({"pathology": list(pathologies), **columns})
+    with write_whole(run.relevance_weights_path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def _commit() -> str | None:
+    """Return the commit of a source checkout, `None` for an installed package."""
+    try:
+        result = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None

@@ -1,0 +1,154 @@
+"""What of a run is exported: its network for inference, and the contract."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_mscam.configs.schema import LocalizationConfig
+from keras_mscam.errors import UserError
+from keras_mscam.inference.contract import Contract
+from keras_mscam.inference.run_calibration import RunCalibration, load_calibration
+from keras_mscam.inference.run_folder import Run
+from keras_mscam.localization.fusion import Fusion, build_fusion
+from keras_mscam.modeling import build_localizer
+from keras_mscam.modeling.classifier import read_relevance_weights
+
+#: Thresholds of each pathology, and a sentence on where they come from.
+Tuned = tuple[tuple[tuple[float, ...], ...], str]
+#: Boxes of a pathology in an image, where the protocol sets no limit.
+MAX_BOXES = 10
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """A network for inference and what it promises.
+
+    Args:
+        localizer: in float32, calibrated, fused and sized by the contract.
+        contract: its names, sizes and thresholds.
+        calibration: what validation said of the run's model.
+        protocol: how maps become boxes.
+        notes: what the thresholds come from, one sentence.
+    """
+
+    localizer: keras.Model
+    contract: Contract
+    calibration: RunCalibration
+    protocol: LocalizationConfig
+    notes: str
+
+
+def read_exportable(
+    run: Run,
+    protocol: LocalizationConfig | None = None,
+    attention_size: tuple[int, int] | None = None,
+    name: str = "keras_mscam",
+    tune: Callable[[keras.Model, Fusion], Tuned] | None = None,
+) -> Exportable:
+    """Read what is exported of a run.
+
+    Args:
+        run: a training run.
+        protocol: how maps become boxes; the run's own by default. `"tuned"` thresholds
+            need `tune`.
+        attention_size: `(height, width)` of the fused map that is given; a quarter of
+            the input's by default.
+        name: of the model, as servers know it.
+        tune: gives the thresholds of each pathology and a sentence on where they come
+            from, for a protocol with `"tuned"` ones.
+
+    Raises:
+        UserError: the run has no model or no calibration, its weights aren't finite, or
+            the threshold is one that a model can't have without ground-truth boxes.
+    """
+    protocol = protocol or run.config.localization
+    if protocol.threshold != "fixed" and not (protocol.threshold == "tuned" and tune):
+        raise UserError(
+            f"The threshold {protocol.threshold!r} can't be exported: give --threshold "
+            "fixed or tuned."
+        )
+    classifier = convert_to_float32(load_classifier(run))
+    _check_finite(classifier, run.model_path)
+    calibration = load_calibration(run)
+    blocks, relevance_weights = read_relevance_weights(classifier)
+    fusion = build_fusion(protocol.fusion, relevance_weights, calibration.deviations)
+    pathologies = tuple(calibration.calibrations)
+    if protocol.threshold == "fixed":
+        levels = (protocol.cam_thresholds,) * len(pathologies)
+        notes = "Map thresholds are fixed, without a box."
+    else:
+        levels, notes = tune(classifier, fusion)
+    scaling = [calibration.calibrations[name] for name in pathologies]
+    points = [calibration.operating_points[name] for name in pathologies]
+    image_size = tuple(classifier.input.shape[1:3])
+    contract = Contract(
+        name=name,
+        pathologies=pathologies,
+        blocks=blocks,
+        image_size=image_size,
+        attention_size=attention_size or tuple(side // 4 for side in image_size),
+        relevance_weights=relevance_weights.tolist(),
+        fusion_weights=fusion.weights.tolist(),
+        slopes=tuple(item.slope for item in scaling),
+        intercepts=tuple(item.intercept for item in scaling),
+        probability_thresholds=tuple(point.probability_threshold for point in points),
+        normalization=protocol.normalization,
+        map_scales=tuple(fusion.scale.tolist()),
+        cam_thresholds=levels,
+        min_area=protocol.min_area,
+        max_boxes=protocol.max_boxes or MAX_BOXES,
+    )
+    localizer = build_localizer(
+        classifier,
+        contract.attention_size,
+        np.array(contract.fusion_weights),
+        (np.array(contract.slopes), np.array(contract.intercepts)),
+    )
+    protocol = dataclasses.replace(protocol, max_boxes=contract.max_boxes)
+    return Exportable(localizer, contract, calibration, protocol, notes)
+
+
+def convert_to_float32(model: keras.Model) -> keras.Model:
+    """Return a model that computes in float32, with the weights of one that may not.
+
+    A network trained in mixed precision is as accurate so, and half precision is slow
+    or missing where most exports run.
+    """
+    if all(layer.compute_dtype == "float32" for layer in model._flatten_layers()):
+        return model
+    converted = keras.models.clone_model(
+        model, clone_function=_clone_in_float32, recursive=True
+    )
+    converted.set_weights(model.get_weights())
+    return converted
+
+
+def _check_finite(classifier: keras.Model, path: Path) -> None:
+    for weights in classifier.weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(weights)).all():
+            raise UserError(
+                f"{path} has weights that aren't finite ({weights.path}): its training "
+                "has diverged; train again with a lower learning rate."
+            )
+
+
+def _clone_in_float32(layer: keras.layers.Layer) -> keras.layers.Layer:
+    return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+
+def load_classifier(run: Run) -> keras.Model:
+    """Load the classifier of a run.
+
+    Raises:
+        UserError: the run has none yet.
+    """
+    if not run.model_path.is_file():
+        raise UserError(
+            f"{run.path} has no model.keras yet; train it on with "
+            f"keras_mscam-train --output {run.path} --resume."
+        )
+    return keras.saving.load_model(run.model_path)

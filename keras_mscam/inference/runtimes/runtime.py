@@ -1,0 +1,190 @@
+"""Any model file as one function of images."""
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_mscam.errors import UserError
+from keras_mscam.inference.contract import Contract
+from keras_mscam.inference.export_folder import find_formats
+
+
+@dataclass(frozen=True, eq=False)
+class Runtime:
+    """A network that is ready to run.
+
+    Args:
+        name: of what runs it, one of `keras_mscam.inference.runtimes.RUNTIMES`.
+        contract: names, sizes and thresholds.
+        run: function of uint8 `(N, height, width)`, grey at the size of the contract;
+            N is any number from 1 on. It returns float32 arrays by name:
+            `probabilities` `(N, C)`, calibrated, and `cam_block*` and `attention`
+            `(N, h, w, C)`, raw and signed.
+    """
+
+    name: str
+    contract: Contract
+    run: Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+def load_runtime(path: str | os.PathLike, runtime: str = "auto") -> Runtime:
+    """Load a model.
+
+    Args:
+        path: the folder of a run; a file `.keras`, `.tflite`, `.onnx` or `.xml`
+            (OpenVINO); or an export of `keras_mscam-export`: a version's folder, a
+            model's, or a repository with one model, of which the newest version is
+            taken. Of variants of different precision in a folder, float32 is.
+        runtime: what runs it, one of `RUNTIMES`. `"auto"` takes the fastest that is
+            installed of those that the path has a model for.
+
+    Raises:
+        UserError: the path holds no model, none for this runtime, or the library that
+            runs it is missing.
+
+    Example:
+        >>> runtime = load_runtime("exports", "onnx")
+        >>> runtime.run(np.zeros((1, 256, 256), "uint8"))["probabilities"].shape
+        (1, 14)
+    """
+    models = find_models(path)
+    name = choose_runtime(models, path, runtime)
+    return import_loader(name)(models[name])
+
+
+@dataclass(frozen=True)
+class _Library:
+    """What a runtime needs.
+
+    Args:
+        loader: module and function that load a model.
+        module: that must be there.
+        extra: of this package that installs it; `None` if it comes with the package.
+    """
+
+    loader: tuple[str, str]
+    module: str
+    extra: str | None = None
+
+
+#: From the fastest on, for one image in float32 on a CPU: see export/README.md.
+_LIBRARIES = {
+    "openvino": _Library(("openvino_cpu", "load_openvino"), "openvino", "openvino"),
+    "onnx": _Library(("onnx_runtime", "load_onnx"), "onnxruntime", "onnx"),
+    "litert": _Library(("litert_interpreter", "load_litert"), "ai_edge_litert", "litert"),
+    "tensorflow": _Library(("tensorflow_keras", "load_saved_model"), "tensorflow"),
+    "keras": _Library(("tensorflow_keras", "load_keras_model"), "keras"),
+}
+RUNTIMES = ("auto", *_LIBRARIES)
+_SUFFIXES = {".tflite": "litert", ".onnx": "onnx", ".xml": "openvino"}
+
+
+def find_models(path: str | os.PathLike) -> dict[str, Path]:
+    """Find what can be run at a path.
+
+    Args:
+        path: see `load_runtime`.
+
+    Returns:
+        For each runtime the path that its loader takes.
+
+    Raises:
+        UserError: there is nothing to run.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"There is no model at {path}.")
+    if path.is_file():
+        return _find_file(path)
+    if (path / "config.json").is_file():
+        return {"keras": path}
+    if (path / "saved_model.pb").is_file():
+        return {"tensorflow": path}
+    models = _find_float32(path)  # a version of one format, wherever it was copied to
+    if models:
+        return models
+    folders = find_formats(path)
+    for name, folder in folders.items():
+        if name == "saved_model":
+            models["tensorflow"] = folder
+        models |= _find_float32(folder)
+    if not models:
+        raise UserError(
+            f"{path} holds {', '.join(folders)} alone, which nothing in Python runs; "
+            "export the run with --formats saved_model too."
+        )
+    return models
+
+
+def _find_file(path: Path) -> dict[str, Path]:
+    if path.name == "saved_model.pb":
+        return {"tensorflow": path.parent}
+    if path.suffix in _SUFFIXES:
+        return {_SUFFIXES[path.suffix]: path}
+    if path.name == "model.keras" and (path.parent / "config.json").is_file():
+        return {"keras": path.parent}
+    if path.suffix == ".keras":
+        raise UserError(
+            f"{path} can't be read by itself: the thresholds are in the folder of its "
+            "run. Give that folder."
+        )
+    raise UserError(
+        f"{path} is no model: give the folder of a run, an export, or a file "
+        ".tflite, .onnx or .xml."
+    )
+
+
+def _find_float32(folder: Path) -> dict[str, Path]:
+    """Return the most exact variant in the folder of a format."""
+    files = {name: folder / f"float32{suffix}" for suffix, name in _SUFFIXES.items()}
+    return {name: file for name, file in files.items() if file.is_file()}
+
+
+def choose_runtime(models: dict[str, Path], path, runtime: str = "auto") -> str:
+    """Choose one of the runtimes that a path has a model for.
+
+    Args:
+        models: of `find_models`.
+        path: to name in errors.
+        runtime: one of `RUNTIMES`.
+
+    Raises:
+        UserError: there is no such runtime, no model for it, or its library is missing.
+    """
+    if runtime not in RUNTIMES:
+        raise UserError(
+            f"There is no runtime {runtime!r}; there are {', '.join(RUNTIMES)}."
+        )
+    if runtime != "auto" and runtime not in models:
+        raise UserError(
+            f"{path} has no model for the runtime {runtime!r}, only for "
+            f"{', '.join(models)}; keras_mscam-export RUN --formats exports others."
+        )
+    wanted = [
+        name for name in _LIBRARIES if name in models and runtime in ("auto", name)
+    ]
+    for name in wanted:
+        if _is_installed(name):
+            return name
+    library = _LIBRARIES[wanted[0]]
+    package = f'"keras_mscam[{library.extra}]"' if library.extra else library.module
+    raise UserError(
+        f"{path} needs {library.module}, which is not installed: pip install {package}."
+    )
+
+
+def _is_installed(name: str) -> bool:
+    return importlib.util.find_spec(_LIBRARIES[name].module) is not None
+
+
+def import_loader(name: str) -> Callable:
+    """Import what loads models of a runtime: none but Keras need be installed."""
+    module, function = _LIBRARIES[name].loader
+    return getattr(
+        importlib.import_module(f"keras_mscam.inference.runtimes.{module}"), function
+    )

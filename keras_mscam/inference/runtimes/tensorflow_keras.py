@@ -1,0 +1,72 @@
+"""The Keras model of a run."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_mscam.inference.contract import FILE, read_contract
+from keras_mscam.inference.export_folder import find_export, verify_files
+from keras_mscam.inference.run_folder import read_run
+from keras_mscam.inference.run_model import read_exportable
+from keras_mscam.inference.runtimes.loading import explain_failure
+from keras_mscam.inference.runtimes.runtime import Runtime
+
+
+def load_keras_model(run: Path) -> Runtime:
+    """Load the model of a run, calibrated.
+
+    Args:
+        run: its folder.
+
+    Raises:
+        UserError: it is none, or has no model yet.
+    """
+    exportable = read_exportable(read_run(run))
+
+    def predict(images):
+        return exportable.localizer.predict_on_batch(images[..., None])
+
+    return Runtime("keras", exportable.contract, predict)
+
+
+def load_saved_model(path: Path) -> Runtime:
+    """Load an exported version.
+
+    Args:
+        path: its folder, or one that `find_export` finds it in.
+
+    Raises:
+        UserError: there is none, it is no export of this package, or has changed.
+    """
+    export = find_export(path)
+    contract = read_contract(export)
+    files = [export / "saved_model.pb", export / "assets.extra" / FILE]
+    verify_files(export, [*files, *export.glob("variables/*")])
+    with explain_failure(export):
+        signature = load_signatures(export)["tensor_uint8"]
+
+    def predict(images):
+        return run_signature(signature, image=images[..., None])
+
+    return Runtime("tensorflow", contract, predict)
+
+
+def run_signature(signature, **inputs) -> dict[str, np.ndarray]:
+    """Call a loaded signature; its outputs as arrays, strings as `object` of bytes."""
+    outputs = signature(**{name: tf.constant(value) for name, value in inputs.items()})
+    return {name: value.numpy() for name, value in outputs.items()}
+
+
+def load_signatures(path: Path) -> dict:
+    """Load a SavedModel.
+
+    Returns:
+        A function of keyword arguments for each signature. The model lives as long as
+        this dictionary.
+    """
+    model = tf.saved_model.load(str(path))
+    signatures = dict(model.signatures)
+    for function in signatures.values():
+        function._model = model  # a signature alone doesn't keep the variables alive
+    return signatures

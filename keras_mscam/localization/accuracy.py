@@ -1,0 +1,238 @@
+"""How many ground-truth boxes are found, and at what price in false ones."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from keras_mscam.errors import UserError
+from keras_mscam.localization.overlaps import compute_overlap
+
+
+def _no_boxes() -> np.ndarray:
+    return np.zeros((0, 4))
+
+
+@dataclass(frozen=True, eq=False)
+class Localization:
+    """What was proposed, and what was drawn, for one image and pathology.
+
+    All positions are pixels of the original image. Arrays may be given as lists.
+
+    Args:
+        pathology: name.
+        patient: identifier.
+        truth: `(M, 4)` ground-truth boxes, half-open xyxy. M is 0 for an image labelled
+            negative; where a pathology is somewhere but nobody drew it, there is no
+            `Localization`.
+        proposed: `(N, 4)` boxes, half-open xyxy; N may be 0.
+        scores: `(N,)` of the predicted boxes, on any scale, higher is surer; equal by
+            default.
+        peak: `(x, y)` where the map is highest; `None` for a map without contrast.
+        original_size: `(height, width)`; only sizes and floors need it.
+        probability: of the pathology in that image; NaN if unknown.
+        name: of the image.
+        ignored: `(K, 4)` ground-truth boxes that are left out: finding one is neither right
+            nor wrong, see `select_size`.
+        excused: `(N,)` bool, predicted boxes that aren't false where they find nothing;
+            none by default.
+
+    Raises:
+        ValueError: a box or score isn't finite, or there isn't one score for each box.
+    """
+
+    pathology: str
+    patient: str
+    truth: np.ndarray
+    proposed: np.ndarray
+    scores: np.ndarray | None = None
+    peak: tuple[float, float] | None = None
+    original_size: tuple[int, int] | None = None
+    probability: float = math.nan
+    name: str = ""
+    ignored: np.ndarray = field(default_factory=_no_boxes)
+    excused: np.ndarray | None = None
+
+    def __post_init__(self):
+        for key in ("truth", "proposed", "ignored"):
+            boxes = np.asarray(getattr(self, key), "float64").reshape(-1, 4)
+            self._set(key, boxes)
+        count = len(self.proposed)
+        scores = np.zeros(count) if self.scores is None else self.scores
+        excused = np.zeros(count, bool) if self.excused is None else self.excused
+        self._set("scores", np.asarray(scores, "float64"))
+        excused = np.asarray(excused, bool)
+        object.__setattr__(self, "excused", excused)
+        if self.scores.shape != (count,) or excused.shape != (count,):
+            raise ValueError(
+                f"{count} boxes, but scores of shape {self.scores.shape} and excused "
+                f"of shape {excused.shape}: {self.name} {self.pathology}."
+            )
+
+    def _set(self, key: str, value: np.ndarray) -> None:
+        if not np.isfinite(value).all():
+            raise ValueError(f"{key} isn't finite: {self.name} {self.pathology}.")
+        object.__setattr__(self, key, value)
+
+
+@dataclass(frozen=True, eq=False)
+class LocalizationCounts:
+    """What of each image and pathology was found: sums of these give every table.
+
+    Args:
+        pathology: `(items,)` names.
+        patient: `(items,)` identifiers.
+        drawn: `(items,)` number of ground-truth boxes.
+        found: `(items, thresholds)` how many of them a predicted box hits.
+        false: `(items, thresholds)` predicted boxes that hit nothing; 0 where no box is
+            drawn: these images don't count.
+    """
+
+    pathology: np.ndarray
+    patient: np.ndarray
+    drawn: np.ndarray
+    found: np.ndarray
+    false: np.ndarray
+
+
+def count_localizations(
+    localizations: Sequence[Localization],
+    thresholds: Sequence[float],
+    overlap: str = "iou",
+) -> LocalizationCounts:
+    """Count found boxes and false positives, at all thresholds together.
+
+    `found = ground-truth boxes with a predicted box of overlap > threshold`
+    `false = predicted boxes without a drawn or ignored box of overlap > threshold`
+
+    Excused boxes are never false. One predicted box can find several drawn ones, and one
+    ground-truth box can be found by several.
+
+    Args:
+        localizations: one for each image and pathology.
+        thresholds: overlaps that a hit must exceed, T(IoU) or T(IoBB).
+        overlap: `"iou"` or `"iobb"`.
+
+    Returns:
+        Counts in the order of `localizations`, so that a bootstrap can draw patients
+        without another look at the boxes.
+
+    Raises:
+        UserError: there is no such overlap.
+    """
+    levels = np.asarray(thresholds, "float64")
+    found = np.zeros((len(localizations), len(levels)), "int64")
+    false = np.zeros_like(found)
+    for row, item in enumerate(localizations):
+        if not len(item.truth):
+            continue
+        hits = compute_overlap(item.proposed, item.truth, overlap)
+        near = compute_overlap(item.proposed, item.ignored, overlap)
+        best = np.maximum(hits.max(1, initial=0), near.max(1, initial=0))
+        found[row] = (hits.max(0, initial=0)[:, None] > levels).sum(0)
+        false[row] = (best[~item.excused, None] <= levels).sum(0)
+    return LocalizationCounts(
+        pathology=np.array([item.pathology for item in localizations], "str"),
+        patient=np.array([item.patient for item in localizations], "str"),
+        drawn=np.array([len(item.truth) for item in localizations], "int64"),
+        found=found,
+        false=false,
+    )
+
+
+def compute_localization(
+    localizations: Sequence[Localization],
+    pathologies: tuple[str, ...],
+    threshold: float,
+    overlap: str = "iou",
+    afp_denominator: str = "all",
+) -> dict[str, dict]:
+    """Localization accuracy and average false positives of every pathology.
+
+    `accuracy = ground-truth boxes with a predicted box of overlap > threshold / ground-truth boxes`
+    `afp = predicted boxes without such a ground-truth box / ground-truth boxes of all pathologies`
+
+    Only images with a ground-truth box of the pathology count. The denominator of the AFP is
+    that of Wang et al., whose printed values are multiples of 1/984, the number of
+    boxes in the whole file. What exactly they count as a false positive isn't spelled
+    out; here it is every predicted box, of an image that has a ground-truth box of that
+    pathology, that overlaps none of them enough. For several thresholds see
+    `summarize_counts`.
+
+    Args:
+        localizations: one for each image and pathology.
+        pathologies: names of the rows.
+        threshold: overlap that a hit must exceed, T(IoU) or T(IoBB).
+        overlap: `"iou"` or `"iobb"`.
+        afp_denominator: `"all"`, ground-truth boxes of all pathologies in `localizations`, or
+            else a deviation from the paper: `"pathology"`, ground-truth boxes of this one, or
+            `"images"`, images with a ground-truth box of it.
+
+    Returns:
+        For each pathology `accuracy`, `afp`, `boxes` (drawn ones) and `images`. Both
+        numbers are `None` for a pathology that no box was drawn of.
+
+    Raises:
+        UserError: there is no such overlap or denominator.
+
+    Example:
+        >>> drawn, proposed = [[0, 0, 9, 9]], [[0, 0, 9, 8], [20, 0, 29, 9]]
+        >>> item = Localization("Mass", "7", drawn, proposed)
+        >>> compute_localization([item], ("Mass",), threshold=0.5)
+        {'Mass': {'accuracy': 1.0, 'afp': 1.0, 'boxes': 1, 'images': 1}}
+
+    Reference:
+        Wang et al. 2017 (ChestX-ray8), section 4.2 and Table 3; Sedai et al. 2018,
+        Table 1.
+    """
+    counts = count_localizations(localizations, (threshold,), overlap)
+    return summarize_counts(counts, pathologies, afp_denominator)[0]
+
+
+def summarize_counts(
+    counts: LocalizationCounts,
+    pathologies: tuple[str, ...],
+    afp_denominator: str = "all",
+) -> list[dict[str, dict]]:
+    """Sum counts up to the table of `compute_localization`, one for each threshold.
+
+    Args:
+        counts: of `count_localizations`.
+        pathologies: names of the rows.
+        afp_denominator: see `compute_localization`.
+
+    Returns:
+        Tables in the order of the thresholds.
+
+    Raises:
+        UserError: there is no such denominator.
+    """
+    rows = {name: _sum_up(counts, name, afp_denominator) for name in pathologies}
+    return [
+        {name: row[column] for name, row in rows.items()}
+        for column in range(counts.found.shape[1])
+    ]
+
+
+def _sum_up(counts: LocalizationCounts, pathology: str, denominator: str) -> list[dict]:
+    mine = (counts.pathology == pathology) & (counts.drawn > 0)
+    boxes, images = int(counts.drawn[mine].sum()), int(mine.sum())
+    denominators = {
+        "all": int(counts.drawn.sum()), "pathology": boxes, "images": images,
+    }  # fmt: skip
+    if denominator not in denominators:
+        raise UserError(
+            f"There is no AFP denominator {denominator!r}; use one of "
+            f"{', '.join(denominators)}."
+        )
+    found, false = counts.found[mine].sum(0), counts.false[mine].sum(0)
+    return [
+        {
+            "accuracy": float(hits / boxes) if boxes else None,
+            "afp": float(wrong / denominators[denominator]) if boxes else None,
+            "boxes": boxes,
+            "images": images,
+        }
+        for hits, wrong in zip(found, false, strict=True)
+    ]

@@ -1,0 +1,107 @@
+"""What localization scores without looking: the floors beside every table."""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+
+from keras_mscam.localization.accuracy import Localization
+from keras_mscam.localization.boxes import PredictedBoxes, find_peak, scale_boxes
+
+
+def draw_random_map(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Draw a map of noise that is as smooth as one of the last block.
+
+    Args:
+        size: `(height, width)`.
+        rng: source of the 8 by 8 uniform values that are enlarged bilinearly.
+
+    Returns:
+        `(height, width)` in [0, 1].
+    """
+    return cv2.resize(rng.random((8, 8)), (size[1], size[0]))
+
+
+def localize_at_random(
+    localizations: Sequence[Localization],
+    image_size: tuple[int, int],
+    propose: Callable[[np.ndarray, tuple[int, int]], PredictedBoxes],
+    seed: int = 0,
+) -> list[Localization]:
+    """Propose boxes from random maps by the procedure that the real ones go through.
+
+    Args:
+        localizations: what a system proposed, with `original_size`; all but the
+            predicted boxes is taken from it.
+        image_size: `(height, width)` of the maps.
+        propose: turns a map and the `(height, width)` of the original image into boxes,
+            such as `extract_boxes` with the settings of the protocol in force.
+        seed: of the maps.
+
+    Returns:
+        The same with other predicted boxes, scores and peak; nothing excused: select
+        sizes afterwards.
+    """
+    rng = np.random.default_rng(seed)
+    result = []
+    for item in localizations:
+        cam = draw_random_map(image_size, rng)
+        proposals = propose(cam, item.original_size)
+        peak = find_peak(cam, item.original_size)
+        result.append(_replace(item, proposals, peak))
+    return result
+
+
+def localize_by_mean_box(localizations: Sequence[Localization]) -> list[Localization]:
+    """Propose, for every image, the mean box of the pathology in *other* patients.
+
+    Args:
+        localizations: what a system proposed, with `original_size`; all but the
+            predicted boxes is taken from it. Boxes are averaged in relative coordinates;
+            images without a ground-truth box add nothing to the mean, and get it proposed.
+
+    Returns:
+        The same with one predicted box each, of score 1, its centre as the peak, nothing
+        excused; without those of a pathology that no other patient has a box of:
+        nothing can be said of them.
+    """
+    own = _sum_boxes(localizations)
+    result = []
+    for item in localizations:
+        sums = own[item.pathology]
+        *others, count = sums[None] - sums.get(item.patient, 0)
+        if count:
+            mean = np.reshape(others, (1, 4)) / count
+            box = scale_boxes(mean, (1, 1), item.original_size)
+            peak = tuple(((box[0, :2] + box[0, 2:]) / 2).tolist())
+            result.append(_replace(item, PredictedBoxes(box, np.ones(1)), peak))
+    return result
+
+
+def _sum_boxes(localizations: Sequence[Localization]) -> dict[str, dict]:
+    """Sum relative boxes up by pathology and patient; all patients under None.
+
+    Returns:
+        `(5,)` for each: sums of x, y, x, y, and the number of boxes.
+    """
+    sums = defaultdict(lambda: {None: np.zeros(5)})
+    for item in localizations:
+        rows = sums[item.pathology]
+        if len(item.truth):
+            relative = scale_boxes(item.truth, item.original_size, (1, 1)).sum(axis=0)
+            own = np.append(relative, len(item.truth))
+            for key in (item.patient, None):
+                rows[key] = rows.get(key, 0) + own
+    return sums
+
+
+def _replace(item: Localization, proposals: PredictedBoxes, peak) -> Localization:
+    return dataclasses.replace(
+        item,
+        proposed=proposals.xyxy,
+        scores=proposals.scores,
+        peak=peak,
+        excused=None,
+    )

@@ -1,0 +1,227 @@
+"""Real X-rays without findings, which lesions are planted in."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from keras_mscam.data.archives import Member
+from keras_mscam.data.chestxray14 import IMAGE_SUFFIXES, LABEL_FILES, read_chestxray14
+from keras_mscam.data.records import summarize
+from keras_mscam.errors import UserError
+from keras_mscam.images.reader import read_grey
+from keras_mscam.images.xray import ImageError
+from keras_mscam.parallel import map_in_order
+from keras_mscam.phantom.lungs import Tracing, trace_chest
+
+#: One for the test, one that validates, and a few to train on.
+FEWEST_PATIENTS = 5
+_FRONTAL = ("PA", "AP", "")
+_NAME = re.compile(r"(\d{8})_\d{3,}")  # of an image of ChestX-ray14
+
+
+@dataclass(frozen=True)
+class Background:
+    """A real X-ray that shows no finding.
+
+    Args:
+        path: the file.
+        patient: number of the person, the same in every image of theirs; negative for
+            a person whom neither table nor file name gives a number.
+        view: `PA` or `AP`; `PA` where unknown.
+        age: in years; `None` where unknown.
+        sex: `F` or `M`; empty where unknown.
+        tracing: its lungs and heart; `None` until it was looked at.
+    """
+
+    path: Path
+    patient: int
+    view: str = "PA"
+    age: int | None = None
+    sex: str = ""
+    tracing: Tracing | None = None
+
+
+@dataclass
+class Backgrounds:
+    """What was found in folders of X-rays.
+
+    Args:
+        patients: the usable X-rays of each patient.
+        refused: name of each file that can't be used, and the reason, to go on behind
+            the name.
+        problems: a sentence for each kind of file left out, with its count and an
+            example.
+    """
+
+    patients: list[list[Background]] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    problems: tuple[str, ...] = ()
+
+
+def read_backgrounds(
+    folders: Sequence[str | os.PathLike],
+    most: int | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: bool = False,
+) -> Backgrounds:
+    """Find the X-rays in folders that lesions can be planted in.
+
+    A folder in the layout of ChestX-ray14 gives its frontal images labelled `No
+    Finding`, with the patients of its table. Of any other folder, every PNG, JPEG or
+    DICOM file in it is taken for a normal chest; its patient is in a file name such as
+    `00012345_000.png`, else each file is a patient of its own. The same number is the
+    same patient in every folder, and a file name that occurs again is left out.
+
+    Args:
+        folders: at least one.
+        most: number of images to look at, at most; `None` for all. Who is looked at,
+            the seed decides.
+        seed: of the order of the patients.
+        workers: processes that look for lungs; `None` takes one a processor.
+        progress: whether to show a bar.
+
+    Returns:
+        The backgrounds by patient, and what was refused. The order of patients depends
+        on the seed and on who is there, not on the order of folders and files.
+
+    Raises:
+        UserError: a folder isn't there, or has no such image, or the usable ones are of
+            fewer than five patients.
+
+    Example:
+        >>> found = read_backgrounds([Path("ChestX-ray14")], most=500)
+        >>> len(found.patients), found.problems
+    """
+    gathered, problems = _gather(folders)
+    by_patient: dict[int, list[Background]] = {}
+    for background in gathered:
+        by_patient.setdefault(background.patient, []).append(background)
+    numbers = sorted(by_patient)
+    order = np.random.default_rng(seed).permutation(len(numbers))
+    chosen = [b for i in order for b in by_patient[numbers[i]]][:most]
+    usable: dict[int, list[Background]] = {}
+    refused: list[tuple[str, str]] = []
+    traced = _trace_all(chosen, workers, progress)
+    for background, tracing in zip(chosen, traced, strict=True):
+        if isinstance(tracing, str):
+            refused.append((background.path.name, tracing))
+        else:
+            background = replace(background, tracing=tracing)
+            usable.setdefault(background.patient, []).append(background)
+    problems += _describe(refused)
+    fewest = FEWEST_PATIENTS if most is None else min(FEWEST_PATIENTS, most)
+    if len(usable) < fewest:
+        where = ", ".join(str(folder) for folder in folders)
+        raise UserError(
+            f"{where}: lesions can be planted in X-rays of {len(usable)} patients, and "
+            f"{fewest} at least are needed{''.join(f'; {p}' for p in problems)}."
+        )
+    return Backgrounds(list(usable.values()), refused, problems)
+
+
+def _trace_all(
+    backgrounds: list[Background], workers: int | None, progress: bool
+) -> tqdm:
+    jobs = [(background.path,) for background in backgrounds]
+    # One X-ray takes a quarter of a second: worth a process, however few there are.
+    apart = workers != 1 and len(jobs) > 16
+    return tqdm(
+        map_in_order(_trace, jobs, workers, died="ends its reader", apart=apart),
+        total=len(jobs),
+        desc="backgrounds",
+        unit="image",
+        disable=not progress,
+    )
+
+
+def _trace(path: Path) -> Tracing | str:
+    """The work of a process: lungs and heart, or why there are none."""
+    try:
+        return trace_chest(read_grey(path))
+    except ImageError as error:
+        return str(error)
+
+
+def _describe(refused: list[tuple[str, str]]) -> tuple[str, ...]:
+    kinds: dict[str, list[str]] = {}
+    for name, reason in refused:
+        kind, _, detail = reason.partition(":")
+        kinds.setdefault(kind, []).append(f"{name}{detail and f' ({detail.strip()})'}")
+    return summarize(
+        *(
+            (f"X-rays not used as backgrounds, each {kind}", names)
+            for kind, names in sorted(kinds.items())
+        )
+    )
+
+
+def _gather(
+    folders: Sequence[str | os.PathLike],
+) -> tuple[list[Background], tuple[str, ...]]:
+    """Return what the folders hold, by file name, each patient with a number."""
+    found: dict[str, Background] = {}
+    again: list[str] = []
+    problems: tuple[str, ...] = ()
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise UserError(f"{folder} is not a folder; give one with X-rays.")
+        if any(folder.glob(LABEL_FILES)):
+            here, more = _read_labelled(folder)
+            problems += more
+        else:
+            here = _read_plain(folder)
+        if not here:
+            raise UserError(
+                f"{folder} has no X-ray without findings to use as a background."
+            )
+        again += [b.path.name for b in here if b.path.name in found]
+        found = {b.path.name: b for b in here} | found
+    problems += summarize(("X-rays of a name that another has, left out", again))
+    unknown = sorted(name for name in found if found[name].patient < 0)
+    first = max((b.patient for b in found.values()), default=0) + 1
+    numbers = {name: max(first, 1) + i for i, name in enumerate(unknown)}
+    return [
+        replace(found[name], patient=numbers.get(name, found[name].patient))
+        for name in sorted(found)
+    ], problems
+
+
+def _read_labelled(folder: Path) -> tuple[list[Background], tuple[str, ...]]:
+    dataset = read_chestxray14(folder)
+    backgrounds, packed, lateral = [], [], []
+    for record in dataset.records:
+        if any(record.labels):
+            continue
+        if record.view not in _FRONTAL:
+            lateral.append(record.name)
+        elif isinstance(record.path, Member):
+            packed.append(record.name)
+        else:
+            patient = int(record.patient) if record.patient.isdecimal() else -1
+            age = None if record.age is None else int(record.age)
+            backgrounds.append(
+                Background(record.path, patient, record.view or "PA", age, record.sex)
+            )
+    return backgrounds, dataset.problems + summarize(
+        ("X-rays that are not frontal, not used as backgrounds", lateral),
+        ("X-rays inside archives, not used as backgrounds: unpack them", packed),
+    )
+
+
+def _read_plain(folder: Path) -> list[Background]:
+    paths = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    ]
+    names = [_NAME.fullmatch(path.stem) for path in paths]
+    return [
+        Background(path, int(name[1]) if name else -1)
+        for path, name in zip(paths, names, strict=True)
+    ]

@@ -1,0 +1,239 @@
+"""The eight boxed pathologies, drawn on any chest whose lungs are known.
+
+A lesion is a density to add, so the same code serves the phantom and, through the
+film's grey scale, a real X-ray whose `Chest` is given.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_mscam.phantom import pleura
+from keras_mscam.phantom.geometry import bounding_box, cloud, window
+from keras_mscam.phantom.patients import Finding
+from keras_mscam.phantom.thorax import Chest, Lung
+
+_VISIBLE = 0.3  # a pixel belongs to a lesion above this fraction of its peak
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """What one finding does to an image.
+
+    Args:
+        pathology: its name.
+        added: `(height, width)` float32 density to add; negative for air. `None`
+            where the anatomy itself is the finding (Cardiomegaly).
+        erased: `(height, width)` float32 0..1, the share of the lung's markings that
+            vanishes, or `None`.
+        box: half-open `(x1, y1, x2, y2)` pixels, tight around what is visible.
+    """
+
+    pathology: str
+    added: np.ndarray | None
+    erased: np.ndarray | None
+    box: tuple[float, float, float, float]
+
+
+def draw_lesion(
+    finding: Finding, chest: Chest, size: tuple[int, int], rng: np.random.Generator
+) -> Lesion | None:
+    """Draw one finding.
+
+    Args:
+        finding: what, how large, how obvious, which side.
+        chest: geometry of the image to draw on.
+        size: `(height, width)` of that image.
+        rng: decides place and shape.
+
+    Returns:
+        The lesion, or `None` where the lung leaves no room for it.
+    """
+    name = finding.pathology
+    if name == "Cardiomegaly":
+        return Lesion(name, None, None, _clip(chest.heart, size))
+    lung = chest.lung(finding.side)
+    target = finding.size * chest.unit
+    if name == "Effusion":
+        added, erased, visible = pleura.draw_effusion(finding, lung, target, rng)
+    elif name == "Pneumothorax":
+        added, erased, visible = pleura.draw_pneumothorax(finding, lung, target, rng)
+    else:
+        added, visible = _fit(finding, chest, lung, target, size, rng)
+        erased = None
+    box = bounding_box(visible)
+    return None if box is None else Lesion(name, added, erased, box)
+
+
+def _clip(
+    box: tuple[float, float, float, float], size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    height, width = size
+    x1, y1, x2, y2 = box
+    return max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
+
+
+# pathology: (aspect width/height: median, spread), weakest and strongest density,
+# centre between these heights of the lung (0 apex, 1 base)
+_LOOKS = {
+    "Atelectasis": ((1.7, 0.35), (0.16, 0.45), (0.50, 0.95)),
+    "Infiltration": ((0.92, 0.25), (0.20, 0.45), (0.25, 0.85)),
+    "Mass": ((0.93, 0.16), (0.40, 0.75), (0.12, 0.85)),
+    "Nodule": ((1.0, 0.10), (0.50, 0.90), (0.10, 0.88)),
+    "Pneumonia": ((0.90, 0.28), (0.20, 0.45), (0.30, 0.88)),
+}
+
+
+def _fit(
+    finding: Finding,
+    chest: Chest,
+    lung: Lung,
+    target: float,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw an opacity whose visible box has about the area `target**2`.
+
+    Heart and diaphragm hide a part of it, so it is drawn, measured and redrawn.
+    """
+    (median, spread), (weak, strong), heights = _LOOKS[finding.pathology]
+    aspect = median * np.exp(rng.normal(0, spread))
+    center = _place(lung, target, heights, rng)
+    seed = rng.integers(2**32)
+    shape = _SHAPES[finding.pathology]
+    reach = np.array([target * aspect**0.5, target / aspect**0.5]) / 2
+    allowed = np.minimum(lung.mask * 1.25, 1)
+    for _ in range(3):
+        values = np.zeros(size, np.float32)
+        where, dx, dy = window(size, center, 1.5 * reach.max())
+        detail = np.random.default_rng(seed)
+        patch = shape(dx / reach[0], dy / reach[1], chest.unit, detail, finding.side)
+        values[where] = patch * allowed[where]
+        visible = values > _VISIBLE * max(float(values.max()), 1e-6)
+        box = bounding_box(visible)
+        if box is None:
+            break
+        extent = np.sqrt((box[2] - box[0]) * (box[3] - box[1]))
+        if abs(extent / target - 1) < 0.06:
+            break
+        reach = reach * np.clip(target / extent, 0.7, 1.5)
+    strength = weak + (strong - weak) * finding.conspicuity
+    return values * np.float32(strength), visible
+
+
+def _place(
+    lung: Lung, target: float, heights: tuple[float, float], rng: np.random.Generator
+) -> np.ndarray:
+    """A centre in the visible lung, with room around it where there is any."""
+    step = 4
+    inside = lung.mask[step // 2 :: step, step // 2 :: step] > 0.6
+    rows, columns = np.nonzero(inside)
+    if not len(rows):
+        return lung.hilum
+    top, bottom = rows.min(), rows.max()
+    depth = (rows - top) / max(bottom - top, 1)
+    room = (depth >= heights[0]) & (depth <= heights[1])
+    reach = 0.38 * target / step
+    for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        y = np.clip(np.rint(rows + dy * reach).astype(int), 0, inside.shape[0] - 1)
+        x = np.clip(np.rint(columns + dx * reach).astype(int), 0, inside.shape[1] - 1)
+        room = room & inside[y, x] if (room & inside[y, x]).any() else room
+    pool = np.flatnonzero(room) if room.any() else np.arange(len(rows))
+    pick = rng.choice(pool)
+    return np.array([columns[pick], rows[pick]]) * step + rng.uniform(0, step, 2)
+
+
+# Shapes: x and y in half extents of the box wanted, -1..1; values 0..1.
+
+
+def _soft_edge(r: np.ndarray, softness: float) -> np.ndarray:
+    """1 inside the radius 1, 0 outside, over a margin of `softness`."""
+    return np.clip((1 - r) / softness + 0.5, 0, 1)
+
+
+def _wavy_radius(
+    x: np.ndarray, y: np.ndarray, rng: np.random.Generator, waves: float
+) -> np.ndarray:
+    """Distance from the centre relative to a lobulated outline."""
+    angle = np.arctan2(y, x)
+    edge = np.float32(1.0)
+    for k in (2, 3, 5):
+        edge = edge + np.float32(rng.normal(0, waves / k)) * np.cos(
+            k * angle + np.float32(rng.uniform(0, 2 * np.pi))
+        )
+    return np.sqrt(x * x + y * y) / edge
+
+
+def _nodule(
+    x: np.ndarray, y: np.ndarray, unit: int, rng: np.random.Generator, side: int
+) -> np.ndarray:
+    r = _wavy_radius(x, y, rng, 0.10)
+    return np.maximum(1 - r * r, 0) ** np.float32(0.42)
+
+
+def _mass(
+    x: np.ndarray, y: np.ndarray, unit: int, rng: np.random.Generator, side: int
+) -> np.ndarray:
+    r = _wavy_radius(x, y, rng, 0.34)
+    return np.maximum(1 - r * r, 0) ** np.float32(0.38)
+
+
+def _infiltration(
+    x: np.ndarray, y: np.ndarray, unit: int, rng: np.random.Generator, side: int
+) -> np.ndarray:
+    r = _wavy_radius(x, y, rng, 0.35)
+    patches = cloud(rng, r.shape, 0.05 * unit)
+    fine = cloud(rng, r.shape, 0.014 * unit)
+    haze = np.clip(0.55 + 0.38 * patches + 0.16 * fine, 0.1, 1.2)
+    return _soft_edge(r, 0.75) * haze
+
+
+def _pneumonia(
+    x: np.ndarray, y: np.ndarray, unit: int, rng: np.random.Generator, side: int
+) -> np.ndarray:
+    r = _wavy_radius(x, y, rng, 0.28)
+    fissure = (
+        y - np.float32(rng.uniform(-0.95, -0.6)) + np.float32(rng.normal(0, 0.15)) * x
+    )
+    value = _soft_edge(r, 0.45) * np.clip(fissure / 0.10, 0, 1)
+    value = value * np.clip(0.92 + 0.10 * cloud(rng, r.shape, 0.03 * unit), 0.5, 1.2)
+    for _ in range(3):  # air bronchograms: dark twigs that run outwards
+        angle = rng.uniform(-0.7, 0.9)
+        off = rng.uniform(-0.4, 0.4)
+        across = -np.sin(angle) * x * side + np.cos(angle) * y - off
+        across = across + 0.12 * np.sin(3 * x + 6 * off)
+        twig = np.exp(-((across / np.float32(0.045)) ** 2)) * (np.abs(x) < 0.8)
+        value = value * (1 - 0.38 * twig)
+    return value
+
+
+def _atelectasis(
+    x: np.ndarray, y: np.ndarray, unit: int, rng: np.random.Generator, side: int
+) -> np.ndarray:
+    if rng.random() < 0.55:  # a plate, or two
+        value = _plate(x, y, rng.normal(0, 0.35), 0.22, 0.0)
+        if rng.random() < 0.5:
+            value = np.maximum(value, 0.8 * _plate(x, y, rng.normal(0, 0.3), 0.15, 0.6))
+        return value
+    # a wedge: tip at the hilum's side, base at the diaphragm, sharp upper border
+    lean = x * side
+    upper = -0.85 + 0.9 * np.clip((lean + 1) / 2, 0, 1)
+    value = np.clip((y - upper) / 0.14, 0, 1) * _soft_edge(np.abs(lean), 0.25)
+    return value * _soft_edge(np.abs(y), 0.3) * (0.85 - 0.15 * lean)
+
+
+def _plate(
+    x: np.ndarray, y: np.ndarray, slope: float, half: float, offset: float
+) -> np.ndarray:
+    middle = y - np.float32(slope) * x - np.float32(offset) + 0.25 * x * x
+    band = np.clip(1.6 - np.abs(middle) / np.float32(half), 0, 1)
+    return band * _soft_edge(np.abs(x), 0.3)
+
+
+_SHAPES = {
+    "Atelectasis": _atelectasis,
+    "Infiltration": _infiltration,
+    "Mass": _mass,
+    "Nodule": _nodule,
+    "Pneumonia": _pneumonia,
+}

@@ -1,0 +1,116 @@
+"""An X-ray on an axis, in pixels of its own: heat over it, boxes, the key to both."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+
+from keras_mscam.images.resize import choose_shape, shrink
+from keras_mscam.visualization.style import MAP_COLOURS
+
+if TYPE_CHECKING:
+    from keras_mscam.inference.prediction import Prediction
+
+#: How far the hottest place hides the X-ray, as in `overlay.draw_overlay`.
+MOST_ALPHA = 0.6
+#: Colour, line and width of what was drawn and of what the maps propose. Neither
+#: colour is in the colour map, and the lines differ as well.
+TRUE_LINE = {"color": "#ffffff", "linestyle": "-", "linewidth": 1.1}
+PREDICTED_LINE = {"color": "#00ffff", "linestyle": (0, (4, 2)), "linewidth": 1.1}
+# Apart from bright bones and hot places.
+_RIM = [withStroke(linewidth=2.2, foreground="black")]
+_MIDDLE_GREY = 0.45
+
+
+def show_xray(
+    axis: Axes, image: np.ndarray, prediction: "Prediction", longest_side: int
+) -> None:
+    """Show the X-ray as wide and high as the chest was.
+
+    Args:
+        axis: gets the coordinates of the image's pixels.
+        image: uint8 `(height, width)`.
+        prediction: of it.
+        longest_side: of the picture at most, in pixels.
+    """
+    height, width = prediction.original_size
+    spacing = prediction.pixel_spacing
+    picture = shrink(image, choose_shape(image.shape, spacing, longest_side))
+    axis.imshow(
+        picture, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0),
+        interpolation="antialiased",
+    )  # fmt: skip
+    axis.set_aspect(spacing[0] / spacing[1] if spacing else 1)
+    axis.set_xlim(0, width)
+    axis.set_ylim(height, 0)
+    axis.set_axis_off()
+    if prediction.field:
+        draw_boxes(
+            axis, [prediction.field], color="#c3c8cf", linestyle=":", linewidth=0.8
+        )
+
+
+def show_heat(axis: Axes, heatmap: np.ndarray, prediction: "Prediction") -> None:
+    """Lay a map over its field, opaque only as far as it is hot.
+
+    `alpha = 0.6 * heat ** 2 * (3 - 2 * heat)`
+    """
+    height, width = prediction.original_size
+    left, top, right, bottom = prediction.field or (0, 0, width, height)
+    limits = axis.get_xlim(), axis.get_ylim(), axis.get_aspect()
+    axis.imshow(
+        heatmap, cmap=MAP_COLOURS, norm=Normalize(0, 1), alpha=find_alpha(heatmap),
+        extent=(left, right, bottom, top), interpolation="bilinear",
+    )  # fmt: skip
+    # imshow fits the axis to what it draws.
+    axis.set_xlim(limits[0])
+    axis.set_ylim(limits[1])
+    axis.set_aspect(limits[2])
+
+
+def find_alpha(heat: np.ndarray) -> np.ndarray:
+    """Return the opacity of heat in [0, 1]."""
+    return MOST_ALPHA * heat**2 * (3 - 2 * heat)
+
+
+def draw_boxes(axis: Axes, boxes: Iterable[Sequence[float]], **line) -> None:
+    """Draw half-open xyxy boxes, in pixels of the image."""
+    for left, top, right, bottom in boxes:
+        frame = Rectangle(
+            (left, top), right - left, bottom - top, fill=False,
+            edgecolor=line["color"], linestyle=line["linestyle"],
+            linewidth=line["linewidth"], path_effects=_RIM,
+        )  # fmt: skip
+        axis.add_patch(frame)
+
+
+def add_colour_bar(axis: Axes, cuts: Sequence[float], label: str) -> None:
+    """Say what heat the colours over a middle grey mean, and where boxes are cut."""
+    heat = np.linspace(0, 1, 256)
+    colours = matplotlib.colormaps[MAP_COLOURS](heat)[:, :3]
+    alpha = find_alpha(heat)[:, None]
+    shown = ListedColormap((1 - alpha) * _MIDDLE_GREY + alpha * colours)
+    bar = axis.figure.colorbar(
+        ScalarMappable(Normalize(0, 1), shown), ax=axis, fraction=0.05, pad=0.03
+    )
+    bar.set_label(label, fontsize=7)
+    bar.ax.tick_params(labelsize=7)
+    bar.outline.set_linewidth(0.5)
+    for cut in cuts:
+        line = bar.ax.axhline(cut, **PREDICTED_LINE)
+        line.set_path_effects(_RIM)
+
+
+def make_key(**entries: dict) -> list[Line2D]:
+    """Return handles for a legend, with the text of each."""
+    return [
+        Line2D([], [], label=text.replace("_", " "), path_effects=_RIM, **line)
+        for text, line in entries.items()
+    ]

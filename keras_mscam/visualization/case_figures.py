@@ -1,0 +1,194 @@
+"""Single images: the X-ray, its maps, what was drawn and what was proposed."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+
+from keras_mscam.localization.boxes import normalize_map
+from keras_mscam.visualization.style import (
+    BLOCKS,
+    FONT,
+    MAP_COLOURS,
+    PREDICTED,
+    TRUTH,
+    Figure,
+    tidy,
+    words,
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image and pathology, with its maps.
+
+    Args:
+        name: of the image.
+        pathology: name.
+        kind: what it is a case of, in words.
+        image: `(height, width)` uint8, as the model saw it.
+        cams: by block, `(h, w)` raw maps.
+        attention: `(height, width)` raw fused map.
+        heatmap: the same, normalized to [0, 1] as the protocol says.
+        relevance_weights: `(B,)`.
+        truth: `(M, 4)` ground-truth boxes, half-open xyxy in pixels of `image`.
+        proposed: `(N, 4)` boxes, in the same frame.
+        probability: calibrated.
+        iou: the best of any proposed with any ground-truth box.
+    """
+
+    name: str
+    pathology: str
+    kind: str
+    image: np.ndarray
+    cams: dict[str, np.ndarray]
+    attention: np.ndarray
+    heatmap: np.ndarray
+    relevance_weights: np.ndarray
+    truth: np.ndarray
+    proposed: np.ndarray
+    probability: float
+    iou: float
+
+
+def plot_case(case: Case) -> Figure:
+    """Show one X-ray in the manner of the paper's Figure 2.
+
+    From left to right: the X-ray with its drawn and predicted boxes, the map of every
+    block, each on its own scale, the fused map on the scale that it was cut on, and the
+    relevance weights.
+
+    Args:
+        case: the image with its maps.
+
+    Returns:
+        A figure, 2.1 inches a panel.
+
+    Reference:
+        Sedai et al. 2018, Fig. 2.
+    """
+    panels = len(case.cams) + 3
+    figure = Figure(figsize=(2.1 * panels, 2.5), dpi=110, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01)
+    axes = figure.subplots(1, panels, width_ratios=[1] * (panels - 1) + [0.62])
+    _show_xray(axes[0], case.image)
+    _draw_boxes(axes[0], case)
+    title = f"{words(case.pathology)}, p = {case.probability:.2f}"
+    axes[0].set_title(title, **FONT)
+    for axis, (name, cam) in zip(axes[1:], case.cams.items(), strict=False):
+        _show_map(axis, case.image, normalize_map(cam))
+        axis.set_title(words(name), **FONT)
+    fused = axes[-2]
+    _show_map(fused, case.image, case.heatmap)
+    _draw_boxes(fused, case)
+    fused.set_title("Fused", **FONT)
+    _show_weights(axes[-1], list(case.cams), case.relevance_weights)
+    return figure
+
+
+def plot_figure2(cases_by_system: dict[str, list[Case]]) -> Figure:
+    """Show the same images as several systems see them: a row an image.
+
+    The first column is the X-ray with its ground-truth box, the others are the fused maps of
+    the systems with the boxes that they propose.
+
+    Args:
+        cases_by_system: by name of the system, the same cases in the same order.
+
+    Returns:
+        A figure, 2.1 inches a panel.
+
+    Reference:
+        Sedai et al. 2018, Fig. 2.
+    """
+    systems = list(cases_by_system)
+    rows = len(cases_by_system[systems[0]])
+    size = (2.1 * (len(systems) + 1), 2.3 * max(rows, 1))
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    axes = figure.subplots(max(rows, 1), len(systems) + 1, squeeze=False)
+    for row in range(rows):
+        cases = [cases_by_system[name][row] for name in systems]
+        _show_xray(axes[row, 0], cases[0].image)
+        _draw_boxes(axes[row, 0], cases[0], proposed=False)
+        axes[row, 0].set_title(words(cases[0].pathology), **FONT)
+        for axis, name, case in zip(axes[row, 1:], systems, cases, strict=True):
+            _show_map(axis, case.image, case.heatmap)
+            _draw_boxes(axis, case)
+            axis.set_title(f"{name}: IoU {case.iou:.2f}", **FONT)
+    return figure
+
+
+def plot_contact_sheet(cases: list[Case], columns: int = 6) -> Figure:
+    """Show many images of one pathology, in the order given.
+
+    Args:
+        cases: of one pathology.
+        columns: tiles in a row.
+
+    Returns:
+        A figure, 1.5 inches a tile. Each tells its overlap and probability.
+    """
+    rows = max(1, math.ceil(len(cases) / columns))
+    figure = Figure(figsize=(1.5 * columns, 1.68 * rows), dpi=100, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, case in zip(axes, cases, strict=False):
+        _show_map(axis, case.image, case.heatmap)
+        _draw_boxes(axis, case)
+        title = f"{case.kind}, IoU {case.iou:.2f}, p {case.probability:.2f}"
+        axis.set_title(title, fontsize=6.5, color=FONT["color"], pad=2)
+    return figure
+
+
+def _show_xray(axis: Axes, image: np.ndarray) -> None:
+    height, width = image.shape
+    axis.imshow(
+        image, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0),
+        interpolation="nearest",
+    )  # fmt: skip
+    axis.set_axis_off()
+
+
+def _show_map(axis: Axes, image: np.ndarray, heatmap: np.ndarray) -> None:
+    """Lay a map over the X-ray, opaque only as far as it is high."""
+    _show_xray(axis, image)
+    height, width = image.shape
+    axis.imshow(
+        heatmap, cmap=MAP_COLOURS, norm=Normalize(0, 1), alpha=0.65 * heatmap,
+        extent=(0, width, height, 0), interpolation="bilinear",
+    )  # fmt: skip
+
+
+def _draw_boxes(axis: Axes, case: Case, proposed: bool = True) -> None:
+    for boxes, colour, style, width in [
+        (case.proposed if proposed else [], PREDICTED, (0, (3, 2)), 1.1),
+        (case.truth, TRUTH, "solid", 1.6),
+    ]:
+        for left, top, right, bottom in boxes:
+            axis.add_patch(
+                Rectangle(
+                    (left, top),
+                    right - left,
+                    bottom - top,
+                    fill=False,
+                    edgecolor=colour,
+                    linestyle=style,
+                    linewidth=width,
+                    path_effects=[withStroke(linewidth=width + 0.9)],
+                )
+            )
+
+
+def _show_weights(axis: Axes, blocks: list[str], weights: np.ndarray) -> None:
+    colours = BLOCKS[4 - len(blocks) :]
+    axis.bar([b.removeprefix("block") for b in blocks], weights, color=colours)
+    axis.set_ylim(0, 1)
+    axis.set_title("Weights", **FONT)
+    tidy(axis)

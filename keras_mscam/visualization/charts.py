@@ -1,0 +1,241 @@
+"""Numbers by pathology as bars, and losses by epoch."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from keras_mscam.visualization.style import (
+    BLOCKS,
+    BLUE,
+    FONT,
+    GREY,
+    SYSTEMS,
+    Figure,
+    tidy,
+    words,
+)
+
+
+def plot_history(history: pd.DataFrame) -> Figure:
+    """Show training and validation loss by epoch, and where the rate fell.
+
+    Args:
+        history: columns `epoch`, `loss`, `val_loss`, `learning_rate`.
+    """
+    figure = Figure(figsize=(6.4, 2.8), dpi=110, layout="constrained")
+    axis = figure.subplots()
+    epoch = history["epoch"]
+    axis.plot(epoch, history["loss"], color=BLUE, marker="o", ms=3, label="training")
+    axis.plot(
+        epoch, history["val_loss"], color=BLOCKS[3], marker="s", ms=3, ls="--",
+        label="validation",
+    )  # fmt: skip
+    if "learning_rate" in history:
+        rate = history["learning_rate"]
+        for fall in epoch[rate < 0.99 * rate.shift(1)]:
+            axis.axvline(fall - 0.5, color=GREY, lw=0.8, ls=":")
+    axis.set_xlabel("epoch", **FONT)
+    axis.set_ylabel("loss", **FONT)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    tidy(axis)
+    axis.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def plot_relevance_weights(
+    weights: dict[str, list[float]], blocks: list[str]
+) -> Figure:
+    """Show the relevance weights of every pathology as bars that add up to 1.
+
+    Args:
+        weights: by pathology, one number a block.
+        blocks: names of the blocks.
+    """
+    figure = Figure(
+        figsize=(6.4, 0.9 + 0.26 * len(weights)), dpi=110, layout="constrained"
+    )
+    axis = figure.subplots()
+    names = [words(name) for name in weights]
+    left = np.zeros(len(names))
+    for index, block in enumerate(blocks):
+        widths = np.array([values[index] for values in weights.values()])
+        axis.barh(
+            names, widths, left=left, label=words(block),
+            color=BLOCKS[index + 4 - len(blocks)], edgecolor="white", height=0.72,
+        )  # fmt: skip
+        for row, (start, width) in enumerate(zip(left, widths, strict=True)):
+            if width > 0.06:
+                axis.text(
+                    start + width / 2, row, f"{width:.2f}", ha="center", va="center",
+                    fontsize=7, color="white" if index + 4 - len(blocks) in (0, 3)
+                    else "black",
+                )  # fmt: skip
+        left += widths
+    axis.invert_yaxis()
+    axis.set_xlim(0, 1)
+    axis.set_xlabel("relevance weight", **FONT)
+    tidy(axis)
+    axis.legend(
+        ncols=len(blocks), frameon=False, fontsize=9, loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+    )  # fmt: skip
+    return figure
+
+
+def plot_localization(accuracies: dict[str, dict[str, float]]) -> Figure:
+    """Show the localization accuracy of several systems side by side.
+
+    Args:
+        accuracies: by system, by pathology, in [0, 1] or `None`.
+    """
+    pathologies = list(next(iter(accuracies.values())))
+    figure = Figure(figsize=(7.6, 3.0), dpi=110, layout="constrained")
+    axis = figure.subplots()
+    width = 0.8 / len(accuracies)
+    styles = [(BLUE, None), ("#56B4E9", None), ("#c3c8cf", "///"), ("#e4e7eb", "...")]
+    for index, (system, values) in enumerate(accuracies.items()):
+        heights = [values[name] or 0 for name in pathologies]
+        x = np.arange(len(pathologies)) + (index - (len(accuracies) - 1) / 2) * width
+        colour, hatch = styles[index % len(styles)]
+        axis.bar(
+            x, heights, width, label=system, color=colour, hatch=hatch,
+            edgecolor="white" if hatch is None else "#8a8f98", linewidth=0.4,
+        )  # fmt: skip
+    axis.set_xticks(
+        range(len(pathologies)), [words(name) for name in pathologies],
+        rotation=25, ha="right",
+    )  # fmt: skip
+    axis.set_ylim(0, 1)
+    axis.set_ylabel("accuracy at IoU > 0.3", **FONT)
+    tidy(axis)
+    axis.legend(ncols=4, frameon=False, fontsize=9, loc="lower center",
+                bbox_to_anchor=(0.5, 1.0))  # fmt: skip
+    return figure
+
+
+def plot_roc(systems: dict[str, dict]) -> Figure:
+    """Show the ROC curve of every pathology that has one.
+
+    Args:
+        systems: contents of `metrics.json` by name of the system.
+    """
+
+    def draw(axis: Axes, metrics: dict, name: str, **style) -> None:
+        curve = metrics["curves"]["roc"][name]
+        if curve:
+            axis.plot(
+                curve["false_positive_rate"], curve["true_positive_rate"], **style
+            )
+
+    def guide(axis: Axes) -> None:
+        axis.plot([0, 1], [0, 1], color=GREY, lw=0.6)
+
+    return _plot(
+        systems, _defined(systems, "roc"), draw, guide,
+        ("false positive rate", "true positive rate"),
+    )  # fmt: skip
+
+
+def plot_reliability(systems: dict[str, dict]) -> Figure:
+    """Show, for every pathology, how often it is there where a probability is given.
+
+    Args:
+        systems: contents of `metrics.json` by name of the system.
+    """
+
+    def draw(axis: Axes, metrics: dict, name: str, **style) -> None:
+        curve = metrics["curves"]["reliability"][name]
+        if curve:
+            axis.plot(
+                curve["predicted"], curve["observed"], marker="o", ms=2.5, **style
+            )
+
+    def guide(axis: Axes) -> None:
+        axis.plot([0, 1], [0, 1], color=GREY, lw=0.6)
+
+    return _plot(
+        systems, _defined(systems, "reliability"), draw, guide,
+        ("predicted probability", "observed fraction"),
+    )  # fmt: skip
+
+
+def plot_froc(systems: dict[str, dict], most: float = 8.0) -> Figure:
+    """Show, for every boxed pathology, what a found lesion costs in false boxes.
+
+    Args:
+        systems: contents of `metrics.json` by name of the system.
+        most: false positives an image at which the axis ends.
+    """
+
+    def draw(axis: Axes, metrics: dict, name: str, **style) -> None:
+        curve = metrics["localization"]["attention"]["froc"].get(name)
+        if curve:
+            axis.plot(curve["false_positives"], curve["sensitivity"], **style)
+
+    def guide(axis: Axes) -> None:
+        axis.set_xlim(0, most)
+
+    boxed = [
+        n for n in _names(systems) if any(n in m["boxed"] for m in systems.values())
+    ]
+    return _plot(
+        systems,
+        boxed,
+        draw,
+        guide,
+        ("false boxes an image", "sensitivity"),
+        square=False,
+    )
+
+
+def _plot(
+    systems: dict[str, dict],
+    names: Sequence[str],
+    draw: Callable,
+    guide: Callable[[Axes], None],
+    labels: tuple[str, str],
+    square: bool = True,
+) -> Figure:
+    columns = min(4, max(1, len(names)))
+    rows = max(1, math.ceil(len(names) / columns))
+    figure = Figure(
+        figsize=(1.95 * columns, 2.05 * rows + 0.4), dpi=110, layout="constrained"
+    )
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axis in axes.ravel()[len(names) :]:
+        axis.set_axis_off()
+    for axis, name in zip(axes.ravel(), names, strict=False):
+        guide(axis)
+        for place, (system, metrics) in enumerate(systems.items()):
+            colour, line = SYSTEMS[place % len(SYSTEMS)]
+            draw(axis, metrics, name, color=colour, ls=line, lw=1.4, label=system)
+        axis.set_ylim(0, 1)
+        if square:
+            axis.set_xlim(0, 1)
+            axis.set_aspect("equal")
+        axis.set_title(words(name), **FONT)
+        tidy(axis)
+    figure.supxlabel(labels[0], **FONT)
+    figure.supylabel(labels[1], **FONT)
+    if len(systems) > 1 and len(names):
+        handles, texts = axes[0, 0].get_legend_handles_labels()
+        figure.legend(
+            handles, texts, ncols=len(systems), frameon=False, fontsize=9,
+            loc="outside upper center",
+        )  # fmt: skip
+    return figure
+
+
+def _names(systems: dict[str, dict]) -> list[str]:
+    return next(iter(systems.values()))["pathologies"]
+
+
+def _defined(systems: dict[str, dict], curve: str) -> list[str]:
+    return [
+        name
+        for name in _names(systems)
+        if any(metrics["curves"][curve].get(name) for metrics in systems.values())
+    ]

@@ -1,0 +1,198 @@
+"""One prediction to play with in Jupyter: its blocks, their weights, its boxes."""
+
+import html
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from keras_mscam.errors import UserError
+from keras_mscam.images.resize import choose_shape
+from keras_mscam.visualization.overlay import MOST_ALPHA, draw_overlay
+from keras_mscam.visualization.prediction_figures import choose_image, choose_pathology
+from keras_mscam.visualization.style import words
+
+if TYPE_CHECKING:
+    from keras_mscam.inference.prediction import Prediction
+
+_SIDE = 512  # of the picture, in pixels
+_SHOWN = 380  # the same, on the page
+_STEP = 0.01  # of weights and thresholds
+
+
+class Explorer:
+    """Show a prediction with controls; what they ask for is shown at once.
+
+    A pathology, which blocks count and how much, where boxes are cut and how far the
+    map hides the X-ray. Maps are fused and cut anew from those of the blocks, the
+    network isn't asked again; probabilities stay what they are.
+
+    Args:
+        prediction: of `Predictor.predict`.
+        pathology: shown first; the most probable by default.
+        image: uint8 `(height, width)`, for a prediction that doesn't hold its own.
+
+    Attributes:
+        prediction: as the controls have it now.
+
+    Raises:
+        UserError: the prediction has no maps, contract or image, or ipywidgets isn't
+            installed.
+
+    Example:
+        >>> Explorer(Predictor("run").predict("chest.png"))
+    """
+
+    def __init__(
+        self,
+        prediction: "Prediction",
+        pathology: str | None = None,
+        image: np.ndarray | None = None,
+    ):
+        self._widgets = _import_widgets()
+        self._image = choose_image(prediction, image)
+        self._original = self.prediction = prediction
+        pathology = pathology or choose_pathology(prediction)
+        # Says in a sentence what is missing, before anything is shown.
+        blocks = len(prediction.cams)
+        prediction.change(pathology, [1] * blocks)
+        self._is_setting = False
+        self._build(pathology)
+        self.reset()
+
+    def reset(self, *_) -> None:
+        """Put blocks, weights, threshold and opacity back to the model's."""
+        contract = self._original.contract
+        self._is_setting = True
+        self._shares = self._original.find_shares(self.pathology.value)
+        for box, slider, share in zip(
+            self.blocks, self.weights, self._shares, strict=True
+        ):
+            box.value, slider.value = True, round(float(share), 2)
+        column = contract.pathologies.index(self.pathology.value)
+        # A browser sends what is between two steps of a slider back, rounded.
+        self.threshold.value = round(
+            max(contract.cam_thresholds[column], default=0.5), 2
+        )
+        self.own_threshold.value = False
+        self.opacity.value = MOST_ALPHA
+        self._is_setting = False
+        self._show()
+
+    def draw(self) -> np.ndarray:
+        """Draw what is shown: uint8 RGB `(height, width, 3)`."""
+        alpha = round(self.opacity.value, 2)
+        name, shape = self.pathology.value, self._choose_shape()
+        return draw_overlay(self._image, self.prediction, name, shape, alpha)
+
+    def _choose_shape(self) -> tuple[int, int]:
+        return choose_shape(self._image.shape, self._original.pixel_spacing, _SIDE)
+
+    def _build(self, pathology: str) -> None:
+        make = self._widgets
+        narrow = make.Layout(width="auto")
+        ordered = sorted(
+            self._original.probabilities.items(), key=lambda item: -item[1]
+        )
+        options = [(f"{words(name)}, {value:.2f}", name) for name, value in ordered]
+        self.pathology = make.Dropdown(
+            options=options, value=pathology, description="Pathology"
+        )
+        self.blocks = [
+            make.Checkbox(
+                value=True, description=f"Block {block}", indent=False, layout=narrow
+            )
+            for block in self._original.cams
+        ]
+        self.weights = [_slide(make, "weight") for _ in self.blocks]
+        self.shares = [make.Label() for _ in self.blocks]
+        self.threshold = _slide(make, "Cut at", most=0.99)
+        self.own_threshold = make.Checkbox(
+            description="in place of the model's levels", indent=False, layout=narrow
+        )
+        self.opacity = _slide(make, "Opacity")
+        self.reset_button = make.Button(description="As the model has it")
+        height, width = self._choose_shape()
+        shown = make.Layout(
+            width=f"{round(_SHOWN * width / max(height, width))}px", height="auto",
+            flex="0 0 auto", align_self="flex-start",
+        )  # fmt: skip
+        self.picture = make.Image(format="png", layout=shown)
+        self.text = make.HTML()
+        self._observe()
+        rows = zip(self.blocks, self.weights, self.shares, strict=True)
+        controls = make.VBox(
+            [
+                self.pathology,
+                *(make.HBox(row) for row in rows),
+                make.HBox([self.threshold, self.own_threshold]),
+                self.opacity,
+                self.reset_button,
+                self.text,
+            ]
+        )
+        self.widget = make.HBox(
+            [self.picture, controls], layout=make.Layout(flex_flow="row wrap")
+        )
+
+    def _observe(self) -> None:
+        self.pathology.observe(self.reset, "value")
+        for control in (*self.blocks, *self.weights, self.own_threshold, self.opacity):
+            control.observe(self._show, "value")
+        self.threshold.observe(self._cut, "value")
+        self.reset_button.on_click(self.reset)
+
+    def _cut(self, _) -> None:
+        """Cut where the slider is from now on, rather than at the model's levels."""
+        if not self._is_setting:
+            self._is_setting, self.own_threshold.value = True, True
+            self._is_setting = False
+            self._show()
+
+    def _show(self, *_) -> None:
+        if self._is_setting:
+            return
+        counted = self._read_shares()
+        levels = [self.threshold.value] if self.own_threshold.value else None
+        self.prediction = self._original.change(self.pathology.value, counted, levels)
+        total = counted.sum()
+        for label, value in zip(self.shares, counted, strict=True):
+            label.value = f"counts {value / total if total else 0:.2f}"
+        self.picture.value = cv2.imencode(".png", self.draw()[..., ::-1])[1].tobytes()
+        self.text.value = self._describe()
+
+    def _read_shares(self) -> np.ndarray:
+        """Return what every block is to count: the model's, where nobody moved it."""
+        values = np.array([slider.value for slider in self.weights])
+        is_moved = np.abs(values - self._shares) > _STEP / 2 + 1e-9
+        return np.where(is_moved, values, self._shares) * [b.value for b in self.blocks]
+
+    def _describe(self) -> str:
+        name = self.pathology.value
+        called = "positive" if name in self._original.positives else "not positive"
+        boxes = self.prediction.boxes
+        count = f"{len(boxes)} box" + "es" * (len(boxes) != 1)
+        lines = [f"{html.escape(words(name))}: {called}; {count}"]
+        for box in boxes[:5]:
+            corners = "{:.0f}, {:.0f} to {:.0f}, {:.0f}".format(*box.xyxy)
+            lines.append(f"{corners}; score {box.score:.2f}")
+        return "<br>".join(lines)
+
+    def _repr_mimebundle_(self, **options):
+        return self.widget._repr_mimebundle_(**options)
+
+
+def _slide(make, description: str, most: float = 1.0):
+    return make.FloatSlider(
+        min=0, max=most, step=_STEP, description=description, readout_format=".2f"
+    )
+
+
+def _import_widgets():
+    try:
+        import ipywidgets
+    except ImportError as error:
+        raise UserError(
+            "The explorer needs ipywidgets: pip install 'keras_mscam[notebooks]'."
+        ) from error
+    return ipywidgets

@@ -1,0 +1,311 @@
+"""Figures of one prediction, for a notebook, a slide or a page."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from matplotlib.axes import Axes
+
+from keras_mscam.errors import UserError
+from keras_mscam.localization.boxes import normalize_map
+from keras_mscam.visualization.axes import (
+    PREDICTED_LINE,
+    TRUE_LINE,
+    add_colour_bar,
+    draw_boxes,
+    make_key,
+    show_heat,
+    show_xray,
+)
+from keras_mscam.visualization.style import (
+    BLOCKS,
+    BLUE,
+    FONT,
+    WIDTHS,
+    Figure,
+    in_own_style,
+    tidy,
+    words,
+)
+
+if TYPE_CHECKING:
+    from keras_mscam.inference.prediction import Prediction
+
+_SMALL = {**FONT, "fontsize": 7.5}
+_DOTS = 400  # an inch, of the X-ray in print
+
+
+@in_own_style
+def plot_prediction(
+    prediction: "Prediction",
+    pathology: str | None = None,
+    image: np.ndarray | None = None,
+    truth: Sequence | None = None,
+    width: str = "double",
+) -> Figure:
+    """Show an X-ray, where one pathology is seen in it, and what each block says.
+
+    Above the X-ray and the fused map over it with its boxes, below the map of every
+    block, each between its own lowest and highest value, and the relevance weights.
+
+    Args:
+        prediction: with maps.
+        pathology: name; the most probable by default.
+        image: uint8 `(height, width)`, for a prediction that doesn't hold its own.
+        truth: `(M, 4)` ground-truth boxes, half-open xyxy in pixels of the image.
+        width: `"single"` or `"double"` column, 3.5 or 7.2 inches.
+
+    Returns:
+        A figure, which Jupyter shows. `savefig("figure.pdf")` keeps text as text.
+
+    Raises:
+        UserError: there is no such pathology, no maps, or no image.
+
+    Example:
+        >>> figure = plot_prediction(Predictor("run").predict("chest.png"), "Mass")
+        >>> figure.savefig("mass.pdf")
+    """
+    inches = find_width(width)
+    pathology = pathology or choose_pathology(prediction)
+    image = choose_image(prediction, image)
+    heatmap = prediction.heatmap(pathology)
+    column = prediction.pathologies.index(pathology)
+    ratio = _find_ratio(prediction)
+    small = inches / (len(prediction.cams) + 1)
+    heights = inches / 2 * 0.86 * ratio + 0.4, small * ratio + 0.4
+    figure = Figure(figsize=(inches, sum(heights) + 0.3), dpi=150, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0.01, hspace=0.01)
+    above, below = figure.subfigures(2, 1, height_ratios=heights)
+    plain, fused = above.subplots(1, 2)
+    dots = round(inches / 2 * _DOTS)
+    _show_boxes(plain, image, prediction, pathology, truth, dots)
+    plain.set_title(_title(prediction, pathology), **_SMALL)
+    show_xray(fused, image, prediction, dots)
+    show_heat(fused, heatmap, prediction)
+    _draw_both(fused, prediction, pathology, truth)
+    fused.set_title("Fused map", **_SMALL)
+    add_colour_bar(fused, _find_cuts(prediction, column), _explain(prediction))
+    _add_key(above, prediction, pathology, truth)
+    axes = below.subplots(1, len(prediction.cams) + 1)
+    for axis, (block, cam) in zip(
+        np.atleast_1d(axes), prediction.cams.items(), strict=False
+    ):
+        show_xray(axis, image, prediction, dots // 2)
+        show_heat(axis, _enlarge(cam[..., column], heatmap.shape), prediction)
+        axis.set_title(f"Block {block}", **_SMALL)
+    _show_weights(np.atleast_1d(axes)[-1], prediction, column, ratio)
+    return figure
+
+
+@in_own_style
+def plot_overlay(
+    prediction: "Prediction",
+    pathology: str | None = None,
+    image: np.ndarray | None = None,
+    truth: Sequence | None = None,
+    width: str = "single",
+) -> Figure:
+    """Show one pathology's map and boxes over the X-ray, with a colour bar.
+
+    Args, returns and raises: as `plot_prediction`.
+    """
+    inches = find_width(width)
+    pathology = pathology or choose_pathology(prediction)
+    image = choose_image(prediction, image)
+    heatmap = prediction.heatmap(pathology)
+    height = inches * 0.8 * _find_ratio(prediction) + 0.5
+    figure = Figure(figsize=(inches, height), dpi=150, layout="constrained")
+    axis = figure.subplots()
+    show_xray(axis, image, prediction, round(inches * _DOTS))
+    show_heat(axis, heatmap, prediction)
+    _draw_both(axis, prediction, pathology, truth)
+    axis.set_title(_title(prediction, pathology), **_SMALL)
+    column = prediction.pathologies.index(pathology)
+    add_colour_bar(axis, _find_cuts(prediction, column), _explain(prediction))
+    _add_key(figure, prediction, pathology, truth)
+    return figure
+
+
+@in_own_style
+def plot_probabilities(prediction: "Prediction", width: str = "single") -> Figure:
+    """Show all probabilities as bars, the highest above, with operating points.
+
+    Args:
+        prediction: of an X-ray that could be read.
+        width: `"single"` or `"double"` column, 3.5 or 7.2 inches.
+
+    Returns:
+        A figure. Positive pathologies are blue and bold, the black lines mark the
+        probability from which on each is called positive.
+
+    Raises:
+        UserError: there are no probabilities.
+    """
+    inches = find_width(width)
+    choose_pathology(prediction)
+    ordered = sorted(prediction.probabilities.items(), key=lambda item: item[1])
+    positives = prediction.positives
+    figure = Figure(
+        figsize=(inches, 0.75 + 0.19 * len(ordered)), dpi=150, layout="constrained"
+    )
+    axis = figure.subplots()
+    for row, (name, value) in enumerate(ordered):
+        is_positive = name in positives
+        axis.barh(row, value, 0.7, color=BLUE if is_positive else "#b9c0c8")
+        point = find_threshold(prediction, name)
+        if point is not None:
+            axis.plot([point] * 2, [row - 0.45, row + 0.45], color="black", lw=1.3)
+        axis.text(1.02, row, f"{value:.2f}", fontsize=7.5, va="center",
+                  fontweight="bold" if is_positive else "normal")  # fmt: skip
+    axis.set_yticks(range(len(ordered)), [words(name) for name, _ in ordered])
+    for label, (name, _) in zip(axis.get_yticklabels(), ordered, strict=True):
+        label.set_fontweight("bold" if name in positives else "normal")
+    axis.set_xlim(0, 1)
+    axis.set_ylim(-0.6, len(ordered) - 0.4)
+    axis.set_xlabel("probability", **_SMALL)
+    tidy(axis)
+    axis.tick_params(labelsize=7.5)
+    axis.tick_params(axis="y", length=0)
+    if prediction.contract:
+        _add_meaning(figure)
+    return figure
+
+
+def find_width(width: str) -> float:
+    """Return the inches of a column."""
+    if width not in WIDTHS:
+        raise UserError(
+            f"There is no width {width!r}: it is one of {', '.join(WIDTHS)}."
+        )
+    return WIDTHS[width]
+
+
+def choose_pathology(prediction: "Prediction") -> str:
+    """Return the most probable pathology, of the positive ones if there are some."""
+    if not prediction.probabilities:
+        raise UserError(
+            "There is nothing to show: the image "
+            f"{prediction.error or 'has no answer'}."
+        )
+    names = prediction.positives or prediction.pathologies
+    return max(names, key=lambda name: prediction.probabilities[name])
+
+
+def choose_image(prediction: "Prediction", image: np.ndarray | None) -> np.ndarray:
+    """Return the X-ray to draw on."""
+    image = prediction.image if image is None else image
+    if image is None:
+        raise UserError(
+            "This prediction doesn't hold its X-ray: give its pixels as image=, such "
+            "as read_xray(path).pixels."
+        )
+    if image.shape != prediction.original_size:
+        raise UserError(
+            f"The image has shape {image.shape}, the prediction is of one of "
+            f"{prediction.original_size}: give the same."
+        )
+    return image
+
+
+def find_threshold(prediction: "Prediction", pathology: str) -> float | None:
+    """Return the probability from which on a pathology is called, if it is known."""
+    if prediction.contract is None:
+        return None
+    column = prediction.contract.pathologies.index(pathology)
+    return prediction.contract.probability_thresholds[column]
+
+
+def _show_boxes(axis, image, prediction, pathology, truth, dots) -> None:
+    show_xray(axis, image, prediction, dots)
+    _draw_both(axis, prediction, pathology, truth)
+
+
+def _draw_both(axis: Axes, prediction, pathology: str, truth) -> None:
+    mine = [box.xyxy for box in prediction.boxes if box.pathology == pathology]
+    draw_boxes(axis, _as_boxes(truth), **TRUE_LINE)
+    draw_boxes(axis, mine, **PREDICTED_LINE)
+
+
+def _as_boxes(truth) -> np.ndarray:
+    return np.zeros((0, 4)) if truth is None else np.reshape(truth, (-1, 4))
+
+
+def _add_key(figure, prediction, pathology: str, truth) -> None:
+    entries = {}
+    if any(box.pathology == pathology for box in prediction.boxes):
+        entries["predicted_box"] = PREDICTED_LINE
+    if len(_as_boxes(truth)):
+        entries["true_box"] = TRUE_LINE
+    if entries:
+        figure.legend(
+            handles=make_key(**entries), ncols=2, frameon=False, fontsize=7.5,
+            loc="outside lower center", handlelength=2.6,
+        )  # fmt: skip
+
+
+def _add_meaning(figure) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles = [
+        Patch(color=BLUE, label="positive"),
+        Line2D([], [], color="black", lw=0, marker="|", ms=9, mew=1.3,
+               label="operating point"),
+    ]  # fmt: skip
+    figure.legend(
+        handles=handles, ncols=2, frameon=False, fontsize=7.5,
+        loc="outside upper center",
+    )  # fmt: skip
+
+
+def _title(prediction: "Prediction", pathology: str) -> str:
+    return f"{words(pathology)}, p = {prediction.probabilities[pathology]:.2f}"
+
+
+def _find_ratio(prediction: "Prediction") -> float:
+    """Return height over width of the chest; at most 2, for the page."""
+    height, width = prediction.original_size
+    down, across = prediction.pixel_spacing or (1, 1)
+    return float(np.clip(height * down / (width * across), 0.25, 2))
+
+
+def _find_cuts(prediction: "Prediction", column: int) -> tuple[float, ...]:
+    if prediction.contract is None:
+        return ()
+    return prediction.contract.cam_thresholds[column]
+
+
+def _explain(prediction: "Prediction") -> str:
+    contract = prediction.contract
+    if contract is not None and contract.normalization == "exponential":
+        return "heat: 1 at the peak,\n0.37 a unit below it"
+    return "heat: from the lowest\nto the highest of the map"
+
+
+def _enlarge(cam: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return a raw map in [0, 1] at the size of the fused one."""
+    return normalize_map(
+        cv2.resize(
+            np.asarray(cam, "float32"), shape[::-1], interpolation=cv2.INTER_LINEAR
+        )
+    )
+
+
+def _show_weights(
+    axis: Axes, prediction: "Prediction", column: int, ratio: float
+) -> None:
+    axis.set_title("Relevance", **_SMALL)
+    if prediction.relevance_weights is None:
+        axis.set_axis_off()
+        return
+    weights = prediction.relevance_weights[:, column]
+    blocks = [f"B{block}" for block in prediction.cams]
+    axis.bar(blocks, weights, color=BLOCKS[4 - len(blocks) :], width=0.7)
+    for place, weight in enumerate(weights):
+        axis.text(place, weight + 0.03, f"{weight:.2f}", ha="center", fontsize=6.5)
+    axis.set_ylim(0, 1.15)
+    axis.set_yticks([0, 1])
+    axis.set_box_aspect(min(ratio, 1.2))
+    tidy(axis)
+    axis.tick_params(labelsize=7)

@@ -1,0 +1,103 @@
+"""What figures and pages share: colours that colour-blind readers can tell apart."""
+
+import functools
+import io
+from collections.abc import Callable
+
+import jinja2
+import matplotlib
+import matplotlib.figure
+from matplotlib.axes import Axes
+
+#: Perceptually uniform, and readable without red-green vision.
+MAP_COLOURS = "inferno"
+#: Okabe and Ito's palette, made for colour-blind readers.
+TRUTH, PREDICTED, BLUE, GREY = "#009E73", "#E69F00", "#0072B2", "#8a8f98"
+BLOCKS = ("#0072B2", "#56B4E9", "#E69F00", "#D55E00")
+#: Colour and line of each of several systems: either tells them apart.
+SYSTEMS = (
+    ("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"),
+    ("#56B4E9", (0, (5, 1, 1, 1, 1, 1))), ("#000000", (0, (1, 3))),
+)  # fmt: skip
+FONT = {"fontsize": 9, "color": "#1b1f24"}
+
+
+def tidy(axis: Axes) -> None:
+    """Leave out what carries no number."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=8)
+
+
+def words(name: str) -> str:
+    """Return a name as it is read: Block 2 for block2, spaces for underscores."""
+    text = name.replace("_", " ")
+    if text.startswith("block"):
+        return f"Block {text.removeprefix('block')}"
+    return text
+
+
+#: Inches of a column of a journal, and of its two.
+WIDTHS = {"single": 3.5, "double": 7.2}
+# Text stays text, for search and for the journal's own fonts.
+_VECTOR = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}
+_INK = (
+    "axes.", "font.", "text.", "lines.", "patch.", "path.", "xtick.", "ytick.",
+    "legend.", "image.", "grid.", "hatch.", "savefig.",
+)  # fmt: skip
+_SHOWN_DPI = 100  # keeps a notebook small
+
+
+class Figure(matplotlib.figure.Figure):
+    """A figure on white, whatever style is set and however dark the notebook is."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **{"facecolor": "white", **kwargs})
+
+    def savefig(self, fname, **kwargs) -> None:
+        """As matplotlib's, with text as text in PDF and SVG."""
+        with matplotlib.rc_context({**_defaults(), **_VECTOR}):
+            super().savefig(fname, **{"facecolor": self.get_facecolor(), **kwargs})
+
+    def _repr_png_(self) -> bytes:
+        # Jupyter shows figures by itself only after %matplotlib inline.
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=_SHOWN_DPI)
+        return buffer.getvalue()
+
+    def _repr_html_(self) -> None:
+        return None
+
+
+def in_own_style(plot: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Decorate a function that makes a figure: no style that is set changes its ink."""
+
+    @functools.wraps(plot)
+    def draw(*args, **kwargs) -> Figure:
+        with matplotlib.rc_context(_defaults()):
+            return plot(*args, **kwargs)
+
+    return draw
+
+
+@functools.cache
+def _defaults() -> dict:
+    default = matplotlib.rcParamsDefault
+    return {key: default[key] for key in default if key.startswith(_INK)}
+
+
+def read_template(name: str, **filters: Callable) -> jinja2.Template:
+    """Return the template of an HTML page that needs no file beside it.
+
+    Args:
+        name: of a file in `visualization/templates`.
+        filters: by name, beside `words`.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("keras_mscam.visualization"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(words=words, **filters)
+    return environment.get_template(name)

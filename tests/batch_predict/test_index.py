@@ -1,0 +1,101 @@
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from keras_mscam.batch_predict import image_report
+from keras_mscam.batch_predict.index import IndexPages
+from keras_mscam.batch_predict.summary import Summary
+
+NAMES = ("Mass", "Pleural_Thickening")
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write an index; return the data of each page."""
+
+    def write(*results):
+        summary = Summary(tmp_path)
+        pages = IndexPages(tmp_path, NAMES, "toy")
+        for result in results:
+            summary.add(result)
+            pages.add(result)
+        pages.close(summary)
+        paths = sorted(
+            tmp_path.glob("index*.html"), key=lambda path: (len(path.name), path)
+        )
+        return [read(path.read_text()) for path in paths]
+
+    return write
+
+
+def read(image_report):
+    text = re.search(r'id="data">(.*?)</script>', image_report, re.DOTALL)[1]
+    return json.loads(text)
+
+
+def result(path, **kwargs):
+    return {
+        "path": path,
+        "status": "read",
+        "name": path.split(".")[0],
+        "probabilities": {"Mass": 0.1234, "Pleural_Thickening": 1.0},
+        "positives": ["Pleural_Thickening"],
+        "warnings": ["It is lateral."],
+        **kwargs,
+    }
+
+
+def test_rows(write):
+    refused = {"path": "b", "status": "refused", "error": "is empty"}
+    assert write(result("a.png"), refused) == [
+        [
+            ["a.png", "a", [123, 1000], [1], "It is lateral."],
+            ["b", "", [], [], "is empty"],
+        ]
+    ]
+
+
+def test_path_is_no_markup(write, tmp_path):
+    path = "</script><script>alert('1')</script>&amp;\udcff"
+    ((row,),) = write(result(path, name="x"))
+    assert row[0] == path
+    assert "alert(" in (tmp_path / "index.html").read_text()
+    assert "<script>alert" not in (tmp_path / "index.html").read_text()
+
+
+def test_page_is_utf_8(tmp_path):
+    """As it says of itself, whatever the locale."""
+    code = (
+        "from pathlib import Path; "
+        "from keras_mscam.batch_predict.image_report import IndexPages; "
+        "from keras_mscam.batch_predict.summary import Summary; "
+        r"IndexPages(Path(), (), '\xdcbung').close(Summary(Path()))"
+    )
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment = os.environ | ascii_only
+    command = [sys.executable, "-c", code]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    html = (tmp_path / "index.html").read_text("utf-8")
+    assert "<h1>Predictions of Übung</h1>" in html
+
+
+def test_pages(write, monkeypatch, tmp_path):
+    monkeypatch.setattr(image_report, "PAGE", 2)
+    (tmp_path / "index-7.html").touch()  # of more results, once
+    pages = write(*(result(f"{number}.png") for number in range(5)))
+    assert [[row[0] for row in page] for page in pages] == [
+        ["0.png", "1.png"], ["2.png", "3.png"], ["4.png"],
+    ]  # fmt: skip
+    links = re.findall(r'href="(index[^"]*)"', (tmp_path / "index-2.html").read_text())
+    assert links == ["index.html", "index-3.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "index-2.html", "index-3.html", "index.html",
+    ]  # fmt: skip
+
+
+def test_no_image(write):
+    assert write() == [[]]

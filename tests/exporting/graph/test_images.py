@@ -1,0 +1,331 @@
+"""Files decoded in a graph against `data.images`, which decodes them with OpenCV."""
+
+import io
+import json
+import struct
+import subprocess
+import sys
+import textwrap
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_mscam.exporting.graph.decode_files import decode_images
+from keras_mscam.exporting.graph.headers import MOST_PARTS
+from keras_mscam.images.reader import decode_grey
+from keras_mscam.images.resize import resize_area
+from keras_mscam.images.xray import ImageError
+
+SIZE = (24, 36)
+MOST_PIXELS = 1024 * 1024
+RNG = np.random.default_rng(0)
+NOISE = RNG.integers(0, 256, (41, 66, 4), np.uint8)
+GREY = NOISE[..., 0]
+COLOUR = np.ascontiguousarray(NOISE[..., :3])
+SMOOTH = cv2.GaussianBlur(COLOUR, (0, 0), 3)
+DEEP = RNG.integers(0, 65536, (41, 66, 4), np.uint16)
+
+
+@tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+def decode(image_bytes):
+    return decode_images(image_bytes, SIZE, MOST_PIXELS)
+
+
+def expect(data):
+    """Return image, size and error by the package's other implementation."""
+    try:
+        grey = decode_grey(data)
+    except ImageError as error:
+        reason = str(error).replace("PNG, JPEG or DICOM", "PNG or JPEG")
+        return np.zeros(SIZE, np.uint8), (0, 0), reason
+    return resize_area(grey, SIZE), grey.shape, ""
+
+
+def assert_as_expected(files):
+    decoded = decode(files)
+    for row, data in enumerate(files):
+        image, size, error = expect(data)
+        assert decoded.errors[row].numpy().decode() == error
+        assert tuple(decoded.sizes[row].numpy()) == size
+        np.testing.assert_array_equal(decoded.images[row, ..., 0], image)
+    return decoded
+
+
+def chunk(kind, data):
+    checksum = zlib.crc32(kind + data)
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+
+def make_png(raw, width=66, height=41, depth=8, colour=0, interlaced=0, extra=b""):
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
+    return b"".join([
+        b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), extra, chunk(b"IDAT", raw),
+        chunk(b"IEND", b""),
+    ])  # fmt: skip
+
+
+def compress(rows):
+    return zlib.compress(b"".join(b"\0" + bytes(row) for row in rows))
+
+
+def interlace(image):
+    """List the rows of the seven passes of Adam7."""
+    starts = [(0, 0), (0, 4), (4, 0), (0, 2), (2, 0), (0, 1), (1, 0)]
+    steps = [(8, 8), (8, 8), (8, 4), (4, 4), (4, 2), (2, 2), (2, 1)]
+    return [
+        row
+        for (top, left), (down, right) in zip(starts, steps, strict=True)
+        for row in image[top::down, left::right]
+    ]
+
+
+def encode(image, extension=".png", *options):
+    return cv2.imencode(extension, image, options)[1].tobytes()
+
+
+def save(image, format, **kwargs):
+    file = io.BytesIO()
+    image.save(file, format, **kwargs)
+    return file.getvalue()
+
+
+def make_palette(transparent):
+    image = Image.fromarray(GREY % 16, "P")
+    image.putpalette(RNG.integers(0, 256, 48, np.uint8).tobytes())
+    return save(image, "PNG", **({"transparency": 3} if transparent else {}))
+
+
+PNG = encode(GREY)
+JPEG = encode(SMOOTH[..., 0], ".jpg")
+COMMENT = chunk(b"tEXt", b"Comment\0a text of some length")
+EXIF = Image.Exif()
+EXIF[0x0112] = 6  # a viewer would turn it by 90 degrees
+SAMPLING = cv2.IMWRITE_JPEG_SAMPLING_FACTOR
+
+READABLE = {
+    "grey": PNG,
+    "grey of 16 bits": encode(DEEP[..., 0]),
+    "grey and alpha": save(Image.fromarray(NOISE[..., :2]), "PNG"),
+    "colour": encode(COLOUR),
+    "colour of 16 bits": encode(np.ascontiguousarray(DEEP[..., :3])),
+    "colour and alpha": encode(NOISE),
+    "colour and alpha of 16 bits": encode(DEEP),
+    "colour of many rows": encode(np.tile(COLOUR, (13, 1, 1))),
+    "palette": make_palette(transparent=False),
+    "transparent palette": make_palette(transparent=True),
+    "1 bit": save(Image.fromarray(GREY > 99), "PNG"),
+    "2 bits": make_png(compress(NOISE[:8, :9, 0]), 36, 8, depth=2),
+    "4 bits": make_png(compress(NOISE[:8, :9, 0]), 18, 8, depth=4),
+    "a transparent grey": make_png(
+        compress(GREY), extra=chunk(b"tRNS", struct.pack(">H", 17))
+    ),
+    "interlaced": make_png(compress(interlace(GREY)), interlaced=1),
+    "a pixel": encode(GREY[:1, :1]),
+    "a row": encode(GREY[:1]),
+    "a column": encode(GREY[:, :1]),
+    "large, in many chunks": encode(np.tile(GREY, (15, 14))),
+    "comment": make_png(compress(GREY), extra=COMMENT),
+    "bytes behind the end": PNG + b"\n\0trailing",
+    "JPEG": JPEG,
+    "JPEG in colour": encode(SMOOTH, ".jpg"),
+    "JPEG of noise": encode(COLOUR, ".jpg", cv2.IMWRITE_JPEG_QUALITY, 40),
+    "JPEG 4:4:4": encode(SMOOTH, ".jpg", SAMPLING, 0x111111),
+    "JPEG 4:2:2": encode(SMOOTH, ".jpg", SAMPLING, 0x211111),
+    "JPEG 4:4:0": encode(SMOOTH, ".jpg", SAMPLING, 0x121111),
+    "JPEG progressive": save(Image.fromarray(SMOOTH), "JPEG", progressive=True),
+    "JPEG with a rotation": save(Image.fromarray(SMOOTH), "JPEG", exif=EXIF),
+    "JPEG with padding": JPEG[:2] + b"\xff" * 5 + JPEG[2:],
+    "JPEG with bytes behind its end": JPEG + b"\n\0trailing",
+    "JPEG of mid-grey": encode(np.full((40, 66), 128, np.uint8), ".jpg"),
+}  # fmt: skip
+
+REFUSED = {
+    "empty": b"",
+    "a byte": b"\x89",
+    "text": b"<!DOCTYPE html><title>404</title>",
+    "GIF": save(Image.fromarray(GREY), "GIF"),
+    "BMP": encode(GREY, ".bmp"),
+    "signature": PNG[:8],
+    "cut in the header": PNG[:20],
+    "header only": PNG[:33],
+    "head of the pixels only": PNG[:41],
+    "cut in the pixels": PNG[:1000],
+    "cut before the end": PNG[:-12],
+    "cut by a byte": PNG[:-1],
+    "checksum of the header": PNG[:19] + b"\x01" + PNG[20:],
+    "checksum of a comment": make_png(
+        compress(GREY), extra=COMMENT.replace(b"some", b"same")
+    ),
+    "checksum behind the pixels": (
+        PNG[:-12] + COMMENT.replace(b"some", b"same") + PNG[-12:]
+    ),
+    "checksum of the end": PNG[:-1] + b"\x83",
+    "no width": make_png(b"", width=0),
+    "3 bits": make_png(compress(GREY), depth=3),
+    "colour of 4 bits": make_png(compress(GREY), depth=4, colour=2),
+    "few rows": make_png(compress(GREY[:9])),
+    "garbage for pixels": make_png(GREY.tobytes()),
+    "no pixels": make_png(b""),
+    "palette missing": make_png(compress(GREY), colour=3),
+    "JPEG signature": JPEG[:3],
+    "JPEG cut in its header": JPEG[:100],
+    "JPEG cut in its pixels": JPEG[:-90],
+    "JPEG cut by a byte": JPEG[:-1],
+    "JPEG cut, then closed": JPEG[:-90] + b"\xff\xd9",
+    "JPEG of 12 bits": JPEG.replace(b"\xff\xc0\0\x0b\x08", b"\xff\xc1\0\x0b\x0c"),
+    "JPEG without a frame": JPEG.replace(b"\xff\xc0", b"\xff\xfe"),
+    "JPEG without height": JPEG.replace(b"\x0b\x08\0\x29", b"\x0b\x08\0\0"),
+}
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_pixels_are_those_of_opencv(name):
+    decoded = assert_as_expected([READABLE[name]])
+    assert decoded.errors[0] == b""
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_reasons_are_those_of_the_data_reader(name):
+    decoded = assert_as_expected([REFUSED[name], PNG])
+    assert decoded.errors[0] != b""
+
+
+def test_all_in_one_batch():
+    assert_as_expected([*READABLE.values(), *REFUSED.values()])
+
+
+def test_none_and_none_readable():
+    decoded = decode(tf.constant([], tf.string))
+    assert decoded.images.shape == (0, *SIZE, 1) and decoded.images.dtype == tf.uint8
+    assert decoded.sizes.shape == (0, 2) and decoded.errors.shape == (0,)
+    assert_as_expected([b"", b"\x89PNG", PNG[:99], make_png(b"")])
+
+
+def test_cmyk_differs_by_rounding_only():
+    # TensorFlow and OpenCV each multiply colours by black in whole numbers of its own.
+    data = save(Image.fromarray(SMOOTH).convert("CMYK"), "JPEG", quality=90)
+    difference = decode([data]).images[0, ..., 0].numpy().astype(int) - expect(data)[0]
+    assert np.abs(difference).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (make_png(b"", 60_000, 50_000), "is too large: 50000x60000 pixels"),
+        (make_png(b"", 1025, 1024), "is too large: 1024x1025 pixels"),
+        (make_png(b"", 2**32 - 1, 2**32 - 1),
+         "is too large: 4294967295x4294967295 pixels"),
+        (JPEG.replace(b"\x08\0\x29\0\x42", b"\x08\xff\xff\xff\xff"),
+         "is too large: 65535x65535 pixels"),
+        # A second frame can't undo what the first says.
+        (JPEG[:2] + b"\xff\xc0\0\x0b\x08\xff\xff\xff\xff\x01\x01\x11\0" + JPEG[2:],
+         "is too large: 65535x65535 pixels"),
+        # These are few enough, but there are none.
+        (make_png(b"", 1024, 1024), "is damaged: its pixels cannot be decoded"),
+        # A chunk of a length of its own each, so that none can be skipped.
+        (make_png(b"", extra=b"".join(
+            chunk(b"IDAT", b"x" * (k % 2)) for k in range(MOST_PARTS + 2))),
+         f"has more than {MOST_PARTS} parts"),
+        (JPEG[:2] + b"\xff\xfe\0\2" * (MOST_PARTS + 1) + JPEG[2:],
+         "is damaged: its header cannot be read"),
+    ],
+)  # fmt: skip
+def test_what_would_take_memory_or_time_is_refused_by_its_header(data, reason):
+    decoded = decode([data, PNG])
+    assert decoded.errors.numpy().tolist() == [reason.encode(), b""]
+    assert decoded.sizes.numpy().tolist() == [[0, 0], [41, 66]]
+
+
+def mutate(data, rng):
+    data = bytearray(data)
+    place = rng.integers(len(data))
+    match rng.integers(5):
+        case 0:
+            del data[place:]
+        case 1:
+            data[place] ^= 1 << rng.integers(8)
+        case 2:
+            del data[place : place + rng.integers(1, 200)]
+        case 3:
+            data[place:place] = rng.bytes(rng.integers(1, 50))
+        case 4:
+            data[rng.integers(min(len(data), 80))] = rng.integers(256)
+    return bytes(data)
+
+
+def test_damaged_files_harm_no_other():
+    rng = np.random.default_rng(1)
+    sources = list(READABLE.values())
+    for _ in range(16):
+        files = [mutate(sources[rng.integers(len(sources))], rng) for _ in range(24)]
+        place = rng.integers(len(files))
+        files.insert(place, PNG)
+        decoded = decode(files)
+        for row, data in enumerate(files):
+            image, size, error = expect(data)
+            ours = decoded.errors[row].numpy().decode()
+            # TensorFlow minds broken markers between the pixels of a JPEG.
+            assert not error or ours
+            if ours:
+                image, size = np.zeros(SIZE), (0, 0)
+            assert tuple(decoded.sizes[row].numpy()) == size
+            np.testing.assert_array_equal(decoded.images[row, ..., 0], image)
+        assert decoded.errors[place] == b""
+
+
+def test_many_threads_get_the_same():
+    files = list(READABLE.values()) + list(REFUSED.values())
+    alone = decode(files)
+
+    def decode_some(seed):
+        order = np.random.default_rng(seed).permutation(len(files))[:20]
+        decoded = decode([files[k] for k in order])
+        for name in ("images", "sizes", "errors"):
+            expected = getattr(alone, name).numpy()[order]
+            np.testing.assert_array_equal(getattr(decoded, name).numpy(), expected)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(decode_some, range(18)))
+
+
+def test_a_saved_model_needs_no_other_package(tmp_path):
+    module = tf.Module()
+    module.decode = decode
+    folder = str(tmp_path / "saved")
+    tf.saved_model.save(module, folder, signatures={"serving_default": decode})
+    for name, data in (("0", PNG), ("1", PNG[:999]), ("2", JPEG)):
+        (tmp_path / name).write_bytes(data)
+    code = f"""
+        import json, pathlib, sys
+        import tensorflow as tf
+        for name in [name for name in sys.modules if name.startswith("keras")]:
+            sys.modules.pop(name)
+        sys.modules.update(keras=None, keras_mscam=None, cv2=None)
+        folder = pathlib.Path({str(tmp_path)!r})
+        files = [(folder / name).read_bytes() for name in "012"]
+        decode = tf.saved_model.load({folder!r}).signatures["serving_default"]
+        outputs = decode(image_bytes=tf.constant(files))
+        outputs = [outputs[name].numpy().tolist() for name in ("images", "sizes")]
+        print(json.dumps(outputs))
+    """
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, check=True
+    )
+    images, sizes = json.loads(process.stdout)
+    expected = decode([PNG, PNG[:999], JPEG])
+    np.testing.assert_array_equal(images, expected.images)
+    np.testing.assert_array_equal(sizes, expected.sizes)
+
+
+def test_real_images(shared):
+    paths = sorted((shared / "chestxray14-sample" / "images").glob("*.png"))
+    files = [path.read_bytes() for path in paths]
+    # Byte 25 is the colour type; two files are RGBA.
+    chosen = [data for data in files if data[25] == 6] + files[:4]
+    decoded = assert_as_expected(chosen)
+    assert (decoded.sizes.numpy() == 1024).all()

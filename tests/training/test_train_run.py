@@ -1,0 +1,267 @@
+"""The commands' parts at toy size, as a person would run them."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from keras_mscam.configs.presets import PRESETS
+from keras_mscam.configs.schema import merge_config
+from keras_mscam.data.preparation import prepare
+from keras_mscam.errors import UserError
+from keras_mscam.evaluation.evaluation import evaluate
+from keras_mscam.inference.run_folder import read_run
+from keras_mscam.training.train_run import train
+
+
+def toy(records=None, **training):
+    training = {"epochs": 2, "batch_size": 16, **training}
+    data = {"phantoms": 60, "image_size": [64, 96]}
+    if records is not None:
+        data["path"] = str(records)
+    return merge_config(
+        PRESETS["phantom"], {"data": data, "training": training}, "the test"
+    )
+
+
+@pytest.fixture
+def no_report(monkeypatch):
+    """Leave out the pictures, which take a third of the time of a short training."""
+    monkeypatch.setattr(
+        "keras_mscam.evaluation.evaluation._write_report", lambda *_: None
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, phantom_records):
+    path = tmp_path_factory.mktemp("runs") / "toy"
+    return train(toy(phantom_records), path)
+
+
+def test_a_run_folder_is_complete(run):
+    names = {path.name for path in run.path.iterdir()}
+    assert names == {
+        "config.json", "model.keras", "history.csv", "beta.csv", "metrics.json",
+        "relevance_weights.csv", "report.html", "checkpoints", "tensorboard",
+        "calibration.json", "predictions", "localization.csv", "classification.csv",
+    }  # fmt: skip
+    config = json.loads(run.config_path.read_text())
+    assert config["training"]["epochs"] == 2
+    assert config["environment"]["versions"]["keras"] == keras.__version__
+
+
+def test_tables_of_a_run(run):
+    beta = pd.read_csv(run.beta_path).set_index("pathology")["beta"]
+    assert beta.between(0, 1).all()
+    weights = pd.read_csv(run.relevance_weights_path).set_index("pathology")
+    assert list(weights.columns) == ["block2", "block3", "block4"]
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
+    assert list(weights.index) == list(beta.index)
+
+
+def test_metrics_have_the_promised_form(run):
+    metrics = json.loads(run.metrics_path.read_text())
+    assert list(metrics["classification"]) == metrics["pathologies"]
+    for row in metrics["classification"].values():
+        value = row["auroc"]["value"]
+        assert value is None or 0 <= value <= 1
+    for tables in metrics["localization"].values():
+        for threshold in ("0.1", "0.7"):
+            assert list(tables["iou"][threshold]) == metrics["boxed"]
+    assert {len(w) for w in metrics["relevance_weights"].values()} == {3}
+    assert set(metrics["localization"]) == {
+        "attention", "block2", "block3", "block4", "random_map", "mean_box",
+    }  # fmt: skip
+    assert "60 and 180" in metrics["protocol"]["text"]
+
+
+def test_the_report_stands_alone(run):
+    html = run.report_path.read_text()
+    # Nothing is fetched: every source is embedded, and no address is linked.
+    assert not re.search(r'(src|href)="(?!data:)', html)
+    assert html.count("data:image/") >= 4
+    assert "not a medical device" in html.lower()
+
+
+def test_evaluating_again_gives_the_same(run):
+    before = run.metrics_path.read_text()
+    evaluate(run.path, progress=False)
+    assert run.metrics_path.read_text() == before
+
+
+def test_another_split_elsewhere(run, tmp_path):
+    before = run.metrics_path.read_text()
+    metrics = evaluate(
+        run.path, split="validation", output=tmp_path, progress=False
+    ).metrics
+    assert metrics["split"] == "validation"
+    # The paper's rule leaves no box outside the test split.
+    assert metrics["boxed"] == []
+    assert metrics["localization"]["attention"]["iou"]["0.3"] == {}
+    assert (tmp_path / "report.html").is_file()
+    assert run.metrics_path.read_text() == before
+
+
+def test_evaluates_on_records_of_another_size(run, make_patients, tmp_path):
+    """The model's size counts, and other pathologies are refused."""
+    records = tmp_path / "records"
+    prepare(make_patients(), records, image_size=(40, 30), progress=False)
+    with pytest.raises(
+        UserError, match=r"for 8 pathologies, but the records in .* have 1"
+    ):
+        evaluate(run.path, data=records, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("stored", "seen"),
+    [(None, (64, 96)), ((80, 100), (64, 96)), ((48, 100), (48, 100))],
+)
+@pytest.mark.filterwarnings("ignore:The AUROC of")
+def test_sizes_to_see_and_to_store(make_patients, no_report, tmp_path, stored, seen):
+    """Stored larger, or each at its own size, they are resized; never enlarged."""
+    records = tmp_path / "records"
+    prepare(make_patients(size=(90, 110)), records, image_size=stored, progress=False)
+    config = merge_config(
+        toy(records, epochs=1, batch_size=8),
+        {"augmentation": {"rotation": 5.0}, "data": {"cache": "disk"}},
+        "the test",
+    )
+    run = train(config, tmp_path / "run")
+    classifier = keras.saving.load_model(run.model_path)
+    assert classifier.input.shape[1:3] == seen
+    assert read_run(run.path).config.data.image_size == seen
+    assert run.metrics_path.is_file()
+
+
+def test_a_batch_larger_than_the_split(phantom_records, tmp_path):
+    with pytest.raises(UserError, match="smaller --batch-size"):
+        train(toy(phantom_records, batch_size=500), tmp_path / "run")
+
+
+def test_a_mistake_leaves_no_run_behind(phantom_records, tmp_path):
+    for config in (toy(tmp_path / "nowhere"), toy(phantom_records, batch_size=500)):
+        with pytest.raises(UserError):
+            train(config, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.filterwarnings("ignore:The AUROC of")
+def test_real_images(shared, no_report, tmp_path):
+    config = merge_config(
+        PRESETS["phantom"],
+        {
+            "data": {
+                "path": str(shared / "chestxray14-sample"), "image_size": [64, 64],
+            },
+            "training": {"epochs": 1, "batch_size": 84},
+        },
+        "the test",
+    )  # fmt: skip
+    run = train(config, tmp_path / "run")
+    metrics = json.loads(run.metrics_path.read_text())
+    assert len(metrics["classification"]) == 14
+    rows = metrics["localization"]["attention"]["iou"]["0.3"]
+    assert sum(row["boxes"] for row in rows.values()) == 6
+
+
+def command(*arguments, **kwargs):
+    return subprocess.Popen(
+        [sys.executable, "-m", "keras_mscam.cli.train", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **kwargs,
+    )
+
+
+def test_interrupted(phantom_records, tmp_path):
+    path = tmp_path / "run"
+    arguments = ["--data", phantom_records, "--output", path, "--batch-size", 16,
+                 "--image-size", 64, 96]  # fmt: skip
+    process = command(*arguments, "--epochs", 500)
+    deadline = time.time() + 120
+    while not list(path.glob("checkpoints/epoch-*")) and time.time() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "--resume" in output
+    assert "Traceback" not in output
+    assert (path / "model.keras").is_file()
+    epochs = list(pd.read_csv(path / "history.csv")["epoch"])
+    assert epochs == [*range(1, len(epochs) + 1)]
+
+
+def wait_for(pattern, path, process):
+    deadline = time.time() + 120
+    while not list(path.glob(pattern)):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.time() < deadline
+        time.sleep(0.05)
+
+
+def test_killed_within_an_epoch_then_terminated_then_resumed(
+    run, phantom_records, tmp_path
+):
+    path = tmp_path / "run"
+    # Checkpoints after every step: a kill can hit one that is being written, too.
+    process = command(
+        "--data", phantom_records, "--output", path, "--batch-size", 16,
+        "--image-size", 64, 96, "--epochs", 2, "--checkpoint-minutes", 1e-9,
+    )  # fmt: skip
+    wait_for("checkpoints/epoch-000-step-*", path, process)
+    process.kill()
+    process.communicate()
+    assert not (path / "history.csv").exists()
+    process = command("--output", path, "--resume")
+    wait_for("checkpoints/epoch-001-step-*", path, process)
+    process.terminate()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, output
+    found = re.search(r"Stopped after 1 of 2 epochs and (\d+) of (\d+) steps", output)
+    assert 1 <= int(found[1]) <= int(found[2])
+    assert "Traceback" not in output
+    process = command("--output", path, "--resume")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    # The same as that of the fixture, but for the processes' own threads.
+    one, other = (pd.read_csv(p / "history.csv") for p in (run.path, path))
+    pd.testing.assert_frame_equal(one, other, rtol=1e-3)
+    weights = [pd.read_csv(p / "relevance_weights.csv") for p in (run.path, path)]
+    pd.testing.assert_frame_equal(*weights, rtol=1e-3)
+    assert (path / "report.html").is_file()
+
+
+def test_more_epochs_by_resuming(run, phantom_records):
+    # Behind the tests that read the fixture: it grows here.
+    with pytest.raises(UserError, match="only --epochs"):
+        train(toy(phantom_records, epochs=3, learning_rate=1.0), run.path, resume=True)
+    train(toy(phantom_records, epochs=3), run.path, resume=True)
+    assert list(pd.read_csv(run.history_path)["epoch"]) == [1, 2, 3]
+    assert read_run(run.path).config.training.epochs == 3
+
+
+def test_a_mistake_is_one_sentence(tmp_path):
+    process = command("--data", tmp_path / "nowhere", "--output", tmp_path / "run")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert output.splitlines()[-1].startswith("error: ")
+    assert "nowhere is not a folder" in output.splitlines()[-1]
+    assert "Traceback" not in output
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.filterwarnings("ignore:The AUROC of")
+def test_draws_its_own_set(tmp_path):
+    run = train(toy(epochs=1), tmp_path / "run")
+    assert (run.path / "phantom" / "Data_Entry_2017.csv").is_file()
+    assert (run.path / "records" / "manifest.json").is_file()
+    assert run.report_path.is_file()
