@@ -24,6 +24,7 @@ _PROGRESSIVE = ("1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55")
 #: libjpeg-turbo and CharLS read these in all their depths and end no process, as GDCM
 #: may, which pydicom would ask.
 _JPEGS = (JPEGLossless, JPEGLosslessSV1, JPEGExtended12Bit, *_PROGRESSIVE)
+_JPEGS = (*_JPEGS, *JPEGLSTransferSyntaxes)
 #: Whom to ask among pydicom's decoders, which it would try one after the other.
 _PLUGINS = {JPEGBaseline8Bit: "pillow"}
 

@@ -7,17 +7,9 @@ from keras_mscam.images.dicom.header import read_word, read_words
 
 #: Names of `ViewPosition`; those of DICOM, and what machines write beside them.
 _POSITIONS = dict.fromkeys(("AP", "PA", "FRONTAL"), "frontal")
-
-
 _POSITIONS |= dict.fromkeys(("LL", "RL", "LAT", "LATERAL", "LLAT", "RLAT"), "lateral")
-
-
 _POSITIONS |= dict.fromkeys(("LEFT LATERAL", "RIGHT LATERAL"), "lateral")
-
-
 _POSITIONS |= dict.fromkeys(("LAO", "RAO", "LPO", "RPO", "LLO", "RLO"), "oblique")
-
-
 _POSITIONS |= dict.fromkeys(("LLD", "RLD"), "decubitus")
 
 
