@@ -1,33 +1,26 @@
 """Image files to grey pixels of one size inside a TensorFlow graph.
 
-What `data.images.decode_grey` and `resize_area` do in Python, in TensorFlow's own
-operations: the same pixels (a CMYK JPEG may differ by 2 levels), and the same reasons
-where a file is refused. DICOM is left to Python.
+What `images.reader.decode_grey` and `images.resize.resize_area` do in Python, in
+TensorFlow's own operations. Pixels differ by one grey level at most where sizes differ
+by a factor that is no power of 2, from rounding. DICOM is left to Python.
 """
 
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_mscam.exporting.graph.headers import (
-    PNG_START,
-    check_file,
-    find_last,
-    find_markers,
-    starts_with,
-)
-from keras_mscam.exporting.graph.resizing import resize_images
 from keras_mscam.images.xray import MOST_PIXELS
 
-__all__ = ["Decoded", "decode_images", "resize_images"]
 #: Images decoded at the same time, each with its pixels in memory.
 PARALLEL = 4
+#: Scans of a JPEG file at most, as each may take as long as the whole image; encoders
+#: write 10, in a few kilobytes there may be thousands.
+MOST_SCANS = 100
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_JPEG_START = b"\xff\xd8\xff"
 _NO_PIXELS = "is damaged: its pixels cannot be decoded"
-_PART_OF_JPEG = "is damaged: a part of its JPEG data is missing"
-# OpenCV's luma: 0.299 R + 0.587 G + 0.114 B in units of 2 ** -15.
-_LUMA = (9798, 19235, 3735)
-_LUMA_BITS = 15
-_ROWS = 256  # of which luma is computed at a time, to save memory
+# OpenCV's luma: 0.299 R + 0.587 G + 0.114 B in multiples of 2 ** -15.
+_LUMA = (9798 / 2**15, 19235 / 2**15, 3735 / 2**15)
 
 
 class Decoded(NamedTuple):
@@ -51,10 +44,11 @@ def decode_images(
 ) -> Decoded:
     """Decode PNG and JPEG files to grey images of one size.
 
-    No file fails the others. A decoder that can't read a file fails the graph that it
-    is in, so every file gets a graph of its own: an element of a `tf.data.Dataset`,
-    which leaves out what fails. Hence only what shows without decoding has a reason
-    of its own.
+    A decoder that can't read a file fails the graph that it is in. So every file gets a
+    graph of its own, an element of a `tf.data.Dataset`, which leaves out what fails: no
+    file fails the others. TensorFlow's decoders refuse files that are cut short, have
+    impossible headers or wrong checksums of pixels; only what they would read, but must
+    not, is looked for here: see `_find_problem`.
 
     Args:
         image_bytes: string `(N,)`, contents of files; N may be 0.
@@ -81,19 +75,12 @@ def decode_images(
     )
     index, images, sizes, errors = dataset.get_single_element()
     index = index[:, None]
-    shape = tf.concat([[count + 1], tf.shape(images)[1:]], axis=0)
+    images = tf.scatter_nd(index, images, [count + 1, *image_size, 1])
+    sizes = tf.scatter_nd(index, sizes, [count + 1, 2])
     errors = tf.tensor_scatter_nd_update(
         tf.fill([count + 1], _NO_PIXELS), index, errors
     )
-    return Decoded(
-        images=tf.ensure_shape(
-            tf.scatter_nd(index, images, shape)[:-1], (None, *image_size, 1)
-        ),
-        sizes=tf.ensure_shape(
-            tf.scatter_nd(index, sizes, [count + 1, 2])[:-1], (None, 2)
-        ),
-        errors=errors[:-1],
-    )
+    return Decoded(images[:-1], sizes[:-1], errors[:-1])
 
 
 def _options() -> tf.data.Options:
@@ -105,89 +92,118 @@ def _options() -> tf.data.Options:
 
 
 def _read(data: tf.Tensor, image_size: tuple[int, int], most_pixels: int):
-    """Read one file: image, original size, and what is wrong."""
-    problem = check_file(data, most_pixels)
-    grey, problem = tf.cond(
-        problem == "",
-        lambda: _decode_grey(data),
-        lambda: (tf.zeros([0, 0], tf.uint8), problem),
-    )
-    grey = tf.cond(problem == "", lambda: grey, lambda: tf.zeros([0, 0], tf.uint8))
-    image = tf.cast(resize_images(grey[None, ..., None], image_size)[0], tf.uint8)
-    return image, tf.shape(grey), problem
+    """Read one file: image, original size, and what is wrong; or fail."""
+    is_png = tf.strings.substr(data, 0, len(_PNG_START)) == _PNG_START
+    problem = _find_problem(data, is_png, most_pixels)
+
+    def decode():
+        pixels = tf.cond(
+            is_png,
+            lambda: tf.io.decode_png(data),  # of 16 bits, the upper 8
+            # As OpenCV does; TensorFlow's default is the fast transform.
+            lambda: tf.io.decode_jpeg(data, dct_method="INTEGER_ACCURATE"),
+        )
+        return _shrink_to_grey(pixels, image_size), tf.shape(pixels)[:2]
+
+    def give_up():
+        return tf.zeros([*image_size, 1], tf.uint8), tf.zeros([2], tf.int32)
+
+    return *tf.cond(problem == "", decode, give_up), problem
 
 
-def _decode_grey(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return tf.cond(
-        starts_with(data, PNG_START),
-        lambda: (_decode_png(data), tf.constant("")),
-        lambda: _decode_jpeg(data),
-    )
+def _find_problem(data: tf.Tensor, is_png: tf.Tensor, most_pixels: int) -> tf.Tensor:
+    """Say what is wrong with a file that could be decoded, or "".
 
-
-def _decode_png(data: tf.Tensor) -> tf.Tensor:
-    depth = tf.io.decode_raw(tf.strings.substr(data, 24, 1), tf.uint8)[0]
-
-    def decode(dtype):
-        return _convert_to_grey(tf.io.decode_png(data, channels=0, dtype=dtype))
-
-    return tf.cond(depth == 16, lambda: decode(tf.uint16), lambda: decode(tf.uint8))
-
-
-def _decode_jpeg(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    image = _decode_pixels(data)
-    # Where pixels are missing, the decoder fills up with mid-grey: then it would read
-    # more if there were more.
-    problem = tf.cond(
-        tf.reduce_all(image[-1, -1] == 128),
-        lambda: _check_filling(data, image),
-        lambda: tf.constant(""),
-    )
-    return _convert_to_grey(image), problem
-
-
-def _check_filling(data: tf.Tensor, image: tf.Tensor) -> tf.Tensor:
-    end = find_last(*find_markers(tf.io.decode_raw(data, tf.uint8)))
-    start = tf.strings.substr(data, 0, end)
-    more = _decode_pixels(tf.strings.join([start, b"\x55" * 64 + b"\xff\xd9"]))
-    return tf.where(tf.reduce_all(image == more), "", _PART_OF_JPEG)
-
-
-def _decode_pixels(data: tf.Tensor) -> tf.Tensor:
-    # As OpenCV does; TensorFlow's default is the fast transform.
-    return tf.io.decode_jpeg(
-        data, channels=0, dct_method="INTEGER_ACCURATE", fancy_upscaling=True
+    TensorFlow would take GIFs for PNGs, and give all the memory and time that an image
+    asks for in its header or by its scans.
+    """
+    is_jpeg = tf.strings.substr(data, 0, len(_JPEG_START)) == _JPEG_START
+    height, width = tf.case(
+        [(is_png, lambda: _read_png_size(data)),
+         (is_jpeg, lambda: tuple(tf.unstack(_read_jpeg_size(data))))],
+        default=lambda: (tf.constant(0.0, tf.float64),) * 2,
+    )  # fmt: skip
+    sides = [tf.strings.as_string(side, precision=0) for side in (height, width)]
+    too_large = tf.strings.join(["is too large: ", sides[0], "x", sides[1], " pixels"])
+    return tf.case(
+        [
+            (data == b"", lambda: tf.constant("is empty")),
+            (~(is_png | is_jpeg), lambda: tf.constant("is not a PNG or JPEG image")),
+            (height * width > most_pixels, lambda: too_large),
+            (
+                is_jpeg & (_count_scans(data) > MOST_SCANS),
+                lambda: tf.constant(f"has more than {MOST_SCANS} scans"),
+            ),
+        ],
+        default=lambda: tf.constant(""),
     )
 
 
-def _convert_to_grey(image: tf.Tensor) -> tf.Tensor:
-    """Turn 1 to 4 channels of 8 or 16 bits into 8 bits of grey, `(height, width)`."""
-    return tf.cond(
-        tf.shape(image)[2] < 3,
-        lambda: _keep_upper_byte(image[..., 0]),
-        lambda: _compute_luma(image),
+def _read_png_size(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return height and width, float64; the decoder refuses other first chunks."""
+    header = tf.strings.join([tf.strings.substr(data, 16, 8), b"\0" * 8])
+    places = tf.constant([2.0**24, 2.0**16, 2.0**8, 1], tf.float64)
+    values = tf.cast(tf.io.decode_raw(header, tf.uint8), tf.float64)
+    return tf.tensordot(values[4:8], places, 1), tf.tensordot(values[:4], places, 1)
+
+
+def _read_jpeg_size(data: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.image.extract_jpeg_shape(data)[:2], tf.float64)
+
+
+def _count_scans(data: tf.Tensor) -> tf.Tensor:
+    """Count the markers of scans; among pixels, 0xff is followed by 0x00."""
+    values = tf.io.decode_raw(data, tf.uint8)
+    return tf.math.count_nonzero((values[:-1] == 0xFF) & (values[1:] == 0xDA))
+
+
+def _shrink_to_grey(pixels: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
+    """Turn 1 to 4 channels into 1; luma is computed of the small image only."""
+    small = _resize(pixels[None], image_size)[0]
+    grey = tf.cond(
+        tf.shape(pixels)[2] < 3,
+        lambda: small[..., :1],
+        # In float64 a sum of equal parts is what they are, to the last bit.
+        lambda: tf.cast(
+            tf.tensordot(
+                tf.cast(small[..., :3], tf.float64), tf.constant(_LUMA, tf.float64), 1
+            )[..., None],
+            tf.float32,
+        ),
     )
+    return tf.cast(_round(grey), tf.uint8)
 
 
-def _compute_luma(image: tf.Tensor) -> tf.Tensor:
-    size = tf.shape(image)
-    steps = (size[0] + _ROWS - 1) // _ROWS
-    grey = tf.TensorArray(
-        tf.uint8, steps, infer_shape=False, element_shape=(None, None)
+def resize_images(images: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
+    """Resize by area averaging, and by interpolation along a side that grows.
+
+    See `images.resize.resize_area`, from which a uint8 image differs by one grey level
+    at most, where OpenCV rounds otherwise.
+
+    Args:
+        images: uint8 or float32 `(N, H, W, 1)`, none of the sizes known beforehand.
+        image_size: (height, width) wanted.
+
+    Returns:
+        float32 `(N, height, width, 1)`; whole numbers if `images` are uint8, else not
+        rounded. Zeros where H or W is 0.
+    """
+    resized = tf.cond(
+        tf.reduce_any(tf.shape(images) == 0),
+        lambda: tf.zeros([tf.shape(images)[0], *image_size, 1]),
+        lambda: _resize(images, image_size),
     )
-
-    def convert(step, grey):
-        rows = tf.cast(image[step * _ROWS : (step + 1) * _ROWS], tf.int32)
-        luma = sum(weight * rows[..., k] for k, weight in enumerate(_LUMA))
-        luma = tf.bitwise.right_shift(luma + 2 ** (_LUMA_BITS - 1), [_LUMA_BITS])
-        luma = _keep_upper_byte(tf.cast(luma, image.dtype))
-        return step + 1, grey.write(step, luma)
-
-    _, grey = tf.while_loop(lambda step, grey: step < steps, convert, (0, grey))
-    return grey.concat()
+    resized = tf.ensure_shape(resized, (None, *image_size, 1))
+    return _round(resized) if images.dtype == tf.uint8 else resized
 
 
-def _keep_upper_byte(grey: tf.Tensor) -> tf.Tensor:
-    if grey.dtype == tf.uint8:
-        return grey
-    return tf.cast(tf.bitwise.right_shift(grey, tf.constant(8, tf.uint16)), tf.uint8)
+def _resize(images: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
+    """Resize `(N, H, W, channels)`, none of them 0, to float32."""
+    smaller = tf.minimum(tf.shape(images)[1:3], image_size)
+    shrunk = tf.image.resize(images, smaller, method="area")
+    return tf.image.resize(shrunk, image_size, method="bilinear")
+
+
+def _round(values: tf.Tensor) -> tf.Tensor:
+    """Round halves up, as OpenCV does where it averages 2 x 2 pixels."""
+    return tf.floor(values + 0.5)
