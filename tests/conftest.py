@@ -26,7 +26,7 @@ from keras_mscam.inference.run_calibration import (
     write_calibration,
 )
 from keras_mscam.inference.run_folder import create_run
-from keras_mscam.inference.run_model import read_exportable
+from keras_mscam.inference.calibrated_model import load_calibrated_model
 from keras_mscam.modeling import build_classifier
 from keras_mscam.phantom import write_phantoms
 
@@ -145,8 +145,8 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def exportable(run):
-    return read_exportable(run)
+def calibrated_model(run):
+    return load_calibrated_model(run)
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ from keras_mscam.exporting.formats.conversion import FORMATS, load_variant, meas
 from keras_mscam.inference.contract import read_contract
 from keras_mscam.inference.export_folder import find_formats
 from keras_mscam.inference.run_folder import read_run
-from keras_mscam.inference.run_model import load_classifier
+from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.runtimes.loading import count_cores
 
 _HERE = Path(__file__).parent

@@ -34,11 +34,11 @@ from keras_mscam.files import find_versions
 from keras_mscam.inference.contract import FILE
 from keras_mscam.inference.export_folder import OTHER_FORMATS, next_common_version
 from keras_mscam.inference.run_folder import Run, describe_environment, read_run
-from keras_mscam.inference.run_model import (
-    Exportable,
+from keras_mscam.inference.calibrated_model import (
+    CalibratedModel,
     Tuned,
     load_classifier,
-    read_exportable,
+    load_calibrated_model,
 )
 from keras_mscam.inference.runtimes import load_runtime
 from keras_mscam.inference.runtimes.tensorflow_keras import load_signatures
@@ -107,15 +107,15 @@ def export_formats(
     protocol = protocol or run.config.localization
     calibrate_run(run, load_classifier(run), progress)
     tune = functools.partial(_tune_thresholds, run, protocol)
-    exportable = read_exportable(run, protocol, attention_size, name, tune)
+    calibrated_model = load_calibrated_model(run, protocol, attention_size, name, tune)
     number = next_common_version(Path(output), name)
     say = functools.partial(print, flush=True) if progress else _say_nothing
     made = {}
     if _SAVED_MODEL in formats:
-        made[_SAVED_MODEL] = export_saved_model(exportable, run, output, number, say)
+        made[_SAVED_MODEL] = export_saved_model(calibrated_model, run, output, number, say)
     if others:
         saved_model = made.get(_SAVED_MODEL)
-        made |= export_others(exportable, run, output, number, others, saved_model, say)
+        made |= export_others(calibrated_model, run, output, number, others, saved_model, say)
     return made
 
 
@@ -194,12 +194,12 @@ Say = Callable[[str], None]
 
 
 def export_saved_model(
-    exportable: Exportable, run: Run, output: Path, number: int, say: Say
+    calibrated_model: CalibratedModel, run: Run, output: Path, number: int, say: Say
 ) -> Path:
     """Write a SavedModel, compare it, and put beside it what explains it.
 
     Args:
-        exportable: what is exported.
+        calibrated_model: what is exported.
         run: that it comes from.
         output: the repository.
         number: of the version.
@@ -208,23 +208,23 @@ def export_saved_model(
     Returns:
         The folder of the version.
     """
-    contract = exportable.contract
+    contract = calibrated_model.contract
     version = Path(output) / contract.name / str(number)
     with new_version(output, contract.name, number) as folder:
         say(f"Writing {version}")
-        write_saved_model(exportable.localizer, contract, folder)
+        write_saved_model(calibrated_model.localizer, contract, folder)
         say("Comparing it with the Keras model")
         signatures = load_signatures(folder)
-        parities = check_export(exportable, run, signatures)
+        parities = check_export(calibrated_model, run, signatures)
         extra = folder / "assets.extra"
         extra.mkdir()
         (extra / FILE).write_text(contract.dump())
         outputs = run_example(signatures, contract)
         write_examples(contract, outputs, folder)
-        write_model_card(exportable, run, parities, outputs, extra / "model_card.md")
+        write_model_card(calibrated_model, run, parities, outputs, extra / "model_card.md")
         write_manifest(
             folder,
-            exportable.calibration.model,
+            calibrated_model.calibration.model,
             describe_environment(),
             describe_parities(parities),
         )
@@ -233,7 +233,7 @@ def export_saved_model(
 
 
 def export_others(
-    exportable: Exportable,
+    calibrated_model: CalibratedModel,
     run: Run,
     output: Path,
     number: int,
@@ -244,7 +244,7 @@ def export_others(
     """Convert to other formats, each into a folder of its own.
 
     Args:
-        exportable: what is exported.
+        calibrated_model: what is exported.
         run: that it comes from.
         output: the repository.
         number: of the version.
@@ -255,8 +255,8 @@ def export_others(
     Returns:
         The folders of the version, by format.
     """
-    contract = exportable.contract
-    network = build_network(exportable.localizer, contract)
+    contract = calibrated_model.contract
+    network = build_network(calibrated_model.localizer, contract)
     calibration = read_images(run, "validation", contract, CALIBRATION_IMAGES)
     test = read_images(run, "test", contract, TEST_IMAGES)
     run_saved_model = saved_model and load_runtime(saved_model).run
@@ -271,7 +271,7 @@ def export_others(
             )
             write_manifest(
                 folder,
-                exportable.calibration.model,
+                calibrated_model.calibration.model,
                 _describe_environment(kind),
                 describe_variants(variants, calibration.source, test.source),
             )

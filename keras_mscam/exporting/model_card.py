@@ -11,7 +11,7 @@ import numpy as np
 from keras_mscam.exporting.parity import Parity
 from keras_mscam.inference.contract import Contract
 from keras_mscam.inference.run_folder import Run
-from keras_mscam.inference.run_model import Exportable
+from keras_mscam.inference.calibrated_model import CalibratedModel
 from keras_mscam.localization.protocol import describe_boxes
 
 _KINDS = {
@@ -29,7 +29,7 @@ _COMMON = ("pathologies", "original_size", "error")
 
 
 def write_model_card(
-    exportable: Exportable,
+    calibrated_model: CalibratedModel,
     run: Run,
     parities: dict[str, Parity],
     outputs: dict[str, dict[str, np.ndarray]],
@@ -38,7 +38,7 @@ def write_model_card(
     """Write `model_card.md`.
 
     Args:
-        exportable: what is exported.
+        calibrated_model: what is exported.
         run: that it comes from; AUROCs are those of its `metrics.json`, if any.
         parities: by kind of images.
         outputs: by signature, the outputs on one image.
@@ -50,17 +50,17 @@ def write_model_card(
     metrics = _read_metrics(run)
     data = run.config.data
     text = environment.from_string(template).render(
-        contract=exportable.contract,
+        contract=calibrated_model.contract,
         model=asdict(run.config.model),
         training=asdict(run.config.training),
-        parameters=f"{exportable.localizer.count_params():,}",
+        parameters=f"{calibrated_model.localizer.count_params():,}",
         data=_describe_data(run),
         builtin=data.path is None and not data.backgrounds,
         auroc="classification" in metrics,
         metrics=metrics,
-        rows=[_describe_row(exportable, name, metrics) for name in _names(exportable)],
-        protocol=describe_boxes(exportable.protocol),
-        notes=exportable.notes,
+        rows=[_describe_row(calibrated_model, name, metrics) for name in _names(calibrated_model)],
+        protocol=describe_boxes(calibrated_model.protocol),
+        notes=calibrated_model.notes,
         signatures=list(_describe_signatures(outputs)),
         outputs=list(_describe_outputs(outputs)),
         parities=parities,
@@ -69,8 +69,8 @@ def write_model_card(
     path.write_text(text)
 
 
-def _names(exportable: Exportable) -> tuple[str, ...]:
-    return exportable.contract.pathologies
+def _names(calibrated_model: CalibratedModel) -> tuple[str, ...]:
+    return calibrated_model.contract.pathologies
 
 
 def _read_metrics(run: Run) -> dict:
@@ -89,10 +89,10 @@ def _describe_data(run: Run) -> str:
     return f"{data.phantoms:,} drawn chests, the built-in set"
 
 
-def _describe_row(exportable: Exportable, name: str, metrics: dict) -> dict[str, str]:
-    contract: Contract = exportable.contract
+def _describe_row(calibrated_model: CalibratedModel, name: str, metrics: dict) -> dict[str, str]:
+    contract: Contract = calibrated_model.contract
     column = contract.pathologies.index(name)
-    point = exportable.calibration.operating_points[name]
+    point = calibrated_model.calibration.operating_points[name]
     levels = contract.cam_thresholds[column]
     table = metrics.get("classification", {}).get(name, {})
     return {

@@ -17,7 +17,7 @@ from keras_mscam.images.xray import ImageError
 from keras_mscam.inference.contract import Contract
 from keras_mscam.inference.find_boxes import find_boxes
 from keras_mscam.inference.run_folder import Run, is_prepared
-from keras_mscam.inference.run_model import Exportable
+from keras_mscam.inference.calibrated_model import CalibratedModel
 from keras_mscam.inference.runtimes.tensorflow_keras import run_signature
 
 #: Worst error that an export may have, of images whose pixels every resampler makes
@@ -189,11 +189,11 @@ def _blank(outputs: dict[str, np.ndarray], readable: np.ndarray) -> None:
 RUN_IMAGES = 32
 
 
-def check_export(exportable: Exportable, run: Run, signatures: dict) -> dict:
+def check_export(calibrated_model: CalibratedModel, run: Run, signatures: dict) -> dict:
     """Compare an exported model with the Keras model.
 
     Args:
-        exportable: what was exported.
+        calibrated_model: what was exported.
         run: that it comes from.
         signatures: loaded from what was written.
 
@@ -205,7 +205,7 @@ def check_export(exportable: Exportable, run: Run, signatures: dict) -> dict:
     Raises:
         UserError: they differ by more than they may.
     """
-    contract = exportable.contract
+    contract = calibrated_model.contract
     examples = draw_examples(contract.image_size)
     sets = {
         "whole": [example.data for example in examples if example.whole],
@@ -217,7 +217,7 @@ def check_export(exportable: Exportable, run: Run, signatures: dict) -> dict:
         if not images:
             continue
         found = run_signature(signatures["serving_default"], image_bytes=images)
-        expected = run_reference(exportable.localizer, contract, images)
+        expected = run_reference(calibrated_model.localizer, contract, images)
         parities[kind] = compare_outputs(found, expected, contract.image_size)
         check_parity(parities[kind], LOOSE_TOLERANCES if kind == "odd" else TOLERANCES)
     return parities

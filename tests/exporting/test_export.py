@@ -75,17 +75,17 @@ def test_the_parity_that_was_met_is_written_down(exported):
 
 
 def test_a_model_that_says_something_else_is_refused(
-    exportable, run, exported, monkeypatch
+    calibrated_model, run, exported, monkeypatch
 ):
     def run_wrongly(*arguments):
         outputs = run_reference(*arguments)
         return {**outputs, "probabilities": 0.999 * outputs["probabilities"]}
 
     signatures = load_signatures(exported)
-    check_export(exportable, run, signatures)
+    check_export(calibrated_model, run, signatures)
     monkeypatch.setattr(parity, "run_reference", run_wrongly)
     with pytest.raises(UserError, match=r"probabilities differ .* nothing was"):
-        check_export(exportable, run, signatures)
+        check_export(calibrated_model, run, signatures)
 
 
 def test_the_command_writes_the_next_version(make_run, tmp_path):

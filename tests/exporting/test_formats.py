@@ -32,8 +32,8 @@ from keras_mscam.serving.version_folders import find_models
 
 
 @pytest.fixture(scope="session")
-def network(exportable):
-    return build_network(exportable.localizer, exportable.contract)
+def network(calibrated_model):
+    return build_network(calibrated_model.localizer, calibrated_model.contract)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -113,16 +113,16 @@ def make_outputs(contract, images=2):
     return {"probabilities": rng.uniform(size=(images, count)), **maps}
 
 
-def test_equal_outputs_agree(exportable):
-    outputs = make_outputs(exportable.contract)
-    agreement = compare_variant(outputs, outputs, exportable.contract)
+def test_equal_outputs_agree(calibrated_model):
+    outputs = make_outputs(calibrated_model.contract)
+    agreement = compare_variant(outputs, outputs, calibrated_model.contract)
     assert agreement.probabilities == agreement.maps == 0
     assert agreement.positives == agreement.boxes == 1
     check_agreement(agreement, LIMITS["float32"], "it")
 
 
-def test_differences_are_worst_and_mean(exportable):
-    contract = exportable.contract
+def test_differences_are_worst_and_mean(calibrated_model):
+    contract = calibrated_model.contract
     expected = make_outputs(contract)
     found = {name: values.copy() for name, values in expected.items()}
     found["probabilities"][0, 0] += 0.3
@@ -141,8 +141,8 @@ def test_differences_are_worst_and_mean(exportable):
         check_agreement(agreement, LIMITS["float32"], "litert int8")
 
 
-def test_positives_that_differ_are_counted_and_limited(exportable):
-    contract = exportable.contract  # Mass is positive from 0.5 on
+def test_positives_that_differ_are_counted_and_limited(calibrated_model):
+    contract = calibrated_model.contract  # Mass is positive from 0.5 on
     expected = make_outputs(contract)
     expected["probabilities"][:, 1] = 0.49
     found = {**expected, "probabilities": expected["probabilities"].copy()}
@@ -192,18 +192,18 @@ def swap_probabilities(outputs):
 @pytest.mark.parametrize(
     "plant", [transpose, mirror, swap_outputs, swap_pathologies, swap_probabilities]
 )
-def test_reduced_weights_excuse_no_confusion(exportable, plant, weights):
-    expected = draw_outputs(exportable.contract)
+def test_reduced_weights_excuse_no_confusion(calibrated_model, plant, weights):
+    expected = draw_outputs(calibrated_model.contract)
     found = dict(expected)
     plant(found)
-    agreement = compare_variant(found, expected, exportable.contract)
+    agreement = compare_variant(found, expected, calibrated_model.contract)
     agreement = dataclasses.replace(agreement, positives=1.0)  # not by that alone
     with pytest.raises(UserError, match=r"it differs from the Keras model in .* by \d"):
         check_agreement(agreement, LIMITS[weights], "it")
 
 
 def test_one_wrong_weight_is_refused_and_leaves_nothing(
-    exportable, network, run, tmp_path, monkeypatch
+    calibrated_model, network, run, tmp_path, monkeypatch
 ):
     *_, kernel = (item for item in network.weights if "kernel" in item.path)
 
@@ -240,12 +240,12 @@ def test_one_wrong_weight_is_refused_and_leaves_nothing(
         ),
     ],
 )
-def test_lost_and_odd_outputs_are_refused(exportable, change, sentence):
-    expected = make_outputs(exportable.contract)
+def test_lost_and_odd_outputs_are_refused(calibrated_model, change, sentence):
+    expected = make_outputs(calibrated_model.contract)
     found = dict(expected)
     change(found)
     with pytest.raises(UserError, match=sentence):
-        compare_variant(found, expected, exportable.contract)
+        compare_variant(found, expected, calibrated_model.contract)
 
 
 def test_a_size_is_that_of_all_files(tmp_path):

@@ -51,12 +51,12 @@ def find_boxes(contract, heat, c, size):
 
 
 @pytest.mark.parametrize("normalization", ["min_max", "exponential"])
-def test_another_implementation_finds_the_same(exportable, normalization):
+def test_another_implementation_finds_the_same(calibrated_model, normalization):
     contract = dataclasses.replace(
-        exportable.contract, normalization=normalization, min_area=0.01, max_boxes=2
+        calibrated_model.contract, normalization=normalization, min_area=0.01, max_boxes=2
     )
     files = [file.data for file in draw_examples(contract.image_size)[3:]]
-    outputs = run_reference(exportable.localizer, contract, files)
+    outputs = run_reference(calibrated_model.localizer, contract, files)
     known = json.loads(contract.dump())
     count = 0
     for row, c in np.ndindex(outputs["probabilities"].shape):

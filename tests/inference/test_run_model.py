@@ -5,17 +5,17 @@ import pytest
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.errors import UserError
 from keras_mscam.inference.contract import read_contract
-from keras_mscam.inference.run_model import (
+from keras_mscam.inference.calibrated_model import (
     convert_to_float32,
     load_classifier,
-    read_exportable,
+    load_calibrated_model,
 )
 
 SIZE = (64, 96)
 
 
-def test_the_contract_says_what_the_run_says(run, exportable):
-    contract = exportable.contract
+def test_the_contract_says_what_the_run_says(run, calibrated_model):
+    contract = calibrated_model.contract
     assert contract.pathologies == ("Effusion", "Mass", "Nodule")
     assert contract.blocks == (2, 3, 4)
     assert contract.image_size == SIZE
@@ -29,33 +29,33 @@ def test_the_contract_says_what_the_run_says(run, exportable):
     assert contract.max_boxes == 10
 
 
-def test_the_network_is_the_calibrated_classifier(run, exportable):
+def test_the_network_is_the_calibrated_classifier(run, calibrated_model):
     image = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 1)).astype("uint8")
     logits = load_classifier(run).predict_on_batch(image)["logits"]
-    found = exportable.localizer.predict_on_batch(image)["probabilities"]
+    found = calibrated_model.localizer.predict_on_batch(image)["probabilities"]
     expected = 1 / (1 + np.exp(-(0.5 * logits + [0, 0.1, 0.2])))
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_standardized_maps_are_weighted_by_their_deviations(make_run):
     run = make_run(localization=LocalizationConfig(fusion="standardized"))
-    exportable = read_exportable(run)
-    deviations = exportable.calibration.deviations
+    calibrated_model = load_calibrated_model(run)
+    deviations = calibrated_model.calibration.deviations
     np.testing.assert_allclose(
-        exportable.contract.fusion_weights, 1 / (3 * deviations), rtol=1e-6
+        calibrated_model.contract.fusion_weights, 1 / (3 * deviations), rtol=1e-6
     )
-    np.testing.assert_allclose(exportable.contract.map_scales, np.ones(3), rtol=1e-6)
+    np.testing.assert_allclose(calibrated_model.contract.map_scales, np.ones(3), rtol=1e-6)
 
 
 def test_one_block_is_enough(make_run):
-    exportable = read_exportable(make_run(blocks=(4,)), attention_size=(10, 20))
-    assert exportable.contract.blocks == (4,)
-    assert exportable.localizer.output["attention"].shape == (None, 10, 20, 3)
+    calibrated_model = load_calibrated_model(make_run(blocks=(4,)), attention_size=(10, 20))
+    assert calibrated_model.contract.blocks == (4,)
+    assert calibrated_model.localizer.output["attention"].shape == (None, 10, 20, 3)
 
 
 def test_half_precision_becomes_float32(make_run):
     run = make_run(precision="mixed_float16")
-    half, localizer = load_classifier(run), read_exportable(run).localizer
+    half, localizer = load_classifier(run), load_calibrated_model(run).localizer
     assert "float16" in {layer.compute_dtype for layer in half._flatten_layers()}
     assert {layer.compute_dtype for layer in localizer._flatten_layers()} == {"float32"}
     image = np.full((1, *SIZE, 1), 100)
@@ -68,12 +68,12 @@ def test_half_precision_becomes_float32(make_run):
 @pytest.mark.parametrize("threshold", ["otsu", "oracle"])
 def test_thresholds_that_no_export_can_have(run, threshold):
     with pytest.raises(UserError, match="can't be exported"):
-        read_exportable(run, LocalizationConfig(threshold=threshold))
+        load_calibrated_model(run, LocalizationConfig(threshold=threshold))
 
 
 def test_a_run_without_records_can_not_be_tuned(run):
     with pytest.raises(UserError, match="holds no prepared records"):
-        read_exportable(run, LocalizationConfig(threshold="tuned"))
+        load_calibrated_model(run, LocalizationConfig(threshold="tuned"))
 
 
 def test_thresholds_are_tuned_on_the_test_split(make_run, phantom_records):
@@ -89,19 +89,19 @@ def test_thresholds_are_tuned_on_the_test_split(make_run, phantom_records):
         "training": {"epochs": 1, "batch_size": 16},
     }
     train(merge_config(PRESETS["phantom"], changes, "the test"), path)
-    exportable = read_exportable(
+    calibrated_model = load_calibrated_model(
         read_run(path), LocalizationConfig(threshold="tuned"), progress=False
     )
-    levels = exportable.contract.cam_thresholds
+    levels = calibrated_model.contract.cam_thresholds
     assert all(len(row) == 1 and 0 < row[0] < 1 for row in levels)
-    assert "ground-truth boxes of the test split" in exportable.notes
+    assert "ground-truth boxes of the test split" in calibrated_model.notes
 
 
-def test_a_contract_comes_back(exportable, tmp_path):
+def test_a_contract_comes_back(calibrated_model, tmp_path):
     (tmp_path / "assets.extra").mkdir()
     path = tmp_path / "assets.extra" / "contract.json"
-    path.write_text(exportable.contract.dump())
-    assert read_contract(tmp_path) == exportable.contract
+    path.write_text(calibrated_model.contract.dump())
+    assert read_contract(tmp_path) == calibrated_model.contract
 
 
 def test_the_global_policy_is_left_alone(run):
@@ -120,4 +120,4 @@ def test_a_run_that_diverged_is_a_sentence(make_run, value):
     with pytest.raises(
         UserError, match=r"aren't finite \(.*kernel\): its training has"
     ):
-        read_exportable(run)
+        load_calibrated_model(run)

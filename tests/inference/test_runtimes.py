@@ -29,8 +29,8 @@ def images():
 
 
 @pytest.fixture(scope="module")
-def expected(exportable, images):
-    return exportable.localizer.predict_on_batch(images[..., None])
+def expected(calibrated_model, images):
+    return calibrated_model.localizer.predict_on_batch(images[..., None])
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from keras_mscam.errors import UserError
 from keras_mscam.exporting.examples import draw_examples
 from keras_mscam.exporting.graph.signatures import Signatures
 from keras_mscam.inference.contract import FILE
-from keras_mscam.inference.run_model import read_exportable
+from keras_mscam.inference.calibrated_model import load_calibrated_model
 from keras_mscam.serving import Client, ServiceError
 
 from ..conftest import write_run
@@ -36,17 +36,17 @@ PROTOCOLS = ("http", "grpc")
 def models(tmp_path_factory):
     """A repository with an export of few signatures, which is written faster."""
     folder = tmp_path_factory.mktemp("client")
-    exportable = read_exportable(write_run(folder / "run"))
+    calibrated_model = load_calibrated_model(write_run(folder / "run"))
     archive = keras.export.ExportArchive()
-    archive.track(exportable.localizer)
-    signatures = Signatures(exportable.localizer, exportable.contract).specify()
+    archive.track(calibrated_model.localizer)
+    signatures = Signatures(calibrated_model.localizer, calibrated_model.contract).specify()
     for name in SIGNATURES:
         function, inputs = signatures[name]
         archive.add_endpoint(name, function, input_signature=inputs)
     version = folder / "models" / "keras_mscam" / "1"
     archive.write_out(str(version), verbose=False)
     (version / "assets.extra").mkdir()
-    (version / "assets.extra" / FILE).write_text(exportable.contract.dump())
+    (version / "assets.extra" / FILE).write_text(calibrated_model.contract.dump())
     return folder / "models"
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from keras_mscam.errors import UserError
 from keras_mscam.inference.predictor import Predictor
-from keras_mscam.inference.run_model import read_exportable
+from keras_mscam.inference.calibrated_model import load_calibrated_model
 
 from ..conftest import write_run
 
@@ -58,11 +58,11 @@ def model(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("web")
     run = write_run(folder / "run")
-    exportable = read_exportable(run)
-    contract = exportable.contract
+    calibrated_model = load_calibrated_model(run)
+    contract = calibrated_model.contract
     (folder / "litert").mkdir()
     (folder / "litert" / "contract.json").write_text(contract.dump())
-    network = build_network(exportable.localizer, contract)
+    network = build_network(calibrated_model.localizer, contract)
     write_float32(network, folder / "litert", None)
     return folder
 

@@ -23,7 +23,7 @@ from keras_mscam.exporting.parity import compare_outputs, run_reference
 from keras_mscam.inference.contract import read_contract
 from keras_mscam.inference.export_folder import find_export
 from keras_mscam.inference.run_folder import read_run
-from keras_mscam.inference.run_model import convert_to_float32, load_classifier
+from keras_mscam.inference.calibrated_model import convert_to_float32, load_classifier
 from keras_mscam.modeling import build_localizer
 
 HERE = Path(__file__).parent

@@ -1,9 +1,9 @@
 """Many maps to boxes, in TensorFlow's own operations.
 
-Labels that spread from pixel to neighbour until nothing changes would take 15 lines, but
-as many steps over all pixels as a region's longest way is long: at 256x256, 60 times the
-time on smooth maps, 450 times on spirals. Here masks become runs, horizontal stretches
-of pixels, and runs are connected in a number of rounds that is bounded.
+Labels that spread from pixel to neighbour until nothing changes would take 15 lines,
+but as many steps over all pixels as a region's longest way is long: at 256x256, 60
+times the time on smooth maps, 450 times on spirals. Here masks become runs, horizontal
+stretches of pixels, and runs are connected in a number of rounds that is bounded.
 """
 
 from typing import NamedTuple

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_mscam.inference.contract import FILE, read_contract
 from keras_mscam.inference.export_folder import find_export, verify_files
 from keras_mscam.inference.run_folder import read_run
-from keras_mscam.inference.run_model import read_exportable
+from keras_mscam.inference.calibrated_model import load_calibrated_model
 from keras_mscam.inference.runtimes.loading import explain_failure
 from keras_mscam.inference.runtimes.runtime import Runtime
 
@@ -22,12 +22,12 @@ def load_keras_model(run: Path) -> Runtime:
     Raises:
         UserError: it is none, or has no model yet.
     """
-    exportable = read_exportable(read_run(run))
+    calibrated_model = load_calibrated_model(read_run(run))
 
     def predict(images):
-        return exportable.localizer.predict_on_batch(images[..., None])
+        return calibrated_model.localizer.predict_on_batch(images[..., None])
 
-    return Runtime("keras", exportable.contract, predict)
+    return Runtime("keras", calibrated_model.contract, predict)
 
 
 def load_saved_model(path: Path) -> Runtime:

@@ -28,16 +28,16 @@ def signatures(exported):
 
 
 @pytest.fixture(scope="module")
-def expected(exportable):
-    return run_reference(exportable.localizer, exportable.contract, FILES)
+def expected(calibrated_model):
+    return run_reference(calibrated_model.localizer, calibrated_model.contract, FILES)
 
 
 def decode(outputs, name="error"):
     return np.char.decode(outputs[name].astype("S")).tolist()
 
 
-def test_the_contract_lies_beside_the_model(exported, exportable):
-    assert read_contract(exported) == exportable.contract
+def test_the_contract_lies_beside_the_model(exported, calibrated_model):
+    assert read_contract(exported) == calibrated_model.contract
 
 
 def test_serving_default_gives_what_the_reference_gives(signatures, expected):
@@ -67,9 +67,9 @@ def test_smaller_signatures_give_the_same(signatures, expected, name):
     assert not any(name.startswith("cam_") for name in outputs)
 
 
-def test_heatmaps_are_the_normalized_fused_maps(signatures, expected, exportable):
+def test_heatmaps_are_the_normalized_fused_maps(signatures, expected, calibrated_model):
     outputs = run_signature(signatures["heatmaps"], image_bytes=FILES)
-    weights = np.array(exportable.contract.fusion_weights, "float32")
+    weights = np.array(calibrated_model.contract.fusion_weights, "float32")
     for row in range(len(FILES)):
         cams = [expected[f"cam_block{block}"][row] for block in (2, 3, 4)]
         for column, cam in enumerate(fuse_maps(cams, weights, SIZE)):
@@ -133,10 +133,10 @@ def test_tensors_give_what_files_give(signatures):
     )
 
 
-def test_a_tensor_of_the_networks_size_is_taken_as_it_is(signatures, exportable):
+def test_a_tensor_of_the_networks_size_is_taken_as_it_is(signatures, calibrated_model):
     image = np.random.default_rng(1).uniform(0, 255, (2, *SIZE, 1)).astype("float32")
     found = run_signature(signatures["tensor"], image=image)
-    wanted = exportable.localizer.predict_on_batch(image)
+    wanted = calibrated_model.localizer.predict_on_batch(image)
     np.testing.assert_allclose(found["attention"], wanted["attention"], atol=1e-4)
 
 

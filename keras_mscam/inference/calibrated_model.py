@@ -24,7 +24,7 @@ MAX_BOXES = 10
 
 
 @dataclass(frozen=True)
-class Exportable:
+class CalibratedModel:
     """A network for inference and what it promises.
 
     Args:
@@ -42,13 +42,13 @@ class Exportable:
     notes: str
 
 
-def read_exportable(
+def load_calibrated_model(
     run: Run,
     protocol: LocalizationConfig | None = None,
     attention_size: tuple[int, int] | None = None,
     name: str = "keras_mscam",
     tune: Callable[[keras.Model, Fusion], Tuned] | None = None,
-) -> Exportable:
+) -> CalibratedModel:
     """Read what is exported of a run.
 
     Args:
@@ -109,7 +109,7 @@ def read_exportable(
         (np.array(contract.slopes), np.array(contract.intercepts)),
     )
     protocol = dataclasses.replace(protocol, max_boxes=contract.max_boxes)
-    return Exportable(localizer, contract, calibration, protocol, notes)
+    return CalibratedModel(localizer, contract, calibration, protocol, notes)
 
 
 def convert_to_float32(model: keras.Model) -> keras.Model:
