@@ -19,7 +19,7 @@ from keras_mscam.evaluation.split_outputs import Predictions, predict_split
 from keras_mscam.evaluation.tables import write_tables
 from keras_mscam.files import write_whole
 from keras_mscam.inference.run_folder import Run, read_run
-from keras_mscam.inference.run_model import load_classifier
+from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.localization.fusion import Fusion
 
 
