@@ -5,50 +5,71 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 
-from keras_mscam.serving.batches import (
-    Arrays,
-    RowsDifferError,
-    concatenate,
-    count_bytes,
-    count_rows,
-    cut,
-    get_kind,
-    split,
-)
-from keras_mscam.serving.waiting_room import WaitingRoom
+import grpc
+import numpy as np
+
+from keras_mscam.serving.server_options import ServerOptions
+from keras_mscam.serving.serving_error import ServingError, refuse
+
+Arrays = dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class BatchOptions:
-    """How requests are batched.
+def count_bytes(arrays: Arrays) -> int:
+    """Return how much memory arrays take, with the strings in them."""
+    strings = [value for value in arrays.values() if value.dtype == object]
+    return sum(value.nbytes for value in arrays.values()) + sum(
+        len(string) for value in strings for string in value.flat
+    )
 
-    Args:
-        max_batch_size: images in a batch at most.
-        batch_timeout: seconds that the first request of a batch waits for others.
-        max_queue: images that may wait, of all models; one more is refused.
-        max_queue_bytes: memory that they may take.
+
+class WaitingRoom:
+    """Counts images that wait to be run, and their bytes, over all models.
+
+    Of `most_bytes`, a single request may take more.
     """
 
-    max_batch_size: int = 32
-    batch_timeout: float = 0.005
-    max_queue: int = 1024
-    max_queue_bytes: int = 1 << 30
+    def __init__(self, most: int, most_bytes: int):
+        self.most = most
+        self.most_bytes = most_bytes
+        self.waiting = 0
+        self.bytes = 0
+
+    def enter(self, images: int, size: int) -> None:
+        """Let a request of so many bytes in, or raise a `ServingError`."""
+        if images > self.most:
+            raise refuse(
+                f"The request holds {images} images, and {self.most} may wait at most; "
+                "send fewer at a time."
+            )
+        is_full = self.waiting + images > self.most
+        if is_full or (self.waiting and self.bytes + size > self.most_bytes):
+            raise ServingError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{self.waiting} images with {self.bytes} bytes wait already, and no "
+                f"more than {self.most} with {self.most_bytes} may; try again later.",
+            )
+        self.waiting += images
+        self.bytes += size
+
+    def leave(self, images: int, size: int) -> None:
+        """Make room again."""
+        self.waiting -= images
+        self.bytes -= size
 
 
-@dataclass(eq=False)
 class _Piece:
     """What of a request is run at once, and who waits for it."""
 
-    inputs: Arrays
-    is_whole: bool
-    result: asyncio.Future = field(repr=False)
-
-    def __post_init__(self):
-        self.kind = get_kind(self.inputs)
-        self.size = count_rows(self.inputs)
-        self.bytes = count_bytes(self.inputs)
+    def __init__(self, inputs: Arrays, size: int, is_batch: bool):
+        self.inputs = inputs
+        self.size = size
+        self.bytes = count_bytes(inputs)
+        self.result = asyncio.get_running_loop().create_future()
+        #: What pieces must have in common to be one batch; `False` for none.
+        self.kind = is_batch and {
+            name: (value.dtype, value.shape[1:]) for name, value in inputs.items()
+        }
         self.arrived = time.monotonic()
         self.waits = True
 
@@ -57,15 +78,15 @@ class Batcher:
     """Runs what waits, in batches, one after the other; the next fills meanwhile.
 
     Requests whose inputs differ in type, or in a dimension behind the batch, are not
-    mixed. Where an output has not a row for each row of the inputs, as some graphs do
-    in spite of their signature, requests are run apart from then on.
+    mixed. Where a batch fails, its requests are run one by one: who is at fault fails
+    alone.
 
     Args:
         run: from inputs to outputs, all of which begin with the batch; called in the
             executor.
-        options: sizes and times.
         executor: of threads.
-        room: where requests wait; of its own by default.
+        room: where requests wait.
+        options: of the server.
         on_batch: called with the size of every batch, the seconds that it ran, and the
             seconds that each of its requests waited before.
     """
@@ -73,59 +94,57 @@ class Batcher:
     def __init__(
         self,
         run: Callable[[Arrays], Arrays],
-        options: BatchOptions,
         executor: Executor,
-        room: WaitingRoom | None = None,
+        room: WaitingRoom,
+        options: ServerOptions,
         on_batch: Callable[[int, float, list[float]], None] = lambda *_: None,
     ):
         self.waiting = 0
+        self.options = options
         self._run = run
-        self._options = options
         self._executor = executor
-        self._room = room or WaitingRoom(options.max_queue, options.max_queue_bytes)
+        self._room = room
         self._on_batch = on_batch
         self._queue: deque[_Piece] = deque()
         self._arrived = asyncio.Event()
         self._worker: asyncio.Task | None = None
-        self._mixes = True
 
-    async def submit(self, inputs: Arrays) -> Arrays:
-        """Run a request within a batch.
+    async def submit(self, inputs: Arrays, rows: int | None) -> Arrays:
+        """Run a request within a batch, or alone.
 
         One that is larger than a batch is run in pieces. When its waiter is cancelled,
         what of it wasn't begun is not run.
 
         Args:
-            inputs: one row at least.
+            inputs: by name.
+            rows: of every input, one at least; `None` if it isn't a batch.
 
         Raises:
             ServingError: too much waits already; or as `run`.
         """
-        pieces = self._queue_up(inputs)
+        size, step = rows or 1, self.options.max_batch_size
+        self._room.enter(size, count_bytes(inputs))
+        self.waiting += size
+        if rows is None:
+            pieces = [_Piece(inputs, 1, is_batch=False)]
+        else:
+            pieces = []
+            for start in range(0, size, step):
+                part = {k: value[start : start + step] for k, value in inputs.items()}
+                pieces.append(_Piece(part, min(step, size - start), is_batch=True))
+        self._queue.extend(pieces)
         self._arrived.set()
         if self._worker is None or self._worker.done():
             self._worker = asyncio.get_running_loop().create_task(self._work())
         try:
-            return concatenate(await asyncio.gather(*[p.result for p in pieces]))
-        except RowsDifferError:
-            pass
+            parts = await asyncio.gather(*[piece.result for piece in pieces])
         finally:
             for piece in pieces:
                 piece.result.cancel()
                 if piece.waits:
                     self._leave(piece)
                     self._queue.remove(piece)
-        return await self.submit(inputs)  # in one piece now
-
-    def _queue_up(self, inputs: Arrays) -> list[_Piece]:
-        size = count_rows(inputs)
-        self._room.enter(size, count_bytes(inputs))
-        self.waiting += size
-        parts = cut(inputs, self._options.max_batch_size if self._mixes else size)
-        future = asyncio.get_running_loop().create_future
-        pieces = [_Piece(part, len(parts) == 1, future()) for part in parts]
-        self._queue.extend(pieces)
-        return pieces
+        return _concatenate(parts)
 
     def _leave(self, piece: _Piece) -> None:
         piece.waits = False
@@ -142,8 +161,8 @@ class Batcher:
         """Wait until there is a full batch, or the first has waited long enough."""
         waited = time.monotonic() - self._queue[0].arrived
         try:
-            async with asyncio.timeout(max(self._options.batch_timeout - waited, 0)):
-                while self.waiting < self._options.max_batch_size:
+            async with asyncio.timeout(max(self.options.batch_timeout - waited, 0)):
+                while self.waiting < self.options.max_batch_size:
                     self._arrived.clear()
                     await self._arrived.wait()
         except TimeoutError:
@@ -151,34 +170,28 @@ class Batcher:
 
     def _take(self) -> list[_Piece]:
         """Take from the front what fits together."""
-        batch, others, size = [], deque(), 0
+        batch, others, room = [], deque(), self.options.max_batch_size
         for piece in self._queue:
-            if not batch or self._fits(piece, batch[0], size):
+            fits = piece.kind and piece.kind == batch[0].kind if batch else True
+            if fits and piece.size <= room:
                 batch.append(piece)
-                size += piece.size
+                room -= piece.size
                 self._leave(piece)
             else:
                 others.append(piece)
         self._queue = others
         return batch
 
-    def _fits(self, piece: _Piece, first: _Piece, size: int) -> bool:
-        has_room = size + piece.size <= self._options.max_batch_size
-        return self._mixes and has_room and piece.kind == first.kind
-
     async def _run_batch(self, batch: list[_Piece]) -> None:
-        loop = asyncio.get_running_loop()
         started = time.monotonic()
+        loop = asyncio.get_running_loop()
         try:
             results = await loop.run_in_executor(self._executor, self._compute, batch)
         except Exception as error:
-            if isinstance(error, RowsDifferError):
-                self._mixes = False
             if len(batch) == 1:
                 if not batch[0].result.done():
                     batch[0].result.set_exception(error)
                 return
-            # Whoever was at fault fails alone.
             for piece in batch:
                 if not piece.result.done():
                     await self._run_batch([piece])
@@ -193,8 +206,29 @@ class Batcher:
                 piece.result.set_result(result)
 
     def _compute(self, batch: list[_Piece]) -> list[Arrays]:
-        """Run a batch, in the executor."""
-        outputs = self._run(concatenate([piece.inputs for piece in batch]))
-        if len(batch) == 1 and batch[0].is_whole:
+        """Run a batch, in the executor, and give every request its rows."""
+        outputs = self._run(_concatenate([piece.inputs for piece in batch]))
+        if not batch[0].kind:
             return [outputs]
-        return split(outputs, [piece.size for piece in batch])
+        total = sum(piece.size for piece in batch)
+        if any(value.ndim == 0 or len(value) != total for value in outputs.values()):
+            # A graph may say otherwise in its signature; see `Batcher` on failures.
+            raise ServingError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"The model gave no row for each of the {total} rows of the inputs.",
+            )
+        if len(batch) == 1:
+            return [outputs]
+        results, start = [], 0
+        for piece in batch:
+            # Copies: a slice would keep the whole batch in memory.
+            rows = slice(start, start + piece.size)
+            results.append({name: v[rows].copy() for name, v in outputs.items()})
+            start += piece.size
+        return results
+
+
+def _concatenate(parts: list[Arrays]) -> Arrays:
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

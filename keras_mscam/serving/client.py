@@ -1,26 +1,80 @@
-"""A client of a served model: TF Serving's, or `keras_mscam-serve`'s."""
+"""A client of a served model: TensorFlow Serving's, or `keras_mscam-serve`'s."""
 
+import base64
+import json
 from collections.abc import Sequence
-from urllib.parse import urlsplit
+from pathlib import Path
+from urllib.parse import quote, urlsplit
 
+import grpc
+import httpx
 import numpy as np
 import tenacity
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from keras_mscam.errors import UserError
-from keras_mscam.images.reader import Image, describe_image
+from keras_mscam.images.png_jpeg import encode_png
+from keras_mscam.images.reader import (
+    Image,
+    check_pixels,
+    decode_grey,
+    describe_image,
+    find_format,
+    read_bytes,
+)
+from keras_mscam.images.xray import ImageError
 from keras_mscam.inference.prediction import Prediction, split_outputs
-from keras_mscam.serving.client_errors import ServiceError
-from keras_mscam.serving.client_inputs import encode_images, merge_errors
 
 #: Signature that gives every part of a `Prediction`.
 EVERYTHING = "serving_default"
+#: Statuses that say nothing against the request itself.
+_PASSING = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
+_HTTP_CODES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    413: "OUT_OF_RANGE",
+    429: "RESOURCE_EXHAUSTED",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_GRPC_OPTIONS = [
+    # Answers with all maps are larger than gRPC's 4 MB.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # Else nothing is tried for a second after a connection that failed, and the
+    # client's own tries would all be over by then.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 5000),
+]
+
+
+class ServiceError(UserError):
+    """A server refused a request, or can't be reached.
+
+    Args:
+        message: one sentence, with the server's own.
+        code: name of the status, as of gRPC: `"INVALID_ARGUMENT"`.
+        may_pass: whether the same request may succeed later.
+    """
+
+    def __init__(self, message: str, code: str, may_pass: bool):
+        super().__init__(message)
+        self.code = code
+        self.may_pass = may_pass
 
 
 class Client:
     """Ask a server what X-rays show, and where; answers equal the `Predictor`'s.
 
     What may pass is tried again, after twice as long each time: no connection, a full
-    queue, a server that is starting or draining.
+    queue, a server that is starting or draining. Several threads may share a client:
+    their images then run as one batch.
 
     Args:
         url: `http://HOST:PORT` or `https://...` for REST, `grpc://HOST:PORT` or
@@ -58,14 +112,15 @@ class Client:
             raise UserError(f"The timeout is {timeout}; it must be positive.")
         if token is not None and not (token.isascii() and token.isprintable()):
             raise UserError("The token must be visible ASCII characters in one line.")
-        build = _find_transport(url)
-        self._transport = build(url, name, version, label, token, timeout)
-        self._policy = {
-            "retry": tenacity.retry_if_exception(_may_pass),
-            "stop": tenacity.stop_after_attempt(retries + 1),
-            "wait": tenacity.wait_random_exponential(multiplier=0.1, max=5),
-            "reraise": True,
-        }
+        scheme = _find_scheme(url)
+        transport = _Rest if scheme.startswith("http") else _Grpc
+        self._transport = transport(url, name, version, label, token, timeout)
+        self._attempt = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda e: getattr(e, "may_pass", False)),
+            stop=tenacity.stop_after_attempt(retries + 1),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
+            reraise=True,
+        )
 
     def predict(self, image: Image, signature: str = EVERYTHING) -> Prediction:
         """Predict one X-ray.
@@ -79,17 +134,25 @@ class Client:
             UserError: the image can't be read.
             ServiceError: the server refuses, or can't be reached.
         """
-        return _take_one(image, self.predict_batch([image], signature))
+        (prediction,) = self.predict_batch([image], signature)
+        if prediction.error:
+            raise UserError(f"{describe_image(image)} {prediction.error}.")
+        return prediction
 
     def predict_batch(
         self, images: Sequence[Image], signature: str = EVERYTHING
     ) -> list[Prediction]:
         """Predict several in one request; unreadable ones say so in `error`."""
-        encoded, errors = encode_images(images)
-        if all(errors):
-            return merge_errors([Prediction({})] * len(errors), errors)
-        outputs = self.call(signature, image_bytes=np.array(encoded, object))
-        return merge_errors(split_outputs(outputs), errors)
+        encoded = [_encode_image(image) for image in images]
+        files = [file if isinstance(file, bytes) else b"" for file in encoded]
+        predictions = [Prediction({})] * len(files)
+        if any(isinstance(file, bytes) for file in encoded):
+            outputs = self.call(signature, image_bytes=np.array(files, object))
+            predictions = split_outputs(outputs)
+        return [
+            prediction if isinstance(file, bytes) else Prediction({}, error=file)
+            for prediction, file in zip(predictions, encoded, strict=True)
+        ]
 
     def call(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Call any signature.
@@ -104,40 +167,15 @@ class Client:
         Raises:
             ServiceError: the server refuses, or can't be reached.
         """
-        attempt = tenacity.Retrying(**self._policy)
-        return attempt(self._transport.call, signature, inputs)
-
-    async def predict_async(
-        self, image: Image, signature: str = EVERYTHING
-    ) -> Prediction:
-        """As `predict`, for many at once in one event loop."""
-        return _take_one(image, await self.predict_batch_async([image], signature))
-
-    async def predict_batch_async(
-        self, images: Sequence[Image], signature: str = EVERYTHING
-    ) -> list[Prediction]:
-        """As `predict_batch`."""
-        encoded, errors = encode_images(images)
-        if all(errors):
-            return merge_errors([Prediction({})] * len(errors), errors)
-        inputs = {"image_bytes": np.array(encoded, object)}
-        outputs = await self.call_async(signature, **inputs)
-        return merge_errors(split_outputs(outputs), errors)
-
-    async def call_async(
-        self, signature: str, **inputs: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """As `call`."""
-        attempt = tenacity.AsyncRetrying(**self._policy)
-        return await attempt(self._transport.call_async, signature, inputs)
+        arrays = {name: np.asarray(values) for name, values in inputs.items()}
+        for name, array in arrays.items():
+            if array.dtype.kind == "S":  # which lacks the zeros at the end of bytes
+                arrays[name] = np.asarray(inputs[name], object)
+        return self._attempt(self._transport.call, signature, arrays)
 
     def close(self) -> None:
-        """Close connections that `predict` and its like have opened."""
+        """Close the connection; another call opens it again."""
         self._transport.close()
-
-    async def close_async(self) -> None:
-        """Close what `predict_async` and its like have opened in this event loop."""
-        await self._transport.close_async()
 
     def __enter__(self) -> "Client":
         return self
@@ -145,49 +183,166 @@ class Client:
     def __exit__(self, *exception) -> None:
         self.close()
 
-    async def __aenter__(self) -> "Client":
-        return self
 
-    async def __aexit__(self, *exception) -> None:
-        await self.close_async()
+class _Rest:
+    """Sends inputs and takes outputs in columns, as JSON."""
+
+    def __init__(self, url, name, version, label, token, timeout):
+        place = f"/versions/{version}" if version is not None else ""
+        place = f"/labels/{quote(label, '')}" if label is not None else place
+        self.url = f"{url.rstrip('/')}/v1/models/{quote(name, '')}{place}:predict"
+        self._headers = {"Content-Type": "application/json"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        # Requests that wait for a connection of their own client are not late.
+        self._timeout = httpx.Timeout(timeout, pool=None)
+        self._client: httpx.Client | None = None
+
+    def call(self, signature: str, inputs: dict) -> dict[str, np.ndarray]:
+        if self._client is None:
+            self._client = httpx.Client(headers=self._headers, timeout=self._timeout)
+        columns = {name: _encode(array.tolist()) for name, array in inputs.items()}
+        body = json.dumps({"signature_name": signature, "inputs": columns})
+        try:
+            response = self._client.post(self.url, content=body)
+        except httpx.TimeoutException as error:
+            # It may be late because there is too much to do already.
+            message = f"{self.url} did not answer in time."
+            raise ServiceError(message, "DEADLINE_EXCEEDED", False) from error
+        except httpx.HTTPError as error:
+            reason = str(error).rstrip(".") or type(error).__name__
+            message = f"{self.url} can't be reached ({reason})."
+            raise ServiceError(message, "UNAVAILABLE", True) from error
+        return self._decode(response)
+
+    def close(self) -> None:
+        if self._client:
+            self._client.close()
+            self._client = None
+
+    def _decode(self, response: httpx.Response) -> dict[str, np.ndarray]:
+        status = response.status_code
+        code = _HTTP_CODES.get(status, "INTERNAL")
+        answered = f"{self.url} answered {status}"
+        try:
+            content = response.json()
+        except ValueError as error:
+            message = f"{answered} without JSON: is it a model server?"
+            raise ServiceError(message, code, code in _PASSING) from error
+        answer = content if isinstance(content, dict) else {}
+        if status != 200:
+            reason = " ".join(str(answer.get("error", content)).split())
+            raise ServiceError(f"{answered}: {reason}", code, code in _PASSING)
+        outputs = answer.get("outputs")
+        if not isinstance(outputs, dict):
+            # TensorFlow Serving gives a signature's only output without its name.
+            what = "one without its name, which gRPC gives" if outputs else "none"
+            message = f"{answered} with no outputs by name, but {what}."
+            raise ServiceError(message, "INTERNAL", False)
+        return {name: _decode_column(values) for name, values in outputs.items()}
 
 
-def _find_transport(url: str):
-    scheme = _find_scheme(url)
-    if scheme in ("http", "https"):
-        from keras_mscam.serving.client_rest import RestTransport
-
-        return RestTransport
-    if scheme in ("grpc", "grpcs"):
-        from keras_mscam.serving.client_grpc import GrpcTransport
-
-        return GrpcTransport
-    raise UserError(
-        f"{url!r} is no address of a server: it must be http://HOST:PORT, "
-        "https://HOST:PORT, grpc://HOST:PORT or grpcs://HOST:PORT."
-    )
+def _encode(values):
+    if isinstance(values, list):
+        return [_encode(value) for value in values]
+    if isinstance(values, bytes):
+        return {"b64": base64.b64encode(values).decode()}
+    return values
 
 
-def _find_scheme(url: str) -> str | None:
-    """Return the scheme of a URL that makes sense, else `None`."""
+def _decode_column(values: list) -> np.ndarray:
+    """Return integers as int64, floats as float32, strings as objects, b64 decoded."""
+    array = np.asarray(values)
+    if array.dtype.kind in "biuf":
+        return array.astype("float32") if array.dtype.kind == "f" else array
+    result = np.empty(array.shape, object)
+    result.flat = [
+        base64.b64decode(item["b64"]) if isinstance(item, dict) else item
+        for item in array.ravel().tolist()
+    ]
+    return result
+
+
+class _Grpc:
+    """Sends inputs and takes outputs as TensorProtos."""
+
+    def __init__(self, url, name, version, label, token, timeout):
+        scheme, _, self.target = url.rstrip("/").partition("://")
+        self.is_secure = scheme == "grpcs"
+        self._spec = name, version, label
+        metadata = [("authorization", f"Bearer {token}")] if token else []
+        self._options = {"timeout": timeout, "metadata": metadata}
+        self._channel: grpc.Channel | None = None
+
+    def call(self, signature: str, inputs: dict) -> dict[str, np.ndarray]:
+        if self._channel is None:
+            self._channel = self._connect()
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        name, version, label = self._spec
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = name
+        request.model_spec.signature_name = signature
+        if version is not None:
+            request.model_spec.version.value = version
+        if label is not None:
+            request.model_spec.version_label = label
+        for key, array in inputs.items():
+            request.inputs[key].CopyFrom(tf.make_tensor_proto(array))
+        try:
+            answer = stub.Predict(request, **self._options)
+        except grpc.RpcError as error:
+            code, said = error.code().name, " ".join((error.details() or "").split())
+            # gRPC says of a message over the limit what it says of a full queue.
+            may_pass = code in _PASSING and "larger than max" not in said
+            message = f"{self.target} gave no answer, but {code}: {said}"
+            raise ServiceError(message, code, may_pass) from error
+        return {name: tf.make_ndarray(proto) for name, proto in answer.outputs.items()}
+
+    def close(self) -> None:
+        if self._channel:
+            self._channel.close()
+            self._channel = None
+
+    def _connect(self) -> grpc.Channel:
+        if self.is_secure:
+            credentials = grpc.ssl_channel_credentials()
+            return grpc.secure_channel(self.target, credentials, _GRPC_OPTIONS)
+        return grpc.insecure_channel(self.target, _GRPC_OPTIONS)
+
+
+def _find_scheme(url: str) -> str:
+    """Return the scheme of a URL that makes sense.
+
+    Raises:
+        UserError: it makes none.
+    """
     try:
         parts = urlsplit(url)
-        known = parts.hostname and parts.port != 0
+        is_known = parts.hostname and parts.port != 0
     except ValueError:  # a port that is no number, half an IPv6 address
-        return None
+        parts, is_known = urlsplit(""), False
     # A proxy may serve REST below a path; gRPC has paths of its own.
     too_much = parts.query or parts.fragment or any(map(str.isspace, url))
     if parts.scheme.startswith("grpc"):
         too_much = too_much or parts.path.strip("/")
-    return parts.scheme if known and not too_much else None
+    schemes = ("http", "https", "grpc", "grpcs")
+    if not is_known or too_much or parts.scheme not in schemes:
+        raise UserError(
+            f"{url!r} is no address of a server: it must be http://HOST:PORT, "
+            "https://HOST:PORT, grpc://HOST:PORT or grpcs://HOST:PORT."
+        )
+    return parts.scheme
 
 
-def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, ServiceError) and error.may_pass
+def _encode_image(image: Image) -> bytes | str:
+    """Return what an exported model takes, PNG or JPEG bytes; or why there is none.
 
-
-def _take_one(image: Image, predictions: list[Prediction]) -> Prediction:
-    (prediction,) = predictions
-    if prediction.error:
-        raise UserError(f"{describe_image(image)} {prediction.error}.")
-    return prediction
+    DICOM is decoded here, since no exported graph can.
+    """
+    try:
+        if isinstance(image, np.ndarray):
+            return encode_png(check_pixels(image))
+        data = image if isinstance(image, bytes) else read_bytes(Path(image))
+        return encode_png(decode_grey(data)) if find_format(data) == "dicom" else data
+    except ImageError as error:
+        return " ".join(str(error).split())  # it may quote the file

@@ -1,96 +1,73 @@
-"""What both protocols ask: predict, describe, and say what is loaded."""
+"""What both protocols ask: to run a signature of a version within a batch."""
 
 import asyncio
 import functools
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 import numpy as np
-import tensorflow as tf
-from tensorflow_serving.apis import get_model_metadata_pb2
 
-from keras_mscam.serving.batches import Arrays, count_bytes, count_rows
-from keras_mscam.serving.batching import Batcher, BatchOptions
-from keras_mscam.serving.errors import ServingError
-from keras_mscam.serving.logs import PROTOCOL, log_request
-from keras_mscam.serving.metrics import Metrics
-from keras_mscam.serving.repository import ModelRepository
-from keras_mscam.serving.servable import Servable
-from keras_mscam.serving.versions import Version, VersionState
-from keras_mscam.serving.waiting_room import WaitingRoom
+from keras_mscam.serving.batching import Arrays, Batcher, WaitingRoom
+from keras_mscam.serving.monitoring import Metrics, Record
+from keras_mscam.serving.servable import Signature
+from keras_mscam.serving.served_models import ServedModels, Version, find_models
+from keras_mscam.serving.server_options import ServerOptions
+from keras_mscam.serving.serving_error import ServingError
 
 #: Requests that run, that are read or written, and questions about states.
 _SPARE = 256
+#: From there on, messages are read and written beside the event loop, two at a time:
+#: Python runs one thread at a time, so that more would take memory and give no speed.
+_LARGE = 1 << 16
+_CONVERTERS = 2
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a version says.
-
-    Args:
-        version: its number.
-        signature: that was called.
-        outputs: arrays by name; strings as `object` of bytes.
-    """
+class Answer(NamedTuple):
+    """What a version says: its number, the signature, and outputs by name."""
 
     version: int
     signature: str
     outputs: Arrays
 
 
-@dataclass
-class _Record:
-    """What is told of a request: nothing that only its client knows."""
-
-    name: str = ""
-    version: int | None = None
-    signature: str = ""
-    images: int = 0
-
-
 class Core:
-    """Finds versions, batches requests, counts and logs them.
+    """Finds versions and batches requests.
 
     Args:
-        repository: of models.
-        metrics: to count in.
-        options: of batching.
-        executor: of one thread, in which graphs run one after the other: each uses all
-            cores.
+        folder: of models, none of which is loaded yet.
+        options: of the server.
+
+    Raises:
+        UserError: there is no model, or an option can't be understood.
     """
 
-    def __init__(
-        self,
-        repository: ModelRepository,
-        metrics: Metrics,
-        options: BatchOptions | None = None,
-        executor: ThreadPoolExecutor | None = None,
-    ):
-        self.repository = repository
-        self.metrics = metrics
-        self.options = options or BatchOptions()
-        self.executor = executor or ThreadPoolExecutor(1, thread_name_prefix="graph")
-        self.room = WaitingRoom(self.options.max_queue, self.options.max_queue_bytes)
+    def __init__(self, folder: Path, options: ServerOptions):
+        self.options = options
+        self.token = options.read_token()
+        self.metrics = Metrics()
+        self.models = ServedModels(
+            find_models(folder), self.metrics, options.versions, options.parse_labels()
+        )
+        self.room = WaitingRoom(options.max_queue, options.max_queue_bytes)
+        self.metrics.watch_queue(lambda: self.room.waiting)
+        #: Requests that are worth reading: others would only take memory until they
+        #: are refused.
+        self.most_at_once = options.max_queue + _SPARE
         self.in_flight = 0
-        metrics.watch_queue(lambda: self.room.waiting)
-
-    @property
-    def most_at_once(self) -> int:
-        """Requests that are worth reading: those that may wait, and some for the rest.
-
-        Others would only take memory until they are refused.
-        """
-        return self.options.max_queue + _SPARE
+        # Graphs run one after the other: each uses all cores.
+        self.executor = ThreadPoolExecutor(1, thread_name_prefix="graph")
+        self._converters = ThreadPoolExecutor(_CONVERTERS, "convert")
 
     async def predict(
         self,
+        record: Record,
         name: str,
-        *,
         version: int | None = None,
         label: str | None = None,
+        *,
         signature: str = "",
         inputs: Mapping[str, np.ndarray],
         output_filter: Sequence[str] = (),
@@ -99,11 +76,12 @@ class Core:
         """Run a signature of a model.
 
         Args:
+            record: of the request.
             name: of the model.
             version: its number; the newest by default.
             label: of the version, in place of a number.
             signature: `serving_default` by default.
-            inputs: arrays by name.
+            inputs: arrays by name; strings as `object` of bytes.
             output_filter: names of the outputs that are wanted; all by default.
             timeout: seconds that the answer may take.
 
@@ -111,125 +89,44 @@ class Core:
             ServingError: there is no such thing, the inputs are wrong, too much waits
                 already, or the time is over.
         """
-        start, record, code = time.perf_counter(), _Record(), grpc.StatusCode.INTERNAL
+        found = self.models.find(name, version, label)
+        record.model, record.version = name, found.number
         self.in_flight += 1
         try:
-            found = self.repository.find(name, version, label)
-            record.name, record.version = name, found.number
             with found.hold() as servable:
-                record.signature = signature = servable.find_name(signature)
-                inputs = servable.check_inputs(signature, inputs)
-                servable.check_outputs(signature, tuple(output_filter))
-                record.images = _count_images(servable, signature, inputs)
-                outputs = await self._run(found, record, inputs, timeout)
-            code = grpc.StatusCode.OK
-            wanted = {key: outputs[key] for key in output_filter or outputs}
-            return Answer(found.number, signature, wanted)
-        except ServingError as error:
-            code = error.code
-            raise
-        except asyncio.CancelledError:
-            code = grpc.StatusCode.CANCELLED
-            raise
-        finally:
-            self.in_flight -= 1
-            self._tell(record, code, time.perf_counter() - start)
-
-    def get_signatures(
-        self, name: str, version: int | None = None, label: str | None = None
-    ) -> tuple[int, get_model_metadata_pb2.SignatureDefMap]:
-        """Return the signatures of a version, as GetModelMetadata gives them."""
-        found = self.repository.find(name, version, label)
-        signatures = get_model_metadata_pb2.SignatureDefMap(
-            signature_def=found.servable.signature_defs
-        )
-        return found.number, signatures
-
-    def get_states(
-        self, name: str, version: int | None = None, label: str | None = None
-    ) -> list[VersionState]:
-        """Return the states of all versions of a model, or of one."""
-        return self.repository.get_states(name, version, label)
-
-    def get_input_specs(
-        self,
-        name: str,
-        version: int | None = None,
-        label: str | None = None,
-        signature: str = "",
-    ) -> dict[str, tf.TensorSpec]:
-        """Return type and shape of every input of a signature."""
-        servable = self.repository.find(name, version, label).servable
-        return servable.get_input_specs(signature)
-
-    async def drain(self, seconds: float) -> bool:
-        """Wait until nothing is in flight; return whether that came in time."""
-        end = time.monotonic() + seconds
-        while self.in_flight and time.monotonic() < end:
-            await asyncio.sleep(0.01)
-        return not self.in_flight
-
-    async def _run(
-        self, version: Version, record: _Record, inputs: Arrays, timeout: float | None
-    ) -> Arrays:
-        try:
-            async with asyncio.timeout(timeout):
-                if _is_batch(version.servable, record.signature, inputs):
-                    return await self._find_batcher(version, record).submit(inputs)
-                return await self._run_alone(version.servable, record, inputs)
+                function = servable.find_signature(signature)
+                record.signature = function.name
+                function.check(inputs, output_filter)
+                sizes = {len(v) for v in inputs.values() if function.is_batchable}
+                record.images = max(sizes, default=1)
+                # Rows may share a run; what is no batch, or none of one size, can't.
+                rows = record.images if len(sizes) == 1 and sizes != {0} else None
+                batcher = self._find_batcher(found, name, function)
+                async with asyncio.timeout(timeout):
+                    outputs = await batcher.submit(dict(inputs), rows)
         except TimeoutError as error:
             raise ServingError(
                 grpc.StatusCode.DEADLINE_EXCEEDED,
                 f"There was no answer after {max(timeout, 0):.3g} s.",
             ) from error
-
-    async def _run_alone(
-        self, servable: Servable, record: _Record, inputs: Arrays
-    ) -> Arrays:
-        def run() -> tuple[Arrays, float]:
-            start = time.monotonic()
-            outputs = servable.run(record.signature, inputs)
-            return outputs, time.monotonic() - start
-
-        size = count_bytes(inputs)
-        self.room.enter(1, size)
-        loop = asyncio.get_running_loop()
-        try:
-            outputs, seconds = await loop.run_in_executor(self.executor, run)
         finally:
-            self.room.leave(1, size)
-        self.metrics.count_batch(record.name, record.signature, record.images, seconds)
-        return outputs
+            self.in_flight -= 1
+        wanted = {key: outputs[key] for key in output_filter or outputs}
+        return Answer(found.number, function.name, wanted)
 
-    def _find_batcher(self, version: Version, record: _Record) -> Batcher:
-        if record.signature not in version.batchers:
-            version.batchers[record.signature] = Batcher(
-                functools.partial(version.servable.run, record.signature),
-                self.options,
-                self.executor,
-                self.room,
-                functools.partial(
-                    self.metrics.count_batch, record.name, record.signature
-                ),
+    async def convert(self, size: int, function: Callable, *arguments):
+        """Call what reads or writes a message, beside the event loop if it is large."""
+        if size < _LARGE:
+            return function(*arguments)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._converters, function, *arguments)
+
+    def _find_batcher(
+        self, version: Version, name: str, function: Signature
+    ) -> Batcher:
+        if function.name not in version.batchers:
+            count = functools.partial(self.metrics.count_batch, name, function.name)
+            version.batchers[function.name] = Batcher(
+                function, self.executor, self.room, self.options, count
             )
-        return version.batchers[record.signature]
-
-    def _tell(self, record: _Record, code: grpc.StatusCode, seconds: float) -> None:
-        self.metrics.count_request(
-            record.name, record.signature, code, seconds, PROTOCOL.get()
-        )
-        log_request(
-            record.name, record.version, record.signature, record.images, code, seconds
-        )
-
-
-def _is_batch(servable: Servable, signature: str, inputs: Arrays) -> bool:
-    """Whether a request is a batch of at least one row, which may share a run."""
-    if not servable.is_batchable(signature):
-        return False
-    sizes = {len(value) for value in inputs.values()}
-    return len(sizes) == 1 and sizes != {0}
-
-
-def _count_images(servable: Servable, signature: str, inputs: Arrays) -> int:
-    return count_rows(inputs) if servable.is_batchable(signature) else 1
+        return version.batchers[function.name]

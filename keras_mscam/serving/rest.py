@@ -1,46 +1,31 @@
-"""TF Serving's REST API, over any core that predicts."""
+"""TensorFlow Serving's REST API, over the core."""
 
 import asyncio
-import json
-import logging
-import re
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from urllib.parse import quote
+import zlib
+from collections.abc import Awaitable, Callable
 
 import grpc
-import numpy as np
 from google.protobuf import json_format
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount
-from tensorflow_serving.apis import get_model_status_pb2, model_pb2, status_pb2
+from starlette.routing import Route
+from tensorflow_serving.apis import model_pb2
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from keras_mscam.serving.errors import ServingError
-from keras_mscam.serving.json_parsing import parse_object
-from keras_mscam.serving.json_tensors import (
-    read_inputs,
-    read_signature_name,
-    write_outputs,
-)
-from keras_mscam.serving.logs import log_request
-from keras_mscam.serving.rest_bodies import BodyError, read_body
-from keras_mscam.serving.rest_disconnect import cancel_on_disconnect
-from keras_mscam.serving.rest_paths import PREFIX, Resource, parse_path
-from keras_mscam.serving.rest_token import BearerToken
+from keras_mscam.serving.core import Core
+from keras_mscam.serving.grpc_server import describe_states, get_signatures, has_token
+from keras_mscam.serving.json_tensors import parse_document, read_inputs, write_outputs
+from keras_mscam.serving.serving_error import ServingError, refuse
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
-#: Answers as long as the process does. An addition to TF Serving's paths.
+#: Answers as long as the process does, to anybody. TensorFlow Serving has no such path.
 LIVENESS_PATH = "/healthz"
-#: As `http_server.cc` of TF Serving maps them.
+#: As TensorFlow Serving maps them; others are 500.
 _HTTP_STATUS = {
-    grpc.StatusCode.OK: 200,
     grpc.StatusCode.CANCELLED: 499,
-    grpc.StatusCode.UNKNOWN: 500,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
     grpc.StatusCode.NOT_FOUND: 404,
@@ -51,189 +36,189 @@ _HTTP_STATUS = {
     grpc.StatusCode.ABORTED: 409,
     grpc.StatusCode.OUT_OF_RANGE: 400,
     grpc.StatusCode.UNIMPLEMENTED: 501,
-    grpc.StatusCode.INTERNAL: 500,
     grpc.StatusCode.UNAVAILABLE: 503,
-    grpc.StatusCode.DATA_LOSS: 500,
     grpc.StatusCode.UNAUTHENTICATED: 401,
 }
-#: Of an error, which may quote what the client sent.
-_MOST_CHARACTERS = 1000
-#: From there on, JSON is read and written beside the event loop.
-_LARGE = 1 << 16
-#: Large documents that are read or written at a time. Python runs one thread at a time,
-#: so that more would take memory and give no speed.
-_WORKERS = 2
-_log = logging.getLogger(__name__)
 
 
-def build_app(
-    core,
-    metrics,
-    *,
-    token: str | None,
-    max_request_bytes: int,
-    timeout: float | None,
-) -> Starlette:
-    """Return the ASGI application that speaks TF Serving's REST API.
+def build_app(core: Core) -> Starlette:
+    """Return the ASGI application that speaks TensorFlow Serving's REST API.
 
-    Args:
-        core: that knows the models; `keras_mscam.serving.core.Core`.
-        metrics: to count in and to show; `keras_mscam.serving.metrics.Metrics`.
-        token: that requests must carry, also those for metrics. `None`: none.
-        max_request_bytes: of a body, before and after unpacking.
-        timeout: seconds for a body to arrive, and for a prediction. `None`: no limit.
-
-    Returns:
-        The application. Errors are `{"error": "one sentence"}`.
+    Errors are `{"error": "one sentence"}`.
     """
-    middleware = []
-    if token is not None:
-        free = frozenset((LIVENESS_PATH,))
-        middleware.append(Middleware(BearerToken, token=token, open_paths=free))
-    api = _Api(core, metrics, max_request_bytes, timeout)
-    return Starlette(routes=[Mount("", api)], middleware=middleware)
+    api = _Api(core)
+    routes = [Route(LIVENESS_PATH, api.live), Route(METRICS_PATH, api.show_metrics)]
+    for place in ("", "/versions/{version}", "/labels/{label}"):
+        model = "/v1/models/{name}" + place
+        routes.append(Route(model + "/metadata", api.show_metadata))
+        routes.append(Route(model + ":{action}", api.act, methods=["POST"]))
+        routes.append(Route(model, api.show_status))
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(_BearerToken, token=core.token)],
+        exception_handlers=dict.fromkeys(
+            (ServingError, HTTPException, Exception), _answer_error
+        ),
+    )
 
 
-@dataclass(frozen=True)
-class _Request:
-    signature: str
-    inputs: dict[str, np.ndarray]
-    rows: bool
+class _BearerToken:
+    """Answers requests without `Authorization: Bearer TOKEN` before reading a body."""
+
+    def __init__(self, app, token: str | None):
+        self.app = app
+        self.token = token
+
+    async def __call__(self, scope, receive, send):
+        sent = dict(scope.get("headers", ())).get(b"authorization", b"")
+        if scope.get("path") != LIVENESS_PATH and not has_token(sent, self.token):
+            message = "A valid token is needed: send 'Authorization: Bearer TOKEN'."
+            headers = {"WWW-Authenticate": "Bearer"}
+            response = JSONResponse({"error": message}, 401, headers)
+            return await response(scope, receive, send)
+        return await self.app(scope, receive, send)
 
 
 class _Api:
-    def __init__(self, core, metrics, max_request_bytes, timeout):
+    def __init__(self, core: Core):
         self.core = core
-        self.metrics = metrics
-        self.max_request_bytes = max_request_bytes
-        self.timeout = timeout
-        self.pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="json")
 
-    async def __call__(self, scope, receive, send):
-        if scope["type"] != "http":
-            return await send({"type": "websocket.close"})
-        try:
-            response = await self._answer(scope, receive)
-        except ServingError as error:
-            own = isinstance(error, BodyError)
-            status = error.status if own else _HTTP_STATUS[error.code]
-            response = _make_error(status, error.message)
-        except Exception:
-            _log.exception("%s %r failed.", scope["method"], scope["path"])
-            response = _make_error(
-                500, "The server failed at this request; its log says why."
-            )
-        return await response(scope, receive, send)
+    async def live(self, request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
 
-    async def _answer(self, scope, receive) -> Response:
-        path = _get_sent_path(scope)
-        if path == LIVENESS_PATH:
-            return JSONResponse({"status": "ok"})
-        if path == METRICS_PATH:
-            page, content_type = self.metrics.render()
-            return Response(page, headers={"Content-Type": content_type})
-        if not path.lower().startswith(PREFIX):
-            return _make_error(404, f"There is nothing at {path[:200]}.")
-        headers = Headers(scope=scope)
-        if scope["method"] == "OPTIONS":
-            return _answer_preflight(headers)
-        if query := scope["query_string"].decode("latin-1"):
-            path = f"{path}?{query}"
-        resource = parse_path(scope["method"], path)
-        if resource.action == "status":
-            return self._answer_status(resource)
-        if resource.action == "metadata":
-            return self._answer_metadata(resource)
-        if resource.action != "predict":
-            raise ServingError(
-                grpc.StatusCode.UNIMPLEMENTED,
-                f"This server does not {resource.action}; ask with :predict.",
-            )
-        return await self._answer_predict(resource, headers, receive)
+    async def show_metrics(self, request: Request) -> Response:
+        page, content_type = self.core.metrics.render()
+        return Response(page, headers={"Content-Type": content_type})
 
-    def _answer_status(self, resource: Resource) -> Response:
-        states = self.core.get_states(resource.name, resource.version, resource.label)
-        message = get_model_status_pb2.GetModelStatusResponse(
-            model_version_status=[
-                get_model_status_pb2.ModelVersionStatus(
-                    version=state.version,
-                    state=state.state,
-                    status=status_pb2.StatusProto(
-                        error_code=state.error_code, error_message=state.error_message
-                    ),
-                )
-                for state in sorted(states, key=lambda s: s.version, reverse=True)
-            ]
-        )
-        return JSONResponse(_to_json(message))
+    async def show_status(self, request: Request) -> Response:
+        versions = self.core.models.list_versions(*_read_model(request))
+        return JSONResponse(_to_json(describe_states(versions)))
 
-    def _answer_metadata(self, resource: Resource) -> Response:
-        version, signatures = self.core.get_signatures(
-            resource.name, resource.version, resource.label
-        )
-        spec = model_pb2.ModelSpec(name=resource.name)
-        spec.version.value = version
-        metadata = {"signature_def": _to_json(signatures)}
+    async def show_metadata(self, request: Request) -> Response:
+        name, number, label = _read_model(request)
+        version = self.core.models.find(name, number, label)
+        spec = model_pb2.ModelSpec(name=name)
+        spec.version.value = version.number
+        metadata = {"signature_def": _to_json(get_signatures(version))}
         return JSONResponse({"model_spec": _to_json(spec), "metadata": metadata})
 
-    async def _answer_predict(
-        self, resource: Resource, headers: Headers, receive
-    ) -> Response:
-        model = (resource.name, resource.version, resource.label)
-        start = time.perf_counter()
-        try:
-            request = await self._read_request(model, headers, receive)
-        except ServingError as error:
-            # The core counts and logs what it sees; it does not see this.
-            seconds = time.perf_counter() - start
-            self.metrics.count_request("", "", error.code, seconds)
-            log_request("", None, "", 0, error.code, seconds)
-            raise
-        prediction = self.core.predict(
-            resource.name,
-            version=resource.version,
-            label=resource.label,
-            signature=request.signature,
-            inputs=request.inputs,
-            timeout=self.timeout,
+    async def act(self, request: Request) -> Response:
+        action = request.path_params["action"]
+        if action != "predict":
+            raise ServingError(
+                grpc.StatusCode.UNIMPLEMENTED,
+                f"This server does not {action!r}; ask with :predict.",
+            )
+        core, request_id = self.core, request.headers.get("x-request-id")
+        with core.metrics.record("REST", request_id) as record:
+            model, options = _read_model(request), core.options
+            body = await _read_body(request, options.max_request_bytes, options.timeout)
+            document = await core.convert(len(body), parse_document, body)
+            signature = document.get("signature_name", "")
+            specs = core.models.find(*model).servable.find_signature(signature).inputs
+            inputs, rows = await core.convert(len(body), read_inputs, document, specs)
+            prediction = core.predict(
+                record, *model,
+                signature=signature, inputs=inputs, timeout=options.timeout,
+            )  # fmt: skip
+            answer = await _unless_gone(request, prediction)
+            size = sum(array.nbytes for array in answer.outputs.values())
+            content = await core.convert(size, write_outputs, answer.outputs, rows)
+        return Response(content, media_type="application/json")
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, ServingError):
+        status = error.http_status or _HTTP_STATUS.get(error.code, 500)
+        return JSONResponse({"error": error.message}, status)
+    if isinstance(error, HTTPException):
+        path = f"{request.method} {request.url.path}"[:200]
+        message = f"Malformed request: {path}: {error.detail}."
+        return JSONResponse({"error": message}, error.status_code, error.headers)
+    # The web server logs the traceback.
+    message = "The server failed at this request; its log says why."
+    return JSONResponse({"error": message}, 500)
+
+
+def _read_model(request: Request) -> tuple[str, int | None, str | None]:
+    """Return name, version and label of the model in the path."""
+    place = request.path_params
+    version = place.get("version")
+    if version is not None and not (
+        version.isascii() and version.isdigit() and len(version) < 20
+    ):
+        raise refuse(f"{version[:40]!r} is no version of a model.")
+    return place["name"], None if version is None else int(version), place.get("label")
+
+
+async def _read_body(request: Request, most_bytes: int, timeout: float) -> bytes:
+    """Read a body within bounds; with `Content-Encoding: gzip`, unpack it.
+
+    Raises:
+        ServingError: it is too large (413), in an unknown encoding (415), too slow
+            (408), or no gzip; or the client went away.
+    """
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    unpacker = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
+    if encoding not in ("identity", "gzip"):
+        raise ServingError(
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"Content-Encoding {encoding[:40]!r} is not known; use gzip or none.",
+            http_status=415,
         )
-        result = await cancel_on_disconnect(receive, prediction)
-        size = sum(array.nbytes for array in result.outputs.values())
-        body = await self._run(size, write_outputs, result.outputs, request.rows)
-        return Response(body, media_type="application/json")
-
-    async def _read_request(self, model: tuple, headers: Headers, receive):
-        body = await read_body(headers, receive, self.max_request_bytes, self.timeout)
-        document = await self._run(len(body), parse_object, body)
-        signature = read_signature_name(document)
-        specs = self.core.get_input_specs(*model, signature)
-        inputs, rows = await self._run(len(body), read_inputs, document, specs)
-        return _Request(signature, inputs, rows)
-
-    async def _run(self, size: int, function: Callable, *arguments):
-        if size < _LARGE:
-            return function(*arguments)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.pool, function, *arguments)
-
-
-def _answer_preflight(headers: Headers) -> Response:
-    # TF Serving without --rest_api_enable_cors_support: allowed, but nothing is said
-    # about other origins, so that browsers keep to their own.
-    if re.search("https?://", headers.get("origin", "")):
-        return Response(b"", media_type="application/json")
-    return _make_error(400, "Origin header is missing in CORS preflight.")
-
-
-def _get_sent_path(scope) -> str:
-    raw = scope.get("raw_path")
-    return raw.decode("latin-1") if raw else quote(scope["path"])
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and (len(length) > 18 or int(length) > most_bytes):
+        raise _too_large(most_bytes)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout):
+            async for part in request.stream():
+                left = most_bytes - len(body)
+                # One byte more than allowed tells an end from a cut.
+                body += unpacker.decompress(part, left + 1) if unpacker else part
+                if len(body) > most_bytes:
+                    raise _too_large(most_bytes)
+    except TimeoutError as error:
+        raise ServingError(
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            f"The body of the request was not there after {timeout:g} s.",
+            http_status=408,
+        ) from error
+    except ClientDisconnect as error:
+        raise _client_left() from error
+    except zlib.error as error:
+        raise refuse("The body is not gzip, as its Content-Encoding says.") from error
+    if unpacker and not unpacker.eof:
+        raise refuse("The body is cut: its gzip stream does not end.")
+    return bytes(body)
 
 
-def _make_error(status: int, message: str) -> Response:
-    # Escaped, since a message may quote half a surrogate pair of the request.
-    body = json.dumps({"error": message[:_MOST_CHARACTERS]})
-    return Response(body, status_code=status, media_type="application/json")
+async def _unless_gone(request: Request, prediction: Awaitable):
+    """Await a prediction, which is cancelled when its client goes away."""
+    work = asyncio.ensure_future(prediction)
+    gone = asyncio.ensure_future(request.receive())  # nothing else comes after a body
+    try:
+        await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise _client_left()
+        return work.result()
+    finally:
+        work.cancel()
+        gone.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
+
+
+def _client_left() -> ServingError:
+    return ServingError(grpc.StatusCode.CANCELLED, "The client went away.")
+
+
+def _too_large(most_bytes: int) -> ServingError:
+    return ServingError(
+        grpc.StatusCode.OUT_OF_RANGE,
+        f"The body of the request is larger than {most_bytes} bytes; send fewer images "
+        "at a time.",
+        http_status=413,
+    )
 
 
 def _to_json(message) -> dict:
@@ -242,3 +227,28 @@ def _to_json(message) -> dict:
         preserving_proto_field_name=True,
         always_print_fields_with_no_presence=True,
     )
+
+
+def watch_connections(seconds: float) -> Callable[..., H11Protocol]:
+    """Return what makes a connection in `uvicorn.Config(http=...)` that can't be idle.
+
+    One that has no request in progress, and began none in so many seconds, is closed:
+    uvicorn itself waits for ever for the end of a head, and takes only so many
+    connections. (Its other implementation, `httptools`, takes a head of any size.)
+    """
+
+    def watch(connection: H11Protocol, before) -> None:
+        cycle = connection.cycle  # the latest request and its answer, or None
+        if connection.transport.is_closing():
+            return
+        if cycle is before and (cycle is None or cycle.response_complete):
+            connection.transport.close()
+        else:
+            connection.loop.call_later(seconds, watch, connection, cycle)
+
+    def connect(**options) -> H11Protocol:
+        connection = H11Protocol(**options)
+        connection.loop.call_later(seconds, watch, connection, None)
+        return connection
+
+    return connect

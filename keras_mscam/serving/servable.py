@@ -1,6 +1,7 @@
 """One version of a model, loaded."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,126 +9,85 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import prediction_log_pb2
 
-from keras_mscam.serving.errors import ServingError, from_tensorflow, refuse
-from keras_mscam.serving.input_checks import check_shape, check_type, complete
-from keras_mscam.serving.tensor_protos import decode_inputs
-from keras_mscam.serving.warmup_requests import read_warmup_requests
+from keras_mscam.serving.serving_error import ServingError, refuse
 
 DEFAULT_SIGNATURE = "serving_default"
+#: Requests to run before a version takes its first one: where TensorFlow Serving looks
+#: for them below the folder of a version, and how many it takes.
+WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+MOST_WARMUPS = 1000
 #: Of the graph that serves, among those that a SavedModel may hold.
 _TAG = "serve"
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+#: What TensorFlow puts around the sentence of an operation that failed.
+_AROUND = re.compile(
+    r"Graph execution error:|\d+ root error\(s\) found\.|<stack traces unavailable>"
+    r"|Detected at node .*|^Node: .*|^  File .*|\{\{function_node [^}]*\}\}"
+    r"|\[\[\{\{node .*|\[Op:.*",
+    re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
-class _Signature:
-    definition: meta_graph_pb2.SignatureDef
-    specs: dict[str, tf.TensorSpec]
-    defaults: dict[str, np.ndarray]
-    is_batchable: bool
-    outputs: list[str]
-    run: Callable
-
-
-class Servable:
-    """A SavedModel, its signatures and what they take.
-
-    It runs in a session, as TF Serving does it, not as functions of TensorFlow 2: so
-    graphs of TensorFlow 1 are served as well.
-
-    Every `signature` may be empty: `serving_default` is meant.
+class Signature:
+    """A function of a model.
 
     Args:
-        path: folder that holds `saved_model.pb`.
-        version: its number.
-
-    Raises:
-        Exception: of TensorFlow, if it can't be loaded.
+        name: its name.
+        inputs: type and shape by name.
+        outputs: likewise.
+        run: from the values of all inputs, by rising name, to those of all outputs.
     """
 
-    def __init__(self, path: Path, version: int):
-        self.path = Path(path)
-        self.version = version
-        self._session, graph = _load(self.path)
-        self.signature_defs = dict(graph.signature_def)
-        self._signatures = {
-            name: _describe(self._session, definition)
-            for name, definition in self.signature_defs.items()
-            if _is_runnable(definition)
-        }
+    name: str
+    inputs: dict[str, tf.TensorSpec]
+    outputs: dict[str, tf.TensorSpec]
+    run: Callable
 
-    def get_input_specs(self, signature: str) -> dict[str, tf.TensorSpec]:
-        """Return type and shape of every input of a signature.
-
-        Raises:
-            ServingError: INVALID_ARGUMENT: there is no such signature.
-        """
-        name = signature or DEFAULT_SIGNATURE
-        if name not in self._signatures:
-            # The sentence and code of TF Serving's REST API.
-            raise refuse(f'Serving signature name: "{name}" not found in signature def')
-        return self._signatures[name].specs
-
-    def find_name(self, signature: str) -> str:
-        """Return the name of a signature, which may be empty.
-
-        Raises:
-            ServingError: FAILED_PRECONDITION: there is none, as TF Serving says it.
-        """
-        name = signature or DEFAULT_SIGNATURE
-        if name not in self._signatures:
-            raise ServingError(
-                grpc.StatusCode.FAILED_PRECONDITION,
-                f'Serving signature key "{name}" not found.',
-            )
-        return name
-
-    def is_batchable(self, signature: str) -> bool:
+    @property
+    def is_batchable(self) -> bool:
         """Whether every input and output begins with a batch of any size."""
-        return self._find(signature).is_batchable
+        specs = [*self.inputs.values(), *self.outputs.values()]
+        batches = (bool(spec.shape.rank) and spec.shape[0] is None for spec in specs)
+        return bool(self.inputs) and all(batches)
 
-    def check_inputs(
-        self, signature: str, inputs: Mapping[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        """Compare inputs with what a signature takes; add those that have a default.
+    def check(self, inputs: Mapping[str, np.ndarray], wanted: Sequence[str]) -> None:
+        """Refuse inputs of other names, types or shapes, and unknown outputs.
 
-        Returns:
-            The inputs; strings as `object` of bytes.
-
-        Raises:
-            ServingError: a wrong name, type or shape.
-        """
-        found = self._find(signature)
-        inputs = complete(inputs, found.definition.inputs, found.defaults)
-        checked = {}
-        for place, name in enumerate(sorted(found.specs)):
-            spec = found.specs[name]
-            checked[name] = check_type(name, place, inputs[name], spec.dtype)
-            check_shape(name, checked[name].shape, spec.shape)
-        return checked
-
-    def check_outputs(self, signature: str, names: tuple[str, ...]) -> None:
-        """Refuse names of outputs that a signature hasn't, or that come twice.
+        Args:
+            inputs: of a request; strings as `object` of bytes.
+            wanted: names of outputs.
 
         Raises:
-            ServingError: there is one.
+            ServingError: INVALID_ARGUMENT.
         """
-        known = self._find(signature).definition.outputs.keys()
-        seen = set()
-        for name in names:
-            if name not in known:
+        if inputs.keys() != self.inputs.keys():
+            raise refuse(
+                f"The signature {self.name!r} takes the inputs {_join(self.inputs)}; "
+                f"the request has {_join(inputs)}."
+            )
+        for name, spec in self.inputs.items():
+            dtype = tf.as_dtype(inputs[name].dtype)
+            if dtype != spec.dtype:
                 raise refuse(
-                    f"output tensor alias not found in signature: {name} Outputs "
-                    f"expected to be in the set {{{','.join(sorted(known))}}}."
+                    f"The input {name!r} is of type {dtype.name}, but must be of "
+                    f"{spec.dtype.name}."
                 )
-            if name in seen:
-                raise refuse(f"duplicate output tensor alias: {name}")
-            seen.add(name)
+            if not spec.shape.is_compatible_with(inputs[name].shape):
+                raise refuse(
+                    f"The input {name!r} has the shape {list(inputs[name].shape)}, but "
+                    f"its signature takes {spec.shape.as_list()}."
+                )
+        if len(set(wanted)) < len(wanted) or not set(wanted) <= self.outputs.keys():
+            raise refuse(
+                f"The signature {self.name!r} has the outputs {_join(self.outputs)}; "
+                f"the request asks for {_join(wanted)}."
+            )
 
-    def run(
-        self, signature: str, inputs: Mapping[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        """Run a signature on inputs that were checked.
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run it on inputs that were checked.
 
         Returns:
             Outputs by name; strings as `object` of bytes.
@@ -135,26 +95,73 @@ class Servable:
         Raises:
             ServingError: the graph failed.
         """
-        found = self._find(signature)
         try:
-            outputs = found.run(*[inputs[name] for name in sorted(found.specs)])
+            values = self.run(*[inputs[name] for name in sorted(self.inputs)])
         except tf.errors.OpError as error:
-            raise from_tensorflow(error) from error
-        return {
-            name: _to_array(value)
-            for name, value in zip(found.outputs, outputs, strict=True)
+            raise explain_failure(error) from error
+        arrays = map(_to_array, values)
+        return dict(zip(sorted(self.outputs), arrays, strict=True))
+
+
+class Servable:
+    """A SavedModel and its signatures.
+
+    It runs in a session, as in TensorFlow Serving: nothing is traced, and its memory
+    can be given back.
+
+    Args:
+        path: folder that holds `saved_model.pb`.
+
+    Raises:
+        Exception: of TensorFlow, if it can't be loaded.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        v1, graph = tf.compat.v1, tf.Graph()
+        with graph.as_default():
+            # A model of a machine with another device is run on what is there.
+            config = v1.ConfigProto(allow_soft_placement=True)
+            self._session = v1.Session(graph=graph, config=config)
+            loaded = v1.saved_model.loader.load(self._session, [_TAG], str(path))
+        self.signature_defs = dict(loaded.signature_def)
+        self._signatures = {
+            name: self._describe(name, definition)
+            for name, definition in self.signature_defs.items()
+            if _is_runnable(definition)
         }
+
+    def find_signature(self, name: str) -> Signature:
+        """Return a signature; the default one if the name is empty.
+
+        Raises:
+            ServingError: FAILED_PRECONDITION: there is none.
+        """
+        name = name or DEFAULT_SIGNATURE
+        if name not in self._signatures:
+            raise ServingError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"The model has no signature {name!r}, only {_join(self._signatures)}.",
+            )
+        return self._signatures[name]
 
     def warm_up(self) -> int:
         """Run the requests that the export brings along; return how many.
 
         Raises:
-            ServingError: one fails. TF Serving does not load such a version either.
+            ServingError: one fails: such a version is not served.
         """
-        count = 0
-        for signature, inputs in read_warmup_requests(self.path):
-            self.run(signature, self.check_inputs(signature, inputs))
-            count += 1
+        path, count = self.path / WARMUP_FILE, 0
+        records = tf.data.TFRecordDataset(str(path)) if path.is_file() else ()
+        for count, record in enumerate(records, start=1):
+            if count > MOST_WARMUPS:
+                raise refuse(f"{path} holds more than {MOST_WARMUPS} requests.")
+            log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
+            request = log.predict_log.request
+            inputs = {name: tf.make_ndarray(p) for name, p in request.inputs.items()}
+            signature = self.find_signature(request.model_spec.signature_name)
+            signature.check(inputs, ())
+            signature(inputs)
         return count
 
     def close(self) -> None:
@@ -162,46 +169,28 @@ class Servable:
         self._signatures.clear()
         self._session.close()
 
-    def _find(self, signature: str) -> _Signature:
-        return self._signatures[self.find_name(signature)]
+    def _describe(
+        self, name: str, definition: meta_graph_pb2.SignatureDef
+    ) -> Signature:
+        inputs, outputs = definition.inputs, definition.outputs
+        run = self._session.make_callable(
+            [outputs[key].name for key in sorted(outputs)],
+            [inputs[key].name for key in sorted(inputs)],
+        )
+        return Signature(name, _get_specs(inputs), _get_specs(outputs), run)
 
 
-def _load(path: Path) -> tuple[tf.compat.v1.Session, meta_graph_pb2.MetaGraphDef]:
-    v1, graph = tf.compat.v1, tf.Graph()
-    with graph.as_default():
-        # A model of a machine with another device is run on what is there.
-        config = v1.ConfigProto(allow_soft_placement=True)
-        session = v1.Session(graph=graph, config=config)
-        return session, v1.saved_model.loader.load(session, [_TAG], str(path))
+def explain_failure(error: tf.errors.OpError) -> ServingError:
+    """Return what a failed graph says, under its own code, in one line."""
+    lines = _AROUND.sub("", error.message or "").splitlines()
+    said = next((line.strip() for line in lines if line.strip()), "The graph failed.")
+    return ServingError(_CODES.get(error.error_code, grpc.StatusCode.INTERNAL), said)
 
 
 def _is_runnable(definition: meta_graph_pb2.SignatureDef) -> bool:
     """Whether all is a plain tensor: nothing sparse, and no mere operation."""
     infos = [*definition.inputs.values(), *definition.outputs.values()]
     return bool(definition.outputs) and all(info.name and info.dtype for info in infos)
-
-
-def _describe(
-    session: tf.compat.v1.Session, definition: meta_graph_pb2.SignatureDef
-) -> _Signature:
-    specs, outputs = _get_specs(definition.inputs), _get_specs(definition.outputs)
-    tensors = [*specs.values(), *outputs.values()]
-    names = sorted(outputs)
-    return _Signature(
-        definition=definition,
-        specs=specs,
-        defaults=decode_inputs(definition.defaults),
-        is_batchable=bool(specs) and all(map(_begins_with_batch, tensors)),
-        outputs=names,
-        run=session.make_callable(
-            [definition.outputs[name].name for name in names],
-            [definition.inputs[name].name for name in sorted(specs)],
-        ),
-    )
-
-
-def _begins_with_batch(spec: tf.TensorSpec) -> bool:
-    return bool(spec.shape.rank) and spec.shape[0] is None
 
 
 def _get_specs(infos: Mapping[str, meta_graph_pb2.TensorInfo]) -> dict:
@@ -218,3 +207,7 @@ def _to_array(value) -> np.ndarray:
     whole = np.empty((), object)
     whole[()] = value
     return whole
+
+
+def _join(names) -> str:
+    return ", ".join(sorted(names)) or "none"
