@@ -1,5 +1,6 @@
 """Multiscale class activation maps of chest pathologies, after Sedai et al. 2018."""
 
+import importlib
 import os
 
 __version__ = "0.1.0"
@@ -7,14 +8,21 @@ __version__ = "0.1.0"
 # TensorFlow greets every process with a page on the processor and on absent GPUs. It
 # can be silenced only before its first import; whoever sets the variable is obeyed.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# It turns oneDNN on by itself only on processors with AVX-512. Others train faster with
+# it, too: `experiments/benchmarks/README.md` has the measurement.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-__all__ = ["Predictor"]
+_PLACES = {
+    "Predictor": "inference.predictor",
+    "build_classifier": "modeling.classifier",
+    "build_localizer": "modeling.localizer",
+    "read_run": "inference.run_folder",
+}
+__all__ = list(_PLACES)
 
 
 def __getattr__(name: str):
     # Imported when it is asked for: most of the package needs no TensorFlow.
-    if name == "Predictor":
-        from keras_mscam.inference.predictor import Predictor
-
-        return Predictor
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)

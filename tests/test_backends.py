@@ -33,7 +33,7 @@ trainer = compile_trainer(classifier, (0.9, 0.8, 0.7), config)
 history = fit(trainer, iter(batches * 6), batches, steps=2, epochs=6,
               callbacks=waiting_callbacks(config)).history["loss"]
 assert history[-1] < 0.7 * history[0], history
-weights = keras.ops.convert_to_numpy(classifier.get_layer("merge").relevance_weights)
+weights = keras.ops.convert_to_numpy(classifier.get_layer("block_combination").relevance_weights)
 assert (weights >= 0).all() and np.allclose(weights.sum(0), 1, atol=1e-5)
 assert np.abs(weights - 1 / 3).max() > 1e-3
 maps = build_localizer(classifier)(images[:2])

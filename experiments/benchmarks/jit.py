@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 from timing import measure, report
 
-from keras_mscam.configs.presets import PRESETS
+from keras_mscam.configs import PRESETS
 from keras_mscam.modeling import build_classifier
 from keras_mscam.training.fit import compile_trainer
 

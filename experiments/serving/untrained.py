@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tyro
 
-from keras_mscam.configs.presets import PRESETS
+from keras_mscam.configs import PRESETS
 from keras_mscam.files import compute_checksum
 from keras_mscam.inference.run_calibration import (
     Calibration,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import tyro
 
-from keras_mscam.configs.presets import PRESETS
+from keras_mscam.configs import PRESETS
 from keras_mscam.configs.schema import LocalizationConfig, merge_config
 from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import command

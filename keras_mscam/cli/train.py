@@ -1,4 +1,4 @@
-"""The command line of `keras_mscam-train`: preset, file and options, in that order."""
+"""`keras_mscam-train`: a preset, a file over it, and options over both."""
 
 import dataclasses
 import os
@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import pydantic
 import tyro
 
-from keras_mscam.configs.presets import PRESETS
+from keras_mscam.configs import PRESETS
 from keras_mscam.configs.schema import (
     AugmentationConfig,
     Config,

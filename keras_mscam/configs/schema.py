@@ -10,6 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 from tyro.conf import arg
 
+from keras_mscam.configs.choices import Backbone, Combination, Loss, Pooling, Taps
 from keras_mscam.errors import UserError
 
 _STRICT = pydantic.ConfigDict(extra="forbid")
@@ -42,26 +43,17 @@ class DataConfig:
 class ModelConfig:
     """What to train."""
 
-    backbone: Literal[
-        "small_densenet",
-        "small_resnet",
-        "densenet121",
-        "densenet169",
-        "densenet201",
-        "resnet50",
-        "resnet101",
-        "resnet152",
-    ] = "densenet121"
+    backbone: Backbone = "densenet121"
     """Network whose blocks are read."""
     blocks: Annotated[tuple[Annotated[int, Field(ge=1, le=4)], ...], arg()] = (2, 3, 4)
     """Blocks that get a head; 2 3 4 is the paper's, 4 alone is DN-CAM."""
-    taps: Literal["activated", "raw"] = "activated"
-    """Read a block behind or before its closing BN and ReLU."""
-    pooling: Literal["gap", "max", "lse", "lse_map", "pcam"] = "gap"
+    taps: Taps = "activated"
+    """Read a block after or before its closing BN and ReLU."""
+    pooling: Pooling = "gap"
     """Mean; maximum or Log-Sum-Exp of features; Log-Sum-Exp or PCAM of maps."""
     transition: PositiveInt | None = None
     """Features of Wang et al.'s transition layer before each head; none by default."""
-    merge: Literal["projection", "softmax", "uniform"] = "projection"
+    combination: Combination = "projection"
     """How relevance weights stay on the simplex; uniform doesn't learn them."""
     weights: str | None = None
     """Initial weights: imagenet (downloads them) or a .weights.h5 file."""
@@ -73,12 +65,12 @@ class ModelConfig:
 class TrainingConfig:
     """How to train it."""
 
-    loss: Literal["class_balanced", "batch_balanced", "binary"] = "class_balanced"
+    loss: Loss = "class_balanced"
     """Sedai et al.'s loss, Wang et al.'s W-CEL, or plain cross entropy."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of every label that is moved to one half."""
     auxiliary_loss: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of each block's own loss beside that of the merged logits."""
+    """Weight of each block's own loss beside that of the combined logits."""
     epochs: PositiveInt = 30
     """Passes over the training split."""
     batch_size: PositiveInt = 32
@@ -88,7 +80,7 @@ class TrainingConfig:
     learning_rate: PositiveFloat = 1e-3
     """Adam's learning rate."""
     relevance_learning_rate: PositiveFloat = 1.0
-    """Multiplies the learning rate of the relevance weights."""
+    """Learning-rate multiplier of the relevance weights."""
     plateau_patience: PositiveInt = 3
     """Epochs without a better validation loss before the rate falls to 0.1."""
     early_stopping: PositiveInt | None = None
@@ -126,22 +118,22 @@ class LocalizationConfig:
     """How maps become boxes and boxes are judged; by default as in Wang et al."""
 
     fusion: Literal["relevance", "standardized"] = "relevance"
-    """Fuse blocks by learned weights, or all alike, each over its own deviation."""
+    """Fuse blocks by learned weights, or all alike, each over its deviation."""
     normalization: Literal["min_max", "exponential"] = "min_max"
-    """Scale a map by its minimum and maximum, or exp of deviations below its peak."""
+    """Scale a map by its minimum and maximum, or by exp(map - maximum)."""
     threshold: Literal["fixed", "otsu", "tuned", "oracle"] = "fixed"
     """Fixed, Otsu's, tuned on other patients' boxes, or (to be named) on the same."""
     cam_thresholds: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = (
         60 / 255,
         180 / 255,
     )
-    """Levels of a fixed threshold, all together; Wang et al.'s by default."""
+    """Fixed thresholds, all together; Wang et al.'s by default."""
     min_area: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Fraction of the map that a region must cover at least."""
     max_boxes: PositiveInt | None = None
     """Boxes of the highest scores that are kept; all by default."""
     afp_denominator: Literal["all", "pathology", "images"] = "all"
-    """What false positives are averaged over: ground-truth boxes, its own, or its images."""
+    """Average false positives over all ground-truth boxes, its own, or its images."""
 
 
 @dataclass(frozen=True, config=_STRICT)

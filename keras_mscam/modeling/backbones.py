@@ -1,10 +1,12 @@
 """Backbones and their taps: where the features of each block are read."""
 
 from pathlib import Path
+from typing import get_args
 
 import keras
 from keras import layers
 
+from keras_mscam.configs.choices import Backbone, Taps
 from keras_mscam.errors import UserError
 
 _DENSENETS = {
@@ -17,7 +19,8 @@ _RESNETS = {
     "resnet101": keras.applications.ResNet101,
     "resnet152": keras.applications.ResNet152,
 }
-TAPS = ("activated", "raw")
+BACKBONES = get_args(Backbone)
+TAPS = get_args(Taps)
 #: Mean and standard deviation of each input channel on the scale 0..255: what
 #: `keras.applications` subtracts and divides by ("torch" mode for DenseNets; "caffe"
 #: mode, in the order blue, green, red, for ResNets), and one grey channel for ours.
@@ -286,4 +289,3 @@ def _normalize(x, name: str):
 
 
 _SMALL = {"small_densenet": build_small_densenet, "small_resnet": build_small_resnet}
-BACKBONES = (*_SMALL, *_DENSENETS, *_RESNETS)

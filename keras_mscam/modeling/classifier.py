@@ -1,4 +1,4 @@
-"""The classifier: a head on every block, merged by relevance weights."""
+"""The classifier: a head on every block, combined by relevance weights."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def build_classifier(
     taps: str = "activated",
     pooling: str = "gap",
     transition: int | None = None,
-    merge: str = "projection",
+    combination: str = "projection",
     weights: str | Path | None = None,
     batch_norm_momentum: float = 0.99,
 ) -> keras.Model:
@@ -39,7 +39,8 @@ def build_classifier(
         pooling: see `ClassActivationMap`.
         transition: features of a transition layer before every head, a convolution
             over single positions with batch normalization and ReLU; `None` for none.
-        merge: `"projection"`, `"softmax"` or `"uniform"`, see `ConvexCombination`.
+        combination: how relevance weights stay on the simplex: the parametrization of
+            `ConvexCombination`.
         weights: initial weights of the backbone, see `build_backbone`.
         batch_norm_momentum: see `build_backbone`. Keras's 0.99 needs some 500 steps
             before the moving averages can be trusted: use 0.9 for short trainings.
@@ -48,7 +49,7 @@ def build_classifier(
         `(batch, height, width, 1)`, grey 0..255, any integer or float type.
 
     Output shape:
-        A dictionary of `(batch, pathologies)`: the merged `logits`, and
+        A dictionary of `(batch, pathologies)`: the combined `logits`, and
         `logits_block{b}` for every block.
 
     Raises:
@@ -74,8 +75,9 @@ def build_classifier(
             tensor = _add_transition(tensor, transition, block, batch_norm_momentum)
         head = ClassActivationMap(pathologies, pooling, name=f"head_block{block}")
         outputs[f"logits_block{block}"], _ = head(tensor)
-    merged = ConvexCombination(merge, name="merge")(list(outputs.values()))
-    return keras.Model(image, {"logits": merged, **outputs}, name="classifier")
+    combine = ConvexCombination(combination, name="block_combination")
+    combined = combine(list(outputs.values()))
+    return keras.Model(image, {"logits": combined, **outputs}, name="classifier")
 
 
 def _add_transition(tensor, features: int, block: int, momentum: float):
@@ -104,5 +106,5 @@ def read_relevance_weights(classifier: keras.Model):
         for name in classifier.output
         if name.startswith("logits_block")
     )
-    weights = classifier.get_layer("merge").relevance_weights
+    weights = classifier.get_layer("block_combination").relevance_weights
     return blocks, keras.ops.convert_to_numpy(weights)

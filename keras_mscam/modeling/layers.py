@@ -1,11 +1,14 @@
 """The head of one block: class activation maps and the logits that are their means."""
 
+from typing import get_args
+
 import keras
 from keras import ops
 
+from keras_mscam.configs.choices import Combination, Pooling
 from keras_mscam.modeling.constraints import UnitSimplex
 
-POOLINGS = ("gap", "max", "lse", "lse_map", "pcam")
+POOLINGS = get_args(Pooling)
 
 
 @keras.saving.register_keras_serializable(package="keras_mscam")
@@ -114,18 +117,17 @@ class ClassActivationMap(keras.layers.Layer):
         }
 
 
-PARAMETRIZATIONS = ("projection", "softmax", "uniform")
+PARAMETRIZATIONS = get_args(Combination)
 
 
 @keras.saving.register_keras_serializable(package="keras_mscam")
 class ConvexCombination(keras.layers.Layer):
-    """Combine B tensors by relevance weights that are learned for each pathology.
+    """Combine the logits of B blocks by relevance weights, learned for each pathology.
 
-    `output[..., c] = sum_b relevance_weights[b, c] * inputs[b][..., c]`, with
+    `output[:, c] = sum_b relevance_weights[b, c] * inputs[b][:, c]`, with
     `relevance_weights >= 0` and `sum_b relevance_weights[b, c] = 1`.
 
-    One layer serves both uses in the paper: on logits (eq. 1) and, by the same
-    weights, on resized class activation maps (eq. 3).
+    By the same weights, `localizer.AttentionMap` fuses the maps of the blocks (eq. 3).
 
     It computes in float32 under every precision policy: a sum of few terms costs
     nothing, and weights in half precision would leave the simplex.
@@ -141,8 +143,7 @@ class ConvexCombination(keras.layers.Layer):
             `UnitSimplex` by default; `None` leaves the weights free.
 
     Input shape:
-        A list of B tensors, each `(batch, pathologies)` or
-        `(batch, height, width, pathologies)`, all of one shape.
+        A list of B tensors, each `(batch, pathologies)`.
 
     Output shape:
         That of one input.
@@ -156,7 +157,7 @@ class ConvexCombination(keras.layers.Layer):
         >>> layer([np.zeros((1, 2)), np.ones((1, 2))])  # -> 0.5, 0.5
 
     Reference:
-        Sedai et al. 2018, eq. 1 and eq. 3.
+        Sedai et al. 2018, eq. 1.
     """
 
     def __init__(
@@ -206,6 +207,11 @@ class ConvexCombination(keras.layers.Layer):
             constraint=self.relevance_weights_constraint if learned else None,
             trainable=learned,
         )
+
+    @property
+    def variable(self):
+        """What training steps: the weights themselves, or the logits of a softmax."""
+        return self._variable
 
     @property
     def relevance_weights(self):

@@ -1,4 +1,4 @@
-"""The localizer: the classifier's own maps, fused at the size of its input."""
+"""The localizer: a classifier's own maps, calibrated and fused, in one forward pass."""
 
 import keras
 import numpy as np
@@ -15,9 +15,9 @@ def build_localizer(
 
     `attention[..., c] = sum_b relevance_weights[b, c] * resize(cam_b)[..., c]`
 
-    No weight is copied and none is added: train the classifier on and the localizer
-    follows. The maps are raw and signed; normalize after fusing them, else the
-    relevance weights lose their meaning. Resizing is bilinear with half-pixel centres.
+    No weight is copied: train the classifier on, and the localizer follows. Weights to
+    fuse by and a calibration, if they are given, are constants. The maps are raw and
+    signed; normalize after fusing them, else the relevance weights lose their meaning.
 
     Args:
         classifier: a model made by `build_classifier`.
@@ -51,8 +51,9 @@ def build_localizer(
         np.zeros(logits.shape[-1]),
     )
     cams = get_cams(classifier)
-    merge = classifier.get_layer("merge")
-    weights = relevance_weights = BlockWeights(merge, name="relevance_weights")(logits)
+    combination = classifier.get_layer("block_combination")
+    relevance_weights = BlockWeights(combination, name="relevance_weights")(logits)
+    weights = relevance_weights
     if fusion_weights is not None:
         weights = BlockWeights(values=fusion_weights, name="fusion_weights")(logits)
     fuse = AttentionMap(attention_size or classifier.input.shape[1:3], name="attention")
@@ -168,8 +169,8 @@ class BlockWeights(keras.layers.Layer):
     """Repeat the weights of B blocks for every image of a batch.
 
     Args:
-        merge: the `ConvexCombination` whose relevance weights they are; they follow it
-            when it is trained on.
+        combination: the `ConvexCombination` whose relevance weights they are; they
+            follow it when it is trained on.
         values: `(B, pathologies)`, constants in place of them; one of the two is given.
 
     Input shape:
@@ -179,28 +180,30 @@ class BlockWeights(keras.layers.Layer):
         `(batch, B, pathologies)`, float32.
     """
 
-    def __init__(self, merge=None, values=None, **kwargs):
+    def __init__(self, combination=None, values=None, **kwargs):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
-        self.merge = merge
+        self.combination = combination
         self.values = None if values is None else np.asarray(values, "float32").tolist()
 
     def call(self, inputs):
-        weights = self.values if self.merge is None else self.merge.relevance_weights
+        weights = self.values
+        if self.combination is not None:
+            weights = self.combination.relevance_weights
         weights = ops.convert_to_tensor(weights, "float32")
         return ops.tile(weights[None], (ops.shape(inputs)[0], 1, 1))
 
     def get_config(self):
         return {
             **super().get_config(),
-            "merge": keras.saving.serialize_keras_object(self.merge),
+            "combination": keras.saving.serialize_keras_object(self.combination),
             "values": self.values,
         }
 
     @classmethod
     def from_config(cls, config):
-        merge = keras.saving.deserialize_keras_object(config.pop("merge"))
-        return cls(merge=merge, **config)
+        combination = keras.saving.deserialize_keras_object(config.pop("combination"))
+        return cls(combination=combination, **config)
 
 
 @keras.saving.register_keras_serializable(package="keras_mscam")

@@ -1,7 +1,11 @@
 """Losses on logits, for labels of which few are positive and some unknown."""
 
+from typing import get_args
+
 import keras
 from keras import ops
+
+from keras_mscam.configs.choices import Loss
 
 
 class _MaskedCrossEntropy(keras.losses.Loss):
@@ -123,7 +127,7 @@ class MaskedBinaryCrossEntropy(_MaskedCrossEntropy):
         return 1.0, 1.0
 
 
-LOSSES = ("class_balanced", "batch_balanced", "binary")
+LOSSES = get_args(Loss)
 
 
 def build_loss(name: str, beta, label_smoothing: float = 0.0) -> keras.losses.Loss:

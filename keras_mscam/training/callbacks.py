@@ -1,4 +1,4 @@
-"""Stopping a training from outside, where its state is whole."""
+"""What accompanies a training: signals that stop it, its progress, TensorBoard."""
 
 import importlib.util
 import signal
@@ -114,6 +114,7 @@ class Progress(keras.callbacks.Callback):
             self.bar.close()
 
 
+#: Pathologies that are watched at most.
 _CASES = 8
 
 

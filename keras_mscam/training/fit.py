@@ -15,7 +15,7 @@ def compile_trainer(
 ) -> keras.Model:
     """Return a compiled model over a classifier's weights.
 
-    Every output has the loss of the configuration: the merged logits with weight 1,
+    Every output has the loss of the configuration: the combined logits with weight 1,
     each block's own with weight `auxiliary_loss`, 0 by default. So the history holds
     the loss of every block in any case.
 
@@ -32,8 +32,11 @@ def compile_trainer(
     loss = build_loss(config.loss, beta, config.label_smoothing)
     weights = dict.fromkeys(trainer.output, config.auxiliary_loss)
     weights["logits"] = 1.0
+    relevance = trainer.get_layer("block_combination").variable
     optimizer = ConstrainedAdam(
-        config.learning_rate, relevance_learning_rate=config.relevance_learning_rate
+        config.learning_rate,
+        [i for i, v in enumerate(trainer.trainable_variables) if v is relevance],
+        config.relevance_learning_rate,
     )
     if config.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)

@@ -1,4 +1,4 @@
-"""`keras_mscam-train`: from images, real or built in, to a trained run folder."""
+"""From images, real or built in, to the folder of a trained, calibrated, evaluated run."""
 
 import dataclasses
 import sys
@@ -19,7 +19,7 @@ from keras_mscam.inference.run_folder import (
 
 
 def train(config: Config, output: Path, resume: bool = False) -> Run:
-    """Train a classifier, evaluate it and report it.
+    """Prepare data, train a classifier, calibrate it, evaluate it and report it.
 
     Args:
         config: what to train on, what to train, how.
@@ -29,7 +29,8 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
 
     Returns:
         The run. Its folder holds `config.json`, `model.keras`, `history.csv`,
-        `beta.csv`, `relevance_weights.csv`, `metrics.json` and `report.html`.
+        `beta.csv`, `relevance_weights.csv`, `calibration.json`, `metrics.json` and
+        `report.html`.
 
     Raises:
         UserError: the data, the configuration or the folder can't be used.
@@ -39,7 +40,9 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
     Reference:
         Sedai et al. 2018, sections 2 and 3.
     """
+    from keras_mscam.evaluation.calibration import calibrate_run
     from keras_mscam.evaluation.evaluation import evaluate
+    from keras_mscam.inference.calibrated_model import load_classifier
 
     run = _resume_run(config, output) if resume else create_run(output, config)
     try:
@@ -48,6 +51,7 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
     except UserError:
         discard_empty_run(run)
         raise
+    calibrate_run(run, load_classifier(run))
     evaluate(run.path)
     return run
 

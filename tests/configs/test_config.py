@@ -4,7 +4,7 @@ import json
 import pytest
 
 from keras_mscam.cli.train import parse_options
-from keras_mscam.configs.presets import PRESETS
+from keras_mscam.configs import PRESETS
 from keras_mscam.configs.schema import (
     AugmentationConfig,
     Config,

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from keras_mscam.cli.evaluate import main
-from keras_mscam.configs.presets import PRESETS
+from keras_mscam.configs import PRESETS
 from keras_mscam.configs.schema import LocalizationConfig, merge_config
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.compare import compare

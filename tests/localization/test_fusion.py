@@ -47,9 +47,9 @@ def test_fused_maps_are_those_of_the_localizer(size):
     """Equation 3 of the paper twice: by Keras in the model, by OpenCV from maps."""
     keras.utils.set_random_seed(0)
     classifier = build_classifier(3, size, "small_densenet")
-    merge = classifier.get_layer("merge")
+    combination = classifier.get_layer("block_combination")
     weights = np.array([[0.2, 0.5, 0], [0.3, 0.5, 0], [0.5, 0, 1]], "float32")
-    merge.relevance_weights.assign(weights)
+    combination.relevance_weights.assign(weights)
     images = np.random.default_rng(0).uniform(0, 255, (2, *size, 1))
     expected = keras.ops.convert_to_numpy(
         build_localizer(classifier)(images)["attention"]

@@ -2,10 +2,15 @@ import keras
 import numpy as np
 import pytest
 
-from keras_mscam.configs.schema import ModelConfig
 from keras_mscam.errors import UserError
 from keras_mscam.modeling import build_classifier
-from keras_mscam.modeling.backbones import BACKBONES, build_backbone
+from keras_mscam.modeling.backbones import (
+    _DENSENETS,
+    _RESNETS,
+    _SMALL,
+    BACKBONES,
+    build_backbone,
+)
 from keras_mscam.modeling.classifier import read_relevance_weights
 
 to_numpy = keras.ops.convert_to_numpy
@@ -57,9 +62,9 @@ def test_a_transition_takes_the_momentum_of_the_backbone():
     assert model.get_layer("transition_block2_bn").momentum == 0.8
 
 
-@pytest.mark.parametrize("merge", ["softmax", "uniform"])
-def test_read_weights_of_every_parametrization(merge, tmp_path):
-    model = build_classifier(2, (64, 64), **SMALL, merge=merge)
+@pytest.mark.parametrize("combination", ["softmax", "uniform"])
+def test_read_weights_of_every_parametrization(combination, tmp_path):
+    model = build_classifier(2, (64, 64), **SMALL, combination=combination)
     np.testing.assert_allclose(read_relevance_weights(model)[1], 1 / 3)
     model.save(tmp_path / "model.keras")
     image = grey(1, 64, 64, 1)
@@ -128,7 +133,7 @@ def test_outputs_are_named_by_block(blocks):
 def test_merged_logits_are_the_convex_combination():
     classifier = build_classifier(3, (64, 64), **SMALL)
     w = np.array([[0.2, 1.0, 0.0], [0.3, 0.0, 0.5], [0.5, 0.0, 0.5]], "float32")
-    classifier.get_layer("merge").relevance_weights.assign(w)
+    classifier.get_layer("block_combination").relevance_weights.assign(w)
     outputs = {k: to_numpy(v) for k, v in classifier(grey(4, 64, 64, 1)).items()}
     stacked = np.stack([outputs[f"logits_block{block}"] for block in (2, 3, 4)])
     np.testing.assert_allclose(outputs["logits"], (w[:, None] * stacked).sum(0), 1e-5)
@@ -206,5 +211,5 @@ def test_weights_of_another_network_are_refused(tmp_path):
         build_classifier(3, (64, 64), weights=str(path))
 
 
-def test_configuration_knows_every_backbone():
-    assert ModelConfig.__annotations__["backbone"].__args__ == BACKBONES
+def test_every_name_is_built():
+    assert {*_SMALL, *_DENSENETS, *_RESNETS} == set(BACKBONES)

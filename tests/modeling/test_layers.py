@@ -26,8 +26,8 @@ def build_head(features, **kwargs):
 class TestConvexCombination:
     def test_starts_as_the_mean(self):
         layer = ConvexCombination()
-        merged = layer([np.full((1, 2), value, "float32") for value in (1, 2, 6)])
-        np.testing.assert_allclose(to_numpy(merged), [[3, 3]], rtol=1e-6)
+        combined = layer([np.full((1, 2), value, "float32") for value in (1, 2, 6)])
+        np.testing.assert_allclose(to_numpy(combined), [[3, 3]], rtol=1e-6)
 
     def test_weighs_each_pathology_on_its_own(self):
         layer = ConvexCombination()
@@ -42,10 +42,10 @@ class TestConvexCombination:
         layer([np.zeros((1, 2))] * 2)
         layer.relevance_weights.assign([[0.25, 1.0], [0.75, 0.0]])
         maps = [np.full((1, 4, 6, 2), 1.0), np.full((1, 4, 6, 2), 3.0)]
-        merged = to_numpy(layer(maps))
-        assert merged.shape == (1, 4, 6, 2)
-        np.testing.assert_allclose(merged[..., 0], 2.5)
-        np.testing.assert_allclose(merged[..., 1], 1.0)
+        combined = to_numpy(layer(maps))
+        assert combined.shape == (1, 4, 6, 2)
+        np.testing.assert_allclose(combined[..., 0], 2.5)
+        np.testing.assert_allclose(combined[..., 1], 1.0)
 
     @pytest.mark.parametrize("shapes", [[(1, 2), (1, 3)], (1, 2)])
     def test_refuses_what_is_no_list_of_one_shape(self, shapes):
@@ -60,8 +60,8 @@ class TestConvexCombination:
     @pytest.mark.parametrize("parametrization", ["projection", "softmax", "uniform"])
     def test_every_parametrization_starts_as_the_mean(self, parametrization):
         layer = ConvexCombination(parametrization)
-        merged = layer([np.full((1, 2), value, "float32") for value in (1, 2, 6)])
-        np.testing.assert_allclose(to_numpy(merged), [[3, 3]], rtol=1e-6)
+        combined = layer([np.full((1, 2), value, "float32") for value in (1, 2, 6)])
+        np.testing.assert_allclose(to_numpy(combined), [[3, 3]], rtol=1e-6)
         copy = ConvexCombination.from_config(layer.get_config())
         assert copy.parametrization == parametrization
 
@@ -72,8 +72,8 @@ class TestConvexCombination:
         # 3 / (3 + 1) and 1 / 4
         weights = to_numpy(layer.relevance_weights)
         np.testing.assert_allclose(weights, [[0.75], [0.25]], rtol=1e-6)
-        merged = layer([np.array([[8.0]]), np.array([[4.0]])])
-        np.testing.assert_allclose(to_numpy(merged), [[7.0]], rtol=1e-6)
+        combined = layer([np.array([[8.0]]), np.array([[4.0]])])
+        np.testing.assert_allclose(to_numpy(combined), [[7.0]], rtol=1e-6)
 
     def test_uniform_weights_are_not_trained(self):
         layer = ConvexCombination("uniform")

@@ -20,7 +20,7 @@ def build(blocks=(2, 3, 4), **kwargs):
     )
     rng = np.random.default_rng(0)
     weights = rng.dirichlet(np.ones(len(blocks)), size=3).T
-    classifier.get_layer("merge").relevance_weights.assign(weights)
+    classifier.get_layer("block_combination").relevance_weights.assign(weights)
     for block in blocks:
         classifier.get_layer(f"head_block{block}").bias.assign(rng.normal(size=3))
     return classifier, weights.astype("float32")
@@ -34,15 +34,15 @@ def test_mean_of_every_map_plus_bias_is_its_logit(blocks):
     classifier, weights = build(blocks)
     logits = to_numpy(classifier(IMAGE))
     maps = to_numpy(build_localizer(classifier)(IMAGE))
-    merged = 0
+    combined = 0
     for index, block in enumerate(blocks):
         bias = keras.ops.convert_to_numpy(
             classifier.get_layer(f"head_block{block}").bias
         )
         logit = maps[f"cam_block{block}"].mean((1, 2)) + bias
         np.testing.assert_allclose(logit, logits[f"logits_block{block}"], atol=1e-5)
-        merged = merged + weights[index] * logit
-    np.testing.assert_allclose(merged, logits["logits"], atol=1e-5)
+        combined = combined + weights[index] * logit
+    np.testing.assert_allclose(combined, logits["logits"], atol=1e-5)
     np.testing.assert_allclose(
         maps["probabilities"], 1 / (1 + np.exp(-logits["logits"])), atol=1e-6
     )

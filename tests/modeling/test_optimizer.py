@@ -12,7 +12,9 @@ def build(policy):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((4,))
     heads = [keras.layers.Dense(3, dtype=policy)(inputs) for _ in range(3)]
-    return keras.Model(inputs, ConvexCombination(name="merge", dtype=policy)(heads))
+    return keras.Model(
+        inputs, ConvexCombination(name="block_combination", dtype=policy)(heads)
+    )
 
 
 class Simplex(keras.callbacks.Callback):
@@ -23,7 +25,7 @@ class Simplex(keras.callbacks.Callback):
         self.seen = []
 
     def on_train_batch_end(self, batch, logs=None):
-        weights = self.model.get_layer("merge").relevance_weights
+        weights = self.model.get_layer("block_combination").relevance_weights
         self.seen.append(keras.ops.convert_to_numpy(weights))
         optimizer = self.model.optimizer
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
@@ -73,7 +75,7 @@ def test_constraint_holds_for_the_moving_average(frequency):
     )
     seen, model = fit(optimizer)
     assert_on_simplex(seen)
-    final = model.get_layer("merge").relevance_weights
+    final = model.get_layer("block_combination").relevance_weights
     assert_on_simplex([keras.ops.convert_to_numpy(final)])
 
 
@@ -98,9 +100,8 @@ def test_same_as_adam_where_nothing_is_constrained():
 def test_relevance_weights_have_a_learning_rate_of_their_own():
     # Adam's first step moves every weight by its learning rate, against the sign of
     # the gradient: 0.001 * 10 for the relevance weights, 0.001 for others.
-    optimizer = ConstrainedAdam(0.001, relevance_learning_rate=10.0)
-    relevance = keras.Variable([0.0], name="relevance_weights")
-    other = keras.Variable([0.0], name="kernel")
+    optimizer = ConstrainedAdam(0.001, [0], relevance_learning_rate=10.0)
+    relevance, other = keras.Variable([0.0]), keras.Variable([0.0])
     optimizer.build([relevance, other])
     optimizer.apply([keras.ops.convert_to_tensor([2.0])] * 2)
     assert float(relevance.numpy()[0]) == pytest.approx(-0.01, rel=1e-4)

@@ -14,7 +14,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 1)).astype("uint8"
 
 def build(pooling="gap", backbone="small_densenet"):
     classifier = build_classifier(3, (64, 96), backbone, pooling=pooling)
-    classifier.get_layer("merge").relevance_weights.assign(
+    classifier.get_layer("block_combination").relevance_weights.assign(
         [[0.2, 1.0, 0.0], [0.3, 0.0, 0.5], [0.5, 0.0, 0.5]]
     )
     return classifier

@@ -102,7 +102,7 @@ def test_mixed_precision_trains(precision):
     finally:
         keras.config.set_dtype_policy("float32")
     assert np.isfinite(history.history["loss"]).all()
-    weights = classifier.get_layer("merge").relevance_weights
+    weights = classifier.get_layer("block_combination").relevance_weights
     assert keras.backend.standardize_dtype(weights.dtype) == "float32"
     w = keras.ops.convert_to_numpy(weights)
     assert (w >= 0).all()

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_mscam.configs.presets import PRESETS
+from keras_mscam.configs import PRESETS
 from keras_mscam.configs.schema import merge_config
 from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import UserError
