@@ -26,14 +26,14 @@ from keras_mscam.configs.schema import change_localization
 from keras_mscam.data.pipeline import read_examples
 from keras_mscam.evaluation.calibration import calibrate_run
 from keras_mscam.evaluation.split_outputs import predict_split
-from keras_mscam.exporting.agreement import compare_variant
+from keras_mscam.exporting.agreement import compare_outputs
 from keras_mscam.exporting.export_run import export_formats
 from keras_mscam.exporting.formats.conversion import FORMATS, load_variant, measure_size
+from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.contract import read_contract
 from keras_mscam.inference.export_folder import find_formats
 from keras_mscam.inference.run_folder import read_run
-from keras_mscam.inference.calibrated_model import load_classifier
-from keras_mscam.inference.runtimes.loading import count_cores
+from keras_mscam.inference.runtimes.runtime import count_cores
 
 _HERE = Path(__file__).parent
 _README = _HERE.parents[1] / "export" / "README.md"
@@ -115,7 +115,7 @@ def _measure_all_accuracies(run_path: Path, exports: Path, protocol) -> dict:
     def measure(kind: str, path: Path) -> dict:
         outputs = run_all(load_variant(kind, path), images)
         return {
-            **asdict(compare_variant(outputs, expected, contract)),
+            **asdict(compare_outputs(outputs, expected, contract)),
             **asdict(measure_accuracy(outputs, known, calibration, protocol)),
         }
 

@@ -1,4 +1,4 @@
-"""How well a variant of another format agrees with the Keras model."""
+"""How well what was exported agrees with the Keras model, in whatever format."""
 
 from dataclasses import dataclass
 
@@ -22,8 +22,9 @@ class Agreement:
         maps: largest absolute difference over the range of its map, of all maps.
         mean_maps: the mean of that.
         pathology_maps: the same of the output and the pathology that are furthest off.
-        positives: fraction of images and pathologies that are called alike.
-        boxes: of those that both call positive, the mean IoU of the highest boxes, 0
+        positives: fraction of images and pathologies that are positive in both or in
+            neither.
+        boxes: of those that are positive in both, the mean IoU of the highest boxes, 0
             where only one has any; `None` if there is no box.
     """
 
@@ -40,13 +41,14 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a variant may differ by at most: see `Agreement`."""
+    """What outputs may differ by at most, or agree by at least: see `Agreement`."""
 
     probabilities: float
     pathology_probabilities: float
     maps: float
     pathology_maps: float
     positives: float
+    boxes: float = 0.0
 
 
 _IN_8_BITS = Limits(1.0, 0.1, np.inf, 0.08, 0.85)
@@ -68,31 +70,38 @@ _WORDS = {
 }
 
 
-def compare_variant(
-    found: dict[str, np.ndarray], expected: dict[str, np.ndarray], contract: Contract
+def compare_outputs(
+    found: dict[str, np.ndarray],
+    expected: dict[str, np.ndarray],
+    contract: Contract,
+    name: str = "The converted model",
 ) -> Agreement:
-    """Measure how far the outputs of a variant are from those of the Keras model.
+    """Measure how far outputs are from those of the Keras model.
 
     Args:
-        found: of the variant.
-        expected: of the Keras model.
+        found: of what was exported. Its own `boxes`, with `box_scores`, are compared if
+            it gives some, else those of its maps.
+        expected: of the Keras model, or of `run_reference`.
         contract: names, sizes and thresholds.
+        name: of what was exported, to say in errors.
 
     Raises:
-        UserError: an output is missing, of another shape, or not finite.
+        UserError: an output is missing, of another shape, or not finite; or one that
+            holds words or whole numbers isn't the same.
     """
-    for name in contract.output_names:
-        _check_output(name, found, expected)
+    for output, values in expected.items():
+        if output in (*contract.output_names, "boxes") or values.dtype.kind in "iU":
+            _check_output(name, output, found, values)
     differences = np.abs(found["probabilities"] - expected["probabilities"])
     maps = [
         _compare_maps(found[name], expected[name])
         for name in contract.output_names
         if name != "probabilities"
     ]
-    called = [
+    first, second = (
         find_positives(contract, outputs["probabilities"])
         for outputs in (found, expected)
-    ]
+    )
     return Agreement(
         images=len(differences),
         probabilities=float(differences.max()),
@@ -101,21 +110,21 @@ def compare_variant(
         maps=float(np.max([values.max() for values in maps])),
         mean_maps=float(np.mean([values.mean() for values in maps])),
         pathology_maps=float(np.max([values.mean(axis=(0, 1, 2)) for values in maps])),
-        positives=float((called[0] == called[1]).mean()),
-        boxes=_compare_boxes(found, expected, contract, called[0] & called[1]),
+        positives=float((first == second).mean()),
+        boxes=_compare_boxes(found, expected, contract, first & second),
     )
 
 
 def check_agreement(agreement: Agreement, limits: Limits, name: str) -> None:
-    """Refuse a variant that differs by more than it may.
+    """Refuse outputs that differ by more than they may.
 
     Args:
-        agreement: of `compare_variant`.
+        agreement: of `compare_outputs`.
         limits: that it must keep to.
-        name: of the variant, to say in the error.
+        name: of what was exported, to say in the error.
 
     Raises:
-        UserError: it does.
+        UserError: it doesn't.
     """
     for field, words in _WORDS.items():
         value, limit = getattr(agreement, field), getattr(limits, field)
@@ -126,25 +135,31 @@ def check_agreement(agreement: Agreement, limits: Limits, name: str) -> None:
             )
     if agreement.positives < limits.positives:
         raise UserError(
-            f"{name} calls {agreement.positives:.1%} of images and pathologies what "
-            f"the Keras model does, less than {limits.positives:.0%}: it was not "
-            "exported."
+            f"{name} agrees with the Keras model on {agreement.positives:.1%} of "
+            f"positives, less than {limits.positives:.0%}: it was not exported."
+        )
+    if agreement.boxes is not None and agreement.boxes < limits.boxes:
+        raise UserError(
+            f"{name} has boxes that overlap those of the Keras model by "
+            f"{agreement.boxes:.3f}, less than {limits.boxes:g}: it was not exported."
         )
 
 
-def _check_output(name: str, found, expected) -> None:
-    if name not in found:
-        raise UserError(f"The converted model has lost its output {name!r}.")
-    shape, wanted = np.shape(found[name]), np.shape(expected[name])
-    if shape != wanted:
+def _check_output(name: str, output: str, found, expected: np.ndarray) -> None:
+    if output not in found:
+        raise UserError(f"{name} has lost its output {output!r}.")
+    values = np.asarray(found[output])
+    if values.shape != expected.shape:
         raise UserError(
-            f"The converted model's output {name!r} has shape {shape} instead of "
-            f"{wanted}."
+            f"{name} gives {output!r} of shape {values.shape} instead of "
+            f"{expected.shape}."
         )
-    if not np.isfinite(found[name]).all():
-        raise UserError(
-            f"The converted model's output {name!r} has values that aren't finite."
-        )
+    if expected.dtype.kind in "iU":
+        # As text: strings are bytes on one side.
+        if not np.array_equal(values.astype(str), expected.astype(str)):
+            raise UserError(f"{name} gives another {output!r} than the Keras model.")
+    elif not np.isfinite(values).all():
+        raise UserError(f"{name} gives {output!r} with values that aren't finite.")
 
 
 def _compare_maps(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
@@ -155,8 +170,13 @@ def _compare_maps(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 def _compare_boxes(found, expected, contract: Contract, both) -> float | None:
     """Return the mean overlap of the highest boxes."""
-    sizes = np.tile(contract.image_size, (len(both), 1))
-    sides = [find_boxes(contract, outputs, sizes) for outputs in (found, expected)]
+    sizes = expected.get("original_size", np.tile(contract.image_size, (len(both), 1)))
+    sides = [
+        (outputs["boxes"], outputs["box_scores"])
+        if "boxes" in outputs
+        else find_boxes(contract, outputs, sizes)
+        for outputs in (found, expected)
+    ]
     has = [scores[..., 0] > 0 for _, scores in sides]
     first = [boxes[:, :, 0][both & (has[0] | has[1])] for boxes, _ in sides]
     if not len(first[0]):

@@ -6,13 +6,9 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
 from keras_mscam.errors import UserError
-from keras_mscam.exporting.parity import LOOSE_TOLERANCES, TOLERANCES, Parity
 from keras_mscam.files import compute_checksum
 from keras_mscam.inference.export_folder import find_manifest
 
@@ -26,7 +22,7 @@ def write_manifest(export: Path, model: str, environment: dict, measured: dict) 
         export: the folder of a version.
         model: SHA-256 of the Keras model that it was made of.
         environment: versions, platform and commit.
-        measured: further entries, of `describe_parities` or `describe_variants`.
+        measured: further entries, on how well it met the Keras model.
     """
     content = {
         "format": FORMAT,
@@ -35,50 +31,12 @@ def write_manifest(export: Path, model: str, environment: dict, measured: dict) 
         **measured,
         "checksums": {
             str(path.relative_to(export)): compute_checksum(path)
-            for path in _list_files(export)
+            for path in sorted(export.rglob("*"))
+            if path.is_file() and path != find_manifest(export)
         },
     }
     text = json.dumps(content, indent=1, allow_nan=False)
     find_manifest(export).write_text(text + "\n")
-
-
-def describe_parities(parities: dict[str, Parity]) -> dict:
-    """Return the entry on a SavedModel.
-
-    Args:
-        parities: `"whole"`, of images that every resampler makes alike, `"odd"`, of
-            others, and `"run"`, of the run's own, where it has some.
-    """
-    return {
-        "parity": {
-            name: {
-                **asdict(parity),
-                "boxes": parity.boxes if np.isfinite(parity.boxes) else None,
-                "tolerances": LOOSE_TOLERANCES if name == "odd" else TOLERANCES,
-            }
-            for name, parity in parities.items()
-        }
-    }
-
-
-def describe_variants(variants: dict, calibration: str, test: str) -> dict:
-    """Return the entries on the variants of another format.
-
-    Args:
-        variants: `Variant` by name.
-        calibration: what scales of 8-bit maps are taken from, in words.
-        test: what was compared, in words.
-    """
-    return {
-        "calibration": calibration,
-        "compared_on": test,
-        "variants": {name: asdict(variant) for name, variant in variants.items()},
-    }
-
-
-def _list_files(export: Path) -> list[Path]:
-    files = sorted(path for path in export.rglob("*") if path.is_file())
-    return [path for path in files if path != find_manifest(export)]
 
 
 @contextmanager
@@ -128,18 +86,15 @@ def _lock(model: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"Cannot write into {model}: {error.strerror}.") from error
     try:
-        _try_lock(handle, model)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _try_lock(handle: int, model: Path) -> None:
-    try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+        os.close(handle)
         raise UserError(
             f"Another export is writing into {model}; wait for it or stop it."
         ) from error
     except OSError:
         pass  # folders of some network file systems can't be locked
+    try:
+        yield
+    finally:
+        os.close(handle)

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -11,12 +12,7 @@ from keras_mscam.errors import UserError
 from keras_mscam.evaluation.calibration import calibrate_run
 from keras_mscam.evaluation.localize import measure_thresholds
 from keras_mscam.evaluation.split_outputs import predict_split
-from keras_mscam.exporting.bundle import (
-    describe_parities,
-    describe_variants,
-    new_version,
-    write_manifest,
-)
+from keras_mscam.exporting.bundle import new_version, write_manifest
 from keras_mscam.exporting.examples import run_example, write_examples
 from keras_mscam.exporting.formats.conversion import (
     CALIBRATION_IMAGES,
@@ -31,15 +27,15 @@ from keras_mscam.exporting.graph.signatures import write_saved_model
 from keras_mscam.exporting.model_card import write_model_card
 from keras_mscam.exporting.parity import check_export
 from keras_mscam.files import find_versions
-from keras_mscam.inference.contract import FILE
-from keras_mscam.inference.export_folder import OTHER_FORMATS, next_common_version
-from keras_mscam.inference.run_folder import Run, describe_environment, read_run
 from keras_mscam.inference.calibrated_model import (
     CalibratedModel,
     Tuned,
-    load_classifier,
     load_calibrated_model,
+    load_classifier,
 )
+from keras_mscam.inference.contract import FILE
+from keras_mscam.inference.export_folder import OTHER_FORMATS, next_common_version
+from keras_mscam.inference.run_folder import Run, describe_environment, read_run
 from keras_mscam.inference.runtimes import load_runtime
 from keras_mscam.inference.runtimes.tensorflow_keras import load_signatures
 from keras_mscam.localization.fusion import Fusion
@@ -112,10 +108,14 @@ def export_formats(
     say = functools.partial(print, flush=True) if progress else _say_nothing
     made = {}
     if _SAVED_MODEL in formats:
-        made[_SAVED_MODEL] = export_saved_model(calibrated_model, run, output, number, say)
+        made[_SAVED_MODEL] = export_saved_model(
+            calibrated_model, run, output, number, say
+        )
     if others:
         saved_model = made.get(_SAVED_MODEL)
-        made |= export_others(calibrated_model, run, output, number, others, saved_model, say)
+        made |= export_others(
+            calibrated_model, run, output, number, others, saved_model, say
+        )
     return made
 
 
@@ -221,12 +221,14 @@ def export_saved_model(
         (extra / FILE).write_text(contract.dump())
         outputs = run_example(signatures, contract)
         write_examples(contract, outputs, folder)
-        write_model_card(calibrated_model, run, parities, outputs, extra / "model_card.md")
+        write_model_card(
+            calibrated_model, run, parities, outputs, extra / "model_card.md"
+        )
         write_manifest(
             folder,
             calibrated_model.calibration.model,
             describe_environment(),
-            describe_parities(parities),
+            {"parity": {kind: asdict(item) for kind, item in parities.items()}},
         )
     say(f"Exported: {version}")
     return version
@@ -273,7 +275,11 @@ def export_others(
                 folder,
                 calibrated_model.calibration.model,
                 _describe_environment(kind),
-                describe_variants(variants, calibration.source, test.source),
+                {
+                    "calibration": calibration.source,
+                    "compared_on": test.source,
+                    "variants": {name: asdict(item) for name, item in variants.items()},
+                },
             )
         say(f"Exported: {version}")
         made[kind] = version

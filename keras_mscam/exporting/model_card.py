@@ -8,10 +8,10 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
-from keras_mscam.exporting.parity import Parity
+from keras_mscam.exporting.agreement import Agreement
+from keras_mscam.inference.calibrated_model import CalibratedModel
 from keras_mscam.inference.contract import Contract
 from keras_mscam.inference.run_folder import Run
-from keras_mscam.inference.calibrated_model import CalibratedModel
 from keras_mscam.localization.protocol import describe_boxes
 
 _KINDS = {
@@ -31,7 +31,7 @@ _COMMON = ("pathologies", "original_size", "error")
 def write_model_card(
     calibrated_model: CalibratedModel,
     run: Run,
-    parities: dict[str, Parity],
+    parities: dict[str, Agreement],
     outputs: dict[str, dict[str, np.ndarray]],
     path: Path,
 ) -> None:
@@ -58,7 +58,10 @@ def write_model_card(
         builtin=data.path is None and not data.backgrounds,
         auroc="classification" in metrics,
         metrics=metrics,
-        rows=[_describe_row(calibrated_model, name, metrics) for name in _names(calibrated_model)],
+        rows=[
+            _describe_row(calibrated_model, name, metrics)
+            for name in calibrated_model.contract.pathologies
+        ],
         protocol=describe_boxes(calibrated_model.protocol),
         notes=calibrated_model.notes,
         signatures=list(_describe_signatures(outputs)),
@@ -67,10 +70,6 @@ def write_model_card(
         kinds=_KINDS,
     )
     path.write_text(text)
-
-
-def _names(calibrated_model: CalibratedModel) -> tuple[str, ...]:
-    return calibrated_model.contract.pathologies
 
 
 def _read_metrics(run: Run) -> dict:
@@ -89,7 +88,9 @@ def _describe_data(run: Run) -> str:
     return f"{data.phantoms:,} drawn chests, the built-in set"
 
 
-def _describe_row(calibrated_model: CalibratedModel, name: str, metrics: dict) -> dict[str, str]:
+def _describe_row(
+    calibrated_model: CalibratedModel, name: str, metrics: dict
+) -> dict[str, str]:
     contract: Contract = calibrated_model.contract
     column = contract.pathologies.index(name)
     point = calibrated_model.calibration.operating_points[name]
@@ -150,17 +151,12 @@ def _count_json(value: np.ndarray | bytes) -> int:
     value = np.asarray(value, object if isinstance(value, bytes) else None)
     if value.dtype == object:
         return sum(map(_count_string, value.flat))
-    numbers = value.astype("float32").flat if value.dtype.kind == "f" else value.flat
-    return len(json.dumps([_shorten(number) for number in numbers]).replace(" ", ""))
+    # The digits that tell a float32 from its neighbours, in quotes, which numbers lack.
+    text = json.dumps(value.astype(str).tolist(), separators=(",", ":"))
+    return len(text) - 2 * value.size
 
 
 def _count_string(value: bytes) -> int:
-    is_picture = value.startswith(_PNG_START)
-    return (
-        len('{"b64":""},') + 4 * -(-len(value) // 3) if is_picture else len(value) + 3
-    )
-
-
-def _shorten(number) -> float | int:
-    """Return a float32 with the digits that tell it from its neighbours."""
-    return float(str(number)) if number.dtype.kind == "f" else int(number)
+    if value.startswith(_PNG_START):
+        return len('{"b64":""},') + 4 * -(-len(value) // 3)
+    return len(value) + 3

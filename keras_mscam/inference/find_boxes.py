@@ -10,15 +10,19 @@ from keras_mscam.localization.fusion import fuse_maps
 
 
 def find_boxes(
-    contract: Contract, outputs: dict[str, np.ndarray], sizes: np.ndarray
+    contract: Contract,
+    outputs: dict[str, np.ndarray],
+    sizes: np.ndarray,
+    heatmaps: dict[tuple[int, int], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Propose boxes of the positive pathologies, by NumPy and OpenCV.
+    """Find boxes of the positive pathologies, by NumPy and OpenCV.
 
     Args:
         contract: names, sizes and thresholds. C pathologies, K boxes at most.
         outputs: of a network: `probabilities` `(N, C)` and `cam_block*`
             `(N, h, w, C)`.
         sizes: `(N, 2)` `(height, width)` of the original images.
+        heatmaps: of `fuse_positives`, if they are known already.
 
     Returns:
         Boxes `(N, C, K, 4)`, half-open xyxy in pixels of the original image, and scores
@@ -28,18 +32,20 @@ def find_boxes(
     images, pathologies = outputs["probabilities"].shape
     boxes = np.zeros((images, pathologies, contract.max_boxes, 4), "float32")
     scores = np.zeros(boxes.shape[:-1], "float32")
-    for row, column in np.argwhere(find_positives(contract, outputs["probabilities"])):
-        proposals = extract_boxes(
-            compute_heatmap(contract, outputs, row, column),
+    if heatmaps is None:
+        heatmaps = fuse_positives(contract, outputs)
+    for (row, column), heatmap in heatmaps.items():
+        predicted = extract_boxes(
+            heatmap,
             tuple(sizes[row]),
             contract.cam_thresholds[column],
             contract.min_area,
             contract.max_boxes,
         )
-        found = len(proposals.scores)
-        boxes[row, column, :found] = proposals.xyxy
+        found = len(predicted.scores)
+        boxes[row, column, :found] = predicted.xyxy
         scores[row, column, :found] = (
-            outputs["probabilities"][row, column] * proposals.scores
+            outputs["probabilities"][row, column] * predicted.scores
         )
     return boxes, scores
 
@@ -48,6 +54,17 @@ def find_positives(contract: Contract, probabilities: np.ndarray) -> np.ndarray:
     """Return which probabilities `(N, C)` reach the threshold of their pathology."""
     thresholds = [2.0 if t is None else t for t in contract.probability_thresholds]
     return probabilities >= thresholds
+
+
+def fuse_positives(
+    contract: Contract, outputs: dict[str, np.ndarray]
+) -> dict[tuple[int, int], np.ndarray]:
+    """Return `compute_heatmap` of every positive pathology, by row and column."""
+    positives = np.argwhere(find_positives(contract, outputs["probabilities"]))
+    return {
+        (row, column): compute_heatmap(contract, outputs, row, column)
+        for row, column in positives.tolist()
+    }
 
 
 def compute_heatmap(
@@ -73,7 +90,7 @@ def compute_heatmap(
 
 @dataclass(frozen=True)
 class Box:
-    """A box that a map proposes.
+    """A predicted box.
 
     Args:
         pathology: its name.

@@ -35,6 +35,7 @@ class Prediction:
         contract: of the model, which `heatmap` needs; `None` of a server's answer.
         image: uint8 `(height, width)`, the X-ray, which figures are drawn on; `None`
             where many are predicted, or by a server.
+        heatmaps: fused so far, by pathology; `heatmap` adds those that are asked for.
     """
 
     probabilities: dict[str, float]
@@ -50,6 +51,9 @@ class Prediction:
     field: tuple[int, int, int, int] | None = None
     contract: Contract | None = dataclasses.field(default=None, repr=False)
     image: np.ndarray | None = dataclasses.field(default=None, repr=False)
+    heatmaps: dict[str, np.ndarray] = dataclasses.field(
+        default_factory=dict, repr=False
+    )
 
     @property
     def pathologies(self) -> tuple[str, ...]:
@@ -63,16 +67,16 @@ class Prediction:
 
     @property
     def positives(self) -> tuple[str, ...]:
-        """Names of what is called, by falling probability; none without a contract."""
+        """Names above their threshold, by falling probability; none without contract."""
         if self.contract is None:
             return ()
         values = np.array([list(self.probabilities.values())])
-        called = find_positives(self.contract, values)[0]
-        is_called = dict(zip(self.probabilities, called, strict=True))
-        return tuple(name for name in self.ranked if is_called[name])
+        positive = find_positives(self.contract, values)[0]
+        is_positive = dict(zip(self.probabilities, positive, strict=True))
+        return tuple(name for name in self.ranked if is_positive[name])
 
     def heatmap(self, pathology: str) -> np.ndarray:
-        """Return the fused map as boxes are cut from it.
+        """Return the fused map as boxes are cut from it, fused once a prediction.
 
         Args:
             pathology: name of any, positive or not.
@@ -90,7 +94,11 @@ class Prediction:
                 f"The model has no pathology {pathology!r}; it has "
                 f"{', '.join(self.pathologies)}."
             )
-        column = self.pathologies.index(pathology)
+        if pathology not in self.heatmaps:
+            self.heatmaps[pathology] = self._fuse(self.pathologies.index(pathology))
+        return self.heatmaps[pathology]
+
+    def _fuse(self, column: int) -> np.ndarray:
         if self.contract and self.cams:
             cams = {f"cam_block{block}": cam[None] for block, cam in self.cams.items()}
             return compute_heatmap(self.contract, cams, 0, column)
@@ -113,7 +121,7 @@ class Prediction:
 
         Args:
             pathology: name; the most probable by default.
-            options: `image`, `truth` and `width` of `plots.plot_prediction`.
+            options: `image`, `truth` and `width` of `visualization.plot_prediction`.
 
         Returns:
             A matplotlib figure.

@@ -10,7 +10,7 @@ import numpy as np
 from keras_mscam.errors import UserError
 from keras_mscam.images.reader import Image, describe_image, read_xray
 from keras_mscam.images.xray import Frame, ImageError, XRay
-from keras_mscam.inference.find_boxes import find_boxes
+from keras_mscam.inference.find_boxes import find_boxes, fuse_positives
 from keras_mscam.inference.prediction import Prediction, split_outputs
 
 
@@ -86,7 +86,8 @@ class Predictor:
         corners = np.array([frame.corners for frame in frames])
         sizes = (corners[:, 2:] - corners[:, :2])[:, ::-1]
         outputs = self.runtime.run(images)
-        boxes, scores = find_boxes(contract, outputs, sizes)
+        fused = fuse_positives(contract, outputs)
+        boxes, scores = find_boxes(contract, outputs, sizes, fused)
         boxes += np.tile(corners[:, :2], 2)[:, None, None]
         weights = np.array(contract.relevance_weights, "float32")
         arrays = {
@@ -98,16 +99,22 @@ class Predictor:
             "original_size": np.array([frame.size for frame in frames]),
             "error": np.array([""] * len(images)),
         }
+        heatmaps = [{} for _ in frames]
+        for (row, column), heatmap in fused.items():
+            heatmaps[row][contract.pathologies[column]] = heatmap
         return [
             _refuse_nan(
                 found,
+                heatmaps=maps,
                 pixel_spacing=frame.pixel_spacing,
                 spacing_plane=frame.spacing_plane,
                 field=frame.field,
                 warnings=frame.warnings,
                 contract=contract,
             )
-            for found, frame in zip(split_outputs(arrays), frames, strict=True)
+            for found, frame, maps in zip(
+                split_outputs(arrays), frames, heatmaps, strict=True
+            )
         ]
 
 

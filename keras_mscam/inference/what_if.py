@@ -1,6 +1,6 @@
-"""What a prediction would be if blocks counted otherwise, or boxes were cut elsewhere.
+"""What a prediction would be under other shares of blocks, or other thresholds.
 
-The network isn't asked again: the maps of its blocks are fused and cut anew.
+The network isn't run again: the maps of its blocks are fused and thresholded anew.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def find_shares(contract: Contract, pathology: str) -> np.ndarray:
     """Return how much every block counts in the fused map, `(B,)` on the simplex.
 
-    The relevance weights, where maps are fused by them; all alike where each is in
-    units of its own deviation.
+    The relevance weights, where maps are fused by them; all alike where each is
+    divided by its own standard deviation.
     """
     fused, relevance = _find_weights(contract, pathology)
     if np.allclose(fused, relevance):
@@ -35,23 +35,22 @@ def change_prediction(
     shares: Sequence[float],
     cam_thresholds: Sequence[float] | None = None,
 ) -> "Prediction":
-    """Fuse one pathology's maps by other weights, and cut its boxes anew.
+    """Fuse one pathology's maps by other weights, and find its boxes anew.
 
     Shares are divided by their sum, which puts them on the simplex. Where maps are
-    fused in units of their deviation, so are these. Probabilities stay what they are:
-    only maps and boxes change. The unit of an exponential normalization stays, too.
+    divided by their standard deviations, so are these. Probabilities and the scale of
+    an exponential normalization stay what they are.
 
     Args:
         prediction: of a `Predictor`, with the maps of its blocks.
         pathology: the one to change.
         shares: B numbers of 0 or more, how much each block is to count; if all are 0,
             the map points nowhere.
-        cam_thresholds: levels in [0, 1) at which boxes are cut; those of the model by
-            default.
+        cam_thresholds: thresholds in [0, 1); those of the model by default.
 
     Returns:
         The prediction with another contract, and with boxes of this pathology in place
-        of all others: they are proposed whether it is positive or not. Without
+        of all others, whether it is positive or not. Without
         `attention`, which was fused by the model's weights.
 
     Raises:
@@ -70,13 +69,13 @@ def change_prediction(
     levels = list(contract.cam_thresholds)
     if cam_thresholds is not None:
         levels[column] = tuple(map(float, cam_thresholds))
-    changed = replace(
+    contract = replace(
         contract,
         fusion_weights=tuple(map(tuple, weights.tolist())),
         cam_thresholds=tuple(levels),
     )
-    boxes = _cut(prediction, changed, column)
-    return replace(prediction, contract=changed, boxes=boxes, attention=None)
+    changed = replace(prediction, contract=contract, attention=None, heatmaps={})
+    return replace(changed, boxes=_find_boxes(changed, pathology))
 
 
 def _find_weights(contract: Contract, pathology: str) -> tuple[np.ndarray, np.ndarray]:
@@ -108,20 +107,23 @@ def _check(prediction: "Prediction", pathology: str, shares) -> Contract:
     return contract
 
 
-def _cut(prediction: "Prediction", contract: Contract, column: int) -> tuple[Box, ...]:
-    names = contract.pathologies
-    alone = tuple(0.0 if place == column else None for place in range(len(names)))
-    called = replace(contract, probability_thresholds=alone)
-    outputs = {f"cam_block{block}": cam[None] for block, cam in prediction.cams.items()}
-    values = [prediction.probabilities[name] for name in names]
-    outputs["probabilities"] = np.array([values], "float32")
+def _find_boxes(prediction: "Prediction", pathology: str) -> tuple[Box, ...]:
+    """Find the boxes of one pathology, positive or not."""
+    contract = prediction.contract
+    column = contract.pathologies.index(pathology)
+    probabilities = np.array([list(prediction.probabilities.values())], "float32")
     height, width = prediction.original_size
     left, top, right, bottom = prediction.field or (0, 0, width, height)
-    size = np.array([[bottom - top, right - left]])
-    boxes, scores = find_boxes(called, outputs, size)
-    boxes = boxes[0, column] + [left, top, left, top]
+    boxes, scores = find_boxes(
+        contract,
+        {"probabilities": probabilities},
+        np.array([[bottom - top, right - left]]),
+        {(0, column): prediction.heatmap(pathology)},
+    )
     return tuple(
-        Box(names[column], tuple(map(float, box)), float(score))
-        for box, score in zip(boxes, scores[0, column], strict=True)
+        Box(pathology, tuple(map(float, box)), float(score))
+        for box, score in zip(
+            boxes[0, column] + [left, top, left, top], scores[0, column], strict=True
+        )
         if score > 0
     )

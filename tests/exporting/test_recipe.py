@@ -53,7 +53,10 @@ def find_boxes(contract, heat, c, size):
 @pytest.mark.parametrize("normalization", ["min_max", "exponential"])
 def test_another_implementation_finds_the_same(calibrated_model, normalization):
     contract = dataclasses.replace(
-        calibrated_model.contract, normalization=normalization, min_area=0.01, max_boxes=2
+        calibrated_model.contract,
+        normalization=normalization,
+        min_area=0.01,
+        max_boxes=2,
     )
     files = [file.data for file in draw_examples(contract.image_size)[3:]]
     outputs = run_reference(calibrated_model.localizer, contract, files)

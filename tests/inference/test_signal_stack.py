@@ -10,7 +10,7 @@ pytest.importorskip("openvino", reason="needs OpenVINO (the extra `openvino`)")
 # Two that end in the order in which they began, on a processor with AMX, leave the
 # thread a stack for signals whose memory is gone.
 PROGRAM = """
-import keras_mscam.inference.runtimes.telemetry
+import keras_mscam.inference.runtimes.openvino_cpu
 import signal
 
 import openvino

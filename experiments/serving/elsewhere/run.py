@@ -19,11 +19,12 @@ import numpy as np
 import tyro
 
 from keras_mscam.errors import UserError, command
-from keras_mscam.exporting.parity import compare_outputs, run_reference
+from keras_mscam.exporting.agreement import compare_outputs
+from keras_mscam.exporting.parity import run_reference
+from keras_mscam.inference.calibrated_model import convert_to_float32, load_classifier
 from keras_mscam.inference.contract import read_contract
 from keras_mscam.inference.export_folder import find_export
 from keras_mscam.inference.run_folder import read_run
-from keras_mscam.inference.calibrated_model import convert_to_float32, load_classifier
 from keras_mscam.modeling import build_localizer
 
 HERE = Path(__file__).parent
@@ -69,7 +70,7 @@ def run(
             python = make_environment(place, wanted, unwanted)
             found = run_there(python, export, paths, Path(temporary))
             versions = str(found.pop("versions"))
-            parity = compare_outputs(found, expected, contract.image_size)
+            parity = compare_outputs(found, expected, contract)
             rows.append((name, versions, parity))
     write_table(rows, contract)
 
@@ -123,16 +124,16 @@ def write_table(rows, contract) -> None:
     size = "x".join(map(str, contract.image_size))
     lines = [
         f"{rows[0][2].images} real X-rays, network of {size} pixels. Worst "
-        "differences from the Keras model; boxes in pixels of the network's input.",
+        "differences from the Keras model; mean IoU of the highest boxes.",
         "",
-        "| environment | versions | probabilities | maps, of their range | boxes | "
-        "same boxes |",
+        "| environment | versions | probabilities | maps, of their range | positives | "
+        "boxes |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, versions, parity in rows:
         lines.append(
             f"| {name} | {versions} | {parity.probabilities:.1e} | {parity.maps:.1e} | "
-            f"{parity.boxes:.3f} | {100 * parity.same_boxes:.2f}% |"
+            f"{parity.positives:.2%} | {parity.boxes:.4f} |"
         )
     (HERE / "results.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

@@ -19,7 +19,7 @@ from keras_mscam.exporting.agreement import (
     LIMITS,
     Agreement,
     check_agreement,
-    compare_variant,
+    compare_outputs,
 )
 from keras_mscam.exporting.examples import draw_examples
 from keras_mscam.exporting.formats import tfjs
@@ -194,7 +194,7 @@ def convert(
         size = measure_size(path)
         check_weights(size, network, variant, label)
         run = load_variant(name, path)
-        agreement = compare_variant(run(test.pixels), expected, contract)
+        agreement = compare_outputs(run(test.pixels), expected, contract)
         check_agreement(agreement, LIMITS[variant], label)
         milliseconds, ratio = _measure_latency(run, path, test, saved_model)
         variants[variant] = Variant(agreement, size, milliseconds, ratio)

@@ -1,21 +1,21 @@
 """Convert to OpenVINO: an `.xml` and a `.bin` file a variant, of any batch."""
 
-import keras_mscam.inference.runtimes.telemetry  # noqa: F401
-
-# isort: split
-
 import contextlib
 import io
 import logging
 from pathlib import Path
 
 import keras
-import nncf
 import numpy as np
+
+# First, as it keeps what is imported after it from telling a server.
+from keras_mscam.inference.runtimes.openvino_cpu import get_core, keep_signal_stack
+
+# isort: split
+import nncf
 import openvino
 
 from keras_mscam.exporting.formats.network import specify_input
-from keras_mscam.inference.runtimes.openvino_cpu import get_core, keep_signal_stack
 
 
 def write_float32(network: keras.Model, folder: Path, _images: np.ndarray) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from keras_mscam.inference.runtimes.loading import (
+from keras_mscam.inference.runtimes.runtime import (
+    Runtime,
     check_fit,
     count_cores,
     explain_failure,
     read_verified_contract,
 )
-from keras_mscam.inference.runtimes.runtime import Runtime
 
 
 def load_litert(path: Path) -> Runtime:

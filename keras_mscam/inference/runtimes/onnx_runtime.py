@@ -4,13 +4,13 @@ from pathlib import Path
 
 import onnxruntime
 
-from keras_mscam.inference.runtimes.loading import (
+from keras_mscam.inference.runtimes.runtime import (
+    Runtime,
     check_fit,
     count_cores,
     explain_failure,
     read_verified_contract,
 )
-from keras_mscam.inference.runtimes.runtime import Runtime
 
 
 def load_onnx(path: Path) -> Runtime:

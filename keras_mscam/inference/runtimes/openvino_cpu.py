@@ -1,9 +1,5 @@
 """An OpenVINO model, by its CPU plugin."""
 
-import keras_mscam.inference.runtimes.telemetry  # noqa: F401
-
-# isort: split
-
 import contextlib
 import ctypes
 import functools
@@ -15,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import openvino
 
-from keras_mscam.inference.runtimes.loading import (
+from keras_mscam.inference.runtimes.runtime import (
+    Runtime,
     check_fit,
     count_cores,
     explain_failure,
     read_verified_contract,
 )
-from keras_mscam.inference.runtimes.runtime import Runtime
 
 
 @functools.cache

@@ -3,15 +3,26 @@
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from keras_mscam.errors import UserError
-from keras_mscam.inference.contract import Contract
-from keras_mscam.inference.export_folder import find_formats
+from keras_mscam.inference.contract import FILE, Contract, read_contract_beside
+from keras_mscam.inference.export_folder import (
+    find_formats,
+    list_variant_files,
+    verify_files,
+)
+
+# OpenVINO and its quantizer tell a server what is converted, through a package of its
+# own; they do without it where it can't be imported. This runs before they are.
+sys.modules.setdefault("openvino_telemetry", None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,31 +65,26 @@ def load_runtime(path: str | os.PathLike, runtime: str = "auto") -> Runtime:
     """
     models = find_models(path)
     name = choose_runtime(models, path, runtime)
-    return import_loader(name)(models[name])
+    _, module, loader = _LIBRARIES[name]  # imported here: none but Keras need be there
+    module = importlib.import_module(f"keras_mscam.inference.runtimes.{module}")
+    return getattr(module, loader)(models[name])
 
 
-@dataclass(frozen=True)
-class _Library:
-    """What a runtime needs.
+class _Library(NamedTuple):
+    """The library that must be installed, and what loads a model by it."""
 
-    Args:
-        loader: module and function that load a model.
-        module: that must be there.
-        extra: of this package that installs it; `None` if it comes with the package.
-    """
-
-    loader: tuple[str, str]
+    name: str
     module: str
-    extra: str | None = None
+    loader: str
 
 
 #: From the fastest on, for one image in float32 on a CPU: see export/README.md.
 _LIBRARIES = {
-    "openvino": _Library(("openvino_cpu", "load_openvino"), "openvino", "openvino"),
-    "onnx": _Library(("onnx_runtime", "load_onnx"), "onnxruntime", "onnx"),
-    "litert": _Library(("litert_interpreter", "load_litert"), "ai_edge_litert", "litert"),
-    "tensorflow": _Library(("tensorflow_keras", "load_saved_model"), "tensorflow"),
-    "keras": _Library(("tensorflow_keras", "load_keras_model"), "keras"),
+    "openvino": _Library("openvino", "openvino_cpu", "load_openvino"),
+    "onnx": _Library("onnxruntime", "onnx_runtime", "load_onnx"),
+    "litert": _Library("ai_edge_litert", "litert_interpreter", "load_litert"),
+    "tensorflow": _Library("tensorflow", "tensorflow_keras", "load_saved_model"),
+    "keras": _Library("keras", "tensorflow_keras", "load_keras_model"),
 }
 RUNTIMES = ("auto", *_LIBRARIES)
 _SUFFIXES = {".tflite": "litert", ".onnx": "onnx", ".xml": "openvino"}
@@ -171,20 +177,92 @@ def choose_runtime(models: dict[str, Path], path, runtime: str = "auto") -> str:
     for name in wanted:
         if _is_installed(name):
             return name
-    library = _LIBRARIES[wanted[0]]
-    package = f'"keras_mscam[{library.extra}]"' if library.extra else library.module
+    library = _LIBRARIES[wanted[0]].name
+    own = wanted[0] in ("tensorflow", "keras")  # the others are extras of the package
+    package = library if own else f'"keras_mscam[{wanted[0]}]"'
     raise UserError(
-        f"{path} needs {library.module}, which is not installed: pip install {package}."
+        f"{path} needs {library}, which is not installed: pip install {package}."
     )
 
 
 def _is_installed(name: str) -> bool:
-    return importlib.util.find_spec(_LIBRARIES[name].module) is not None
+    return importlib.util.find_spec(_LIBRARIES[name].name) is not None
 
 
-def import_loader(name: str) -> Callable:
-    """Import what loads models of a runtime: none but Keras need be installed."""
-    module, function = _LIBRARIES[name].loader
-    return getattr(
-        importlib.import_module(f"keras_mscam.inference.runtimes.{module}"), function
-    )
+def read_verified_contract(model: Path) -> Contract:
+    """Read the contract beside a model, if both are as they were exported.
+
+    Args:
+        model: a file.
+
+    Raises:
+        UserError: there is no contract, or a file is damaged.
+    """
+    contract = read_contract_beside(model)
+    verify_files(model.parent, [model.with_name(FILE), *list_variant_files(model)])
+    return contract
+
+
+def check_fit(
+    path: Path,
+    contract: Contract,
+    inputs: Mapping[str, Sequence],
+    outputs: Mapping[str, Sequence],
+) -> None:
+    """Refuse a model that is another than that of the contract beside it.
+
+    Args:
+        path: of the model, to name in errors.
+        contract: names and sizes.
+        inputs: shapes by name; a side that isn't known is no number.
+        outputs: the same.
+
+    Raises:
+        UserError: it doesn't take the image of the contract, or doesn't give its
+            outputs.
+    """
+    expected = [*contract.image_size, 1]
+    if set(inputs) != {"image"} or list(inputs["image"][1:]) != expected:
+        raise UserError(
+            f"{path} isn't the model of its {FILE}, which says that it takes 'image' "
+            f"of {expected}: it takes {_describe(inputs)}."
+        )
+    count = len(contract.pathologies)
+    for name in contract.output_names:
+        if name not in outputs or outputs[name][-1] != count:
+            raise UserError(
+                f"{path} isn't the model of its {FILE}, which says that it gives "
+                f"{name!r} of {count} pathologies: it gives {_describe(outputs)}."
+            )
+
+
+def _describe(shapes: Mapping[str, Sequence]) -> str:
+    return ", ".join(f"{name!r} of {list(sides[1:])}" for name, sides in shapes.items())
+
+
+@contextmanager
+def explain_failure(path: Path) -> Iterator[None]:
+    """Say in one sentence that a file can't be loaded.
+
+    Libraries raise what they like: `RuntimeError`, `ValueError`, classes of their own.
+
+    Raises:
+        UserError: the block failed.
+    """
+    try:
+        yield
+    except UserError:
+        raise  # it is a sentence already
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path} can't be loaded, it is damaged or of another version of the "
+            f"format: {reason}"
+        ) from error
+
+
+def count_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux alone has it
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

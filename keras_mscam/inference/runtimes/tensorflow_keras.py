@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_mscam.inference.calibrated_model import load_calibrated_model
 from keras_mscam.inference.contract import FILE, read_contract
 from keras_mscam.inference.export_folder import find_export, verify_files
 from keras_mscam.inference.run_folder import read_run
-from keras_mscam.inference.calibrated_model import load_calibrated_model
-from keras_mscam.inference.runtimes.loading import explain_failure
-from keras_mscam.inference.runtimes.runtime import Runtime
+from keras_mscam.inference.runtimes.runtime import Runtime, explain_failure
 
 
 def load_keras_model(run: Path) -> Runtime:

@@ -4,12 +4,12 @@ import pytest
 
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.errors import UserError
-from keras_mscam.inference.contract import read_contract
 from keras_mscam.inference.calibrated_model import (
     convert_to_float32,
-    load_classifier,
     load_calibrated_model,
+    load_classifier,
 )
+from keras_mscam.inference.contract import read_contract
 
 SIZE = (64, 96)
 
@@ -44,11 +44,15 @@ def test_standardized_maps_are_weighted_by_their_deviations(make_run):
     np.testing.assert_allclose(
         calibrated_model.contract.fusion_weights, 1 / (3 * deviations), rtol=1e-6
     )
-    np.testing.assert_allclose(calibrated_model.contract.map_scales, np.ones(3), rtol=1e-6)
+    np.testing.assert_allclose(
+        calibrated_model.contract.map_scales, np.ones(3), rtol=1e-6
+    )
 
 
 def test_one_block_is_enough(make_run):
-    calibrated_model = load_calibrated_model(make_run(blocks=(4,)), attention_size=(10, 20))
+    calibrated_model = load_calibrated_model(
+        make_run(blocks=(4,)), attention_size=(10, 20)
+    )
     assert calibrated_model.contract.blocks == (4,)
     assert calibrated_model.localizer.output["attention"].shape == (None, 10, 20, 3)
 
@@ -78,7 +82,7 @@ def test_a_run_without_records_can_not_be_tuned(run):
 
 def test_thresholds_are_tuned_on_the_test_split(make_run, phantom_records):
     # Eight pathologies, as the records have.
-    from keras_mscam.configs.presets import PRESETS
+    from keras_mscam.configs import PRESETS
     from keras_mscam.configs.schema import merge_config
     from keras_mscam.inference.run_folder import read_run
     from keras_mscam.training.train_run import train

@@ -1,13 +1,23 @@
+"""Maps to boxes in a graph against NumPy and OpenCV, to the last bit."""
+
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from keras_mscam.exporting.graph.map_boxes import extract_boxes, normalize_maps
+from keras_mscam.exporting.graph.map_boxes import (
+    connect,
+    extract_boxes,
+    find_regions,
+    normalize_maps,
+)
 from keras_mscam.localization import boxes as by_opencv
 
 KEPT = 6
 UNKNOWN = (None, None, None)
+SIZES = [(1, 1), (1, 37), (37, 1), (2, 9), (40, 24), (31, 33), (64, 64)]
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +43,183 @@ def propose(heatmap, levels, min_area=0.0, max_boxes=3):
         max_boxes,
     )
     return xyxy[0].numpy().tolist(), scores[0].numpy().tolist()
+
+
+@pytest.fixture(scope="module")
+def regions_compiled():
+    """Traced once, for every size."""
+    specs = [tf.TensorSpec(UNKNOWN, tf.bool), tf.TensorSpec(UNKNOWN, tf.float32)]
+    return tf.function(find_regions, input_signature=specs)
+
+
+def regions_by_opencv(mask, heat):
+    """Another implementation: rows of left, top, right, bottom, area and mean heat."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(
+        mask.astype("uint8"), connectivity=8
+    )
+    rows = []
+    for label in range(1, count):
+        x, y, width, height, area = stats[label].tolist()
+        mean = np.float32(heat[labels == label].astype("float64").mean())
+        rows.append((x, y, x + width, y + height, area, mean))
+    return sorted(rows)
+
+
+def assert_equal(found, masks, heat):
+    found = [values.numpy() for values in found]
+    for index, mask in enumerate(masks):
+        here = found[0] == index
+        xyxy, areas, scores = (values[here].tolist() for values in found[1:])
+        rows = [(*box, *rest) for box, *rest in zip(xyxy, areas, scores, strict=True)]
+        assert sorted(rows) == regions_by_opencv(mask, heat[index])
+
+
+def draw_spiral(size, pitch=2):
+    """One line from the corner to the middle, `pitch - 1` pixels from itself."""
+    mask = np.zeros(size, bool)
+    edge = 0
+    while 2 * edge < min(size):
+        top, left, bottom, right = edge, edge, size[0] - edge, size[1] - edge
+        mask[top, max(left - pitch, 0) : right] = True  # comes from the ring around
+        mask[top:bottom, right - 1] = True
+        mask[bottom - 1, left:right] = True
+        mask[min(top + pitch, bottom - 1) : bottom, left] = True
+        edge += pitch
+    return mask
+
+
+def draw_arms(size, arms, turns):
+    """`arms` spirals, one inside the other."""
+    y, x = np.indices(size) - (np.array(size)[:, None, None] - 1) / 2
+    phase = turns * np.hypot(x, y) / max(size) + arms * np.arctan2(y, x) / (2 * np.pi)
+    return phase % 1 < 0.4
+
+
+def draw_comb(size):
+    """Teeth that only the last row connects."""
+    mask = np.zeros(size, bool)
+    mask[:, ::2] = True
+    mask[-1] = True
+    return mask
+
+
+def draw_fractal(size):
+    """Sierpinski's triangle: joined at single pixels, at every scale."""
+    y, x = np.indices(size)
+    return (x & y) == 0
+
+
+SHAPES = {
+    "nothing": lambda size: np.zeros(size, bool),
+    "everything": lambda size: np.ones(size, bool),
+    "spiral": draw_spiral,
+    "wide spiral": lambda size: draw_spiral(size, 3),
+    "nested spirals": lambda size: draw_arms(size, 2, 12),
+    "five nested spirals": lambda size: draw_arms(size, 5, 8),
+    "checkerboard": lambda size: np.indices(size).sum(0) % 2 == 0,
+    "odd checkerboard": lambda size: np.indices(size).sum(0) % 2 == 1,
+    "isolated pixels": lambda size: (np.indices(size) % 2 == 0).all(0),
+    "columns": lambda size: np.indices(size)[1] % 2 == 0,
+    "rows": lambda size: np.indices(size)[0] % 2 == 0,
+    "comb": draw_comb,
+    "hanging comb": lambda size: draw_comb(size)[::-1],
+    "lying comb": lambda size: draw_comb(size[::-1]).T,
+    "diagonals": lambda size: (np.indices(size).sum(0) % 3) == 0,
+    "other diagonals": lambda size: (np.subtract(*np.indices(size)) % 3) == 0,
+    "triangles": draw_fractal,
+    "inverse triangles": lambda size: ~draw_fractal(size),
+    "rings": lambda size: draw_arms(size, 0, 14),
+}
+
+
+@tf.function(input_signature=[tf.TensorSpec(s, tf.int32) for s in ([None], [None], [])])
+def connect_compiled(first, second, count):
+    return connect(first, second, count)
+
+
+def path_edges(count):
+    return np.stack([np.arange(count - 1), np.arange(1, count)], axis=1)
+
+
+class TestConnect:
+    def test_by_hand(self):
+        # 0-3, 3-1 and 2-4 are connected, 5 is alone.
+        roots = connect_compiled([0, 2, 3], [3, 4, 1], 6)
+        assert roots.numpy().tolist() == [0, 0, 2, 0, 2, 5]
+
+    def test_nothing(self):
+        assert connect_compiled([], [], 3).numpy().tolist() == [0, 1, 2]
+        assert connect_compiled([], [], 0).shape == (0,)
+
+    def test_equals_another_implementation(self):
+        rng = np.random.default_rng(0)
+        for _ in range(50):
+            count = rng.integers(2, 60)
+            edges = rng.integers(0, count, (rng.integers(1, 90), 2))
+            roots = connect_compiled(*edges.T, count).numpy()
+            matrix = coo_array((np.ones(len(edges)), edges.T), (count, count))
+            _, expected = connected_components(matrix, directed=False)
+            # The same partition: each label of one goes with one label of the other.
+            pairs = set(zip(roots.tolist(), expected.tolist(), strict=True))
+            assert len(pairs) == len(set(roots.tolist())) == expected.max() + 1
+
+    def test_long_paths_in_any_order(self):
+        rng = np.random.default_rng(0)
+        for names in (np.arange(4096), rng.permutation(4096)):
+            first, second = names[path_edges(4096)].T
+            assert not connect_compiled(first, second, 4096).numpy().any()
+
+
+class TestRegionsByHand:
+    def test_diagonal_neighbours_are_one_region(self):
+        masks = np.array([[[1, 0, 0, 0], [0, 1, 0, 1]]], bool)
+        heat = np.array([[[0.5, 0, 0, 0], [0, 1, 0, 0.25]]], "float32")
+        regions = find_regions(masks, heat)
+        # The first is of (0.5 + 1) / 2.
+        assert regions.masks.numpy().tolist() == [0, 0]
+        assert regions.xyxy.numpy().tolist() == [[0, 0, 2, 2], [3, 1, 4, 2]]
+        assert regions.areas.numpy().tolist() == [2, 1]
+        assert regions.scores.numpy().tolist() == [0.75, 0.25]
+
+    def test_neither_rows_nor_maps_run_into_one_another(self):
+        # The last column and the first of the next row; the last row and the first of
+        # the next map.
+        masks = np.zeros((2, 3, 4), bool)
+        masks[0, 0, 3] = masks[0, 1, 0] = masks[0, 2, 2:] = masks[1, 0] = True
+        regions = find_regions(masks, masks.astype("float32"))
+        assert sorted(regions.xyxy.numpy().tolist()) == [
+            [0, 0, 4, 1], [0, 1, 1, 2], [2, 2, 4, 3], [3, 0, 4, 1],
+        ]  # fmt: skip
+
+    def test_masks_may_share_a_map(self):
+        masks = np.array([[[1, 1]], [[0, 1]], [[1, 0]], [[1, 1]]], bool)
+        heat = np.array([[[0.25, 0.75]], [[0.5, 1.0]]], "float32")
+        regions = find_regions(masks, heat)
+        assert regions.scores.numpy().tolist() == [0.5, 0.75, 0.5, 0.75]
+
+
+class TestRegionsAgainstOpenCV:
+    @pytest.mark.parametrize("size", SIZES)
+    def test_shapes(self, regions_compiled, size):
+        masks = np.stack([draw(size) for draw in SHAPES.values()])
+        masks = np.concatenate([masks, ~masks])
+        heat = np.random.default_rng(0).random(masks.shape, "float32")
+        assert_equal(regions_compiled(masks, heat), masks, heat)
+
+    def test_random_masks(self, regions_compiled):
+        rng = np.random.default_rng(0)
+        for _ in range(20):
+            shape = (25, *rng.integers(1, 40, 2))
+            masks = rng.random(shape) < rng.random((25, 1, 1))
+            heat = rng.random(shape, "float32")
+            assert_equal(regions_compiled(masks, heat), masks, heat)
+
+    def test_heat_outside_the_regions_leaves_no_trace(self, regions_compiled):
+        # From 1 down to 1e-30, all of them summed on the way to a region.
+        rng = np.random.default_rng(0)
+        heat = np.exp(-70 * rng.random((20, 30, 50))).astype("float32")
+        masks = heat > 2e-4
+        assert_equal(regions_compiled(masks, heat), masks, heat)
 
 
 class TestNormalizeMaps:
@@ -227,16 +414,3 @@ def test_maps_of_no_use_have_no_boxes():
         False,
         True,
     ]
-
-
-def test_in_a_saved_model(compiled, tmp_path):
-    module = tf.Module()
-    module.extract_boxes = compiled
-    tf.saved_model.save(module, str(tmp_path / "model"))
-    loaded = tf.saved_model.load(str(tmp_path / "model"))
-    heatmaps = draw_maps(np.random.default_rng(0), 40, (31, 45))
-    arguments = heatmaps, np.full((40, 1), 0.3, "float32"), 0.01
-    for found, expected in zip(
-        loaded.extract_boxes(*arguments), compiled(*arguments), strict=True
-    ):
-        np.testing.assert_array_equal(found, expected)
