@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from keras_mscam.cli.export import main
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.errors import UserError
 from keras_mscam.exporting import parity
@@ -28,11 +29,19 @@ print("probabilities", outputs["probabilities"][0].numpy().tolist())
 """
 
 
-def run_command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "keras_mscam.cli.export", *map(str, arguments)],
-        capture_output=True, text=True,
-    )  # fmt: skip
+@pytest.fixture
+def run_command(monkeypatch, capfd):
+    """Run the command in this process; return its status, output and errors."""
+
+    def run_command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["keras_mscam-export", *map(str, arguments)])
+        try:
+            status = main()
+        except SystemExit as end:
+            status = end.code
+        return status or 0, *capfd.readouterr()
+
+    return run_command
 
 
 def test_what_is_written(exported):
@@ -84,28 +93,28 @@ def test_a_model_that_says_something_else_is_refused(
     signatures = load_signatures(exported)
     check_export(calibrated_model, run, signatures)
     monkeypatch.setattr(parity, "run_reference", run_wrongly)
-    with pytest.raises(UserError, match=r"probabilities differ .* nothing was"):
+    with pytest.raises(UserError, match=r"differs .* probability .* not exported"):
         check_export(calibrated_model, run, signatures)
 
 
-def test_the_command_writes_the_next_version(make_run, tmp_path):
+def test_the_command_writes_the_next_version(run_command, make_run, tmp_path):
     protocol = LocalizationConfig(fusion="standardized", normalization="exponential")
     run = make_run(localization=protocol, blocks=(3, 4))
     (tmp_path / "chest" / "6").mkdir(parents=True)
-    result = run_command(
+    status, output, errors = run_command(
         run.path, "--output", tmp_path, "--name", "chest", "--max-boxes", "3",
         "--attention-size", "8", "8", "--cam-thresholds", "0.5",
     )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    assert status == 0, errors
     version = tmp_path / "chest" / "7"
-    assert result.stdout.splitlines()[-1] == f"Exported: {version}"
+    assert output.splitlines()[-1] == f"Exported: {version}"
     contract = read_contract(version)
     assert contract.max_boxes == 3
     assert contract.attention_size == (8, 8)
     assert contract.name == "chest"
     assert contract.cam_thresholds == ((0.5,),) * 3
     manifest = json.loads((version / "assets.extra" / "manifest.json").read_text())
-    assert manifest["parity"]["whole"]["same_boxes"] == 1.0
+    assert manifest["parity"]["whole"]["positives"] == 1.0
 
 
 @pytest.mark.parametrize(
@@ -119,14 +128,16 @@ def test_the_command_writes_the_next_version(make_run, tmp_path):
         (["RUN", "--output", "FILE"], "Cannot write into"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_leaves_nothing(run, tmp_path, options, sentence):
+def test_a_mistake_is_one_sentence_and_leaves_nothing(
+    run_command, run, tmp_path, options, sentence
+):
     (tmp_path / "file").touch()
     places = {"RUN": run.path, "OUT": tmp_path / "out", "FILE": tmp_path / "file"}
-    result = run_command(*[places.get(option, option) for option in options])
-    assert result.returncode == 2
-    assert sentence in result.stderr
-    assert re.search(r"^error: [^\n]*\n\Z", result.stderr, re.MULTILINE)
-    assert "Traceback" not in result.stderr
+    status, _, errors = run_command(*[places.get(option, option) for option in options])
+    assert status == 2
+    assert sentence in errors
+    assert re.search(r"^error: [^\n]*\n\Z", errors, re.MULTILINE)
+    assert "Traceback" not in errors
     assert not (tmp_path / "out").exists()
 
 

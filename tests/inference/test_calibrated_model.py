@@ -75,30 +75,14 @@ def test_thresholds_that_no_export_can_have(run, threshold):
         load_calibrated_model(run, LocalizationConfig(threshold=threshold))
 
 
-def test_a_run_without_records_can_not_be_tuned(run):
-    with pytest.raises(UserError, match="holds no prepared records"):
-        load_calibrated_model(run, LocalizationConfig(threshold="tuned"))
-
-
-def test_thresholds_are_tuned_on_the_test_split(make_run, phantom_records):
-    # Eight pathologies, as the records have.
-    from keras_mscam.configs import PRESETS
-    from keras_mscam.configs.schema import merge_config
-    from keras_mscam.inference.run_folder import read_run
-    from keras_mscam.training.train_run import train
-
-    path = make_run().path.parent / "trained"
-    changes = {
-        "data": {"path": str(phantom_records), "image_size": [64, 96]},
-        "training": {"epochs": 1, "batch_size": 16},
-    }
-    train(merge_config(PRESETS["phantom"], changes, "the test"), path)
-    calibrated_model = load_calibrated_model(
-        read_run(path), LocalizationConfig(threshold="tuned"), progress=False
-    )
-    levels = calibrated_model.contract.cam_thresholds
-    assert all(len(row) == 1 and 0 < row[0] < 1 for row in levels)
-    assert "ground-truth boxes of the test split" in calibrated_model.notes
+def test_tuned_thresholds_are_those_that_are_given(run):
+    levels, notes = ((0.1,), (0.2,), (0.3,)), "Chosen by hand."
+    protocol = LocalizationConfig(threshold="tuned")
+    model = load_calibrated_model(run, protocol, tune=lambda *_: (levels, notes))
+    assert model.contract.cam_thresholds == levels
+    assert model.notes == notes
+    with pytest.raises(UserError, match="can't be exported"):
+        load_calibrated_model(run, protocol)
 
 
 def test_a_contract_comes_back(calibrated_model, tmp_path):
