@@ -79,12 +79,11 @@ def _evaluate_command(
             raise UserError("Several runs are compared in a folder: give --output DIR.")
         report = compare(runs, protocols, output, data=data, split=split, images=images)
     else:
-        target = runs[0] if output is None else output
         evaluate(
             runs[0], data=data, split=split, protocol=protocols[0], images=images,
-            output=target,
+            output=output,
         )  # fmt: skip
-        report = target / "report.html"
+        report = (output or runs[0]) / "report.html"
     print(f"Report: {report}")
 
 

@@ -1,6 +1,7 @@
 """Logits into probabilities that may be shown to a person."""
 
 import warnings
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -16,7 +17,11 @@ from keras_mscam.evaluation.known_labels import (
     take_known,
 )
 from keras_mscam.evaluation.operating_points import choose_operating_points
-from keras_mscam.evaluation.split_outputs import Predictions, predict_split
+from keras_mscam.evaluation.split_outputs import (
+    Predictions,
+    is_read_only,
+    predict_split,
+)
 from keras_mscam.files import compute_checksum
 from keras_mscam.inference.run_calibration import (
     Calibration,
@@ -140,12 +145,22 @@ def calibrate_on(predictions: Predictions, model: str) -> RunCalibration:
 
 
 def calibrate_run(
-    run: Run, classifier: keras.Model, progress: bool = True
+    run: Run,
+    classifier: keras.Model,
+    progress: bool = True,
+    output: Path | None = None,
 ) -> RunCalibration:
     """Read the calibration of a run, or make it on its own validation split.
 
+    Args:
+        run: `calibration.json` is written into it, where that is possible.
+        classifier: its model.
+        progress: whether to show a bar.
+        output: folder for predictions where the run can't be written to.
+
     Raises:
         UserError: there is none of this model, and no records to make it on.
+        OSError: the run can't be written to, and there is no other folder.
     """
     calibration = find_calibration(run)
     if calibration is not None:
@@ -155,7 +170,13 @@ def calibrate_run(
             f"{run.path} has no calibration.json, and the records that it was trained "
             f"on, {run.records}, are gone; put them back once to calibrate it."
         )
-    validation = predict_split(run, classifier, run.records, "validation", progress)
+    validation = predict_split(
+        run, classifier, run.records, "validation", progress, output
+    )
     calibration = calibrate_on(validation, compute_checksum(run.model_path))
-    write_calibration(run.calibration_path, calibration)
+    try:
+        write_calibration(run.calibration_path, calibration)
+    except OSError as error:
+        if output is None or not is_read_only(error):
+            raise
     return calibration

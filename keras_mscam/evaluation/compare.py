@@ -13,6 +13,7 @@ from keras_mscam.evaluation.evaluation import Evaluation, evaluate, load_chosen
 from keras_mscam.evaluation.measure import HIT
 from keras_mscam.evaluation.paired import PairedDifference, compare_auroc, compare_ratio
 from keras_mscam.evaluation.report import write_comparison
+from keras_mscam.evaluation.split_outputs import read_pathologies
 from keras_mscam.evaluation.tables import to_csv, to_latex, to_markdown
 from keras_mscam.files import compute_checksum, write_whole
 from keras_mscam.inference.run_folder import is_prepared, read_run
@@ -31,6 +32,9 @@ def compare(
 ) -> Path:
     """Evaluate several runs on the same images and set them side by side.
 
+    They are compared on the pathologies that all of them were trained to find, matched
+    by name.
+
     Args:
         runs: folders that `keras_mscam-train` made, of different names. The first is
             compared with each of the others.
@@ -46,18 +50,19 @@ def compare(
         Path of the report.
 
     Raises:
-        UserError: two runs have one name, or records of their own and no `data` is
-            given, or anything that `evaluate` raises.
+        UserError: two runs have one name, or no pathology in common, or records of
+            their own and no `data` is given, or anything that `evaluate` raises.
     """
     names = [Path(run).absolute().name for run in runs]
     if len(set(names)) < len(names):
         raise UserError(f"Two of the runs have the same name: {', '.join(names)}.")
     if data is None:
         _check_records(runs)
+    shared = _find_shared(runs)
     evaluations = {
         name: evaluate(
             run, data=data, split=split, protocol=protocol, images=images,
-            output=Path(output) / name, progress=progress,
+            pathologies=shared, output=Path(output) / name, progress=progress,
         )
         for name, run, protocol in zip(names, runs, protocols, strict=True)
     }  # fmt: skip
@@ -81,6 +86,16 @@ def _check_records(runs: Sequence[Path]) -> None:
             "The runs were trained on different records; give those to compare them on "
             "by --data DIR."
         )
+
+
+def _find_shared(runs: Sequence[Path]) -> list[str]:
+    """Find the pathologies that all runs have, in the order of the first."""
+    first, *others = [read_pathologies(read_run(run)) for run in runs]
+    shared = [name for name in first if all(name in other for other in others)]
+    if not shared:
+        found = "; ".join(", ".join(names) for names in (first, *others))
+        raise UserError(f"The runs have no pathology in common: {found}.")
+    return shared
 
 
 def _write(output: Path, comparison: dict, cases: dict[str, list]) -> None:
@@ -128,7 +143,11 @@ def _compare_accuracy(first: Evaluation, second: Evaluation) -> dict:
     boxed = first.metrics["boxed"]
     tables = []
     for evaluation in (first, second):
-        counts = count_localizations(evaluation.systems["attention"], (HIT,))
+        # Images without a box come in the order of each model's pathologies.
+        items = sorted(
+            evaluation.systems["attention"], key=lambda i: (i.name, i.pathology)
+        )
+        counts = count_localizations(items, (HIT,))
         belongs = counts.pathology[:, None] == np.array(boxed)
         tables.append((counts.found * belongs, counts.drawn[:, None] * belongs))
     if not boxed:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_mscam.configs.schema import LocalizationConfig
+from keras_mscam.errors import UserError
 from keras_mscam.evaluation.calibration import calibrate_run
 from keras_mscam.evaluation.cases import (
     choose_cases,
@@ -15,11 +16,15 @@ from keras_mscam.evaluation.cases import (
 )
 from keras_mscam.evaluation.measure import Systems, locate_all, measure
 from keras_mscam.evaluation.report import write_report
-from keras_mscam.evaluation.split_outputs import Predictions, predict_split
+from keras_mscam.evaluation.split_outputs import (
+    Predictions,
+    is_read_only,
+    predict_split,
+)
 from keras_mscam.evaluation.tables import write_tables
 from keras_mscam.files import write_whole
-from keras_mscam.inference.run_folder import Run, read_run
 from keras_mscam.inference.calibrated_model import load_classifier
+from keras_mscam.inference.run_folder import Run, read_run
 from keras_mscam.localization.fusion import Fusion
 
 
@@ -55,6 +60,7 @@ def evaluate(
     split: str = "test",
     protocol: LocalizationConfig | None = None,
     images: Sequence[str] = (),
+    pathologies: Sequence[str] | None = None,
     output: Path | None = None,
     report: bool = True,
     progress: bool = True,
@@ -70,19 +76,42 @@ def evaluate(
         split: which of their splits.
         protocol: how maps become boxes; the run's own by default.
         images: names of images for the report, in place of typical hits and misses.
-        output: folder to write into; the run's by default.
+        pathologies: names of those to evaluate; all of the model's by default. The
+            records may hold others, which are left out.
+        output: folder to write into; the run's by default. A run that can't be written
+            to is evaluated too: predictions are then stored in this folder.
         report: whether to write `report.html` beside the numbers.
         progress: whether to show a bar.
 
     Raises:
-        UserError: the folder has no model, or the records aren't made for it.
+        UserError: the folder has no model, the records lack one of its pathologies, or
+            the run can't be written to and no other folder is given.
     """
+    try:
+        return _evaluate(
+            run_path, data, split, protocol, images, pathologies, output, report,
+            progress,
+        )  # fmt: skip
+    except OSError as error:
+        if output is None and is_read_only(error):
+            raise UserError(
+                f"{run_path} can't be written to: give another folder for the results "
+                "by --output DIR."
+            ) from error
+        raise
+
+
+def _evaluate(
+    run_path, data, split, protocol, images, pathologies, output, report, progress
+) -> Evaluation:
     run = read_run(run_path)
     records = run.records if data is None else Path(data)
     protocol = protocol or run.config.localization
     classifier = load_classifier(run)
-    calibration = calibrate_run(run, classifier, progress)
-    predictions = predict_split(run, classifier, records, split, progress)
+    calibration = calibrate_run(run, classifier, progress, output)
+    predictions = predict_split(run, classifier, records, split, progress, output)
+    if pathologies is not None:
+        predictions = predictions.select(pathologies)
     systems, fusion = locate_all(predictions, calibration, protocol)
     metrics = {
         "split": split,

@@ -51,7 +51,9 @@ def locate_all(
     probabilities = calibrate(
         calibration.calibrations, predictions.logits, predictions.pathologies
     )
-    deviations = calibration.deviations
+    calibrated = list(calibration.calibrations)
+    columns = [calibrated.index(name) for name in predictions.pathologies]
+    deviations = calibration.deviations[:, columns]
     fusion = build_fusion(protocol.fusion, predictions.relevance_weights, deviations)
     attention = localize(predictions, fusion, protocol, probabilities)
     drawn = [item for item in attention if len(item.truth)]

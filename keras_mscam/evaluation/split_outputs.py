@@ -1,20 +1,24 @@
 """What a model says of a split, stored once: logits, and the maps of every block."""
 
+import dataclasses
+import errno
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.data.pipeline import Example, read_examples
 from keras_mscam.errors import UserError
 from keras_mscam.files import compute_checksum, write_whole
+from keras_mscam.inference.run_calibration import read_calibration
 from keras_mscam.inference.run_folder import Run, is_prepared
 from keras_mscam.modeling.classifier import read_relevance_weights
 from keras_mscam.modeling.localizer import get_cams
@@ -46,6 +50,8 @@ class Predictions:
         box_rows: `(boxes,)` image of each ground-truth box.
         box_columns: `(boxes,)` pathology of each.
         box_xyxy: `(boxes, 4)` half-open, in pixels of the original image.
+        map_columns: `(C,)` where each pathology is in the stored maps; by default in
+            the same place.
     """
 
     folder: Path
@@ -62,6 +68,26 @@ class Predictions:
     box_rows: np.ndarray
     box_columns: np.ndarray
     box_xyxy: np.ndarray
+    map_columns: tuple[int, ...] | None = None
+
+    def select(self, pathologies: Sequence[str]) -> "Predictions":
+        """Return the predictions of some of the pathologies, in the order given."""
+        columns = [self.pathologies.index(name) for name in pathologies]
+        stored = self.map_columns or tuple(range(len(self.pathologies)))
+        kept = np.isin(self.box_columns, columns)
+        place = {column: new for new, column in enumerate(columns)}
+        return dataclasses.replace(
+            self,
+            pathologies=tuple(pathologies),
+            relevance_weights=self.relevance_weights[:, columns],
+            labels=self.labels[:, columns],
+            logits=self.logits[:, columns],
+            block_logits=self.block_logits[..., columns],
+            box_rows=self.box_rows[kept],
+            box_columns=np.array([place[c] for c in self.box_columns[kept]], "int64"),
+            box_xyxy=self.box_xyxy[kept],
+            map_columns=tuple(stored[column] for column in columns),
+        )
 
     def read_maps(self) -> Iterator[tuple[int, list[np.ndarray]]]:
         """Read the maps, a part at a time.
@@ -74,6 +100,8 @@ class Predictions:
         for path in _part_paths(self.folder):
             with np.load(path) as part:
                 maps = [part[f"cam_block{b}"].astype("float32") for b in self.blocks]
+            if self.map_columns is not None:
+                maps = [cams[..., list(self.map_columns)] for cams in maps]
             yield first, maps
             first += len(maps[0])
 
@@ -81,6 +109,7 @@ class Predictions:
 def predict(
     classifier: keras.Model,
     model_path: Path,
+    pathologies: Sequence[str],
     records: Path,
     split: str,
     folder: Path,
@@ -93,30 +122,35 @@ def predict(
     compression. Half precision keeps 11 bits of every value, finer than the 8 bits that
     the published thresholds are given in.
 
+    Labels and boxes are those of the model's pathologies, found in the records by
+    name; others in the records are left out.
+
     A broken-off call is gone on with at the next part of 256 images. Predictions of
     another model or other records in the same folder are replaced.
 
     Args:
         classifier: a model made by `build_classifier`.
         model_path: its file, known again by its checksum.
+        pathologies: C names, in the order of its outputs.
         records: prepared records.
         split: which of their splits.
         folder: where to store.
         progress: whether to show a bar.
 
     Raises:
-        UserError: the records have no such split, or not the model's pathologies.
+        UserError: the records have no such split, or lack a pathology of the model.
     """
     manifest = Manifest.read(records)
     manifest.shard_paths(records, split)  # says so if there is no such split
-    description = _describe(classifier, model_path, records, split, manifest)
+    _check_names(classifier, model_path, pathologies, records, manifest.pathologies)
+    description = _describe(classifier, model_path, pathologies, records, split)
     _claim(folder, description)
     images = manifest.splits[split].images
     if not images:
         raise UserError(f"The split {split!r} of {records} has no images.")
     done = len(_part_paths(folder)) * _PART
     if done < images:
-        _store(classifier, records, split, folder, done, progress)
+        _store(classifier, pathologies, records, split, folder, done, progress)
     return read_predictions(folder)
 
 
@@ -140,20 +174,30 @@ def read_predictions(folder: Path) -> Predictions:
     )
 
 
-def _describe(classifier, model_path, records, split, manifest) -> dict:
-    known = classifier.output["logits"].shape[-1]
-    if known != len(manifest.pathologies):
+def _check_names(classifier, model_path, pathologies, records, known) -> None:
+    outputs = classifier.output["logits"].shape[-1]
+    if len(pathologies) != outputs:
         raise UserError(
-            f"The model in {model_path.parent} is for {known} pathologies, but the "
-            f"records in {records} have {len(manifest.pathologies)}."
+            f"The model in {model_path.parent} has {outputs} outputs, but "
+            f"{len(pathologies)} pathologies are named: {', '.join(pathologies)}."
         )
+    missing = [name for name in pathologies if name not in known]
+    if missing:
+        raise UserError(
+            f"The records in {records} say nothing of {', '.join(missing)}, which the "
+            f"model in {model_path.parent} was trained to find; they are of "
+            f"{', '.join(known)}."
+        )
+
+
+def _describe(classifier, model_path, pathologies, records, split) -> dict:
     blocks, weights = read_relevance_weights(classifier)
     return {
         "format": FORMAT,
         "model": compute_checksum(model_path),
         "records": compute_checksum(Path(records) / "manifest.json"),
         "split": split,
-        "pathologies": list(manifest.pathologies),
+        "pathologies": list(pathologies),
         "blocks": list(blocks),
         "image_size": list(classifier.input.shape[1:3]),
         "relevance_weights": weights.tolist(),
@@ -170,9 +214,10 @@ def _claim(folder: Path, description: dict) -> None:
         temporary.write_text(json.dumps(description, indent=2) + "\n")
 
 
-def _store(classifier, records, split, folder, done, progress) -> None:
+def _store(classifier, pathologies, records, split, folder, done, progress) -> None:
     manifest = Manifest.read(records)
-    images, pathologies = manifest.splits[split].images, manifest.pathologies
+    images = manifest.splits[split].images
+    columns = [manifest.pathologies.index(name) for name in pathologies]
     size = classifier.input.shape[1:3]
     network = keras.Model(
         classifier.input, {**classifier.output, **get_cams(classifier)}
@@ -184,7 +229,7 @@ def _store(classifier, records, split, folder, done, progress) -> None:
     ) as bar:  # fmt: skip
         while examples := list(islice(stream, _PART)):
             outputs = _run(network, examples, bar)
-            tables = _tabulate(examples, outputs, done, pathologies)
+            tables = _tabulate(examples, outputs, done, pathologies, columns)
             with write_whole(folder / f"part-{done // _PART:05d}.npz") as temporary:
                 np.savez_compressed(temporary, **tables)
             done += len(examples)
@@ -202,24 +247,28 @@ def _run(network, examples: list[Example], bar) -> dict[str, np.ndarray]:
 
 
 def _tabulate(
-    examples: list[Example], outputs: dict, first: int, pathologies: tuple[str, ...]
+    examples: list[Example],
+    outputs: dict,
+    first: int,
+    pathologies: Sequence[str],
+    columns: list[int],
 ) -> dict:
+    place = {name: column for column, name in enumerate(pathologies)}
     boxes = [
         (first + row, box) for row, example in enumerate(examples)
-        for box in example.boxes
+        for box in example.boxes if box.pathology in place
     ]  # fmt: skip
-    columns = {name: column for column, name in enumerate(pathologies)}
     return {
         "names": np.array([example.name for example in examples]),
         "patients": np.array([example.patient for example in examples]),
-        "labels": np.stack([example.labels for example in examples]),
+        "labels": np.stack([example.labels[columns] for example in examples]),
         "original_sizes": np.array([example.original_size for example in examples]),
         "logits": outputs["logits"],
         "block_logits": np.stack(
             [outputs[name] for name in outputs if name.startswith("logits_block")], 1
         ),
         "box_rows": np.array([row for row, _ in boxes], "int64"),
-        "box_columns": np.array([columns[box.pathology] for _, box in boxes], "int64"),
+        "box_columns": np.array([place[box.pathology] for _, box in boxes], "int64"),
         "box_xyxy": np.array([box.xyxy for _, box in boxes]).reshape(-1, 4),
         **{
             name: _compress(maps)
@@ -240,18 +289,70 @@ def _part_paths(folder: Path) -> list[Path]:
 
 
 def predict_split(
-    run: Run, classifier: keras.Model, records: Path, split: str, progress: bool = True
+    run: Run,
+    classifier: keras.Model,
+    records: Path,
+    split: str,
+    progress: bool = True,
+    output: Path | None = None,
 ) -> Predictions:
-    """Run the classifier over a split, or read what was stored of it in the run.
+    """Run the classifier over a split, or read what was stored of it.
+
+    Args:
+        run: predictions are stored in it, under `predictions/`.
+        classifier: its model.
+        records: prepared records.
+        split: which of their splits.
+        progress: whether to show a bar.
+        output: folder to store predictions in where the run can't be written to.
 
     Raises:
-        UserError: the records aren't prepared, or aren't made for the model.
+        UserError: the records aren't prepared, or lack a pathology of the model.
+        OSError: neither folder can be written to, see `is_read_only`.
     """
     if not is_prepared(records):
         raise UserError(
             f"{records} holds no prepared records; make them with "
             f"keras_mscam-prepare SOURCE --output {records}."
         )
-    known = compute_checksum(records / "manifest.json")[:8]
-    folder = run.predictions / f"{split}-{known}"
-    return predict(classifier, run.model_path, records, split, folder, progress)
+    pathologies = read_pathologies(run)
+    name = f"{split}-{compute_checksum(records / 'manifest.json')[:8]}"
+
+    def predict_into(folder: Path) -> Predictions:
+        return predict(
+            classifier, run.model_path, pathologies, records, split, folder / name,
+            progress,
+        )  # fmt: skip
+
+    try:
+        return predict_into(run.predictions)
+    except OSError as error:
+        if output is None or not is_read_only(error):
+            raise
+    return predict_into(Path(output) / run.predictions.name)
+
+
+def is_read_only(error: OSError) -> bool:
+    """Whether a write has failed because the place can't be written to."""
+    return error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def read_pathologies(run: Run) -> tuple[str, ...]:
+    """Return the pathologies of a run's model, in the order of its outputs.
+
+    They are in `relevance_weights.csv`, which training writes, and in
+    `calibration.json`; where both are gone, in the records that it was trained on.
+
+    Raises:
+        UserError: all three are gone.
+    """
+    if run.relevance_weights_path.is_file():
+        return tuple(pd.read_csv(run.relevance_weights_path)["pathology"])
+    if run.calibration_path.is_file():
+        return tuple(read_calibration(run.calibration_path).calibrations)
+    if is_prepared(run.records):
+        return Manifest.read(run.records).pathologies
+    raise UserError(
+        f"{run.path} doesn't say what its model finds: relevance_weights.csv, "
+        "calibration.json and the records that it was trained on are all gone."
+    )
