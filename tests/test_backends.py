@@ -33,7 +33,8 @@ trainer = compile_trainer(classifier, (0.9, 0.8, 0.7), config)
 history = fit(trainer, iter(batches * 6), batches, steps=2, epochs=6,
               callbacks=waiting_callbacks(config)).history["loss"]
 assert history[-1] < 0.7 * history[0], history
-weights = keras.ops.convert_to_numpy(classifier.get_layer("block_combination").relevance_weights)
+combine = classifier.get_layer("block_combination")
+weights = keras.ops.convert_to_numpy(combine.relevance_weights)
 assert (weights >= 0).all() and np.allclose(weights.sum(0), 1, atol=1e-5)
 assert np.abs(weights - 1 / 3).max() > 1e-3
 maps = build_localizer(classifier)(images[:2])
@@ -55,6 +56,8 @@ np.savez({result!r}, **{{k: keras.ops.convert_to_numpy(v) for k, v in outputs.it
 
 def run(code, backend="jax", blocked=()):
     environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
+    # Compiling takes most of the time; what it gains is nothing for a few steps.
+    environment["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
     result = subprocess.run(
         [sys.executable, "-c", BLOCK.format(blocked=list(blocked)) + code],
         capture_output=True,
@@ -92,7 +95,7 @@ def test_both_backends_give_the_same(tmp_path):
     import keras
     import numpy as np
 
-    from keras_mscam.modeling import build_classifier, build_localizer
+    from keras_mscam.modeling import (build_classifier, build_localizer)
 
     image = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 1)).astype("uint8")
     localizer = build_localizer(build_classifier(3, (64, 96), "small_densenet"))

@@ -7,20 +7,14 @@ Nobody has trained these on the whole of ChestX-ray14 with this package yet, so 
 result stands here. It needs a GPU: two CPU cores take hours per epoch.
 """
 
-from keras_mscam.configs.schema import (
-    Config,
-    LocalizationConfig,
-    ModelConfig,
-    TrainingConfig,
-)
+from keras_mscam.configs.schema import (Config, LocalizationConfig, ModelConfig, TrainingConfig)
 
 #: Every block's map is divided by its own standard deviation before all are averaged,
 #: and a box holds what is near the peak of the fused map.
 PLUS = LocalizationConfig(fusion="standardized", normalization="exponential")
-
 PRESETS = {
     # A-CNN, sections 2 and 3: DenseNet-121, blocks 2 to 4, class-balanced loss, Adam at
-    # 1e-3, batches of 32, a tenth of the rate on a plateau. All defaults are the paper's.
+    # 1e-3, batches of 32, a tenth of the rate on a plateau. Defaults are the paper's.
     "paper": Config(),
     # DN-CAM, Table 1: the last block alone.
     "paper-dn-cam": Config(model=ModelConfig(blocks=(4,))),

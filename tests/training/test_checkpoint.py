@@ -14,18 +14,13 @@ import pytest
 import tensorflow as tf
 
 import keras_mscam.training.checkpoint
-from keras_mscam.configs.schema import Config, TrainingConfig
-from keras_mscam.errors import UserError
-from keras_mscam.inference.run_folder import create_run
-from keras_mscam.modeling import build_classifier
-from keras_mscam.training.callbacks import StopSignals
-from keras_mscam.training.checkpoint import (
-    Checkpoint,
-    latest_checkpoint,
-    load_trainer,
-    read_state,
-)
-from keras_mscam.training.fit import compile_trainer, fit, waiting_callbacks
+from keras_mscam.configs.schema import (Config, TrainingConfig)
+from keras_mscam.errors import (UserError)
+from keras_mscam.inference.run_folder import (create_run)
+from keras_mscam.modeling import (build_classifier)
+from keras_mscam.training.callbacks import (StopSignals)
+from keras_mscam.training.checkpoint import (Checkpoint, latest_checkpoint, load_trainer, read_state)
+from keras_mscam.training.fit import (compile_trainer, fit, waiting_callbacks)
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (16, 32, 32, 1)).astype("uint8")
@@ -38,7 +33,7 @@ PARTS = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(4)
 def build():
     keras.utils.set_random_seed(0)
     classifier = build_classifier(
-        3, (32, 32), "small_densenet", batch_norm_momentum=0.5
+        3, (32, 32), "small_densenet", (1, 2), batch_norm_momentum=0.5
     )
     return classifier, compile_trainer(classifier, (0.5,) * 3, TrainingConfig())
 
