@@ -119,6 +119,8 @@ def _make_array(value, name: str, spec: tf.TensorSpec) -> np.ndarray:
     try:
         # As objects: else one long text would be as long in every element.
         array = np.array(value, object)
+        if array.ndim > 32:  # more than NumPy and TensorFlow can do
+            raise ValueError("lists are nested too deeply")
         if array.size and not allowed.issuperset(map(type, array.flat)):
             raise ValueError("there are values of another type, or lists are ragged")
         if dtype == tf.string:

@@ -1,11 +1,22 @@
 """A small SavedModel in a model repository, made by hand."""
 
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from keras_mscam.serving.core import Core
+from keras_mscam.serving.server_options import ServerOptions
 
 
 class Toy(tf.Module):
@@ -52,20 +63,6 @@ class Toy(tf.Module):
         # Rows that aren't those of the inputs, though the signature looks like it.
         return {"values": tf.repeat(tf.range(tf.size(counts)), counts)}
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec((None,), tf.float32, name="x"),
-            tf.TensorSpec((), tf.int32, name="rounds"),
-        ]
-    )
-    def work(self, x, rounds):
-        # Takes its time: 256 ** 3 products a round.
-        matrix = tf.fill([256, 256], 1 / 256)
-        value = tf.foldl(
-            lambda value, _: matrix @ value, tf.range(rounds), initializer=matrix
-        )
-        return {"y": x * tf.reduce_mean(value) * 256}
-
 
 def write_version(folder, version, factor):
     """Write DIR/VERSION, or wherever `version` leads, and return the path."""
@@ -76,7 +73,6 @@ def write_version(folder, version, factor):
         "add": toy.add,
         "total": toy.total,
         "repeat": toy.repeat,
-        "work": toy.work,
     }
     path = Path(folder) / str(version)
     tf.saved_model.save(toy, str(path), signatures)
@@ -89,7 +85,7 @@ def toys(tmp_path_factory):
     return tmp_path_factory.mktemp("toys")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_version(toys):
     """Write folder/version, whose default signature gives factor * x.
 
@@ -100,20 +96,10 @@ def make_version(toys):
         if not (toys / str(factor)).is_dir():
             write_version(toys, factor, factor)
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        copy_folder(toys / str(factor), folder / f".{version}")
+        shutil.copytree(toys / str(factor), folder / f".{version}")
         return (folder / f".{version}").rename(folder / str(version))
 
     return make
-
-
-def copy_folder(source, target):
-    """Copy files, one after the other."""
-    for path in sorted(source.rglob("*")):
-        if path.is_file():
-            place = target / path.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(path.read_bytes())
 
 
 @pytest.fixture
@@ -121,6 +107,68 @@ def model_repository(tmp_path, make_version):
     """A repository with version 1 of the model "toy", which multiplies by 2."""
     make_version(tmp_path / "models" / "toy", 1, 2)
     return tmp_path / "models"
+
+
+@pytest.fixture
+def run(model_repository):
+    """Run an asynchronous test with a core of the toy model, which is loaded."""
+
+    def run(test, **options):
+        async def main():
+            core = Core(model_repository, ServerOptions(**options))
+            await core.models.refresh()
+            try:
+                async with asyncio.timeout(60):
+                    return await test(core)
+            finally:
+                core.executor.shutdown(wait=False)
+
+        return asyncio.run(main())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def start_command():
+    """Run `keras_mscam-serve` in a process of its own; its addresses by protocol."""
+
+    @contextmanager
+    def start(models, *options, errors=subprocess.DEVNULL):
+        process = subprocess.Popen(
+            [
+                sys.executable, "-m", "keras_mscam.cli.serve", str(models),
+                "--rest-port", "0", "--grpc-port", "0", *options,
+            ],
+            stdout=subprocess.PIPE, stderr=errors, text=True,
+            env=os.environ | {"KERAS_MSCAM_TOKEN": "secret"},
+        )  # fmt: skip
+        try:
+            words = process.stdout.readline().split()
+            urls = {word.partition(":")[0]: word for word in words if "://" in word}
+            yield process, urls
+        finally:
+            process.kill()
+            process.wait()
+
+    return start
+
+
+def hold_up(core):
+    """Keep the thread of the graphs busy; return what lets it go on."""
+    go_on = threading.Event()
+    core.executor.submit(go_on.wait, 30)
+    return go_on
+
+
+def make_request(signature="", name="toy", **inputs):
+    """Return a PredictRequest."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = name
+    request.model_spec.signature_name = signature
+    for key, value in inputs.items():
+        is_proto = isinstance(value, tensor_pb2.TensorProto)
+        request.inputs[key].CopyFrom(value if is_proto else tf.make_tensor_proto(value))
+    return request
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import grpc
 import numpy as np
 import pytest
 
-from keras_mscam.serving.batching import Batcher, BatchOptions
-from keras_mscam.serving.errors import ServingError, refuse
+from keras_mscam.serving.batching import Batcher, WaitingRoom
+from keras_mscam.serving.server_options import ServerOptions
+from keras_mscam.serving.serving_error import ServingError, refuse
 
 
 class Runner:
@@ -40,13 +41,15 @@ def runner():
     return Runner()
 
 
-def run(test, runner, **options):
+def run(test, runner, on_batch=lambda *_: None, **options):
     """Run an asynchronous test with a batcher."""
     options = {"max_batch_size": 8, "batch_timeout": 0.02, "max_queue": 1000} | options
 
     async def main():
         with ThreadPoolExecutor(1) as executor:
-            batcher = Batcher(runner, BatchOptions(**options), executor)
+            told = ServerOptions(**options)
+            room = WaitingRoom(told.max_queue, told.max_queue_bytes)
+            batcher = Batcher(runner, executor, room, told, on_batch)
             async with asyncio.timeout(30):
                 return await test(batcher)
 
@@ -59,6 +62,10 @@ def make(*values, width=3):
     return {"x": np.repeat(column, width, axis=1)}
 
 
+def submit(batcher, inputs):
+    return batcher.submit(inputs, len(inputs["x"]))
+
+
 def get_code(result):
     assert isinstance(result, ServingError), result
     return result.code
@@ -66,7 +73,7 @@ def get_code(result):
 
 def test_requests_of_the_same_moment_run_together(runner):
     async def test(batcher):
-        return await asyncio.gather(*[batcher.submit(make(i)) for i in range(8)])
+        return await asyncio.gather(*[submit(batcher, make(i)) for i in range(8)])
 
     results = run(test, runner)
     assert runner.sizes == [8]
@@ -78,7 +85,7 @@ def test_requests_of_the_same_moment_run_together(runner):
 def test_a_batch_is_not_waited_for_longer_than_said(runner):
     async def test(batcher):
         start = time.monotonic()
-        await batcher.submit(make(1))
+        await submit(batcher, make(1))
         return time.monotonic() - start
 
     assert 0.1 <= run(test, runner, batch_timeout=0.1) < 1
@@ -88,7 +95,7 @@ def test_a_batch_is_not_waited_for_longer_than_said(runner):
 def test_a_full_batch_does_not_wait(runner):
     async def test(batcher):
         start = time.monotonic()
-        await asyncio.gather(*[batcher.submit(make(i)) for i in range(16)])
+        await asyncio.gather(*[submit(batcher, make(i)) for i in range(16)])
         return time.monotonic() - start
 
     assert run(test, runner, batch_timeout=5) < 2
@@ -98,9 +105,9 @@ def test_a_full_batch_does_not_wait(runner):
 def test_a_batch_fills_while_another_runs(runner):
     async def test(batcher):
         runner.go_on.clear()
-        first = asyncio.create_task(batcher.submit(make(0)))
+        first = asyncio.create_task(submit(batcher, make(0)))
         await asyncio.to_thread(runner.started.wait, 10)
-        others = [asyncio.create_task(batcher.submit(make(i))) for i in range(1, 6)]
+        others = [asyncio.create_task(submit(batcher, make(i))) for i in range(1, 6)]
         await asyncio.sleep(0.1)
         assert batcher.waiting == 5
         runner.go_on.set()
@@ -116,7 +123,7 @@ def test_everybody_gets_their_own_answer(runner):
     requests = [rng.random((rng.integers(1, 21), 3)) for _ in range(300)]
 
     async def test(batcher):
-        return await asyncio.gather(*[batcher.submit({"x": x}) for x in requests])
+        return await asyncio.gather(*[submit(batcher, {"x": x}) for x in requests])
 
     results = run(test, runner, max_queue=10_000)
     for x, result in zip(requests, results, strict=True):
@@ -128,7 +135,7 @@ def test_everybody_gets_their_own_answer(runner):
 
 def test_a_large_request_runs_in_pieces(runner):
     async def test(batcher):
-        return await batcher.submit(make(*range(19)))
+        return await submit(batcher, make(*range(19)))
 
     result = run(test, runner)
     np.testing.assert_array_equal(result["y"], 2 * make(*range(19))["x"])
@@ -139,8 +146,8 @@ def test_a_large_request_runs_in_pieces(runner):
 def test_other_shapes_and_types_are_batched_apart(runner):
     async def test(batcher):
         return await asyncio.gather(
-            *[batcher.submit(make(i, width=2 + i % 2)) for i in range(6)],
-            *[batcher.submit({"x": np.array([[i] * 3])}) for i in range(2)],
+            *[submit(batcher, make(i, width=2 + i % 2)) for i in range(6)],
+            *[submit(batcher, {"x": np.array([[i] * 3])}) for i in range(2)],
         )
 
     results = run(test, runner)
@@ -154,7 +161,7 @@ def test_other_shapes_and_types_are_batched_apart(runner):
 def test_who_is_at_fault_fails_alone(runner):
     async def test(batcher):
         return await asyncio.gather(
-            *[batcher.submit(make(value)) for value in (0, 1, -1, 3, -1)],
+            *[submit(batcher, make(value)) for value in (0, 1, -1, 3, -1)],
             return_exceptions=True,
         )
 
@@ -168,8 +175,8 @@ def test_who_is_at_fault_fails_alone(runner):
 def test_one_bad_row_fails_a_large_request_once(runner):
     async def test(batcher):
         with pytest.raises(ServingError, match="-1"):
-            await batcher.submit(make(*range(10), -1))
-        return await batcher.submit(make(1))
+            await submit(batcher, make(*range(10), -1))
+        return await submit(batcher, make(1))
 
     np.testing.assert_array_equal(run(test, runner)["y"], make(2)["x"])
 
@@ -177,20 +184,20 @@ def test_one_bad_row_fails_a_large_request_once(runner):
 def test_a_full_queue_refuses_at_once(runner):
     async def test(batcher):
         runner.go_on.clear()
-        running = asyncio.create_task(batcher.submit(make(0)))
+        running = asyncio.create_task(submit(batcher, make(0)))
         await asyncio.to_thread(runner.started.wait, 10)
-        waiting = [asyncio.create_task(batcher.submit(make(1, 2))) for _ in range(2)]
+        waiting = [asyncio.create_task(submit(batcher, make(1, 2))) for _ in range(2)]
         await asyncio.sleep(0.01)
         start = time.monotonic()
         with pytest.raises(ServingError, match="4 images") as refusal:
-            await batcher.submit(make(3, 4))
+            await submit(batcher, make(3, 4))
         assert time.monotonic() - start < 1
-        last = asyncio.create_task(batcher.submit(make(5)))
+        last = asyncio.create_task(submit(batcher, make(5)))
         await asyncio.sleep(0.01)
         runner.go_on.set()
         await asyncio.gather(running, last, *waiting)
         # There is room again.
-        await batcher.submit(make(1, 2, 3, 4, 5))
+        await submit(batcher, make(1, 2, 3, 4, 5))
         return refusal.value
 
     assert get_code(run(test, runner, max_queue=5)) == (
@@ -201,13 +208,13 @@ def test_a_full_queue_refuses_at_once(runner):
 def test_waiting_bytes_are_bounded_too(runner):
     async def test(batcher):
         runner.go_on.clear()
-        running = asyncio.create_task(batcher.submit(make(0, width=1000)))
+        running = asyncio.create_task(submit(batcher, make(0, width=1000)))
         await asyncio.to_thread(runner.started.wait, 10)
         # 1000 numbers of four bytes: the first is let in, though alone above 3000.
-        waiting = asyncio.create_task(batcher.submit(make(1, width=1000)))
+        waiting = asyncio.create_task(submit(batcher, make(1, width=1000)))
         await asyncio.sleep(0.01)
         with pytest.raises(ServingError) as refusal:
-            await batcher.submit(make(2, width=1000))
+            await submit(batcher, make(2, width=1000))
         runner.go_on.set()
         await asyncio.gather(running, waiting)
         return refusal.value
@@ -220,7 +227,7 @@ def test_waiting_bytes_are_bounded_too(runner):
 def test_a_request_that_never_fits_is_wrong(runner):
     async def test(batcher):
         with pytest.raises(ServingError, match="6 images") as refusal:
-            await batcher.submit(make(*range(6)))
+            await submit(batcher, make(*range(6)))
         return refusal.value
 
     code = get_code(run(test, runner, max_queue=5))
@@ -230,13 +237,13 @@ def test_a_request_that_never_fits_is_wrong(runner):
 def test_what_nobody_waits_for_is_not_run(runner):
     async def test(batcher):
         runner.go_on.clear()
-        running = asyncio.create_task(batcher.submit(make(0)))
+        running = asyncio.create_task(submit(batcher, make(0)))
         await asyncio.to_thread(runner.started.wait, 10)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
-                await batcher.submit(make(7))
-        gone = asyncio.create_task(batcher.submit(make(8)))
-        kept = asyncio.create_task(batcher.submit(make(9)))
+                await submit(batcher, make(7))
+        gone = asyncio.create_task(submit(batcher, make(8)))
+        kept = asyncio.create_task(submit(batcher, make(9)))
         await asyncio.sleep(0.01)
         gone.cancel()
         await asyncio.sleep(0.01)
@@ -252,7 +259,7 @@ def test_what_nobody_waits_for_is_not_run(runner):
 def test_a_waiter_that_gives_up_takes_nothing_from_its_batch(runner):
     async def test(batcher):
         runner.go_on.clear()
-        tasks = [asyncio.create_task(batcher.submit(make(i))) for i in range(3)]
+        tasks = [asyncio.create_task(submit(batcher, make(i))) for i in range(3)]
         await asyncio.to_thread(runner.started.wait, 10)
         tasks[1].cancel()
         runner.go_on.set()
@@ -266,67 +273,38 @@ def test_a_waiter_that_gives_up_takes_nothing_from_its_batch(runner):
 
 def test_outputs_without_a_row_for_each_input():
     """A graph that gives the distinct values of all rows, not one of each."""
-    calls = []
-
-    def find_distinct(inputs):
-        calls.append(len(inputs["x"]))
-        return {"values": np.unique(inputs["x"])}
 
     async def test(batcher):
-        first = await asyncio.gather(
-            *[batcher.submit({"x": np.array([1, 1, 2])}) for _ in range(2)]
+        whole = {"x": np.array([1, 2, 3])}
+        calls = [submit(batcher, {"x": np.array([1, 1, 2])}), submit(batcher, whole)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    mixed, whole = run(test, lambda inputs: {"values": np.unique(inputs["x"])})
+    assert get_code(mixed) == grpc.StatusCode.FAILED_PRECONDITION
+    assert whole["values"].tolist() == [1, 2, 3]
+
+
+def test_what_is_no_batch_runs_alone(runner):
+    async def test(batcher):
+        total = {"x": np.array([1.0, 2.0])}
+        return await asyncio.gather(
+            *[batcher.submit(total, None) for _ in range(2)], submit(batcher, make(1))
         )
-        long = {"x": np.array([3, 4] * 10)}
-        return *first, await batcher.submit(long)
 
-    *short, long = run(test, find_distinct)
-    for result in short:
-        np.testing.assert_array_equal(result["values"], [1, 2])
-    # 20 rows, more than a batch: in one piece all the same.
-    np.testing.assert_array_equal(long["values"], [3, 4])
-    assert calls == [6, 3, 3, 20]
-
-
-def test_the_first_large_request_without_a_row_for_each_input():
-    async def test(batcher):
-        return await batcher.submit({"x": np.array([3, 4] * 10)})
-
-    result = run(test, lambda inputs: {"values": np.unique(inputs["x"])})
-    np.testing.assert_array_equal(result["values"], [3, 4])
+    first, second, _ = run(test, runner)
+    assert first["y"].tolist() == second["y"].tolist() == [2, 4]
+    assert runner.sizes == [2, 2, 1]
 
 
 def test_batches_are_told(runner):
     told = []
 
-    async def main():
-        with ThreadPoolExecutor(1) as executor:
-            batcher = Batcher(
-                runner,
-                BatchOptions(8, 0.02, 100),
-                executor,
-                on_batch=lambda *batch: told.append(batch),
-            )
-            await asyncio.gather(*[batcher.submit(make(i)) for i in range(3)])
+    async def test(batcher):
+        await asyncio.gather(*[submit(batcher, make(i)) for i in range(3)])
 
-    asyncio.run(main())
+    run(test, runner, on_batch=lambda *batch: told.append(batch))
     ((size, seconds, waits),) = told
     assert size == 3
     assert 0 <= seconds < 5
     # The batch was not full: each has waited at least that long.
     assert len(waits) == 3 and min(waits) >= 0.019
-
-
-def test_the_event_loop_stays_free(runner):
-    async def test(batcher):
-        runner.go_on.clear()
-        task = asyncio.create_task(batcher.submit(make(0)))
-        await asyncio.to_thread(runner.started.wait, 10)
-        start = time.monotonic()
-        for _ in range(10):
-            await asyncio.sleep(0.001)
-        seconds = time.monotonic() - start
-        runner.go_on.set()
-        await task
-        return seconds
-
-    assert run(test, runner) < 2

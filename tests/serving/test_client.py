@@ -1,10 +1,7 @@
 """The client of both protocols against a real server, beside the Predictor."""
 
-import asyncio
 import io
-import os
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -21,8 +18,8 @@ from keras_mscam import Predictor
 from keras_mscam.errors import UserError
 from keras_mscam.exporting.examples import draw_examples
 from keras_mscam.exporting.graph.signatures import Signatures
-from keras_mscam.inference.contract import FILE
 from keras_mscam.inference.calibrated_model import load_calibrated_model
+from keras_mscam.inference.contract import FILE
 from keras_mscam.serving import Client, ServiceError
 
 from ..conftest import write_run
@@ -39,7 +36,9 @@ def models(tmp_path_factory):
     calibrated_model = load_calibrated_model(write_run(folder / "run"))
     archive = keras.export.ExportArchive()
     archive.track(calibrated_model.localizer)
-    signatures = Signatures(calibrated_model.localizer, calibrated_model.contract).specify()
+    signatures = Signatures(
+        calibrated_model.localizer, calibrated_model.contract
+    ).specify()
     for name in SIGNATURES:
         function, inputs = signatures[name]
         archive.add_endpoint(name, function, input_signature=inputs)
@@ -56,23 +55,11 @@ def predictor(models):
 
 
 @pytest.fixture(scope="module")
-def urls(models):
+def urls(models, start_command):
     """A server in a process of its own; its addresses by protocol."""
-    process = subprocess.Popen(
-        [
-            sys.executable, "-m", "keras_mscam.cli.serve", str(models),
-            "--rest-port", "0", "--grpc-port", "0", "--labels", "stable=1",
-            "--max-request-bytes", "1000000",
-        ],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        env=os.environ | {"KERAS_MSCAM_TOKEN": "secret"},
-    )  # fmt: skip
-    try:
-        words = process.stdout.readline().split()
-        yield {word.partition(":")[0]: word for word in words if "://" in word}
-    finally:
-        process.kill()
-        process.wait()
+    options = ("--labels", "stable=1", "--max-request-bytes", "1000000")
+    with start_command(models, *options) as (_, urls):
+        yield urls
 
 
 @pytest.fixture
@@ -119,18 +106,25 @@ def assert_equal(one, other):
     assert one.error == local
     assert one.pathologies == other.pathologies
     assert one.original_size == other.original_size
-    assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
-    for box, same in zip(one.boxes, other.boxes, strict=True):
-        assert box.pathology == same.pathology
-        assert box.xyxy == pytest.approx(same.xyxy, abs=0.1)
-        assert box.score == pytest.approx(same.score, abs=1e-5)
     if one.error is not None:
         return
-    np.testing.assert_allclose(one.attention, other.attention, atol=1e-4)
+    # Of sizes that are no multiples of the network's, OpenCV and the graph may differ
+    # by a grey level, and boxes in their place.
+    is_odd = one.original_size[0] % 64 or one.original_size[1] % 96
+    tolerance = 5e-3 if is_odd else 1e-5
+    assert one.probabilities == pytest.approx(other.probabilities, abs=tolerance)
+    np.testing.assert_allclose(one.attention, other.attention, atol=4 * tolerance)
     np.testing.assert_allclose(one.relevance_weights, other.relevance_weights)
     assert one.cams.keys() == other.cams.keys() == {2, 3, 4}
     for block, cam in one.cams.items():
-        np.testing.assert_allclose(cam, other.cams[block], atol=1e-4)
+        np.testing.assert_allclose(cam, other.cams[block], atol=4 * tolerance)
+    if not is_odd:
+        assert [box.pathology for box in one.boxes] == [
+            b.pathology for b in other.boxes
+        ]
+        for box, same in zip(one.boxes, other.boxes, strict=True):
+            assert box.xyxy == pytest.approx(same.xyxy, abs=0.1)
+            assert box.score == pytest.approx(same.score, abs=1e-5)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -141,20 +135,13 @@ def test_answers_are_those_of_the_predictor(connect, predictor, tmp_path, protoc
         found = client.predict_batch(images)
         one = client.predict(images[0])
 
-    async def ask():
-        async with connect(protocol) as client:
-            batch = await client.predict_batch_async(images)
-            return batch, await client.predict_async(images[0])
-
-    found_async, one_async = asyncio.run(ask())
     assert [p.error is None for p in found] == [True] * 10 + [False] * 2
     assert found[6].original_size == (50, 70)
     assert any(prediction.boxes for prediction in found)
-    for predictions in (found, found_async):
-        for prediction, same in zip(predictions, expected, strict=True):
-            assert_equal(prediction, same)
+    assert {p.original_size for p in found} >= {(64, 96), (50, 70)}
+    for prediction, same in zip(found, expected, strict=True):
+        assert_equal(prediction, same)
     assert_equal(one, expected[0])
-    assert_equal(one_async, expected[0])
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -177,15 +164,13 @@ def test_many_at_once_get_their_own_answers(connect, predictor, protocol):
     images = [rng.integers(0, 256, size, np.uint8) for size in sizes]
     expected = predictor.predict_batch(images)
 
-    async def ask():
-        async with connect(protocol) as client:
-            return await asyncio.gather(
-                *[client.predict_async(image, "boxes") for image in images]
+    with connect(protocol) as client, ThreadPoolExecutor(8) as threads:
+        found = threads.map(lambda image: client.predict(image, "boxes"), images)
+        for prediction, same, size in zip(found, expected, sizes, strict=True):
+            assert prediction.original_size == size
+            assert prediction.probabilities == pytest.approx(
+                same.probabilities, abs=5e-3
             )
-
-    for prediction, same, size in zip(asyncio.run(ask()), expected, sizes, strict=True):
-        assert prediction.original_size == size
-        assert prediction.probabilities == pytest.approx(same.probabilities, abs=1e-5)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -195,7 +180,7 @@ def test_versions_labels_and_names(connect, protocol):
             assert client.predict(FILES[0], "probabilities").probabilities
     for choice, code, words in (
         ({"version": 7}, "NOT_FOUND", "7"),
-        ({"label": "canary/x"}, "INVALID_ARGUMENT", "version label: canary/x"),
+        ({"label": "canary x"}, "INVALID_ARGUMENT", "the label 'canary x'"),
         ({"name": "other model"}, "NOT_FOUND", "other model"),
     ):
         with (
@@ -235,22 +220,6 @@ def test_a_request_that_is_too_large_is_not_tried_again(connect, protocol):
         client.call("boxes", image_bytes=[bytes(2_000_000)])
     assert not error.value.may_pass
     assert "arger" in str(error.value)
-
-
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_one_client_in_several_event_loops(connect, protocol):
-    client = connect(protocol)
-
-    async def ask(last=False):
-        prediction = await client.predict_async(FILES[0], "probabilities")
-        if last:
-            await client.close_async()
-        return prediction.probabilities
-
-    first = asyncio.run(ask())
-    assert asyncio.run(ask()) == pytest.approx(first)
-    assert asyncio.run(ask(last=True)) == pytest.approx(first)
-    assert asyncio.run(ask(last=True)) == pytest.approx(first)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -1,6 +1,5 @@
 """What a client does when a server does not answer as it should."""
 
-import asyncio
 import base64
 import json
 import socket
@@ -114,32 +113,16 @@ def serve():
 @pytest.fixture
 def naps(monkeypatch):
     """What a client would sleep between its tries, at most; it does not."""
-    seconds, sleep = [], asyncio.sleep
-
-    async def nap(delay, *arguments):
-        seconds.extend([delay] if delay else [])
-        await sleep(0)
-
+    seconds = []
     most = SimpleNamespace(uniform=lambda low, high: high)
     monkeypatch.setattr("tenacity.wait.random", most)
     monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=seconds.append))
-    monkeypatch.setattr(asyncio, "sleep", nap)
     return seconds
 
 
-def ask(url, way, **options):
-    """Call a signature, waiting for it or in an event loop."""
-    inputs = {"x": np.zeros(1, np.float32)}
-    client = Client(url, **options)
-    if way == "sync":
-        with client:
-            return client.call("f", **inputs)
-
-    async def main():
-        async with client:
-            return await client.call_async("f", **inputs)
-
-    return asyncio.run(main())
+def ask(url, **options):
+    with Client(url, **options) as client:
+        return client.call("f", x=np.zeros(1, np.float32))
 
 
 def find_free_port():
@@ -147,71 +130,65 @@ def find_free_port():
         return server.getsockname()[1]
 
 
-@pytest.mark.parametrize("way", ["sync", "async"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_what_may_pass_is_tried_again(serve, naps, protocol, way):
+def test_what_may_pass_is_tried_again(serve, naps, protocol):
     server = serve(protocol, "UNAVAILABLE", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "OK")
-    found = ask(server.url, way)
+    found = ask(server.url)
     np.testing.assert_array_equal(found["y"], np.float32([1.5, np.nan, np.inf]))
     assert found["y"].dtype == np.float32
     assert len(server.requests) == 4
     assert naps == pytest.approx([0.1, 0.2, 0.4])  # twice as long each time
 
 
-@pytest.mark.parametrize("way", ["sync", "async"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_tries_end(serve, naps, protocol, way):
+def test_tries_end(serve, naps, protocol):
     server = serve(protocol, "UNAVAILABLE")
     with pytest.raises(ServiceError) as error:
-        ask(server.url, way, retries=2)
+        ask(server.url, retries=2)
     assert (error.value.code, error.value.may_pass) == ("UNAVAILABLE", True)
     assert len(server.requests) == 3 and len(naps) == 2
 
 
-@pytest.mark.parametrize("way", ["sync", "async"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "INTERNAL"])
-def test_what_will_not_pass_is_asked_once(serve, naps, protocol, way, code):
+def test_what_will_not_pass_is_asked_once(serve, naps, protocol, code):
     server = serve(protocol, code, "OK")
     with pytest.raises(ServiceError) as error:
-        ask(server.url, way)
+        ask(server.url)
     assert error.value.code == code
     assert "\n" not in str(error.value)
     assert str(error.value).startswith(server.url.removeprefix("grpc://"))
     assert len(server.requests) == 1 and not naps
 
 
-@pytest.mark.parametrize("way", ["sync", "async"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_no_server_at_all(naps, protocol, way):
+def test_no_server_at_all(naps, protocol):
     url = f"{protocol}://127.0.0.1:{find_free_port()}"
     with pytest.raises(ServiceError, match=url.removeprefix("grpc://")) as error:
-        ask(url, way, retries=3)
+        ask(url, retries=3)
     assert (error.value.code, error.value.may_pass) == ("UNAVAILABLE", True)
     assert len(naps) == 3
 
 
-@pytest.mark.parametrize("way", ["sync", "async"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_server_that_starts_meanwhile_is_found(serve, monkeypatch, protocol, way):
+def test_a_server_that_starts_meanwhile_is_found(serve, monkeypatch, protocol):
     """Tries come after 0, 0.1, 0.3 and 0.7 s; gRPC's own pause would be 1 s."""
     most = SimpleNamespace(uniform=lambda low, high: high)
     monkeypatch.setattr("tenacity.wait.random", most)
     port = find_free_port()
     start = threading.Timer(0.2, serve, (protocol, "OK"), {"port": port})
     start.start()
-    assert ask(f"{protocol}://127.0.0.1:{port}", way, retries=3)["y"].shape == (3,)
+    assert ask(f"{protocol}://127.0.0.1:{port}", retries=3)["y"].shape == (3,)
     start.join()
 
 
-@pytest.mark.parametrize("way", ["sync", "async"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_server_that_says_nothing(naps, protocol, way):
+def test_a_server_that_says_nothing(naps, protocol):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"{protocol}://127.0.0.1:{silent.getsockname()[1]}"
         start = time.monotonic()
         with pytest.raises(ServiceError) as error:
-            ask(url, way, timeout=0.3)
+            ask(url, timeout=0.3)
         seconds = time.monotonic() - start
     assert (error.value.code, error.value.may_pass) == ("DEADLINE_EXCEEDED", False)
     assert 0.25 < seconds < 5 and not naps
@@ -225,7 +202,7 @@ def test_a_server_that_says_nothing(naps, protocol, way):
         (200, b"Hello", "INTERNAL", "is it a model server"),
         (200, b"[]", "INTERNAL", "no outputs by name, but none"),
         (200, b'{"predictions": [1]}', "INTERNAL", "no outputs by name, but none"),
-        (200, b'{"outputs": [1]}', "INTERNAL", "one output without its name"),
+        (200, b'{"outputs": [1]}', "INTERNAL", "but one without its name"),
         (404, b'["odd"]', "NOT_FOUND", r"answered 404: \['odd'\]"),
     ],
 )
@@ -233,7 +210,7 @@ def test_what_is_no_model_server(naps, status, content, code, message):
     server = HttpScript([(status, content)])
     try:
         with pytest.raises(ServiceError, match=message) as error:
-            ask(server.url, "sync", retries=1)
+            ask(server.url, retries=1)
     finally:
         server.close()
     assert error.value.code == code
@@ -292,9 +269,6 @@ def test_what_can_not_be_read_is_not_sent(tmp_path, naps):
         errors = [p.error for p in client.predict_batch([path, np.zeros((2, 2))])]
         assert errors[0].startswith("cannot be opened") and "float64" in errors[1]
         assert client.predict_batch([]) == []
-        assert asyncio.run(client.predict_batch_async([])) == []
-        with pytest.raises(UserError, match=r"missing\.png cannot be opened"):
-            asyncio.run(client.predict_async(path))
     assert not naps
 
 

@@ -2,43 +2,21 @@
 
 import asyncio
 import json
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
 import pytest
 
-from keras_mscam.serving.batching import BatchOptions
-from keras_mscam.serving.core import Core
-from keras_mscam.serving.errors import ServingError
-from keras_mscam.serving.logs import JsonFormatter
-from keras_mscam.serving.metrics import Metrics
-from keras_mscam.serving.repository import ModelRepository
+from keras_mscam.serving.monitoring import JsonFormatter
+from keras_mscam.serving.serving_error import ServingError
+
+from .conftest import hold_up
 
 
-@pytest.fixture
-def run(model_repository):
-    """Run an asynchronous test with a core of the toy model."""
-
-    def run(test, **options):
-        async def main():
-            with ThreadPoolExecutor(1) as executor:
-                repository = ModelRepository(
-                    {"toy": model_repository / "toy"}, executor, labels={"stable": 1}
-                )
-                await repository.refresh()
-                metrics = Metrics()
-                core = Core(repository, metrics, BatchOptions(**options))
-                try:
-                    async with asyncio.timeout(60):
-                        return await test(core)
-                finally:
-                    core.executor.shutdown()
-
-        return asyncio.run(main())
-
-    return run
+async def predict(core, signature="", request_id=None, name="toy", **options):
+    """Run a signature of the toy model, as protocols do."""
+    with core.metrics.record("REST", request_id) as record:
+        return await core.predict(record, name, signature=signature, **options)
 
 
 def make(*values):
@@ -51,32 +29,23 @@ async def get_code(call):
     return error.value.code.name
 
 
-def hold_up(core):
-    """Keep the thread of the graphs busy; return what lets it go on."""
-    go_on = threading.Event()
-    core.executor.submit(go_on.wait, 30)
-    return go_on
-
-
 def test_predict(run):
     async def test(core):
-        answer = await core.predict("toy", label="stable", inputs=make(1, 2))
+        answer = await predict(core, label="stable", inputs=make(1, 2))
         assert (answer.version, answer.signature) == (1, "serving_default")
         np.testing.assert_array_equal(answer.outputs["y"], [[2], [4]])
         assert answer.outputs["batch"].tolist() == [2, 2]
-        answer = await core.predict("toy", inputs=make(1), output_filter=["y"])
+        answer = await predict(core, inputs=make(1), output_filter=["y"])
         assert answer.outputs.keys() == {"y"}
 
-    run(test)
+    run(test, labels=("stable=1",))
 
 
 def test_signatures_without_a_batch(run):
     async def test(core):
         answers = await asyncio.gather(
             *[
-                core.predict(
-                    "toy", signature="total", inputs={"x": np.array([i, 1, 1])}
-                )
+                predict(core, "total", inputs={"x": np.array([i, 1, 1])})
                 for i in range(20)
             ]
         )
@@ -87,7 +56,7 @@ def test_signatures_without_a_batch(run):
 
 def test_an_empty_batch(run):
     async def test(core):
-        answer = await core.predict("toy", inputs={"x": np.zeros((0, 4), np.float32)})
+        answer = await predict(core, inputs={"x": np.zeros((0, 4), np.float32)})
         assert answer.outputs["y"].shape == (0, 4)
 
     run(test)
@@ -98,27 +67,8 @@ def test_inputs_of_different_batch_sizes(run):
 
     async def test(core):
         inputs = {"a": np.ones((2, 2), np.int32), "b": np.ones((3, 2), np.int32)}
-        call = core.predict("toy", signature="add", inputs=inputs)
+        call = predict(core, "add", inputs=inputs)
         assert await get_code(call) == "INVALID_ARGUMENT"
-
-    run(test)
-
-
-def test_rows_that_are_not_those_of_the_inputs(run):
-    async def test(core):
-        answers = await asyncio.gather(
-            *[
-                core.predict(
-                    "toy",
-                    signature="repeat",
-                    inputs={"counts": np.array([n, 1], np.int32)},
-                )
-                for n in (2, 3)
-            ]
-        )
-        # The place of each count, as many times as the count says.
-        assert answers[0].outputs["values"].tolist() == [0, 0, 1]
-        assert answers[1].outputs["values"].tolist() == [0, 0, 0, 1]
 
     run(test)
 
@@ -131,7 +81,7 @@ def test_many_at_once_get_their_own_answers(run):
     ]
 
     async def test(core):
-        calls = [core.predict("toy", inputs={"x": array}) for array in arrays]
+        calls = [predict(core, inputs={"x": array}) for array in arrays]
         answers = await asyncio.gather(*calls)
         for array, answer in zip(arrays, answers, strict=True):
             np.testing.assert_array_equal(answer.outputs["y"], 2 * array)
@@ -147,7 +97,7 @@ def test_a_bad_image_among_good_ones(run):
     async def test(core):
         def ask(content):
             inputs = {"image_bytes": np.array([content], object)}
-            return core.predict("toy", signature="image", inputs=inputs)
+            return predict(core, "image", inputs=inputs)
 
         contents = [b"a", b"bad", b"ccc", b"bad again"]
         answers = await asyncio.gather(*map(ask, contents), return_exceptions=True)
@@ -162,23 +112,21 @@ def test_a_bad_image_among_good_ones(run):
 def test_a_full_queue(run):
     async def test(core):
         go_on = hold_up(core)
-        first = asyncio.create_task(core.predict("toy", inputs=make(0)))
+        first = asyncio.create_task(predict(core, inputs=make(0)))
         await asyncio.sleep(0.1)  # taken from the queue, and waiting for the thread
-        others = [
-            asyncio.create_task(core.predict("toy", inputs=make(i))) for i in range(4)
-        ]
+        others = [asyncio.create_task(predict(core, inputs=make(i))) for i in range(4)]
         await asyncio.sleep(0.01)
         # Of any signature.
         total = {"x": np.array([1, 1, 1])}
         for call in (
-            core.predict("toy", inputs=make(9)),
-            core.predict("toy", signature="total", inputs=total),
+            predict(core, inputs=make(9)),
+            predict(core, "total", inputs=total),
         ):
             assert await get_code(call) == "RESOURCE_EXHAUSTED"
         go_on.set()
         answers = await asyncio.gather(first, *others)
         assert [a.outputs["y"][0, 0] for a in answers] == [0, 0, 2, 4, 6]
-        await core.predict("toy", inputs=make(9))
+        await predict(core, inputs=make(9))
 
     run(test, max_queue=4)
 
@@ -194,13 +142,10 @@ def test_a_busy_signature_does_not_hold_up_another(run, late):
     async def test(core):
         go_on = hold_up(core)
         crowd = [
-            asyncio.create_task(core.predict("toy", inputs=make(i, i)))
-            for i in range(200)
+            asyncio.create_task(predict(core, inputs=make(i, i))) for i in range(200)
         ]
         await asyncio.sleep(0.05)
-        last = asyncio.create_task(
-            core.predict("toy", signature=late, inputs=inputs[late])
-        )
+        last = asyncio.create_task(predict(core, late, inputs=inputs[late]))
         await asyncio.sleep(0.05)  # longer than a batch waits for others
         go_on.set()
         await last
@@ -216,11 +161,9 @@ def test_a_deadline(run, signature):
     async def test(core):
         go_on = hold_up(core)
         inputs = {"serving_default": make(0), "total": {"x": np.array([1, 1, 1])}}
-        busy = asyncio.create_task(core.predict("toy", inputs=make(1)))
+        busy = asyncio.create_task(predict(core, inputs=make(1)))
         await asyncio.sleep(0.1)
-        call = core.predict(
-            "toy", signature=signature, inputs=inputs[signature], timeout=0.05
-        )
+        call = predict(core, signature, inputs=inputs[signature], timeout=0.05)
         assert await get_code(call) == "DEADLINE_EXCEEDED"
         assert core.room.waiting == 0
         go_on.set()
@@ -235,7 +178,7 @@ def test_a_deadline(run, signature):
 
 def test_a_deadline_that_is_over(run):
     async def test(core):
-        call = core.predict("toy", inputs=make(0), timeout=-1)
+        call = predict(core, inputs=make(0), timeout=-1)
         assert await get_code(call) == "DEADLINE_EXCEEDED"
 
     run(test)
@@ -250,7 +193,7 @@ def test_new_versions_lose_no_request(run, model_repository, make_version):
 
         async def ask(value):
             while not done.is_set():
-                answer = await core.predict("toy", inputs=make(value))
+                answer = await predict(core, inputs=make(value))
                 expected = value * factors[answer.version]
                 assert answer.outputs["y"].tolist() == [[expected]]
                 counts[answer.version] += 1
@@ -260,26 +203,13 @@ def test_new_versions_lose_no_request(run, model_repository, make_version):
             await asyncio.to_thread(
                 make_version, model_repository / "toy", version, factors[version]
             )
-            await core.repository.refresh()
+            await core.models.refresh()
             await asyncio.sleep(0.1)
         done.set()
         await asyncio.gather(*clients)
         assert all(counts.values()), counts
-        states = [(s.version, s.state) for s in core.get_states("toy")]
+        states = [(v.number, v.state) for v in core.models.list_versions("toy")]
         assert states == [(4, "AVAILABLE"), (3, "END"), (2, "END"), (1, "END")]
-
-    run(test)
-
-
-def test_draining(run):
-    async def test(core):
-        go_on = hold_up(core)
-        task = asyncio.create_task(core.predict("toy", inputs=make(1)))
-        await asyncio.sleep(0.01)
-        assert not await core.drain(0.05)
-        go_on.set()
-        assert await core.drain(10)
-        await task
 
     run(test)
 
@@ -287,14 +217,14 @@ def test_draining(run):
 def test_what_is_counted_and_logged(run, caplog):
     # What a client makes up must not become a label, nor a file name a line of a log.
     async def test(core):
-        await core.predict("toy", inputs=make(1, 2))
+        await predict(core, inputs=make(1, 2))
         for arguments in (
             {"name": "made up", "inputs": {}},
-            {"name": "toy", "signature": "made up", "inputs": {}},
-            {"name": "toy", "inputs": {"made up": np.zeros(1)}},
+            {"signature": "made up", "inputs": {}},
+            {"inputs": {"made up": np.zeros(1)}},
         ):
             with pytest.raises(ServingError):
-                await core.predict(**arguments)
+                await predict(core, request_id="made\nup", **arguments)
         return core.metrics.render()
 
     with caplog.at_level("INFO", logger="keras_mscam.serving.requests"):

@@ -17,8 +17,6 @@ from google.protobuf import (
 from google.protobuf import wrappers_pb2 as wrappers
 from tensorflow_serving.config import model_server_config_pb2
 
-from keras_mscam.serving.rest_paths import parse_path
-
 FOLDER = Path(__file__).parents[2] / "export" / "serving"
 
 #: Of tensorflow_serving/model_servers/main.cc.
@@ -239,9 +237,10 @@ def test_probes(container):
     for name in ("startupProbe", "readinessProbe", "livenessProbe"):
         probe = container[name]["httpGet"]
         assert probe["port"] == "rest"
-        resource = parse_path("GET", probe["path"])
-        assert resource.name == model.name
-        assert resource.label is None or resource.label in model.version_labels
+        _, _, kind, name, *rest = probe["path"].split("/")
+        assert (kind, name) == ("models", model.name)
+        assert not rest or rest == ["labels", "stable", "metadata"]
+        assert "stable" in model.version_labels
     # A server that is busy, with its threads in predictions, must not be killed.
     liveness = container["livenessProbe"]
     readiness = container["readinessProbe"]

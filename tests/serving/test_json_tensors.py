@@ -3,32 +3,25 @@
 import base64
 import json
 import time
-from types import SimpleNamespace
 
 import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from keras_mscam.serving import json_parsing
-from keras_mscam.serving.errors import ServingError
-from keras_mscam.serving.json_parsing import parse_object
 from keras_mscam.serving.json_tensors import (
+    MOST_ELEMENTS,
+    parse_document,
     read_inputs,
-    read_signature_name,
     write_outputs,
 )
-
-
-def make_specs(**dtypes):
-    return {
-        name: SimpleNamespace(dtype=SimpleNamespace(name=dtype))
-        for name, dtype in dtypes.items()
-    }
+from keras_mscam.serving.serving_error import ServingError
 
 
 def read(text, **dtypes):
     body = text if isinstance(text, bytes) else text.encode()
-    inputs, _ = read_inputs(parse_object(body), make_specs(**dtypes))
+    specs = {name: tf.TensorSpec(None, dtype) for name, dtype in dtypes.items()}
+    inputs, _ = read_inputs(parse_document(body), specs)
     return inputs
 
 
@@ -40,7 +33,7 @@ def refuse(text, **dtypes):
     with pytest.raises(ServingError) as raised:
         read(text, **dtypes)
     assert raised.value.code == grpc.StatusCode.INVALID_ARGUMENT
-    assert len(raised.value.message) < 400
+    assert raised.value.message.endswith(".") and len(raised.value.message) < 400
     return raised.value.message
 
 
@@ -52,38 +45,30 @@ def test_rows_and_columns_of_the_only_input():
         '{"inputs": {"x": [[[1,2],[3,4],[5,6]]]}}',
         '{"inputs": [[[1,2],[3,4],[5,6]]]}',
         '{"instances": [{"x": [[1,2],[3,4],[5,6]]}]}',
+        '\ufeff{"instances": [[[1,2],[3,4],[5,6]]]}',
     ):
         assert read_one(text, "int32").tolist() == [[[1, 2], [3, 4], [5, 6]]]
 
 
 def test_whether_rows():
-    specs = make_specs(x="int32")
-    assert read_inputs(parse_object(b'{"instances": [1]}'), specs)[1] is True
-    assert read_inputs(parse_object(b'{"inputs": [1]}'), specs)[1] is False
+    specs = {"x": tf.TensorSpec(None, "int32")}
+    assert read_inputs({"instances": [1]}, specs)[1] is True
+    assert read_inputs({"inputs": [1]}, specs)[1] is False
 
 
 def test_several_named_inputs():
     # MultipleNamedTensor of TF Serving.
     inputs = read(
         """{"instances": [
-          {"int_tensor": [[1,2],[3,4],[5,6]], "str_tensor": ["foo", "bar"],
-           "float_tensor": [1.0, NaN], "dbl_tensor": [NaN]},
-          {"int_tensor": [[7,8],[9,0],[1,2]], "str_tensor": ["baz", "bat"],
-           "float_tensor": [2.0, Infinity], "dbl_tensor": [-Infinity]}]}""",
+          {"int_tensor": [[1,2],[3,4]], "str_tensor": ["foo", "bar"], "dbl": [1.5]},
+          {"int_tensor": [[7,8],[9,0]], "str_tensor": ["baz", "bat"], "dbl": [2]}]}""",
         int_tensor="int32",
         str_tensor="string",
-        float_tensor="float32",
-        dbl_tensor="float64",
+        dbl="float64",
     )
-    assert inputs["int_tensor"].tolist() == [
-        [[1, 2], [3, 4], [5, 6]],
-        [[7, 8], [9, 0], [1, 2]],
-    ]
+    assert inputs["int_tensor"].tolist() == [[[1, 2], [3, 4]], [[7, 8], [9, 0]]]
     assert inputs["str_tensor"].tolist() == [[b"foo", b"bar"], [b"baz", b"bat"]]
-    expected = np.array([[1, np.nan], [2, np.inf]], np.float32)
-    np.testing.assert_array_equal(inputs["float_tensor"], expected)
-    assert inputs["float_tensor"].dtype == np.float32
-    np.testing.assert_array_equal(inputs["dbl_tensor"], [[np.nan], [-np.inf]])
+    assert inputs["dbl"].tolist() == [[1.5], [2]]
 
 
 def test_columns_may_differ_in_their_first_dimension():
@@ -113,12 +98,6 @@ def test_bytes(text):
     assert read_one(text, "string").tolist() == [b"hello", b"world"]
 
 
-def test_bytes_in_lists():
-    # SingleUnnamedTensorBase64Lists of TF Serving.
-    text = '{"instances": [[{"b64": "aGVsbG8="}], [{"b64": "d29ybGQ="}]]}'
-    assert read_one(text, "string").tolist() == [[b"hello"], [b"world"]]
-
-
 def test_every_byte_survives():
     content = bytes(range(256)) * 3 + b"\0\0"
     text = json.dumps({"instances": [{"b64": base64.b64encode(content).decode()}]})
@@ -133,292 +112,115 @@ def test_strings_are_utf8():
     assert read_one(text, "string").tolist() == expected
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_whole_numbers_are_floats(dtype):
-    # MixedInputForFloatTensor of TF Serving.
-    array = read_one('{"instances": [1, 2.0, 3e0, 5.003, -0.0]}', dtype)
-    assert array.dtype == dtype
-    np.testing.assert_array_equal(array, np.array([1, 2, 3, 5.003, 0], dtype))
+def test_floats():
+    # MixedInputForFloatTensor, ...PrecisionLoss and ...ExceedsMax of TF Serving.
+    array = read_one(
+        '{"instances": [1, 2.0, 3e0, 5.003, 1435774380, 1e300]}', "float32"
+    )
+    expected = np.array([1, 2, 3, 5.003, 1435774336, np.inf], np.float32)
+    np.testing.assert_array_equal(array, expected)
 
 
-def test_floats_lose_precision():
-    # FloatTensorWithPrecisionLoss of TF Serving and api_rest.md, "Floating Point
-    # Precision": 1435774380 becomes 1435774336.
-    for number in ("1435774380", "1435774380.0"):
-        assert read_one(f'{{"instances": [{number}]}}', "float32") == 1435774336
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "int64", "uint64"])
+def test_integers_have_the_range_of_their_type(dtype):
+    limits = np.iinfo(dtype)
+    array = read_one(f'{{"instances": [{limits.min}, {limits.max}]}}', dtype)
+    assert array.dtype == dtype and array.tolist() == [limits.min, limits.max]
+    for number in (limits.min - 1, limits.max + 1):
+        assert f"no {dtype} tensor" in refuse(f'{{"instances": [{number}]}}', x=dtype)
 
 
-def test_doubles_beyond_float():
-    # FloatTensorThatExceedsMaxReturnsInf and ...MinReturnsZero of TF Serving.
-    text = '{"instances": [1.79e308, -1.79e308, 2.3e-308, 1e-400]}'
-    array = read_one(text, "float32")
-    assert array.tolist() == [np.inf, -np.inf, 0, 0]
-
-
-@pytest.mark.parametrize(
-    ("dtype", "least", "most"),
-    [
-        ("int8", -(2**7), 2**7 - 1),
-        ("uint8", 0, 2**8 - 1),
-        ("int16", -(2**15), 2**15 - 1),
-        ("int32", -(2**31), 2**31 - 1),
-        ("uint32", 0, 2**32 - 1),
-        ("int64", -(2**63), 2**63 - 1),
-        ("uint64", 0, 2**64 - 1),
-    ],
-)
-def test_integers_have_the_range_of_their_type(dtype, least, most):
-    array = read_one(f'{{"instances": [{least}, {most}]}}', dtype)
-    assert array.dtype == dtype and array.tolist() == [least, most]
-    for number in (least - 1, most + 1):
-        text = f'{{"instances": [{number}]}}'
-        assert f"too big to be stored in {dtype}" in refuse(text, x=dtype)
-
-
-def test_bools():
+def test_bools_and_empty_lists():
     assert read_one('{"instances": [true, false]}', "bool").tolist() == [True, False]
+    for dtype in ("int32", "float32", "string", "bool"):
+        assert read_one('{"inputs": [[], []]}', dtype).shape == (2, 0)
 
 
 @pytest.mark.parametrize(
-    ("value", "dtype", "message"),
+    ("value", "dtype"),
     [
-        ('"x"', "float32", 'JSON Value: "x" Type: String is not of expected type: flo'),
-        ("null", "float32", "Type: Null is not of expected type: float."),
-        ("true", "float64", "Type: Bool is not of expected type: double."),
-        ('{"b64": "AA=="}', "float32", "Type: Object is not of expected type: float."),
-        ("1.0", "int32", "JSON Value: 1.0 Type: Number is not of expected type: int32"),
-        ("1e2", "uint8", "not of expected type: uint8"),
-        ("true", "int32", "not of expected type: int32"),
-        ("NaN", "int64", "not of expected type: int64"),
-        ("1", "bool", "not of expected type: bool"),
-        ("1", "string", "not of expected type: string"),
-        ("null", "string", "not of expected type: string"),
+        ('"x"', "float32"), ('"1"', "float32"), ("null", "float32"),
+        ("true", "float64"), ('{"b64": "AA=="}', "float32"), ("[1, true]", "float32"),
+        ("1.0", "int32"), ("1e2", "uint8"), ("true", "int32"), ("1", "bool"),
+        ("1", "string"), ("null", "string"), ("[[1,2],[3]]", "int32"),
+        ("[1,[1]]", "int32"), ('[["a"],["b","c"]]', "string"),
+        ('{"b64": 1}', "string"), ('{"b64": "AA==", "c": 1}', "string"),
+        ("{}", "string"), ('{"b64": "A"}', "string"), ('{"b64": "A=A="}', "string"),
+        ('{"b64": "A-_A"}', "string"), ('{"b64": "é"}', "string"),
+        ("[" * 70 + "1" + "]" * 70, "int32"), ("[" * 70 + '"a"' + "]" * 70, "string"),
     ],
-)
-def test_types_are_not_converted(value, dtype, message):
-    # PredictRequestErrors of http_rest_api_handler_test.cc: "not of expected type".
-    assert message in refuse(f'{{"instances": [{value}]}}', x=dtype)
-    assert message in refuse(f'{{"inputs": {{"x": {value}}}}}', x=dtype)
-
-
-def test_the_place_is_named():
-    message = refuse('{"instances": [[[1, 2]], [[3, "a"]]]}', x="int32")
-    assert message.startswith('instances[1][0][1]: JSON Value: "a"')
-    message = refuse('{"instances": [{"x": [1], "y": [1, 2.5]}]}', x="int8", y="int8")
-    assert message.startswith("instances[0].y[1]: JSON Value: 2.5")
-    message = refuse('{"inputs": {"x": [[1, 2], [3, null]]}}', x="int8")
-    assert message.startswith("inputs.x[1][1]: JSON Value: null")
-    message = refuse('{"inputs": "%s"}' % ("a" * 1000), x="int8")
-    assert message.startswith('inputs: JSON Value: "aaa')
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        # SingleUnnamedTensorErrors of TF Serving.
-        ("[[1,2],[3,4],[5,6,7]]", "[2]: Expecting tensor size: 2 but got: 3"),
-        ("[[1,2],[3,4],[[5,6]]]", "[2]: Expecting shape [2] but got: [1, 2]"),
-        ("[1, [1]]", "[1]: Expecting shape [] but got: [1]"),
-        # MultipleNamedTensorErrors.
-        ("[[[1],[2]], [[[3],[4]]]]", "[1]: Expecting shape [2, 1] but got: [1, 2, 1]"),
-        ("[[[1],[2]], [[3]]]", "[1]: Expecting tensor size: 2 but got: 1"),
-        ("[[1], 2]", "[1]: Expecting shape [1] but got: []"),
-        ("[[], [1]]", "[1]: Expecting tensor size: 0 but got: 1"),
-        ("[[[1, 2], [3, 4]], [[5, 6], [7]]]", "[1][1]: Expecting tensor size: 2 but"),
-    ],
-)
-def test_ragged_lists(value, message):
-    place, rest = message.split(": ", 1)
-    assert f"instances{place}: {rest}" in refuse(f'{{"instances": {value}}}', x="int32")
-    assert f"inputs{place}: {rest}" in refuse(f'{{"inputs": {value}}}', x="int32")
-    index, _, deeper = place[1:].partition("]")
-    rows = json.dumps({"instances": [{"x": row} for row in json.loads(value)]})
-    assert f"instances[{index}].x{deeper}: {rest}" in refuse(rows, x="int32")
+)  # fmt: skip
+def test_types_are_not_converted(value, dtype):
+    message = refuse(f'{{"inputs": {{"x": {value}}}}}', x=dtype)
+    assert message.startswith(f"The input 'x' is no {dtype} tensor: ")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        # SingleUnnamedTensorErrors of TF Serving.
-        ("", "document is empty"),
-        (" \n", "document is empty"),
-        ('{"instances": [1], "inputs": [1]}', "Not formatted correctly"),
-        # PredictRequestErrors of http_rest_api_handler_test.cc.
-        ("instances = [1, 2]", "JSON Parse error: Invalid value"),
-        ("[1]", "Is not object"),
-        ("{}", "Missing 'inputs' or 'instances' key"),
-        ('{"instances": {"x": 1}}', "Expecting 'instances' to be an list/array"),
-        ('{"instances": []}', "No values in 'instances' array"),
-        ('{"instances": [{"y": 1}]}', "instances[0]: keys must be equal to: x"),
-        ('{"instances": [{"x": 1, "y": 1}]}', "keys must be equal to: x"),
-        ('{"inputs": {"y": 1}}', "Missing named input: x in 'inputs' object"),
-        # MultipleNamedTensorErrors.
-        ('{"instances": [{"x": 1}, [1]]}', "Expecting object but got list at item 1"),
-        ('{"instances": [[1], {"x": [1]}]}', "Expecting value/list but got object at"),
-        ('{"instances": [1], "instances": [2]}', 'has the key "instances" twice'),
-        ('{"instances": [1,]}', "JSON Parse error"),
-        ('{"instances": [01]}', "JSON Parse error"),
-        ('{"instances": [1', "JSON Parse error"),
-        ("{'instances': [1]}", "JSON Parse error"),
-        ('{"instances": [Nan]}', "JSON Parse error"),
-        ('{"instances": ["\n"]}', "JSON Parse error"),
+        ("", "not JSON"),
+        (" \n", "not JSON"),
+        ("instances = [1, 2]", "not JSON"),
+        ('{"instances": [1,]}', "not JSON"),
+        ('{"instances": [NaN]}', "not JSON"),
+        ('{"instances": [1', "not JSON"),
+        ('{"instances": [1e400]}', "not JSON"),
+        ('{"instances": ["\\ud800"]}', "not JSON"),
+        (b'{"instances": ["\xff\xfe"]}', "not JSON"),
+        (b'{"instances": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "not JSON"),
+        ("[1]", "not a JSON object"),
+        ('{"signature_name": 5, "inputs": [1]}', "'signature_name' must be a string"),
+        ('{"instances": [1], "inputs": [1]}', "either 'instances' or 'inputs'"),
+        ("{}", "either 'instances' or 'inputs'"),
+        ('{"instances": {"x": 1}}', "must be a list"),
+        ('{"instances": []}', "at least one example"),
+        ('{"instances": [{"y": 1}]}', "instances[0] must have the keys x"),
+        ('{"instances": [{"x": 1, "y": 1}]}', "instances[0] must have the keys x"),
+        ('{"instances": [{"x": 1}, [1]]}', "instances[1] must have the keys x"),
+        ('{"inputs": {"y": 1}}', "'x' is missing"),
     ],
 )
 def test_wrong_requests(text, message):
     assert message in refuse(text, x="int32")
 
 
-def test_a_plain_list_for_several_inputs():
-    assert "expecting list of objects" in refuse(
-        '{"instances": [1]}', x="int8", y="int8"
-    )
-    assert "expecting an object" in refuse('{"inputs": [1]}', x="int8", y="int8")
-    message = refuse('{"inputs": {"b64": "AA=="}}', x="string", y="string")
-    assert "expecting an object" in message
-
-
-@pytest.mark.parametrize(
-    "value",
-    ['{"b64": 1}', '{"b64": "AA==", "c": 1}', "{}", '{"b65": "AA=="}', '{"b64": null}'],
-)
-def test_objects_that_are_no_bytes(value):
-    message = refuse(f'{{"inputs": {{"x": {value}}}}}', x="string")
-    assert "not formatted correctly for base64 data" in message
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        "A",
-        "AAAAA",
-        "A=A=",
-        "=",
-        "AA=",
-        "AAA==",
-        "é",
-        "A-_A",
-        "AAAA=",
-        "AAAA====",
-        "\\u0000",
-    ],
-)
-def test_wrong_base64(value):
-    message = refuse(f'{{"inputs": {{"x": {{"b64": "{value}"}}}}}}', x="string")
-    assert "Unable to base64 decode" in message
-
-
-def test_signature_names():
-    # SingleUnnamedTensorWithSignature of TF Serving; the key is optional.
-    assert read_signature_name({"signature_name": "predict_images"}) == "predict_images"
-    assert read_signature_name({}) == ""
-    for name in (5, None, ["hello"], "a\nb", "\ud800"):
-        with pytest.raises(ServingError, match="signature_name"):
-            read_signature_name({"signature_name": name})
-    with pytest.raises(ServingError, match="key must be a string value"):
-        read_signature_name({"signature_name": 100})
-
-
-def test_what_stands_around_the_object():
-    # rapidjson stops when the object is done, and skips a byte order mark.
-    text = b'\xef\xbb\xbf \r\n\t{"instances": [1], "more": {"any": [null]}} X [ {'
-    assert read(text, x="int32")["x"].tolist() == [1]
+@pytest.mark.parametrize("text", ['{"instances": [1]}', '{"inputs": [1]}'])
+def test_a_plain_list_for_several_inputs(text):
+    assert "has 2 inputs (x, y)" in refuse(text, x="int8", y="int8")
 
 
 def test_types_without_a_form_in_json():
-    with pytest.raises(ServingError) as raised:
+    with pytest.raises(ServingError, match="bfloat16") as raised:
         read('{"instances": [1]}', x="bfloat16")
     assert raised.value.code == grpc.StatusCode.UNIMPLEMENTED
-    assert "bfloat16" in raised.value.message
 
 
-# Hostile documents.
-
-DEEP = b"[" * 100_000 + b"]" * 100_000
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        (b'{"instances": ' + DEEP + b"}", "nested more than 64 levels"),
-        (b'{"instances": [1], "nested": ' + DEEP + b"}", "nested more than 64 levels"),
-        (b'{"a":' * 100_000, "nested more than 64 levels"),
-        (
-            b'{"instances": [' + b"1," * 10_000_000 + b"1]}",
-            "more than 5000000 elements",
-        ),
-        (
-            b'{"instances": [' + b"[]," * 5_000_000 + b"1]}",
-            "more than 5000000 elements",
-        ),
-        (
-            b'{"instances": [' + b'"",' * 5_000_000 + b"1]}",
-            "more than 5000000 elements",
-        ),
-        (b'{"instances": [1e400]}', "Number too big to be stored in double"),
-        (b'{"instances": [-1e400]}', "Number too big to be stored in double"),
-        (b'{"instances": [1e99999999999999999999]}', "Number too big"),
-        (b'{"instances": [1' + b"0" * 400 + b"]}", "Number too big"),
-        (b'{"instances": [' + b"1" * 5_000_000 + b"]}", "Number too big"),
-        (b'{"instances": ["\\ud800"]}', "not of expected type"),
-        (b'{"instances": "\\ud800"}', "Expecting 'instances' to be an list"),
-        (b'{"\\ud800": 1, "\\ud800": 2}', 'has the key "\\ud800" twice'),
-        (b'{"instances": ["\xff\xfe"]}', "not UTF-8 at offset: 16"),
-        (b"\xff\xfe{\x00}\x00", "not UTF-8 at offset: 0"),
-        (b"\0" * 1000, "JSON Parse error"),
-        (b'"' * 5_000_001, "Is not object"),
-        (b"\\" * 5_000_001, "JSON Parse error"),
-        (b'{"' + b'\\"' * 2_000_000, "JSON Parse error"),
-        (b"]" * 1_000_000, "JSON Parse error"),
-    ],
-)
-def test_hostile_documents_are_refused_soon(body, message):
+@pytest.mark.parametrize("element", [b"1,", b"[],", b'"",', b"{},"])
+def test_too_many_elements_take_neither_memory_nor_time(element):
+    body = b'{"instances": [' + element * (MOST_ELEMENTS + 1) + b"1]}"
     start = time.perf_counter()
-    assert message in refuse(body, x="float32")
-    # 0.5 s at most on one core; a machine may be busy.
-    assert time.perf_counter() - start < 5
+    assert "more than 5000000 elements" in refuse(body, x="float32")
+    assert time.perf_counter() - start < 2
 
 
-def test_lone_surrogates_are_no_text():
-    message = refuse('{"instances": ["a", "\\udc00"]}', x="string")
-    assert message.startswith("instances[1]: JSON Value:")
-    assert "half of a surrogate pair" in message
-    assert "Unable to base64" in refuse('{"inputs": {"b64": "\\ud800"}}', x="string")
+def test_a_long_text_among_many_is_refused_without_a_wide_array():
+    # As text of NumPy, each of the 200,000 elements would take 4 MB.
+    body = json.dumps({"instances": ["x" * 1_000_000, *[""] * 200_000]})
+    assert "another type" in refuse(body, x="float32")
 
 
 def test_random_bytes_are_refused_with_a_sentence():
     generator = np.random.default_rng(0)
     alphabet = np.frombuffer(b'{}[]",:\\0159.eE+-NaInfinityb64 \n\xff\0tru', np.uint8)
-    for number in range(3000):
+    for number in range(2000):
         letters = generator.integers(0, 256, generator.integers(1, 60), np.uint8)
         body = alphabet[letters % len(alphabet)].tobytes()
-        bodies = (body, b'{"instances": ' + body + b"}", b'{"inputs": [' + body)
+        bodies = (body, b'{"instances": ' + body + b"}", b'{"inputs": [' + body + b"]}")
         try:
             read(bodies[number % 3], x="string")
         except ServingError as error:
             assert error.code == grpc.StatusCode.INVALID_ARGUMENT
             assert error.message.endswith(".") and len(error.message) < 500
-
-
-def test_brackets_in_strings_do_not_count():
-    text = json.dumps({"instances": ["[" * 200 + '"\\', "\\", ',"[[' * 100]})
-    with pytest.MonkeyPatch.context() as patch:
-        # Three commas and brackets outside of strings: { [ , ,
-        patch.setattr(json_parsing, "MOST_ELEMENTS", 4)
-        assert read_one(text, "string").shape == (3,)
-        patch.setattr(json_parsing, "MOST_ELEMENTS", 3)
-        with pytest.raises(ServingError, match="more than 3 elements"):
-            read_one(text, "string")
-
-
-@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 64])
-def test_strings_across_chunks(chunk, monkeypatch):
-    # The border of a chunk may fall anywhere in a string.
-    monkeypatch.setattr(json_parsing, "_CHUNK", chunk)
-    monkeypatch.setattr(json_parsing, "MOST_DEPTH", 3)
-    text = json.dumps({"a": ["[[[[", 'b"[[', {}], "instances": [1, 2], "]]": "{{{{"})
-    assert read_one(text, "int32").tolist() == [1, 2]
-    with pytest.raises(ServingError, match="nested more than 3"):
-        read_one('{"a": "x", "b": [[[0]]]}', "int32")
 
 
 # Answers.
@@ -434,9 +236,7 @@ def test_single_output_has_no_name():
     array = np.array(values, np.int32)
     assert write(True, int_tensor=array) == {"predictions": values}
     assert write(False, int_tensor=array) == {"outputs": values}
-    array = np.array([1, 2, 3, 4, 5], np.int32)
-    assert write(True, int_tensor=array) == {"predictions": [1, 2, 3, 4, 5]}
-    assert write(False, int_tensor=array) == {"outputs": [1, 2, 3, 4, 5]}
+    assert write(True, x=np.array([1, 2], np.int32)) == {"predictions": [1, 2]}
 
 
 def test_several_outputs():
@@ -466,17 +266,8 @@ def test_several_outputs():
     }
 
 
-def test_whole_floats_keep_their_point():
-    # FromJsonSingleFloatTensorSixDigitPrecision of TF Serving, whose exponents are
-    # written as decimals here: the numbers are the same.
-    values = [9e6, 999999.0, 0.5, 0.0003, 0.00003, 555557.5]
-    text = write_outputs({"x": np.array(values, np.float32)}, True)
-    assert text == b'{"predictions":[9000000.0,999999.0,0.5,0.0003,0.00003,555557.5]}'
-
-
 def test_numbers_read_back_as_they_were():
-    generator = np.random.default_rng(0)
-    bits = generator.integers(0, 2**32, 20_000, np.uint32)
+    bits = np.random.default_rng(0).integers(0, 2**32, 5000, np.uint32)
     floats = bits.view(np.float32)
     floats = floats[np.isfinite(floats)]
     answer = write(False, x=floats)["outputs"]
@@ -487,35 +278,24 @@ def test_numbers_read_back_as_they_were():
 def test_numbers_that_json_lacks():
     # FromJsonSingleFloatTensorNonFinite of TF Serving.
     values = np.array([[np.nan, np.inf], [3, -np.inf]], np.float32)
-    text = write_outputs({"x": values}, True)
-    assert text == b'{"predictions":[[NaN,Infinity],[3.0,-Infinity]]}'
-    text = write_outputs({"x": values[:, 0]}, True)
-    assert text == b'{"predictions":[NaN,3.0]}'
+    text = write_outputs({"x": values, "s_bytes": np.array([b"a", b"b"], object)}, True)
+    first, second = text.split(b"}, {")
+    assert b"[NaN, Infinity]" in first and b"[3.0, -Infinity]" in second
 
 
-@pytest.mark.parametrize(
-    "dtype", ["int8", "int16", "int64", "uint8", "uint32", "uint64"]
-)
+@pytest.mark.parametrize("dtype", ["int8", "int64", "uint8", "uint64"])
 def test_integers_of_every_type(dtype):
     limits = np.iinfo(dtype)
     array = np.array([limits.min, limits.max], dtype)
     assert write(True, x=array) == {"predictions": [limits.min, limits.max]}
 
 
-def test_bools_are_written_as_such():
-    assert write_outputs({"x": np.array([True, False])}, True) == (
-        b'{"predictions":[true,false]}'
-    )
-
-
-def test_strides_and_scalars():
+def test_bools_strides_scalars_and_strings():
+    assert write(x=np.array([True, False])) == {"predictions": [True, False]}
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     assert write(True, x=array.T) == {"predictions": array.T.tolist()}
     assert write(False, x=np.array(2.5, np.float32)) == {"outputs": 2.5}
     assert write(False, a_bytes=np.array(b"\0", object)) == {"outputs": {"b64": "AA=="}}
-
-
-def test_strings():
     array = np.array(['"é\n'.encode(), b"\xff", b"a\0"], object)
     # Bytes that are no UTF-8 can't stand in JSON.
     assert write(True, x=array) == {"predictions": ['"é\n', "\ufffd", "a\0"]}
@@ -531,22 +311,16 @@ def test_empty_batches(shape):
     assert write(False, x=array) == {"outputs": []}
 
 
-def test_empty_values():
-    assert write(True, x=np.zeros((2, 0), np.float32)) == {"predictions": [[], []]}
-
-
 @pytest.mark.parametrize(
-    ("rows", "outputs", "message"),
+    ("rows", "outputs", "code"),
     [
-        # FromJsonSingleTensorErrors and FromJsonMultipleNamedTensorsErrors.
-        (True, {}, "empty tensor map"),
-        (False, {"x": np.zeros(2, np.complex64)}, "tensor type: complex64"),
-        (False, {"x": np.zeros(2, np.float16)}, "tensor type: float16"),
-        (True, {"x": np.array(1, np.int32)}, "no shape information"),
-        (True, {"x": np.zeros(2), "y": np.zeros(1)}, "inconsistent batch size"),
+        (False, {"x": np.zeros(2, np.complex64)}, "UNIMPLEMENTED"),
+        (False, {"x": np.zeros(2, np.float16)}, "UNIMPLEMENTED"),
+        (True, {"x": np.array(1, np.int32)}, "INVALID_ARGUMENT"),
+        (True, {"x": np.zeros(2), "y": np.zeros(1)}, "INVALID_ARGUMENT"),
     ],
 )
-def test_outputs_that_cannot_be_written(rows, outputs, message):
-    with pytest.raises(ServingError, match=message) as raised:
+def test_outputs_that_cannot_be_written(rows, outputs, code):
+    with pytest.raises(ServingError) as raised:
         write_outputs(outputs, rows)
-    assert raised.value.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert raised.value.code.name == code

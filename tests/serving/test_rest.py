@@ -1,176 +1,45 @@
-"""The REST API over a small core that computes y = x / 2 + 2.
+"""The REST API over the toy model; malformed requests are in `test_malformed`.
 
-Cases "of TF Serving" are those of tensorflow_serving/g3doc/api_rest.md and of
-model_servers/http_rest_api_handler_test.cc and http_rest_api_util_test.cc.
+Answers are those of tensorflow_serving/g3doc/api_rest.md.
 """
 
 import asyncio
 import base64
 import gzip
-import json
-import logging
-import socket
 import threading
-import time
-from contextlib import contextmanager
-from types import SimpleNamespace
 
-import grpc
 import httpx
 import numpy as np
 import pytest
 import uvicorn
-from tensorflow.core.protobuf import meta_graph_pb2
-from tensorflow_serving.apis import get_model_metadata_pb2
 
 from keras_mscam.serving import rest
-from keras_mscam.serving.errors import ServingError
-from keras_mscam.serving.rest import build_app
-from keras_mscam.serving.rest_paths import Resource, parse_path
+from keras_mscam.serving.rest import build_app, watch_connections
 
-NAME = "half_plus_two"
-PREDICT = f"/v1/models/{NAME}:predict"
+from .conftest import hold_up
+
+PREDICT = "/v1/models/toy:predict"
 METRICS = "/monitoring/prometheus/metrics"
 
 
-class HalfPlusTwo:
-    """Version 123, labelled `Version_Label`, as in TF Serving's test."""
+@pytest.fixture
+def ask(run):
+    """Run an asynchronous test with a client of the application, in one process."""
 
-    def __init__(self):
-        self.cancelled = threading.Event()
-        self.asked = threading.Event()
-        self.error = None
-        self.seconds = 0
-        self.requests = []
-
-    def _find(self, name, version, label):
-        if label not in (None, "Version_Label"):
-            raise ServingError(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                f"Unrecognized servable version label: {label}",
-            )
-        if name != NAME or version not in (None, 123):
-            raise ServingError(
-                grpc.StatusCode.NOT_FOUND,
-                f"Servable not found for request: Latest({name})",
-            )
-
-    def get_input_specs(self, name, version, label, signature):
-        self._find(name, version, label)
-        dtypes = {"": {"x": "float32"}, "image": {"image_bytes": "string"}}
-        if signature not in dtypes:
-            raise ServingError(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                f'Serving signature name: "{signature}" not found in signature def',
-            )
-        return {
-            key: SimpleNamespace(dtype=SimpleNamespace(name=value), shape=(None,))
-            for key, value in dtypes[signature].items()
-        }
-
-    def get_states(self, name, version, label):
-        self._find(name, version, label)
-        return [
-            SimpleNamespace(
-                version=123, state="AVAILABLE", error_code=0, error_message=""
-            )
-        ]
-
-    def get_signatures(self, name, version, label):
-        self._find(name, version, label)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        signature = signatures.signature_def["serving_default"]
-        signature.method_name = "tensorflow/serving/predict"
-        for key, infos in (("x", signature.inputs), ("y", signature.outputs)):
-            infos[key].name = f"{key}:0"
-            infos[key].dtype = 1  # DT_FLOAT
-            infos[key].tensor_shape.dim.add().size = -1
-            infos[key].tensor_shape.dim.add().size = 1
-        return 123, signatures
-
-    async def predict(
-        self,
-        name,
-        *,
-        version=None,
-        label=None,
-        signature="",
-        inputs,
-        output_filter=(),
-        timeout=None,
-    ):
-        self._find(name, version, label)
-        self.requests.append((signature, inputs, timeout))
-        self.asked.set()
-        try:
-            await asyncio.sleep(self.seconds)
-        except asyncio.CancelledError:
-            self.cancelled.set()
-            raise
-        if self.error:
-            raise self.error
-        outputs = (
-            {"y": inputs["x"] / 2 + 2}
-            if "x" in inputs
-            else {
-                "size": np.array([len(b) for b in inputs["image_bytes"]], np.int32),
-                "copy_bytes": inputs["image_bytes"],
-            }
-        )
-        return SimpleNamespace(version=123, signature=signature, outputs=outputs)
-
-
-class Metrics:
-    def __init__(self):
-        self.codes = []
-
-    def count_request(self, name, signature, code, seconds):
-        self.codes.append(code.name)
-
-    def render(self):
-        return b"# TYPE a counter\na 1\n", "text/plain; version=0.0.4; charset=utf-8"
-
-
-def make_app(core=None, token=None, most_bytes=1 << 20, timeout=30.0, metrics=None):
-    return build_app(
-        core or HalfPlusTwo(),
-        metrics or Metrics(),
-        token=token,
-        max_request_bytes=most_bytes,
-        timeout=timeout,
-    )
-
-
-class Client:
-    """Ask an application within this process, one event loop a request."""
-
-    def __init__(self, app):
-        self.transport = httpx.ASGITransport(app)
-
-    def request(self, method, path, **content):
-        async def ask():
+    def ask(test, token=None, **options):
+        async def serve(core):
+            core.token = token
+            app = build_app(core)
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
             async with httpx.AsyncClient(
-                transport=self.transport, base_url="http://server"
+                transport=transport, base_url="http://server"
             ) as client:
-                return await client.request(method, path, **content)
+                client.core, client.app = core, app
+                return await test(client)
 
-        return asyncio.run(ask())
+        return run(serve, **options)
 
-    def get(self, path, **content):
-        return self.request("GET", path, **content)
-
-    def post(self, path, **content):
-        return self.request("POST", path, **content)
-
-
-@pytest.fixture
-def core():
-    return HalfPlusTwo()
-
-
-@pytest.fixture
-def client(core):
-    return Client(make_app(core))
+    return ask
 
 
 def get_error(response, status):
@@ -179,535 +48,330 @@ def get_error(response, status):
     assert response.headers["content-type"] == "application/json"
     assert response.json().keys() == {"error"}
     message = response.json()["error"]
-    assert message and "Traceback" not in message
+    assert message.endswith(".") and "Traceback" not in message
     return message
 
 
-RESERVED = "modelname%21%23%24%25%26%27%28%29%2A%2B%2C%2F%3A%3B%3D%3F%40%5B%5D"
-UNRESERVED = "modelname!#$%&'()*+,/:;=?@[]"
+def test_rows_columns_and_versions(ask):
+    async def test(client):
+        rows = {"instances": [[1.0, 2.0], [3.0, 4.0]]}
+        response = await client.post(PREDICT, json=rows)
+        assert response.headers["content-type"] == "application/json"
+        first, second = response.json()["predictions"]
+        assert first == {"y": [2.0, 4.0], "batch": 2} and second["y"] == [6.0, 8.0]
+        for place in ("", "/versions/1", "/labels/stable"):
+            path = f"/v1/models/toy{place}:predict"
+            response = await client.post(path, json={"inputs": {"x": [[1], [2]]}})
+            assert response.json() == {
+                "outputs": {"y": [[2.0], [4.0]], "batch": [2, 2]}
+            }
+        # A signature's only output comes without its name.
+        body = {"signature_name": "total", "inputs": [1, 2, 3]}
+        assert (await client.post(PREDICT, json=body)).json() == {"outputs": 6}
+
+    ask(test, labels=("stable=1",))
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "expected"),
-    [
-        # TestParseModelInfoForGet and ForPost of TF Serving.
-        ("GET", f"/v1/models/{RESERVED}", (UNRESERVED, None, None, "status")),
-        ("GET", "/v1/models/m/versions/99", ("m", 99, None, "status")),
-        ("GET", "/v1/models/m/labels/latest", ("m", None, "latest", "status")),
-        ("GET", f"/v1/models/m/labels/{RESERVED}", ("m", None, UNRESERVED, "status")),
-        ("GET", "/v1/models/m/labels/l/metadata", ("m", None, "l", "metadata")),
-        ("POST", f"/v1/models/{RESERVED}:predict", (UNRESERVED, None, None, "predict")),
-        ("POST", "/v1/models/m/versions/9:predict", ("m", 9, None, "predict")),
-        ("POST", "/v1/models/m/labels/l:classify", ("m", None, "l", "classify")),
-        ("POST", "/V1/Models/m:regress", ("m", None, None, "regress")),
-        # A query is part of the name there.
-        ("GET", "/v1/models/m?a=b", ("m?a=b", None, None, "status")),
-        ("GET", "/v1/models/m/METADATA", ("m", None, None, "status")),
-        ("GET", "/v1/models/%ff%00%zz", ("\ufffd\0%zz", None, None, "status")),
-    ],
-)
-def test_paths(method, path, expected):
-    assert parse_path(method, path) == Resource(*expected)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "message"),
-    [
-        # UnsupportedApiCalls of TF Serving.
-        ("GET", "/v1/foo", "Malformed request: GET /v1/foo"),
-        ("POST", "/v1/foo", "Malformed request: POST /v1/foo"),
-        ("GET", "/v1/models", "Missing model name"),
-        ("GET", "/v1/models/debug/model_name", "Malformed request"),
-        ("POST", "/v1/models", "Malformed request"),
-        ("GET", "/v1/models/foo:predict", "Malformed request"),
-        ("GET", "/v1/models/foo/version/50:predict", "Malformed request"),
-        ("POST", "/v1/models/foo/version/50:regress", "Malformed request"),
-        ("POST", "/v1/models/foo/versions/HELLO:regress", "Malformed request"),
-        ("POST", f"/v1/models/foo/versions/{2**64 - 1}:regress", "Failed to convert"),
-        ("POST", f"/v1/models/foo/versions/{2**63}:predict", "Failed to convert"),
-        ("GET", f"/v1/models/foo/versions/{'9' * 9000}", "Failed to convert version"),
-        ("POST", "/v1/models/foo/metadata", "Malformed request"),
-        ("POST", "/v1/models/foo/label/some_label:regress", "Malformed request"),
-        ("POST", "/v1/models/foo/versions/5/labels/a:regress", "Malformed request"),
-        # And of what its dispatcher does with the rest.
-        ("PUT", "/v1/models/foo:predict", "Malformed request: PUT"),
-        ("DELETE", "/v1/models/foo", "Malformed request: DELETE"),
-        ("POST", "/v1/models/foo:PREDICT", "Malformed request"),
-        ("POST", "/v1/models/foo:predict?a=b", "Malformed request"),
-        ("POST", "/v1/models/foo/versions/\u0663:predict", "Malformed request"),
-        ("GET", "/v1/models/" + "a/" * 5000, "Malformed request"),
-        ("GET", "/v1/models/versions/3", "Missing model name"),
-    ],
-)
-def test_wrong_paths(client, method, path, message):
-    with pytest.raises(ServingError) as raised:
-        parse_path(method, path)
-    assert raised.value.code == grpc.StatusCode.INVALID_ARGUMENT
-    assert message in raised.value.message and len(raised.value.message) < 300
-    assert message in get_error(client.request(method, path), 400)
-
-
-def test_other_paths(client):
-    for path in ("/", "/v1", "/v2/models", "/statuspage", "/%0a", "/" + "x" * 9000):
-        assert len(get_error(client.get(path), 404)) < 300
-
-
-def test_rows(client):
-    # Of TF Serving: Predict, and the example of docker.md.
-    rows = {"instances": [[1.0, 2.0], [3.0, 4.0]]}
-    response = client.post(PREDICT, json=rows)
-    assert response.json() == {"predictions": [[2.5, 3.0], [3.5, 4.0]]}
-    assert response.headers["content-type"] == "application/json"
-    response = client.post(PREDICT, content=b'{"instances": [1.0, 2.0, 5.0]}')
-    assert response.json() == {"predictions": [2.5, 3.0, 4.5]}
-    assert response.status_code == 200
-
-
-@pytest.mark.parametrize("part", ["/versions/123", "/labels/Version_Label", ""])
-def test_columns_of_a_version(client, part):
-    path = f"/v1/models/{NAME}{part}:predict"
-    response = client.post(path, json={"inputs": [2.0, 3.0, 4.0]})
-    # testPredictColumnarREST of TF Serving's tensorflow_model_server_test.py.
-    assert response.json() == {"outputs": [3.0, 3.5, 4.0]}
-
-
-def test_a_signature_with_bytes(client, core):
+def test_a_signature_with_bytes(ask):
     image = bytes(range(256))
     text = base64.b64encode(image).decode()
     request = {"signature_name": "image", "instances": [{"b64": text}, {"b64": ""}]}
-    predictions = client.post(PREDICT, json=request).json()["predictions"]
-    assert predictions[0] == {"size": 256, "copy_bytes": {"b64": text}}
-    assert predictions[1] == {"size": 0, "copy_bytes": {"b64": ""}}
-    signature, inputs, timeout = core.requests[0]
-    assert (signature, timeout) == ("image", 30)
-    assert inputs["image_bytes"].tolist() == [image, b""]
+
+    async def test(client):
+        predictions = (await client.post(PREDICT, json=request)).json()["predictions"]
+        assert predictions[0] == {"size": 256, "copy_bytes": {"b64": text}}
+        assert predictions[1] == {"size": 0, "copy_bytes": {"b64": ""}}
+
+    ask(test)
 
 
-def test_nan_and_infinity_both_ways(client):
-    response = client.post(PREDICT, content=b'{"instances": [NaN, -Infinity]}')
-    assert response.content == b'{"predictions":[NaN,-Infinity]}'
-
-
-@pytest.mark.parametrize("part", ["", "/versions/123", "/labels/Version_Label"])
-def test_status(client, part):
-    # GetStatus of TF Serving, and "Model status API" of api_rest.md.
-    response = client.get(f"/v1/models/{NAME}{part}")
-    assert response.json() == {
-        "model_version_status": [
-            {
-                "version": "123",
-                "state": "AVAILABLE",
-                "status": {"error_code": "OK", "error_message": ""},
+def test_status_and_metadata(ask):
+    async def test(client):
+        for place in ("", "/versions/1", "/labels/stable"):
+            # "Model status API" of api_rest.md.
+            response = await client.get(f"/v1/models/toy{place}")
+            assert response.json() == {
+                "model_version_status": [
+                    {
+                        "version": "1",
+                        "state": "AVAILABLE",
+                        "status": {"error_code": "OK", "error_message": ""},
+                    }
+                ]
             }
+            response = await client.get(f"/v1/models/toy{place}/metadata")
+            content = response.json()
+            # In the form of TF Serving's testdata/half_plus_two_model_metadata.json.
+            assert content["model_spec"] == {
+                "name": "toy", "signature_name": "", "version": "1",
+            }  # fmt: skip
+            signatures = content["metadata"]["signature_def"]["signature_def"]
+            assert signatures["serving_default"]["inputs"]["x"] == {
+                "dtype": "DT_FLOAT",
+                "tensor_shape": {
+                    "dim": [{"size": "-1", "name": ""}, {"size": "-1", "name": ""}],
+                    "unknown_rank": False,
+                },
+                "name": "serving_default_x:0",
+            }
+
+    ask(test, labels=("stable=1",))
+
+
+def test_a_version_that_failed(ask, model_repository, make_version):
+    path = make_version(model_repository / "toy", 2, 3)
+    (path / "saved_model.pb").write_bytes(b"no model")
+
+    async def test(client):
+        first, second = (await client.get("/v1/models/toy")).json()[
+            "model_version_status"
         ]
-    }
-    assert response.headers["content-type"] == "application/json"
+        assert (first["version"], first["state"]) == ("2", "END")
+        assert (
+            first["status"]["error_code"] != "OK" and first["status"]["error_message"]
+        )
+        assert (second["version"], second["state"]) == ("1", "AVAILABLE")
+
+    ask(test)
 
 
-def test_states_of_a_version_that_failed(client, core):
-    core.get_states = lambda *_: [
-        SimpleNamespace(version=2, state="END", error_code=5, error_message="No file."),
-        SimpleNamespace(version=1, state="LOADING", error_code=0, error_message=""),
-    ]
-    first, second = client.get(f"/v1/models/{NAME}").json()["model_version_status"]
-    assert first["state"] == "END" and second["state"] == "LOADING"
-    # 5 is NOT_FOUND among the canonical codes.
-    assert first["status"] == {"error_code": "NOT_FOUND", "error_message": "No file."}
-
-
-@pytest.mark.parametrize("part", ["", "/versions/123", "/labels/Version_Label"])
-def test_metadata(client, part):
-    # In the form of testdata/half_plus_two_model_metadata.json of TF Serving.
-    def describe(name):
-        dims = [{"size": "-1", "name": ""}, {"size": "1", "name": ""}]
-        shape = {"dim": dims, "unknown_rank": False}
-        return {"dtype": "DT_FLOAT", "tensor_shape": shape, "name": f"{name}:0"}
-
-    response = client.get(f"/v1/models/{NAME}{part}/metadata")
-    signature = {
-        "inputs": {"x": describe("x")},
-        "outputs": {"y": describe("y")},
-        "method_name": "tensorflow/serving/predict",
-        "defaults": {},
-    }
-    assert response.json() == {
-        "model_spec": {"name": NAME, "signature_name": "", "version": "123"},
-        "metadata": {
-            "signature_def": {"signature_def": {"serving_default": signature}}
-        },
-    }
-
-
-def test_metadata_shows_every_field():
-    # Those of a TF Serving of the TensorFlow that this is tested with.
-    fields = meta_graph_pb2.SignatureDef.DESCRIPTOR.fields_by_name
-    assert set(fields) == {"inputs", "outputs", "method_name", "defaults"}
-
-
-@pytest.mark.parametrize(
-    ("path", "status", "message"),
-    [
-        # PredictModelNameVersionErrors and PredictRequestErrors of TF Serving.
-        ("/v1/models/foo:predict", 404, "Servable not found for request: Latest(foo)"),
-        ("/v1/models/foo/versions/50:predict", 404, "Servable not found"),
-        (f"/v1/models/{NAME}/versions/99:predict", 404, "Servable not found"),
-        (
-            f"/v1/models/{NAME}/labels/Version_Nonexistent:predict",
-            400,
-            "Unrecognized servable version label",
-        ),
-        (f"/v1/models/{NAME}:classify", 501, "does not classify"),
-        (f"/v1/models/{NAME}:regress", 501, "does not regress"),
-    ],
-)
-def test_unknown_models(client, path, status, message):
-    assert message in get_error(client.post(path, json={"instances": [1]}), status)
-
-
-def test_unknown_models_have_no_status_and_no_metadata(client):
-    for path in ("/v1/models/foo", "/v1/models/foo/metadata"):
-        assert "foo" in get_error(client.get(path), 404)
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        # PredictRequestErrors of TF Serving.
-        (b"", "JSON Parse error: The document is empty"),
-        (b"instances = [1, 2]", "JSON Parse error: Invalid value"),
-        (b'{"instances": ["x", "y"]}', "not of expected type: float"),
-        (b'{"signature_name": 100}', "'signature_name' key must be a string value."),
-        (
-            b'{"signature_name": "foo", "instances": [1]}',
-            '"foo" not found in signature',
-        ),
-        (b'{"instances": [1], "inputs": [1]}', "Not formatted correctly"),
-        (b'{"signature_name": "\\ud800", "instances": [1]}', "characters that no name"),
-        (b'{"\\ud800": 1, "\\ud800": 1}', '"\\ud800" twice'),
-        (b'{"instances": ' + b"[" * 100_000, "nested more than 64 levels"),
-        (b"\xff\xfe\x00", "not UTF-8"),
-        (b'{"instances": [1e999]}', "too big"),
-    ],
-)
-def test_wrong_bodies(client, body, message):
-    assert message in get_error(client.post(PREDICT, content=body), 400)
-
-
-def test_a_wrong_body_is_found_before_a_wrong_model(client):
-    response = client.post("/v1/models/foo:predict", content=b"")
-    assert "document is empty" in get_error(response, 400)
-
-
-def test_a_message_is_escaped(client, core):
-    # StatusError of json_tensor_test.cc.
-    core.error = ServingError(grpc.StatusCode.INVALID_ARGUMENT, 'Bad key: "key"')
-    response = client.post(PREDICT, json={"instances": [1]})
-    assert get_error(response, 400) == 'Bad key: "key"'
-
-
-@pytest.mark.parametrize(
-    ("code", "status"),
-    [
-        # ToHTTPStatusCode of TF Serving's http_server.cc.
-        ("CANCELLED", 499),
-        ("UNKNOWN", 500),
-        ("INVALID_ARGUMENT", 400),
-        ("DEADLINE_EXCEEDED", 504),
-        ("NOT_FOUND", 404),
-        ("ALREADY_EXISTS", 409),
-        ("PERMISSION_DENIED", 403),
-        ("RESOURCE_EXHAUSTED", 429),
-        ("FAILED_PRECONDITION", 400),
-        ("ABORTED", 409),
-        ("OUT_OF_RANGE", 400),
-        ("UNIMPLEMENTED", 501),
-        ("INTERNAL", 500),
-        ("UNAVAILABLE", 503),
-        ("DATA_LOSS", 500),
-        ("UNAUTHENTICATED", 401),
-    ],
-)
-def test_codes(client, core, code, status):
-    core.error = ServingError(grpc.StatusCode[code], "Said so.")
-    response = client.post(PREDICT, json={"instances": [1]})
-    assert get_error(response, status) == "Said so."
-
-
-@pytest.mark.parametrize(
-    "place", ["predict", "get_input_specs", "get_states", "render"]
-)
-def test_a_defect_shows_nothing_of_itself(client, core, caplog, monkeypatch, place):
-    def fail(*_, **__):
-        raise RuntimeError("a secret of /etc")
-
-    # A server's own set-up of logs may keep them from the root.
-    monkeypatch.setattr(rest._log, "handlers", [caplog.handler])
-    monkeypatch.setattr(Metrics if place == "render" else core, place, fail)
-    with caplog.at_level(logging.ERROR):
-        if place in ("get_states", "render"):
-            path = METRICS if place == "render" else f"/v1/models/{NAME}"
-            response = client.get(path)
-        else:
-            response = client.post(PREDICT, json={"instances": [1]})
-    message = get_error(response, 500)
-    assert "secret" not in message and "log" in message
-    assert "a secret of /etc" in caplog.text
-
-
-def test_refused_requests_are_counted(core):
-    metrics = Metrics()
-    client = Client(make_app(core, most_bytes=100, metrics=metrics))
-    client.post(PREDICT, content=b"{")
-    client.post("/v1/models/foo:predict", json={"instances": [1]})
-    client.post(PREDICT, content=b" " * 101)
-    # The core counts the last one, which it gets to see.
-    client.post(PREDICT, json={"instances": [1]})
-    assert metrics.codes == ["INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE"]
-
-
-def test_metrics(client):
-    # testPrometheusEndpoint of TF Serving.
-    response = client.get(METRICS)
-    assert "# TYPE" in response.text
-    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
-
-
-def test_preflight(client):
-    # Without CORS, TF Serving answers preflights, but allows no other origin.
-    response = client.request(
-        "OPTIONS", PREDICT, headers={"Origin": "https://example.org"}
-    )
-    assert response.status_code == 200 and response.content == b""
-    assert not [name for name in response.headers if "access-control" in name]
-    assert "Origin header is missing" in get_error(
-        client.request("OPTIONS", PREDICT), 400
-    )
-
-
-# Who may ask.
-
-
-def test_token(core):
-    client = Client(make_app(core, token="s3cret"))
-    good = {"Authorization": "Bearer s3cret"}
-    for path in (f"/v1/models/{NAME}", METRICS):
-        assert client.get(path, headers=good).status_code == 200
-        assert client.get(path, headers={"Authorization": "bearer s3cret"}).is_success
-        for header in (
-            b"",
-            b"Bearer",
-            b"Bearer ",
-            b"Bearer s3cre",
-            b"Bearer s3cret2",
-            b"Basic s3cret",
-            b"s3cret",
-            b"Bearer \xff\xb5",
-            b"\xff\xb5 s3cret",
-        ):
-            response = client.get(path, headers={"Authorization": header})
-            assert "token" in get_error(response, 401)
-            assert response.headers["www-authenticate"] == "Bearer"
-        get_error(client.get(path), 401)
-    assert client.post(PREDICT, json={"instances": [1]}, headers=good).is_success
-    get_error(client.post(PREDICT, json={"instances": [1]}), 401)
-    # Probes of Kubernetes know no secrets, and this path tells none.
-    assert client.get("/healthz").status_code == 200
-    get_error(client.get("/healthz/x"), 401)
-
-
-def test_the_body_of_a_stranger_is_not_read():
+def test_tokens(ask):
     async def receive():
         raise AssertionError("the body was read")
 
-    status, _ = ask(make_app(token="s3cret"), "POST", PREDICT, receive)
-    assert status == 401
+    async def test(client):
+        good = {"Authorization": "Bearer s3cret"}
+        for path in ("/v1/models/toy", METRICS):
+            assert (await client.get(path, headers=good)).is_success
+            for header in (
+                b"", b"Bearer", b"Bearer ", b"Bearer s3cre", b"Bearer s3cret2",
+                b"Basic s3cret", b"s3cret", b"Bearer \xff\xb5", b"\xff\xb5 s3cret",
+            ):  # fmt: skip
+                response = await client.get(path, headers={"Authorization": header})
+                assert "token" in get_error(response, 401)
+                assert response.headers["www-authenticate"] == "Bearer"
+        # Probes know no secrets, and this path tells none.
+        assert (await client.get("/healthz")).json() == {"status": "ok"}
+        get_error(await client.get("/healthz/x"), 401)
+        # The body of a stranger is not read.
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": PREDICT, "headers": []}
+        await client.app(scope, receive, send)
+        assert sent[0]["status"] == 401
+
+    ask(test, token="s3cret")
 
 
-# Bodies.
+def test_a_defect_shows_nothing_of_itself(ask):
+    async def test(client):
+        def fail(*_):
+            raise RuntimeError("a secret of /etc")
+
+        client.core.models.find = fail
+        message = get_error(await client.post(PREDICT, json={"instances": [1]}), 500)
+        assert "secret" not in message and "log" in message
+        return client.core.metrics.render()[0].decode()
+
+    assert 'status="INTERNAL"} 1.0' in ask(test)
 
 
-def ask(app, method, path, receive, headers=()):
-    """Ask an ASGI application; return the status and the answer."""
-    scope = {
-        "type": "http",
-        "method": method,
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "headers": list(headers),
-        "root_path": "",
-    }
-    sent = []
+async def post_parts(client, parts, length=None, end=True):
+    """Send a body in parts to the application; return the status and what was read."""
+    read, sent = 0, []
+
+    async def receive():
+        nonlocal read
+        part = next(parts, None)
+        if part is None:
+            await asyncio.sleep(60)
+        read += len(part)
+        return {"type": "http.request", "body": part, "more_body": True}
 
     async def send(message):
         sent.append(message)
 
-    asyncio.run(asyncio.wait_for(app(scope, receive, send), 20))
-    body = b"".join(message.get("body", b"") for message in sent)
-    return sent[0]["status"], body
+    headers = [(b"content-length", length)] if length else []
+    scope = {
+        "type": "http", "method": "POST", "path": PREDICT, "query_string": b"",
+        "headers": headers, "root_path": "",
+    }  # fmt: skip
+    await client.app(scope, receive, send)
+    return sent[0]["status"], read
 
 
-def test_a_streamed_body_ends_at_the_limit():
-    read = 0
+def test_bodies_are_read_within_bounds(ask):
+    async def test(client):
+        blanks = (b" " * 1000 for _ in range(1000))
+        assert await post_parts(client, blanks) == (413, 11_000)
+        for length in (b"10001", b"9" * 5000):
+            assert await post_parts(client, iter([b" "]), length) == (413, 0)
+        assert await post_parts(client, iter([b" "])) == (408, 1)
+        body = b'{"instances": [[1]]}'.ljust(10_000)
+        assert (await client.post(PREDICT, content=body)).status_code == 200
+        message = get_error(await client.post(PREDICT, content=body + b" "), 413)
+        assert "larger than 10000 bytes" in message
 
-    async def receive():
-        nonlocal read
-        read += 1000
-        return {"type": "http.request", "body": b" " * 1000, "more_body": True}
-
-    status, body = ask(make_app(most_bytes=10_000), "POST", PREDICT, receive)
-    assert status == 413 and b"larger than 10000 bytes" in body
-    assert read == 11_000
-
-
-def test_a_large_length_is_refused_at_once():
-    async def receive():
-        raise AssertionError("the body was read")
-
-    for length in (b"10001", b"9" * 5000):
-        header = (b"content-length", length)
-        app = make_app(most_bytes=10_000)
-        status, _ = ask(app, "POST", PREDICT, receive, [header])
-        assert status == 413
+    ask(test, max_request_bytes=10_000, timeout=0.2)
 
 
-def test_a_body_of_just_the_limit(core):
-    body = b'{"instances": [1]}'
-    client = Client(make_app(core, most_bytes=len(body)))
-    assert client.post(PREDICT, content=body).status_code == 200
-    message = get_error(client.post(PREDICT, content=body + b" "), 413)
-    assert f"larger than {len(body)} bytes" in message
-
-
-def test_a_slow_body():
-    async def receive():
-        await asyncio.sleep(60)
-
-    status, body = ask(make_app(timeout=0.05), "POST", PREDICT, receive)
-    assert status == 408 and b"not there after 0.05 s" in body
-
-
-def test_gzip(client):
-    body = gzip.compress(b'{"instances": [1.0, 2.0, 5.0]}')
-    headers = {"Content-Encoding": "gzip"}
-    response = client.post(PREDICT, content=body, headers=headers)
-    assert response.json() == {"predictions": [2.5, 3.0, 4.5]}
-    for damaged in (b"{}", body[:-9], b"", b"\x1f\x8b" + b"\xff" * 100):
-        response = client.post(PREDICT, content=damaged, headers=headers)
-        assert "gzip" in get_error(response, 400)
-    response = client.post(PREDICT, content=body, headers={"Content-Encoding": "br"})
-    assert "use gzip" in get_error(response, 415)
-
-
-def test_a_gzip_bomb(core):
+def test_gzip(ask):
+    body = gzip.compress(b'{"instances": [[1.0]]}')
     # 200 MB of blanks in 200 kB.
     bomb = gzip.compress(b" " * 200_000_000, compresslevel=1)
-    assert len(bomb) < 1_000_000
-    client = Client(make_app(core, most_bytes=2_000_000))
-    start = time.perf_counter()
-    headers = {"Content-Encoding": "gzip"}
-    get_error(client.post(PREDICT, content=bomb, headers=headers), 413)
-    assert time.perf_counter() - start < 2
+
+    async def test(client):
+        async def post(content, encoding="gzip"):
+            headers = {"Content-Encoding": encoding}
+            return await client.post(PREDICT, content=content, headers=headers)
+
+        assert (await post(body)).json()["predictions"][0]["y"] == [2.0]
+        for damaged in (b"{}", body[:-9], b"", b"\x1f\x8b" + b"\xff" * 100):
+            assert "gzip" in get_error(await post(damaged), 400)
+        assert "use gzip" in get_error(await post(body, "br"), 415)
+        get_error(await post(bomb), 413)
+
+    ask(test, max_request_bytes=2_000_000)
 
 
-def test_large_documents_are_parsed_beside_the_loop(client, monkeypatch):
+def test_large_messages_are_read_and_written_beside_the_loop(ask, monkeypatch):
     threads = {}
-
-    def watch(name):
+    for name in ("parse_document", "read_inputs", "write_outputs"):
         function = getattr(rest, name)
 
-        def run(*arguments):
+        def watch(*arguments, name=name, function=function):
             threads[name] = threading.current_thread().name
             return function(*arguments)
 
-        monkeypatch.setattr(rest, name, run)
+        monkeypatch.setattr(rest, name, watch)
 
-    watch("parse_object")
-    watch("read_inputs")
-    watch("write_outputs")
-    response = client.post(PREDICT, json={"instances": [0.5] * 40_000})
-    assert len(response.json()["predictions"]) == 40_000
-    assert all(name.startswith("json") for name in threads.values())
-    client.post(PREDICT, json={"instances": [0.5]})
-    assert not any(name.startswith("json") for name in threads.values())
+    async def test(client):
+        x = np.zeros((2, 20_000)).tolist()
+        response = await client.post(PREDICT, json={"inputs": x})
+        assert len(response.json()["outputs"]["y"][1]) == 20_000
 
-
-def test_random_requests_are_refused_with_a_sentence(client):
-    generator = np.random.default_rng(0)
-    for _ in range(200):
-        body = generator.integers(0, 256, generator.integers(0, 3000), np.uint8)
-        get_error(client.post(PREDICT, content=body.tobytes()), 400)
+    ask(test)
+    assert {name.split("_")[0] for name in threads.values()} == {"convert"}
 
 
-# Clients that go away.
+def test_too_slow_and_too_many(ask):
+    async def test(client):
+        go_on = hold_up(client.core)
+        body = {"instances": [[1.0]]}
+        calls = [asyncio.create_task(client.post(PREDICT, json=body))]
+        await asyncio.sleep(0.1)  # the first is taken from the queue
+        calls += [
+            asyncio.create_task(client.post(PREDICT, json=body)) for _ in range(3)
+        ]
+        answers = await asyncio.gather(*calls)
+        go_on.set()
+        assert [a.status_code for a in answers] == [504, 504, 504, 429]
+        assert "after 0.3 s" in get_error(answers[0], 504)
+        assert "try again later" in get_error(answers[3], 429)
+        assert client.core.room.waiting == 0
+
+    ask(test, timeout=0.3, max_queue=2)
 
 
-def test_a_client_that_goes_away_ends_the_prediction(core):
-    core.seconds = 60
-    messages = [
-        {"type": "http.request", "body": b'{"instances": [1]}', "more_body": False},
-        {"type": "http.disconnect"},
-    ]
-
-    async def receive():
-        return messages.pop(0)
-
-    status, _ = ask(make_app(core), "POST", PREDICT, receive)
-    assert status == 499 and core.cancelled.is_set()
+LIMIT = 0.2
+WHOLE = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-def test_a_client_that_goes_away_within_its_body(core):
-    async def receive():
-        return {"type": "http.disconnect"}
+def talk(test, app=None):
+    """Run a test with a new connection to a server that takes 0.4 s for an answer."""
 
-    status, _ = ask(make_app(core), "POST", PREDICT, receive)
-    assert status == 499 and not core.requests
+    async def answer_late(scope, receive, send):
+        await asyncio.sleep(2 * LIMIT)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
 
-
-@contextmanager
-def serve(app):
-    """Serve at a free port of this machine."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="error", lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield listener.getsockname()
-    finally:
+    async def main():
+        config = uvicorn.Config(
+            app or answer_late, port=0, http=watch_connections(LIMIT), lifespan="off",
+            log_config=None, timeout_keep_alive=30,
+        )  # fmt: skip
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        async with asyncio.timeout(20):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            await test(reader, writer)
+        writer.close()
         server.should_exit = True
-        thread.join(10)
-        listener.close()
+        await serving
+
+    asyncio.run(main())
 
 
-def exchange(address, request):
-    with socket.create_connection(address, timeout=10) as connection:
-        connection.sendall(request)
-        answer = b""
-        while chunk := connection.recv(1 << 16):
-            answer += chunk
-    return answer
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: x\r\nX: "])
+def test_half_a_head_ends_the_connection(sent):
+    async def test(reader, writer):
+        writer.write(sent)
+        assert await reader.read() == b""
+
+    talk(test)
 
 
-def test_over_a_socket(core):
-    with serve(make_app(core, most_bytes=1000)) as address:
-        body = b'{"instances": [1.0]}'
-        head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
-        request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode()
-        answer = exchange(address, request + body)
-        assert answer.startswith(b"HTTP/1.1 200") and b'{"predictions":[2.5]}' in answer
-        chunked = f"{head}Transfer-Encoding: chunked\r\n\r\n".encode()
-        answer = exchange(address, chunked + b"3e9\r\n" + b" " * 1001 + b"\r\n")
-        assert answer.startswith(b"HTTP/1.1 413")
-        path = f"/v1/models/{RESERVED}?q"
-        request = f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-        answer = exchange(address, request.encode())
-        assert answer.startswith(b"HTTP/1.1 404")
-        assert json.dumps(UNRESERVED)[1:-1].encode() in answer
-        core.seconds = 60
-        with socket.create_connection(address) as connection:
-            request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode()
-            core.asked.clear()
-            connection.sendall(request + body)
-            assert core.asked.wait(10)
-        assert core.cancelled.wait(10)
+def test_byte_by_byte_does_not_keep_it_open():
+    async def test(reader, writer):
+        async def drip():
+            while not writer.is_closing():
+                writer.write(b"G")
+                await asyncio.sleep(LIMIT / 4)
+
+        dripping = asyncio.create_task(drip())
+        assert not (await reader.read()).startswith(b"HTTP/1.1 2")
+        dripping.cancel()
+
+    talk(test)
+
+
+def test_a_whole_head_has_all_the_time_and_half_a_head_behind_it_has_not():
+    async def test(reader, writer):
+        # The answer takes longer than the head might have; then a second request.
+        for _ in range(2):
+            writer.write(WHOLE)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204")
+        writer.write(b"GET /")
+        assert await reader.read() == b""
+
+    talk(test)
+
+
+def test_what_a_client_that_left_asked_for_is_not_run(run):
+    async def test(core):
+        go_on = hold_up(core)
+        config = uvicorn.Config(
+            build_app(core), port=0, lifespan="off", log_config=None
+        )
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            body = {"instances": [[1.0]]}
+            first = asyncio.create_task(client.post(PREDICT, json=body))
+            await asyncio.sleep(0.2)  # its batch waits for the thread
+            gone = asyncio.create_task(client.post(PREDICT, json=body))
+            while core.in_flight < 2:
+                await asyncio.sleep(0.01)
+            gone.cancel()
+            while core.in_flight > 1:
+                await asyncio.sleep(0.01)
+            assert core.room.waiting == 0
+            go_on.set()
+            assert (await first).is_success
+        server.should_exit = True
+        await serving
+        return core.metrics.render()[0].decode()
+
+    page = run(test)
+    labels = 'model_name="toy",signature="serving_default"'
+    assert f"batch_size_sum{{{labels}}} 1.0" in page
+    assert 'status="CANCELLED"} 1.0' in page

@@ -2,20 +2,21 @@
 
 import asyncio
 import json
-import threading
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
 import pytest
 
 from keras_mscam.errors import UserError
-from keras_mscam.serving import repository as repository_module
-from keras_mscam.serving.errors import ServingError
-from keras_mscam.serving.repository import ModelRepository
-from keras_mscam.serving.version_folders import find_models, find_versions
-from keras_mscam.serving.versions import VersionPolicy
+from keras_mscam.serving.monitoring import Metrics
+from keras_mscam.serving.served_models import (
+    ServedModels,
+    choose_versions,
+    find_models,
+    find_versions,
+)
+from keras_mscam.serving.serving_error import ServingError
 
 
 @pytest.fixture
@@ -26,8 +27,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def open_repository(folder):
-    with ThreadPoolExecutor(1) as executor:
-        yield lambda **options: ModelRepository({"toy": folder}, executor, **options)
+    return lambda **options: ServedModels({"toy": folder}, Metrics(), **options)
 
 
 def refresh(repository):
@@ -35,13 +35,13 @@ def refresh(repository):
 
 
 def get_states(repository):
-    return [(s.version, s.state) for s in repository.get_states("toy")]
+    return [(v.number, v.state) for v in repository.list_versions("toy")]
 
 
 def compute(version):
     """Return the factor of a version."""
     x = np.ones((1, 1), np.float32)
-    return version.servable.run("", {"x": x})["y"][0, 0]
+    return version.servable.find_signature("")({"x": x})["y"][0, 0]
 
 
 def spoil(path):
@@ -107,7 +107,7 @@ def test_requests_in_flight_keep_their_version(folder, open_repository, make_ver
         with pytest.raises(ServingError):
             repository.find("toy", 1)
         x = np.ones((1, 1), np.float32)
-        assert servable.run("", {"x": x})["y"] == 2
+        assert servable.find_signature("")({"x": x})["y"] == 2
     assert get_states(repository) == [(2, "AVAILABLE"), (1, "END")]
 
 
@@ -133,9 +133,9 @@ def test_one_that_cannot_be_loaded(folder, open_repository, make_version):
     spoil(make_version(folder, 2, 3))
     refresh(repository)
     assert get_states(repository) == [(2, "END"), (1, "AVAILABLE")]
-    state = repository.get_states("toy", 2)[0]
+    (state,) = repository.list_versions("toy", 2)
     assert state.error_code != "OK"
-    assert state.error_message and "\n" not in state.error_message
+    assert state.error and "\n" not in state.error
     assert repository.find("toy").number == 1
 
 
@@ -146,8 +146,8 @@ def test_a_warm_up_that_fails_keeps_a_version_out(
     write_warmup(make_version(folder, 2, 3), [("image", {"image_bytes": [b"bad"]})])
     repository = open_repository()
     refresh(repository)
-    assert repository.get_states("toy", 2)[0].error_code == "INVALID_ARGUMENT"
-    assert "bad" in repository.get_states("toy", 2)[0].error_message
+    (version,) = repository.list_versions("toy", 2)
+    assert version.error_code == "INVALID_ARGUMENT" and "bad" in version.error
 
 
 def test_a_start_with_a_broken_newest_version(folder, open_repository, make_version):
@@ -175,7 +175,8 @@ def test_a_broken_version_is_tried_again_only_when_its_files_change(
     variables = path / "variables" / "variables.data-00000-of-00001"
     whole = variables.read_bytes()
     variables.unlink()  # being copied, in an unlucky order
-    repository = open_repository(on_load=lambda _, status, __: tries.append(status))
+    repository = open_repository()
+    repository.metrics.count_load = lambda _, status, __: tries.append(status)
     refresh(repository)
     refresh(repository)
     assert tries == ["fail"]
@@ -209,21 +210,27 @@ def test_names_with_zeros_in_front(folder, make_version):
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [
-        (VersionPolicy(), [4]),
-        (VersionPolicy(latest=2), [4, 3]),
-        (VersionPolicy(latest=9), [4, 3, 1]),
-        (VersionPolicy(latest=None), [4, 3, 1]),
-        (VersionPolicy(specific=(1, 2, 3)), [3, 1]),
+        ("latest", [4]),
+        ("latest 2", [4, 3]),
+        ("latest 9", [4, 3, 1]),
+        ("all", [4, 3, 1]),
+        ("specific 1 2 3", [3, 1]),
     ],
 )
 def test_policies(policy, expected):
-    assert policy.choose([3, 1, 4]) == expected
+    assert choose_versions(policy.split(), [3, 1, 4]) == expected
+
+
+@pytest.mark.parametrize("policy", ["", "newest", "latest 0", "specific", "all 1"])
+def test_wrong_policies(policy, open_repository):
+    with pytest.raises(UserError, match="latest"):
+        open_repository(policy=policy.split())
 
 
 def test_several_versions(folder, open_repository, make_version):
     for number in (1, 2, 3):
         make_version(folder, number, number)
-    repository = open_repository(policy=VersionPolicy(latest=2))
+    repository = open_repository(policy=("latest", "2"))
     refresh(repository)
     assert repository.list_available() == {"toy": [2, 3]}
     assert compute(repository.find("toy", 2)) == 2
@@ -238,48 +245,26 @@ def test_labels(folder, open_repository, make_version):
     for number in (1, 2):
         make_version(folder, number, number)
     repository = open_repository(
-        policy=VersionPolicy(latest=None), labels={"stable": 1, "canary": 2, "old": 9}
+        policy=("all",), labels={"stable": 1, "canary": 2, "old": 9}
     )
     refresh(repository)
     assert repository.find("toy", label="stable").number == 1
     assert repository.find("toy", label="canary").number == 2
-    states = repository.get_states("toy", label="stable")
-    assert [state.version for state in states] == [1]
-    for label, code in (
-        ("other", grpc.StatusCode.INVALID_ARGUMENT),
-        ("old", grpc.StatusCode.NOT_FOUND),
+    (version,) = repository.list_versions("toy", label="stable")
+    assert version.number == 1
+    for arguments, code, words in (
+        (
+            ("toy", None, "other"),
+            "INVALID_ARGUMENT",
+            "with the label 'other'",
+        ),
+        (("toy", None, "old"), "NOT_FOUND", "'toy' has no version 9"),
+        (("toy", 7), "NOT_FOUND", "'toy' has no version 7"),
+        (("other",), "NOT_FOUND", "'other' is not served"),
     ):
-        with pytest.raises(ServingError, match=label if label == "other" else "9"):
-            repository.find("toy", label=label)
-        with pytest.raises(ServingError) as error:
-            repository.find("toy", label=label)
-        assert error.value.code == code
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        # Of TF Serving.
-        (("toy", 7), "Servable not found for request: Specific(toy, 7)"),
-        (("other",), "Servable not found for request: Latest(other)"),
-    ],
-)
-def test_what_is_not_there(folder, open_repository, make_version, arguments, message):
-    make_version(folder, 1, 2)
-    repository = open_repository()
-    refresh(repository)
-    with pytest.raises(ServingError) as error:
-        repository.find(*arguments)
-    assert error.value.code == grpc.StatusCode.NOT_FOUND
-    assert error.value.message == message
-
-
-def test_states_of_what_is_not_there(open_repository):
-    repository = open_repository()
-    refresh(repository)
-    # Of TF Serving.
-    with pytest.raises(ServingError, match="Could not find any versions of model toy"):
-        repository.get_states("toy")
+        with pytest.raises(ServingError, match=words) as error:
+            repository.find(*arguments)
+        assert error.value.code == grpc.StatusCode[code]
 
 
 def test_an_emptied_folder_takes_nothing_away(folder, open_repository, make_version):
@@ -307,34 +292,6 @@ def test_watching(folder, open_repository, make_version):
             while repository.list_available() != {"toy": [2]}:
                 await asyncio.sleep(0.01)
         task.cancel()
-
-    asyncio.run(main())
-
-
-def test_whoever_asks_for_a_version_may_give_up(
-    folder, open_repository, make_version, monkeypatch
-):
-    """As a client whose call to reload is cancelled while the version is loaded."""
-    started, go_on = threading.Event(), threading.Event()
-    load = repository_module._load_warm
-
-    def wait(*arguments):
-        started.set()
-        assert go_on.wait(20)
-        return load(*arguments)
-
-    monkeypatch.setattr(repository_module, "_load_warm", wait)
-    make_version(folder, 1, 2)
-
-    async def main():
-        repository = open_repository()
-        refreshing = asyncio.create_task(repository.refresh())
-        await asyncio.to_thread(started.wait, 20)
-        refreshing.cancel()
-        await asyncio.gather(refreshing, return_exceptions=True)
-        go_on.set()
-        await repository.refresh()
-        assert repository.list_available() == {"toy": [1]}
 
     asyncio.run(main())
 
