@@ -16,7 +16,7 @@ from keras_mscam.configs import PRESETS
 from keras_mscam.configs.schema import LocalizationConfig, merge_config
 from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import command
-from keras_mscam.evaluation.evaluation import evaluate
+from keras_mscam.evaluation.evaluate_run import evaluate
 from keras_mscam.phantom import write_phantoms
 from keras_mscam.training.train_run import train
 

@@ -7,7 +7,7 @@ import tyro
 
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.errors import UserError, command
-from keras_mscam.evaluation.evaluation import evaluate
+from keras_mscam.evaluation.evaluate_run import evaluate
 from keras_mscam.inference.run_folder import read_run
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.cases import choose_cases, find_chosen
-from keras_mscam.evaluation.evaluation import Evaluation, evaluate, load_chosen
+from keras_mscam.evaluation.evaluate_run import Evaluation, evaluate, load_chosen
 from keras_mscam.evaluation.measure import HIT
 from keras_mscam.evaluation.paired import PairedDifference, compare_auroc, compare_ratio
 from keras_mscam.evaluation.report import write_comparison

@@ -12,7 +12,7 @@ from keras_mscam.configs import PRESETS
 from keras_mscam.configs.schema import LocalizationConfig, merge_config
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.compare import compare
-from keras_mscam.evaluation.evaluation import evaluate
+from keras_mscam.evaluation.evaluate_run import evaluate
 from keras_mscam.inference.run_folder import read_run
 from keras_mscam.training.train_run import train
 
