@@ -8,11 +8,11 @@ phantom: an answer of another image counts as mixed up. The bare model takes the
 phantoms in full batches, before and after. Clients, server and model share the cores.
 """
 
-import asyncio
 import itertools
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +59,8 @@ def main(
     url = f"{'grpc' if protocol == 'grpc' else 'http'}://127.0.0.1:{ports[protocol]}"
     try:
         watch = Watch(server.pid)
-        times, wrong, failed = asyncio.run(
-            load(url, signature, phantoms, expected, clients, seconds)
+        times, wrong, failed = load(
+            url, signature, phantoms, expected, clients, seconds
         )
         memory, server_seconds, own_seconds = watch.stop()
     finally:
@@ -101,30 +101,34 @@ def measure_bare(models: Path, signature: str, phantoms: list[bytes], seconds: f
     return np.concatenate([outputs["probabilities"] for outputs in found]), rate
 
 
-async def load(url, signature, phantoms, expected, clients: int, seconds: float):
+def load(url, signature, phantoms, expected, clients: int, seconds: float):
     """Keep so many clients busy; return times, and counts of wrong and failed."""
-    times, wrong, failed = [], 0, 0
+    times, wrong, failed = [], [], []
     numbers = itertools.cycle(range(len(phantoms)))
     end = time.perf_counter() + seconds
 
-    async def work(client):
-        nonlocal wrong, failed
+    def work(client):
         while time.perf_counter() < end:
             number = next(numbers)
             start = time.perf_counter()
             try:
-                answer = await client.predict_async(phantoms[number], signature)
+                answer = client.predict(phantoms[number], signature)
             except Exception as error:  # counted, whatever it is
-                failed += 1
+                failed.append(number)
                 print(f"failed: {error}", file=sys.stderr)
                 continue
             times.append(time.perf_counter() - start)
             distances = np.abs(expected - list(answer.probabilities.values()))
-            wrong += int(distances.max(axis=1).argmin() != number)
+            if distances.max(axis=1).argmin() != number:
+                wrong.append(number)
 
-    async with Client(url, retries=0, timeout=120) as client:
-        await asyncio.gather(*[work(client) for _ in range(clients)])
-    return times, wrong, failed
+    with (
+        Client(url, retries=0, timeout=120) as client,
+        ThreadPoolExecutor(clients) as threads,
+    ):
+        for task in [threads.submit(work, client) for _ in range(clients)]:
+            task.result()
+    return times, len(wrong), len(failed)
 
 
 if __name__ == "__main__":

@@ -53,13 +53,15 @@ def build_app(core: Core) -> Starlette:
         routes.append(Route(model + "/metadata", api.show_metadata))
         routes.append(Route(model + ":{action}", api.act, methods=["POST"]))
         routes.append(Route(model, api.show_status))
-    return Starlette(
+    app = Starlette(
         routes=routes,
         middleware=[Middleware(_BearerToken, token=core.token)],
         exception_handlers=dict.fromkeys(
             (ServingError, HTTPException, Exception), _answer_error
         ),
     )
+    app.router.redirect_slashes = False  # "/v1/models/NAME/" is no path of the API
+    return app
 
 
 class _BearerToken:

@@ -112,6 +112,7 @@ def test_bodies(rest, body):
         ("GET", "/", 404), ("GET", "//", 404), ("GET", "/v1/models", 404),
         ("GET", "/v1/models/none", 404), ("GET", "/v1/models/%00%ff", 404),
         ("GET", "/v1/models/%2e%2e%2f%2e%2e", 404), ("GET", "/v1/models/toy/x", 404),
+        ("GET", "/v1/models/toy/", 404),
         ("GET", "/" + "x" * 9000, 404), ("GET", "/v1/models/toy/versions/7", 404),
         ("GET", "/v1/models/toy/versions/-1", 400),
         ("GET", "/v1/models/toy/versions/" + "9" * 5000, 400),

@@ -4,11 +4,7 @@ import struct
 from random import Random
 
 from tensorflow.core.framework import types_pb2
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_management_pb2,
-)
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from malformed.requests import GrpcRequest, Material, RawRequest
 from malformed.tensors import PREDICT, make_message, make_tensor, send
@@ -104,20 +100,10 @@ def ask_about(rng: Random, material: Material) -> GrpcRequest:
         metadata_field=rng.choice(([], ["none"], ["signature_def", "x"], ["é" * 2000]))
     )
     metadata.model_spec.name = name
-    reload = model_management_pb2.ReloadConfigRequest()
-    for _ in range(rng.choice((0, 1, 2))):
-        model = reload.config.model_config_list.config.add(
-            name=rng.choice(("none", "", material.name)),
-            base_path=rng.choice(("/etc", "gs://x", "..", "\0")),
-            model_platform=rng.choice(("", "none")),
-        )
-        model.model_version_policy.specific.versions.append(version)
-        model.version_labels["x" * rng.choice((1, 3000))] = version
     method, message = rng.choice(
         (
             (_SERVICES[1] + "GetModelStatus", status),
             (_SERVICES[0] + "GetModelMetadata", metadata),
-            (_SERVICES[1] + "HandleReloadConfigRequest", reload),
         )
     )
     return GrpcRequest(method, message.SerializeToString())

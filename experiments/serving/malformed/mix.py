@@ -42,7 +42,7 @@ KINDS = {
     "gRPC: message mutated": (600, calls.mutate_message),
     "gRPC: message nested": (150, calls.nest_message),
     "gRPC: model, version, names": (500, calls.send_names),
-    "gRPC: status, metadata, reload": (300, calls.ask_about),
+    "gRPC: status, metadata": (300, calls.ask_about),
     "gRPC: tensor": (600, tensors.send_tensor),
     "gRPC: strings": (400, tensors.send_strings),
     "gRPC: names to draw": (100, tensors.send_chosen),
