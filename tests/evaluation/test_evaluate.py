@@ -1,43 +1,29 @@
 """The command `keras_mscam-evaluate`, for one run and for several."""
 
+import errno
 import json
+import os
+import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from keras_mscam.cli.evaluate import main
-from keras_mscam.configs import PRESETS
-from keras_mscam.configs.schema import LocalizationConfig, merge_config
+from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.compare import compare
 from keras_mscam.evaluation.evaluate_run import evaluate
 from keras_mscam.inference.run_folder import read_run
-from keras_mscam.training.train_run import train
+
+from .conftest import build, select_outputs, write_untrained
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, phantom_records):
-    """Two systems of one epoch on the same records."""
-    folder = tmp_path_factory.mktemp("runs")
-    paths = []
-    for preset in ("phantom", "phantom-rn-cam"):
-        config = merge_config(
-            PRESETS[preset],
-            {
-                "data": {"path": str(phantom_records), "image_size": [64, 96]},
-                "training": {"epochs": 1, "batch_size": 16},
-            },
-            "the test",
-        )
-        train(config, folder / preset)
-        paths.append(folder / preset)
-    return paths
-
-
-@pytest.fixture(scope="module")
-def output(runs, tmp_path_factory):
+def output(runs, evaluation, tmp_path_factory):
     """The two side by side."""
     output = tmp_path_factory.mktemp("comparison")
     compare(runs, [LocalizationConfig()] * 2, output, progress=False)
@@ -64,7 +50,7 @@ def run_command(monkeypatch, capsys):
 
 class TestOneRun:
     def test_options_change_the_protocol_and_only_the_folder_given(
-        self, run_command, runs, tmp_path
+        self, run_command, runs, evaluation, tmp_path
     ):
         before = read_run(runs[0]).metrics_path.read_text()
         result = run_command(
@@ -79,7 +65,7 @@ class TestOneRun:
         for row in metrics["localization"]["attention"]["iou"]["0.3"].values():
             assert row["afp"] <= 1
 
-    def test_tables_say_what_the_json_says(self, runs):
+    def test_tables_say_what_the_json_says(self, runs, evaluation):
         metrics = json.loads(read_run(runs[0]).metrics_path.read_text())
         table = pd.read_csv(runs[0] / "localization.csv")
         pathology = metrics["boxed"][0]
@@ -91,7 +77,7 @@ class TestOneRun:
         assert row["accuracy"] == pytest.approx(expected["accuracy"]["value"], abs=1e-5)
         assert row["boxes"] == expected["boxes"]
 
-    def test_calibration_is_of_the_model(self, runs):
+    def test_calibration_is_of_the_model(self, runs, evaluation):
         run = read_run(runs[0])
         stale = json.loads(run.calibration_path.read_text())
         stale["model"] = "of another model"
@@ -99,11 +85,11 @@ class TestOneRun:
         evaluate(run.path, report=False, progress=False)
         assert json.loads(run.calibration_path.read_text())["model"] != stale["model"]
 
-    def test_an_image_by_name(self, run_command, runs, tmp_path):
-        name = evaluate(runs[0], report=False, progress=False).systems["attention"][0]
-        result = run_command(runs[0], "--images", name.name, "--output", tmp_path)
+    def test_an_image_by_name(self, run_command, runs, evaluation, tmp_path):
+        name = evaluation.systems["attention"][0].name
+        result = run_command(runs[0], "--images", name, "--output", tmp_path)
         assert result.returncode == 0, result.stderr
-        assert name.name in (tmp_path / "report.html").read_text()
+        assert name in (tmp_path / "report.html").read_text()
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -114,7 +100,7 @@ class TestOneRun:
         ],
     )
     def test_mistakes_are_one_sentence(
-        self, run_command, runs, arguments, message, tmp_path
+        self, run_command, runs, evaluation, arguments, message, tmp_path
     ):
         result = run_command(runs[0], "--output", tmp_path / "out", *arguments)
         assert result.returncode == 2
@@ -127,6 +113,121 @@ class TestOneRun:
         assert "is not the folder of a run" in result.stderr
 
 
+class TestReadOnlyRun:
+    @pytest.fixture
+    def locked(self, runs, tmp_path, monkeypatch):
+        """A run without results; nothing can be written below it."""
+        folder = tmp_path / "locked"
+        folder.mkdir()
+        for name in ("config.json", "model.keras", "relevance_weights.csv"):
+            shutil.copy(runs[0] / name, folder)
+
+        def refuse(path):
+            if Path(path).absolute().is_relative_to(folder):
+                raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+        def guard(function):
+            return lambda path, *args, **kwargs: (
+                refuse(path), function(path, *args, **kwargs),
+            )[1]  # fmt: skip
+
+        for owner, name in [
+            (Path, "mkdir"), (Path, "unlink"), (Path, "touch"), (Path, "write_text"),
+            (os, "replace"),
+        ]:  # fmt: skip
+            monkeypatch.setattr(owner, name, guard(getattr(owner, name)))
+        return folder
+
+    def test_results_and_predictions_go_elsewhere(
+        self, locked, evaluation, tmp_path, monkeypatch
+    ):
+        output = tmp_path / "out"
+        found = evaluate(locked, output=output, report=False, progress=False)
+        assert found.metrics == evaluation.metrics
+        assert {path.name[:4] for path in (output / "predictions").iterdir()} == {
+            "test", "vali",
+        }  # fmt: skip
+        assert not (output / "calibration.json").exists()
+        assert len(list(locked.iterdir())) == 3
+
+    def test_without_output_it_is_one_sentence(self, run_command, locked):
+        result = run_command(locked)
+        assert result.returncode == 2
+        assert f"{locked} can't be written to: give another folder" in result.stderr
+
+
+class TestPathologiesByName:
+    def test_a_subset_in_another_order_gives_the_same_numbers(
+        self, evaluation, classifier, pathologies, phantom_records, tmp_path
+    ):
+        columns = [6, 0, 3]
+        names = [pathologies[column] for column in columns]
+        run = write_untrained(
+            tmp_path / "run", select_outputs(classifier, columns), names,
+            phantom_records,
+        )  # fmt: skip
+        found = evaluate(run.path, report=False, progress=False)
+        assert found.metrics["pathologies"] == names
+        whole = evaluation.predictions
+        np.testing.assert_array_equal(
+            found.predictions.labels, whole.labels[:, columns]
+        )
+        np.testing.assert_allclose(
+            found.predictions.logits, whole.logits[:, columns], atol=1e-5
+        )
+        boxed = [name for name in names if name in evaluation.metrics["boxed"]]
+        assert found.metrics["boxed"] == boxed
+        assert len(boxed) > 1
+        for name in names:
+            expected = evaluation.metrics["classification"][name]["auroc"]["value"]
+            auroc = found.metrics["classification"][name]["auroc"]["value"]
+            assert auroc == pytest.approx(expected)
+        for name in boxed:
+            expected, row = (
+                item.metrics["localization"]["attention"]["iou"]["0.1"][name]
+                for item in (evaluation, found)
+            )
+            assert row["boxes"] == expected["boxes"]
+            assert row["accuracy"]["value"] == expected["accuracy"]["value"]
+
+    def test_selecting_is_like_a_model_of_the_selected(self, evaluation):
+        whole = evaluation.predictions
+        names = whole.pathologies[5], whole.pathologies[2]
+        chosen = whole.select(names).select(names[::-1]).select(names)
+        np.testing.assert_array_equal(chosen.logits, whole.logits[:, [5, 2]])
+        boxes = sorted(
+            (row, whole.pathologies[column], *xyxy)
+            for row, column, xyxy in zip(
+                whole.box_rows, whole.box_columns, whole.box_xyxy, strict=True
+            )
+            if whole.pathologies[column] in names
+        )
+        assert boxes == sorted(
+            (row, names[column], *xyxy)
+            for row, column, xyxy in zip(
+                chosen.box_rows, chosen.box_columns, chosen.box_xyxy, strict=True
+            )
+        )
+        for (_, ours), (_, all_maps) in zip(
+            chosen.read_maps(), whole.read_maps(), strict=True
+        ):
+            np.testing.assert_array_equal(ours[0], all_maps[0][..., [5, 2]])
+
+    def test_other_names_are_refused(self, phantom_records, pathologies, tmp_path):
+        # As many as the records have: by count they would match.
+        names = [*pathologies[:6], "Hernia", "Fibrosis"]
+        run = write_untrained(tmp_path / "run", build(8), names, phantom_records)
+        with pytest.raises(UserError, match="say nothing of Hernia, Fibrosis, which"):
+            evaluate(run.path, progress=False)
+
+    def test_runs_without_a_common_pathology(
+        self, runs, phantom_records, pathologies, tmp_path
+    ):
+        run = write_untrained(tmp_path / "run", build(1), ["Hernia"], phantom_records)
+        with pytest.raises(UserError, match=r"no pathology in common: .*; Hernia"):
+            compare([runs[0], run.path], [LocalizationConfig()] * 2, tmp_path / "out")
+
+
 class TestSeveralRuns:
     def test_the_folder_is_complete(self, output, runs):
         names = {path.name for path in output.iterdir()}
@@ -135,10 +236,21 @@ class TestSeveralRuns:
             *(run.name for run in runs),
         } <= names  # fmt: skip
 
+    def test_only_what_both_find_is_compared(self, output, pathologies):
+        comparison = json.loads((output / "comparison.json").read_text())
+        for metrics in comparison["systems"].values():
+            assert metrics["pathologies"] == list(pathologies[1:])
+
+    def test_the_same_outputs_under_other_columns_do_not_differ(self, output):
+        # The second run is the first without one of its outputs, in another order.
+        comparison = json.loads((output / "comparison.json").read_text())
+        for name, row in comparison["paired"]["first - second"]["auroc"].items():
+            assert row["difference"] == pytest.approx(0, abs=1e-3) or name == "mean"
+
     def test_differences_are_those_of_the_single_runs(self, output, runs):
         comparison = json.loads((output / "comparison.json").read_text())
         first, second = (comparison["systems"][run.name] for run in runs)
-        paired = comparison["paired"]["phantom - phantom-rn-cam"]
+        paired = comparison["paired"]["first - second"]
         assert set(paired["accuracy_0.3"]) == {*first["boxed"], "mean"}
         for name in first["boxed"]:
             a, b = (
@@ -154,7 +266,7 @@ class TestSeveralRuns:
         pair = [runs[0], tmp_path / "copy"]
         compare(pair, [LocalizationConfig()] * 2, tmp_path / "out", progress=False)
         comparison = json.loads((tmp_path / "out" / "comparison.json").read_text())
-        for measure in comparison["paired"]["phantom - copy"].values():
+        for measure in comparison["paired"]["first - copy"].values():
             assert measure["mean"]["difference"] == 0
             assert measure["mean"]["p_value"] == 1
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -7,28 +8,35 @@ import pytest
 from keras_mscam.data.pipeline import read_examples
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.split_outputs import predict, read_predictions
-from keras_mscam.modeling import build_classifier
 from keras_mscam.modeling.localizer import get_cams
+
+from .conftest import build
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    keras.utils.set_random_seed(0)
-    classifier = build_classifier(8, (64, 96), "small_densenet")
+def model(classifier, pathologies, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.keras"
     classifier.save(path)
-    return classifier, path
+    return classifier, path, pathologies
+
+
+@pytest.fixture(scope="module")
+def stored(model, phantom_records, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stored") / "p"
+    return predict(*model, phantom_records, "test", folder, progress=False)
 
 
 @pytest.fixture
-def predictions(model, phantom_records, tmp_path):
-    return predict(*model, phantom_records, "test", tmp_path / "p", progress=False)
+def predictions(stored, tmp_path):
+    """Stored predictions that a test may spoil."""
+    shutil.copytree(stored.folder, tmp_path / "p")
+    return read_predictions(tmp_path / "p")
 
 
 def test_they_are_what_the_model_says_image_by_image(
     predictions, model, phantom_records
 ):
-    classifier, _ = model
+    classifier, *_ = model
     network = keras.Model(
         classifier.input, {**classifier.output, **get_cams(classifier)}
     )
@@ -43,7 +51,7 @@ def test_they_are_what_the_model_says_image_by_image(
             predictions.logits[row], outputs["logits"][0], atol=1e-4
         )
         np.testing.assert_allclose(
-            predictions.block_logits[row, 1], outputs["logits_block3"][0], atol=1e-4
+            predictions.block_logits[row, 0], outputs["logits_block3"][0], atol=1e-4
         )
         for block, maps in zip(predictions.blocks, stored[row], strict=True):
             expected = keras.ops.convert_to_numpy(outputs[f"cam_block{block}"])[0]
@@ -69,11 +77,8 @@ def test_boxes_keep_their_image_and_pathology(predictions, phantom_records):
 
 
 def test_a_second_call_looks_at_no_image(predictions, model, phantom_records):
-    classifier, path = model
     parts = {p: p.stat().st_mtime_ns for p in predictions.folder.iterdir()}
-    again = predict(
-        classifier, path, phantom_records, "test", predictions.folder, progress=False
-    )
+    again = predict(*model, phantom_records, "test", predictions.folder, progress=False)
     assert {p: p.stat().st_mtime_ns for p in again.folder.iterdir()} == parts
 
 
@@ -97,28 +102,25 @@ def test_a_broken_off_call_is_gone_on_with(
 
 
 def test_predictions_of_another_model_are_replaced(
-    predictions, phantom_records, tmp_path
+    predictions, pathologies, phantom_records, tmp_path
 ):
-    keras.utils.set_random_seed(1)
-    other = build_classifier(8, (64, 96), "small_densenet", blocks=(4,))
+    other = build(8, blocks=(4,), seed=1)
     other.save(tmp_path / "other.keras")
     replaced = predict(
-        other, tmp_path / "other.keras", phantom_records, "test", predictions.folder,
-        progress=False,
+        other, tmp_path / "other.keras", pathologies, phantom_records, "test",
+        predictions.folder, progress=False,
     )  # fmt: skip
     assert replaced.blocks == (4,)
     assert not np.array_equal(replaced.logits, predictions.logits)
 
 
 def test_values_beyond_half_precision_are_kept(model, phantom_records, tmp_path):
-    classifier, path = model
+    classifier, *_ = model
     head = classifier.get_layer("head_block4")
     kernel = head.kernel.numpy()
     head.kernel.assign(kernel * 1e8)
     try:
-        big = predict(
-            classifier, path, phantom_records, "test", tmp_path / "big", progress=False
-        )
+        big = predict(*model, phantom_records, "test", tmp_path / "big", progress=False)
     finally:
         head.kernel.assign(kernel)
     _, maps = next(big.read_maps())
@@ -129,11 +131,11 @@ def test_values_beyond_half_precision_are_kept(model, phantom_records, tmp_path)
 def test_refusals(model, phantom_records, tmp_path):
     with pytest.raises(UserError, match="no split 'nowhere'"):
         predict(*model, phantom_records, "nowhere", tmp_path, progress=False)
-    other = build_classifier(3, (64, 96), "small_densenet")
-    with pytest.raises(
-        UserError, match=r"for 3 pathologies, but the records .* have 8"
-    ):
-        predict(other, model[1], phantom_records, "test", tmp_path, progress=False)
+    with pytest.raises(UserError, match="8 outputs, but 2 pathologies are named: Mass"):
+        predict(
+            *model[:2], ("Mass", "Nodule"), phantom_records, "test", tmp_path,
+            progress=False,
+        )  # fmt: skip
     assert not list(tmp_path.iterdir())
 
 
