@@ -82,16 +82,6 @@ def test_requests_of_the_same_moment_run_together(runner):
         np.testing.assert_array_equal(result["row"], [i])
 
 
-def test_a_batch_is_not_waited_for_longer_than_said(runner):
-    async def test(batcher):
-        start = time.monotonic()
-        await submit(batcher, make(1))
-        return time.monotonic() - start
-
-    assert 0.1 <= run(test, runner, batch_timeout=0.1) < 1
-    assert runner.sizes == [1]
-
-
 def test_a_full_batch_does_not_wait(runner):
     async def test(batcher):
         start = time.monotonic()
@@ -170,15 +160,6 @@ def test_who_is_at_fault_fails_alone(runner):
         assert get_code(results[place]) == grpc.StatusCode.INVALID_ARGUMENT
     for value in (0, 1, 3):
         np.testing.assert_array_equal(results[value]["y"], make(2 * value)["x"])
-
-
-def test_one_bad_row_fails_a_large_request_once(runner):
-    async def test(batcher):
-        with pytest.raises(ServingError, match="-1"):
-            await submit(batcher, make(*range(10), -1))
-        return await submit(batcher, make(1))
-
-    np.testing.assert_array_equal(run(test, runner)["y"], make(2)["x"])
 
 
 def test_a_full_queue_refuses_at_once(runner):

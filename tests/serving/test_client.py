@@ -229,13 +229,3 @@ def test_a_closed_client_opens_again(connect, protocol):
     for _ in range(2):
         assert client.predict(FILES[0], "probabilities").probabilities
         client.close()
-
-
-@pytest.mark.parametrize(("protocol", "other"), [("http", "grpc"), ("grpc", "http")])
-def test_the_port_of_the_other_protocol(urls, protocol, other):
-    url = f"{protocol}://{urls[other].partition('://')[2]}"
-    with (
-        Client(url, retries=0, timeout=20) as client,
-        pytest.raises(ServiceError, match=url.partition("://")[2]),
-    ):
-        client.predict(FILES[0])

@@ -3,7 +3,6 @@
 import asyncio
 import json
 
-import grpc
 import numpy as np
 import pytest
 
@@ -73,64 +72,6 @@ def test_inputs_of_different_batch_sizes(run):
     run(test)
 
 
-def test_many_at_once_get_their_own_answers(run):
-    rng = np.random.default_rng(0)
-    arrays = [
-        rng.random((rng.integers(1, 12), rng.integers(1, 4)), np.float32)
-        for _ in range(400)
-    ]
-
-    async def test(core):
-        calls = [predict(core, inputs={"x": array}) for array in arrays]
-        answers = await asyncio.gather(*calls)
-        for array, answer in zip(arrays, answers, strict=True):
-            np.testing.assert_array_equal(answer.outputs["y"], 2 * array)
-        # They were batched.
-        sizes = [answer.outputs["batch"][0] for answer in answers]
-        assert max(sizes) > 12
-        assert max(sizes) <= 32
-
-    run(test, max_queue=10_000)
-
-
-def test_a_bad_image_among_good_ones(run):
-    async def test(core):
-        def ask(content):
-            inputs = {"image_bytes": np.array([content], object)}
-            return predict(core, "image", inputs=inputs)
-
-        contents = [b"a", b"bad", b"ccc", b"bad again"]
-        answers = await asyncio.gather(*map(ask, contents), return_exceptions=True)
-        assert answers[0].outputs["copy_bytes"].tolist() == [b"a"]
-        assert answers[2].outputs["size"].tolist() == [3]
-        for error in answers[1::2]:
-            assert error.code == grpc.StatusCode.INVALID_ARGUMENT
-
-    run(test)
-
-
-def test_a_full_queue(run):
-    async def test(core):
-        go_on = hold_up(core)
-        first = asyncio.create_task(predict(core, inputs=make(0)))
-        await asyncio.sleep(0.1)  # taken from the queue, and waiting for the thread
-        others = [asyncio.create_task(predict(core, inputs=make(i))) for i in range(4)]
-        await asyncio.sleep(0.01)
-        # Of any signature.
-        total = {"x": np.array([1, 1, 1])}
-        for call in (
-            predict(core, inputs=make(9)),
-            predict(core, "total", inputs=total),
-        ):
-            assert await get_code(call) == "RESOURCE_EXHAUSTED"
-        go_on.set()
-        answers = await asyncio.gather(first, *others)
-        assert [a.outputs["y"][0, 0] for a in answers] == [0, 0, 2, 4, 6]
-        await predict(core, inputs=make(9))
-
-    run(test, max_queue=4)
-
-
 @pytest.mark.parametrize("late", ["image", "total"])
 def test_a_busy_signature_does_not_hold_up_another(run, late):
     """They take turns: one batch of it runs, and perhaps the next, not all 200."""
@@ -174,14 +115,6 @@ def test_a_deadline(run, signature):
     # What was late was never run.
     line = f'batch_size_count{{model_name="toy",signature="{signature}"}}'
     assert f"{line} 1.0" in page if signature == "serving_default" else line not in page
-
-
-def test_a_deadline_that_is_over(run):
-    async def test(core):
-        call = predict(core, inputs=make(0), timeout=-1)
-        assert await get_code(call) == "DEADLINE_EXCEEDED"
-
-    run(test)
 
 
 def test_new_versions_lose_no_request(run, model_repository, make_version):

@@ -181,27 +181,6 @@ def test_a_client_that_goes_away(run_grpc):
     assert 'status="CANCELLED"} 1.0' in page
 
 
-def test_a_full_queue(run_grpc):
-    async def test(server):
-        go_on = hold_up(server.core)
-        calls = [server.prediction.Predict(make_request(x=[[1.0]]))]
-        await asyncio.sleep(0.2)
-        calls += [server.prediction.Predict(make_request(x=[[1.0]])) for _ in range(5)]
-        results = asyncio.gather(*calls, return_exceptions=True)
-        while server.core.in_flight > 4:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)
-        go_on.set()
-        codes = [
-            result.code().name if isinstance(result, grpc.RpcError) else "OK"
-            for result in await results
-        ]
-        # One runs, three wait.
-        assert sorted(codes) == ["OK"] * 4 + ["RESOURCE_EXHAUSTED"] * 2
-
-    run_grpc(test, max_queue=3)
-
-
 def test_metadata(run_grpc):
     async def test(server):
         request = get_model_metadata_pb2.GetModelMetadataRequest()
