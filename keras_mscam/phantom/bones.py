@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_mscam.phantom.chest import half_chest
-from keras_mscam.phantom.geometry import (
+from keras_mscam.phantom.drawing import (
     Frame,
     add_ellipsoid,
     fill,

@@ -6,7 +6,7 @@ chest: parts add, air takes away.
 
 import numpy as np
 
-from keras_mscam.phantom.geometry import (
+from keras_mscam.phantom.drawing import (
     Frame,
     add_ellipsoid,
     fill,

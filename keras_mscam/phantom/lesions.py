@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_mscam.phantom import pleura
-from keras_mscam.phantom.geometry import bounding_box, cloud, window
+from keras_mscam.phantom.drawing import bounding_box, cloud, window
 from keras_mscam.phantom.patients import Finding
 from keras_mscam.phantom.thorax import Chest, Lung
 

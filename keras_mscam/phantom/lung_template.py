@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from keras_mscam.phantom.chest import build_chest
-from keras_mscam.phantom.geometry import Frame
+from keras_mscam.phantom.drawing import Frame
 from keras_mscam.phantom.patients import Anatomy, Visit
 from keras_mscam.phantom.thorax import Chest
 

@@ -8,7 +8,7 @@ import numpy as np
 from keras_mscam.images.resize import resize_area
 from keras_mscam.images.xray import ImageError
 from keras_mscam.phantom.contours import outline_of, settle
-from keras_mscam.phantom.geometry import fill
+from keras_mscam.phantom.drawing import fill
 from keras_mscam.phantom.lung_template import (
     SIZE,
     fit_template,

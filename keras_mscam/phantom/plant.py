@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from keras_mscam.images.resize import resize_area
-from keras_mscam.phantom.geometry import Frame, bounding_box
+from keras_mscam.phantom.drawing import Frame, bounding_box
 from keras_mscam.phantom.lesions import Lesion, draw_lesion
 from keras_mscam.phantom.lungs import Tracing
 from keras_mscam.phantom.patients import Finding, Visit

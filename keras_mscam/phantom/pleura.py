@@ -5,7 +5,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from keras_mscam.phantom.geometry import bounding_box, fill, stroke
+from keras_mscam.phantom.drawing import bounding_box, fill, stroke
 from keras_mscam.phantom.patients import Finding
 from keras_mscam.phantom.thorax import Lung
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from keras_mscam.phantom.bones import draw_bones
 from keras_mscam.phantom.chest import build_chest
+from keras_mscam.phantom.drawing import Frame, cloud
 from keras_mscam.phantom.extras import add_devices, add_lookalikes, sample_extras, stamp
-from keras_mscam.phantom.geometry import Frame, cloud
 from keras_mscam.phantom.lesions import Lesion, draw_lesion
 from keras_mscam.phantom.patients import Anatomy, Visit
 from keras_mscam.phantom.vessels import draw_vessels

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_mscam.phantom.geometry import Frame, add_ellipsoid, cloud, stroke
+from keras_mscam.phantom.drawing import Frame, add_ellipsoid, cloud, stroke
 from keras_mscam.phantom.patients import Anatomy
 
 _LEVELS = 6

@@ -8,7 +8,7 @@ import pytest
 
 from keras_mscam.phantom import render_phantom, sample_anatomy, sample_visit
 from keras_mscam.phantom.chest import build_chest
-from keras_mscam.phantom.geometry import Frame
+from keras_mscam.phantom.drawing import Frame
 
 LABEL_HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,"

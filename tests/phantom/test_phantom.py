@@ -147,7 +147,7 @@ def test_boxes_of_a_fifth_of_the_patients_and_of_all_their_findings(written):
 
 
 def test_exact_number_of_boxed_patients():
-    from keras_mscam.phantom.write import _plan
+    from keras_mscam.phantom.write_set import _plan
 
     for seed in range(3):
         tasks = list(_plan(1000, seed, (64, 64), None))
@@ -324,12 +324,12 @@ def test_refuses_what_would_go_wrong(tmp_path):
 
 
 def test_nothing_half_written_after_a_failure(tmp_path, monkeypatch):
-    from keras_mscam.phantom import write
+    from keras_mscam.phantom import write_set
 
     def fail(task):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(write, "_write_patient", fail)
+    monkeypatch.setattr(write_set, "_write_patient", fail)
     with pytest.raises(KeyboardInterrupt):
         write_phantoms(tmp_path / "new", 4, workers=1, progress=False)
     assert list(tmp_path.iterdir()) == []
