@@ -57,7 +57,7 @@ def choose_sheet(
 def find_chosen(
     localizations: Sequence[Localization], names: Sequence[str]
 ) -> list[tuple[Localization, str]]:
-    """Find the images that a user has named, each with all its drawn pathologies.
+    """Find the images that a user has named, each with all pathologies that have a ground-truth box.
 
     Raises:
         UserError: an image has no ground-truth box, or isn't in the split.
@@ -115,7 +115,7 @@ def load_cases(
             heatmap=fused[key].heatmap,
             relevance_weights=predictions.relevance_weights[:, key[1]],
             truth=scale_boxes(item.truth, item.original_size, size),
-            proposed=scale_boxes(item.proposed, item.original_size, size),
+            predicted=scale_boxes(item.predicted, item.original_size, size),
             probability=item.probability,
             iou=best_iou(item),
         )
@@ -124,8 +124,8 @@ def load_cases(
 
 
 def best_iou(item: Localization) -> float:
-    """Return the highest IoU of any proposed with any ground-truth box."""
-    return float(compute_iou(item.proposed, item.truth).max(initial=0.0))
+    """Return the highest IoU of any predicted with any ground-truth box."""
+    return float(compute_iou(item.predicted, item.truth).max(initial=0.0))
 
 
 def _shows(item: Localization, pathology: str) -> bool:

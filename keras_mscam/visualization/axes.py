@@ -13,18 +13,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from keras_mscam.images.resize import choose_shape, shrink
-from keras_mscam.visualization.style import MAP_COLOURS
+from keras_mscam.visualization.style import MAP_COLOURS, PREDICTED_LINE, alpha
 
 if TYPE_CHECKING:
     from keras_mscam.inference.prediction import Prediction
 
-#: How far the hottest place hides the X-ray, as in `overlay.draw_overlay`.
-MOST_ALPHA = 0.6
-#: Colour, line and width of what was drawn and of what the maps propose. Neither
-#: colour is in the colour map, and the lines differ as well.
-TRUE_LINE = {"color": "#ffffff", "linestyle": "-", "linewidth": 1.1}
-PREDICTED_LINE = {"color": "#00ffff", "linestyle": (0, (4, 2)), "linewidth": 1.1}
-# Apart from bright bones and hot places.
 _RIM = [withStroke(linewidth=2.2, foreground="black")]
 _MIDDLE_GREY = 0.45
 
@@ -32,7 +25,7 @@ _MIDDLE_GREY = 0.45
 def show_xray(
     axis: Axes, image: np.ndarray, prediction: "Prediction", longest_side: int
 ) -> None:
-    """Show the X-ray as wide and high as the chest was.
+    """Show the X-ray of a prediction as wide and high as the chest was.
 
     Args:
         axis: gets the coordinates of the image's pixels.
@@ -40,44 +33,51 @@ def show_xray(
         prediction: of it.
         longest_side: of the picture at most, in pixels.
     """
-    height, width = prediction.original_size
     spacing = prediction.pixel_spacing
     picture = shrink(image, choose_shape(image.shape, spacing, longest_side))
-    axis.imshow(
-        picture, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0),
-        interpolation="antialiased",
-    )  # fmt: skip
-    axis.set_aspect(spacing[0] / spacing[1] if spacing else 1)
-    axis.set_xlim(0, width)
-    axis.set_ylim(height, 0)
-    axis.set_axis_off()
+    aspect = spacing[0] / spacing[1] if spacing else 1
+    show_grey(axis, picture, prediction.original_size, aspect)
     if prediction.field:
         draw_boxes(
             axis, [prediction.field], color="#c3c8cf", linestyle=":", linewidth=0.8
         )
 
 
-def show_heat(axis: Axes, heatmap: np.ndarray, prediction: "Prediction") -> None:
-    """Lay a map over its field, opaque only as far as it is hot.
+def show_grey(
+    axis: Axes, image: np.ndarray, size: tuple[int, int], aspect: float = 1
+) -> None:
+    """Show grey pixels in a frame of `(height, width)`."""
+    height, width = size
+    axis.imshow(
+        image, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0),
+        interpolation="antialiased",
+    )  # fmt: skip
+    axis.set_aspect(aspect)
+    axis.set_xlim(0, width)
+    axis.set_ylim(height, 0)
+    axis.set_axis_off()
 
-    `alpha = 0.6 * heat ** 2 * (3 - 2 * heat)`
+
+def show_heat(
+    axis: Axes, heatmap: np.ndarray, corners: tuple[float, float, float, float]
+) -> None:
+    """Lay a map over the part of an X-ray that it is of, see `style.alpha`.
+
+    Args:
+        axis: with the X-ray.
+        heatmap: `(h, w)` in [0, 1].
+        corners: half-open xyxy of the part, in the coordinates of the axis.
     """
-    height, width = prediction.original_size
-    left, top, right, bottom = prediction.field or (0, 0, width, height)
+    left, top, right, bottom = corners
     limits = axis.get_xlim(), axis.get_ylim(), axis.get_aspect()
     axis.imshow(
-        heatmap, cmap=MAP_COLOURS, norm=Normalize(0, 1), alpha=find_alpha(heatmap),
+        heatmap, cmap=MAP_COLOURS, norm=Normalize(0, 1), alpha=alpha(heatmap),
         extent=(left, right, bottom, top), interpolation="bilinear",
     )  # fmt: skip
     # imshow fits the axis to what it draws.
     axis.set_xlim(limits[0])
     axis.set_ylim(limits[1])
     axis.set_aspect(limits[2])
-
-
-def find_alpha(heat: np.ndarray) -> np.ndarray:
-    """Return the opacity of heat in [0, 1]."""
-    return MOST_ALPHA * heat**2 * (3 - 2 * heat)
 
 
 def draw_boxes(axis: Axes, boxes: Iterable[Sequence[float]], **line) -> None:
@@ -91,20 +91,20 @@ def draw_boxes(axis: Axes, boxes: Iterable[Sequence[float]], **line) -> None:
         axis.add_patch(frame)
 
 
-def add_colour_bar(axis: Axes, cuts: Sequence[float], label: str) -> None:
-    """Say what heat the colours over a middle grey mean, and where boxes are cut."""
+def add_colour_bar(axis: Axes, thresholds: Sequence[float], label: str) -> None:
+    """Say what heat the colours over middle grey mean, and the thresholds of boxes."""
     heat = np.linspace(0, 1, 256)
     colours = matplotlib.colormaps[MAP_COLOURS](heat)[:, :3]
-    alpha = find_alpha(heat)[:, None]
-    shown = ListedColormap((1 - alpha) * _MIDDLE_GREY + alpha * colours)
+    opacity = alpha(heat)[:, None]
+    shown = ListedColormap((1 - opacity) * _MIDDLE_GREY + opacity * colours)
     bar = axis.figure.colorbar(
         ScalarMappable(Normalize(0, 1), shown), ax=axis, fraction=0.05, pad=0.03
     )
     bar.set_label(label, fontsize=7)
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_linewidth(0.5)
-    for cut in cuts:
-        line = bar.ax.axhline(cut, **PREDICTED_LINE)
+    for threshold in thresholds:
+        line = bar.ax.axhline(threshold, **PREDICTED_LINE)
         line.set_path_effects(_RIM)
 
 

@@ -1,21 +1,18 @@
-"""Single images: the X-ray, its maps, what was drawn and what was proposed."""
+"""Single images: the X-ray, its maps, ground-truth and predicted boxes."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
-from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
 
 from keras_mscam.localization.boxes import normalize_map
+from keras_mscam.visualization.axes import draw_boxes, show_grey, show_heat
 from keras_mscam.visualization.style import (
     BLOCKS,
     FONT,
-    MAP_COLOURS,
-    PREDICTED,
-    TRUTH,
+    PREDICTED_LINE,
+    TRUTH_LINE,
     Figure,
     tidy,
     words,
@@ -36,9 +33,9 @@ class Case:
         heatmap: the same, normalized to [0, 1] as the protocol says.
         relevance_weights: `(B,)`.
         truth: `(M, 4)` ground-truth boxes, half-open xyxy in pixels of `image`.
-        proposed: `(N, 4)` boxes, in the same frame.
+        predicted: `(N, 4)` predicted boxes, in the same frame.
         probability: calibrated.
-        iou: the best of any proposed with any ground-truth box.
+        iou: the best of any predicted with any ground-truth box.
     """
 
     name: str
@@ -50,7 +47,7 @@ class Case:
     heatmap: np.ndarray
     relevance_weights: np.ndarray
     truth: np.ndarray
-    proposed: np.ndarray
+    predicted: np.ndarray
     probability: float
     iou: float
 
@@ -58,9 +55,9 @@ class Case:
 def plot_case(case: Case) -> Figure:
     """Show one X-ray in the manner of the paper's Figure 2.
 
-    From left to right: the X-ray with its drawn and predicted boxes, the map of every
-    block, each on its own scale, the fused map on the scale that it was cut on, and the
-    relevance weights.
+    From left to right: the X-ray with its ground-truth and predicted boxes, the map of
+    every block, each on its own scale, the fused map on the scale that its threshold is
+    on, and the relevance weights.
 
     Args:
         case: the image with its maps.
@@ -75,7 +72,7 @@ def plot_case(case: Case) -> Figure:
     figure = Figure(figsize=(2.1 * panels, 2.5), dpi=110, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01)
     axes = figure.subplots(1, panels, width_ratios=[1] * (panels - 1) + [0.62])
-    _show_xray(axes[0], case.image)
+    show_grey(axes[0], case.image, case.image.shape)
     _draw_boxes(axes[0], case)
     title = f"{words(case.pathology)}, p = {case.probability:.2f}"
     axes[0].set_title(title, **FONT)
@@ -91,10 +88,10 @@ def plot_case(case: Case) -> Figure:
 
 
 def plot_figure2(cases_by_system: dict[str, list[Case]]) -> Figure:
-    """Show the same images as several systems see them: a row an image.
+    """Show the same images as several systems see them, one row per image.
 
-    The first column is the X-ray with its ground-truth box, the others are the fused maps of
-    the systems with the boxes that they propose.
+    The first column is the X-ray with its ground-truth box, the others are the fused
+    maps of the systems with their predicted boxes.
 
     Args:
         cases_by_system: by name of the system, the same cases in the same order.
@@ -113,8 +110,8 @@ def plot_figure2(cases_by_system: dict[str, list[Case]]) -> Figure:
     axes = figure.subplots(max(rows, 1), len(systems) + 1, squeeze=False)
     for row in range(rows):
         cases = [cases_by_system[name][row] for name in systems]
-        _show_xray(axes[row, 0], cases[0].image)
-        _draw_boxes(axes[row, 0], cases[0], proposed=False)
+        show_grey(axes[row, 0], cases[0].image, cases[0].image.shape)
+        _draw_boxes(axes[row, 0], cases[0], predicted=False)
         axes[row, 0].set_title(words(cases[0].pathology), **FONT)
         for axis, name, case in zip(axes[row, 1:], systems, cases, strict=True):
             _show_map(axis, case.image, case.heatmap)
@@ -147,43 +144,15 @@ def plot_contact_sheet(cases: list[Case], columns: int = 6) -> Figure:
     return figure
 
 
-def _show_xray(axis: Axes, image: np.ndarray) -> None:
-    height, width = image.shape
-    axis.imshow(
-        image, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0),
-        interpolation="nearest",
-    )  # fmt: skip
-    axis.set_axis_off()
-
-
 def _show_map(axis: Axes, image: np.ndarray, heatmap: np.ndarray) -> None:
-    """Lay a map over the X-ray, opaque only as far as it is high."""
-    _show_xray(axis, image)
-    height, width = image.shape
-    axis.imshow(
-        heatmap, cmap=MAP_COLOURS, norm=Normalize(0, 1), alpha=0.65 * heatmap,
-        extent=(0, width, height, 0), interpolation="bilinear",
-    )  # fmt: skip
+    show_grey(axis, image, image.shape)
+    show_heat(axis, heatmap, (0, 0, image.shape[1], image.shape[0]))
 
 
-def _draw_boxes(axis: Axes, case: Case, proposed: bool = True) -> None:
-    for boxes, colour, style, width in [
-        (case.proposed if proposed else [], PREDICTED, (0, (3, 2)), 1.1),
-        (case.truth, TRUTH, "solid", 1.6),
-    ]:
-        for left, top, right, bottom in boxes:
-            axis.add_patch(
-                Rectangle(
-                    (left, top),
-                    right - left,
-                    bottom - top,
-                    fill=False,
-                    edgecolor=colour,
-                    linestyle=style,
-                    linewidth=width,
-                    path_effects=[withStroke(linewidth=width + 0.9)],
-                )
-            )
+def _draw_boxes(axis: Axes, case: Case, predicted: bool = True) -> None:
+    draw_boxes(axis, case.truth, **TRUTH_LINE)
+    if predicted:
+        draw_boxes(axis, case.predicted, **PREDICTED_LINE)
 
 
 def _show_weights(axis: Axes, blocks: list[str], weights: np.ndarray) -> None:

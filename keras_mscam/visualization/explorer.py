@@ -8,9 +8,9 @@ import numpy as np
 
 from keras_mscam.errors import UserError
 from keras_mscam.images.resize import choose_shape
-from keras_mscam.visualization.overlay import MOST_ALPHA, draw_overlay
+from keras_mscam.visualization.overlay import draw_overlay
 from keras_mscam.visualization.prediction_figures import choose_image, choose_pathology
-from keras_mscam.visualization.style import words
+from keras_mscam.visualization.style import MOST_ALPHA, words
 
 if TYPE_CHECKING:
     from keras_mscam.inference.prediction import Prediction

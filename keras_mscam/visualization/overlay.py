@@ -6,17 +6,15 @@ from typing import TYPE_CHECKING
 import cv2
 import matplotlib
 import numpy as np
+from matplotlib.colors import to_rgb
 
 from keras_mscam.images.resize import shrink
-from keras_mscam.visualization.style import MAP_COLOURS
+from keras_mscam.visualization.style import MAP_COLOURS, MOST_ALPHA, PREDICTED, alpha
 
 if TYPE_CHECKING:
     from keras_mscam.inference.prediction import Prediction
 
-#: How far the hottest place hides the X-ray.
-MOST_ALPHA = 0.6
-# Neither is in the colour map. The dark rim keeps the line apart from bright bones.
-_LINE, _RIM = (0, 255, 255), (0, 0, 0)
+_LINE, _RIM = tuple(round(255 * part) for part in to_rgb(PREDICTED)), (0, 0, 0)
 _LINES = 256  # of them, side by side, are as wide as the longer side
 
 
@@ -29,11 +27,9 @@ def draw_overlay(
 ) -> np.ndarray:
     """Draw one pathology's heat map and boxes over its X-ray.
 
-    `alpha = 0.6 * heat ** 2 * (3 - 2 * heat)`
-    `picture = (1 - alpha) * image + alpha * colour(heat)`
+    `picture = (1 - alpha(heat)) * image + alpha(heat) * colour(heat)`
 
-    As the signature `overlay` of an exported model draws it: what is cold is left as it
-    is, colours are perceptually uniform, boxes are cyan on a black rim.
+    As the signature `overlay` of an exported model draws it, see `style.alpha`.
 
     Args:
         pixels: uint8 `(height, width)`, the X-ray at its own size or shrunk.
@@ -82,9 +78,9 @@ def _tabulate(most_alpha: float) -> np.ndarray:
     heat = np.arange(256)[:, None, None] / 255
     grey = np.arange(256)[None, :, None]
     colours = 255 * matplotlib.colormaps[MAP_COLOURS](np.arange(256))[:, None, :3]
-    alpha = most_alpha * heat**2 * (3 - 2 * heat)
+    opacity = alpha(heat, most_alpha)
     table = np.full((256, 256, 4), 255, "uint8")
-    table[..., :3] = np.rint((1 - alpha) * grey + alpha * colours)
+    table[..., :3] = np.rint((1 - opacity) * grey + opacity * colours)
     return table.view("uint32").ravel()
 
 

@@ -10,8 +10,6 @@ from matplotlib.axes import Axes
 from keras_mscam.errors import UserError
 from keras_mscam.localization.boxes import normalize_map
 from keras_mscam.visualization.axes import (
-    PREDICTED_LINE,
-    TRUE_LINE,
     add_colour_bar,
     draw_boxes,
     make_key,
@@ -22,6 +20,8 @@ from keras_mscam.visualization.style import (
     BLOCKS,
     BLUE,
     FONT,
+    PREDICTED_LINE,
+    TRUTH_LINE,
     WIDTHS,
     Figure,
     in_own_style,
@@ -82,17 +82,18 @@ def plot_prediction(
     _show_boxes(plain, image, prediction, pathology, truth, dots)
     plain.set_title(_title(prediction, pathology), **_SMALL)
     show_xray(fused, image, prediction, dots)
-    show_heat(fused, heatmap, prediction)
+    show_heat(fused, heatmap, _find_corners(prediction))
     _draw_both(fused, prediction, pathology, truth)
     fused.set_title("Fused map", **_SMALL)
-    add_colour_bar(fused, _find_cuts(prediction, column), _explain(prediction))
+    add_colour_bar(fused, _get_thresholds(prediction, column), _explain(prediction))
     _add_key(above, prediction, pathology, truth)
     axes = below.subplots(1, len(prediction.cams) + 1)
     for axis, (block, cam) in zip(
         np.atleast_1d(axes), prediction.cams.items(), strict=False
     ):
         show_xray(axis, image, prediction, dots // 2)
-        show_heat(axis, _enlarge(cam[..., column], heatmap.shape), prediction)
+        heat = _enlarge(cam[..., column], heatmap.shape)
+        show_heat(axis, heat, _find_corners(prediction))
         axis.set_title(f"Block {block}", **_SMALL)
     _show_weights(np.atleast_1d(axes)[-1], prediction, column, ratio)
     return figure
@@ -118,11 +119,11 @@ def plot_overlay(
     figure = Figure(figsize=(inches, height), dpi=150, layout="constrained")
     axis = figure.subplots()
     show_xray(axis, image, prediction, round(inches * _DOTS))
-    show_heat(axis, heatmap, prediction)
+    show_heat(axis, heatmap, _find_corners(prediction))
     _draw_both(axis, prediction, pathology, truth)
     axis.set_title(_title(prediction, pathology), **_SMALL)
     column = prediction.pathologies.index(pathology)
-    add_colour_bar(axis, _find_cuts(prediction, column), _explain(prediction))
+    add_colour_bar(axis, _get_thresholds(prediction, column), _explain(prediction))
     _add_key(figure, prediction, pathology, truth)
     return figure
 
@@ -223,7 +224,7 @@ def _show_boxes(axis, image, prediction, pathology, truth, dots) -> None:
 
 def _draw_both(axis: Axes, prediction, pathology: str, truth) -> None:
     mine = [box.xyxy for box in prediction.boxes if box.pathology == pathology]
-    draw_boxes(axis, _as_boxes(truth), **TRUE_LINE)
+    draw_boxes(axis, _as_boxes(truth), **TRUTH_LINE)
     draw_boxes(axis, mine, **PREDICTED_LINE)
 
 
@@ -236,7 +237,7 @@ def _add_key(figure, prediction, pathology: str, truth) -> None:
     if any(box.pathology == pathology for box in prediction.boxes):
         entries["predicted_box"] = PREDICTED_LINE
     if len(_as_boxes(truth)):
-        entries["true_box"] = TRUE_LINE
+        entries["ground-truth_box"] = TRUTH_LINE
     if entries:
         figure.legend(
             handles=make_key(**entries), ncols=2, frameon=False, fontsize=7.5,
@@ -270,7 +271,7 @@ def _find_ratio(prediction: "Prediction") -> float:
     return float(np.clip(height * down / (width * across), 0.25, 2))
 
 
-def _find_cuts(prediction: "Prediction", column: int) -> tuple[float, ...]:
+def _get_thresholds(prediction: "Prediction", column: int) -> tuple[float, ...]:
     if prediction.contract is None:
         return ()
     return prediction.contract.cam_thresholds[column]
@@ -309,3 +310,9 @@ def _show_weights(
     axis.set_box_aspect(min(ratio, 1.2))
     tidy(axis)
     axis.tick_params(labelsize=7)
+
+
+def _find_corners(prediction: "Prediction") -> tuple[float, float, float, float]:
+    """Return the part of the image that maps cover."""
+    height, width = prediction.original_size
+    return prediction.field or (0, 0, width, height)

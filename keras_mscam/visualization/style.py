@@ -11,8 +11,15 @@ from matplotlib.axes import Axes
 
 #: Perceptually uniform, and readable without red-green vision.
 MAP_COLOURS = "inferno"
+#: How far the hottest place of a heat map hides the X-ray.
+MOST_ALPHA = 0.6
+#: Colours of ground-truth and predicted boxes, neither of which is in the colour map,
+#: and their lines, which differ as well. A black rim sets them off from bright bones.
+TRUTH, PREDICTED = "#ffffff", "#00ffff"
+TRUTH_LINE = {"color": TRUTH, "linestyle": "-", "linewidth": 1.1}
+PREDICTED_LINE = {"color": PREDICTED, "linestyle": (0, (4, 2)), "linewidth": 1.1}
 #: Okabe and Ito's palette, made for colour-blind readers.
-TRUTH, PREDICTED, BLUE, GREY = "#009E73", "#E69F00", "#0072B2", "#8a8f98"
+BLUE, GREY = "#0072B2", "#8a8f98"
 BLOCKS = ("#0072B2", "#56B4E9", "#E69F00", "#D55E00")
 #: Colour and line of each of several systems: either tells them apart.
 SYSTEMS = (
@@ -20,6 +27,18 @@ SYSTEMS = (
     ("#56B4E9", (0, (5, 1, 1, 1, 1, 1))), ("#000000", (0, (1, 3))),
 )  # fmt: skip
 FONT = {"fontsize": 9, "color": "#1b1f24"}
+
+
+def alpha(heat, most: float = MOST_ALPHA):
+    """Return the opacity of a heat map over an X-ray; what is cold is left as it is.
+
+    `alpha = most * heat ** 2 * (3 - 2 * heat)`
+
+    Args:
+        heat: array or tensor in [0, 1].
+        most: opacity of the hottest place, in [0, 1].
+    """
+    return most * heat**2 * (3 - 2 * heat)
 
 
 def tidy(axis: Axes) -> None:

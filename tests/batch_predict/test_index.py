@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from keras_mscam.batch_predict import image_report
+from keras_mscam.batch_predict import index
 from keras_mscam.batch_predict.index import IndexPages
 from keras_mscam.batch_predict.summary import Summary
 
@@ -32,8 +32,8 @@ def write(tmp_path):
     return write
 
 
-def read(image_report):
-    text = re.search(r'id="data">(.*?)</script>', image_report, re.DOTALL)[1]
+def read(html):
+    text = re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1]
     return json.loads(text)
 
 
@@ -71,7 +71,7 @@ def test_page_is_utf_8(tmp_path):
     """As it says of itself, whatever the locale."""
     code = (
         "from pathlib import Path; "
-        "from keras_mscam.batch_predict.image_report import IndexPages; "
+        "from keras_mscam.batch_predict.index import IndexPages; "
         "from keras_mscam.batch_predict.summary import Summary; "
         r"IndexPages(Path(), (), '\xdcbung').close(Summary(Path()))"
     )
@@ -84,7 +84,7 @@ def test_page_is_utf_8(tmp_path):
 
 
 def test_pages(write, monkeypatch, tmp_path):
-    monkeypatch.setattr(image_report, "PAGE", 2)
+    monkeypatch.setattr(index, "PAGE", 2)
     (tmp_path / "index-7.html").touch()  # of more results, once
     pages = write(*(result(f"{number}.png") for number in range(5)))
     assert [[row[0] for row in page] for page in pages] == [

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_mscam.batch_predict import predict_files as verb
 from keras_mscam.batch_predict.predict_files import predict
 from keras_mscam.batch_predict.settings import Options
+from keras_mscam.cli import predict as verb
 from keras_mscam.errors import UserError
 from keras_mscam.inference.predictor import Predictor
 

@@ -30,7 +30,7 @@ def make_case(blocks=("block2", "block3", "block4"), cam=None, **kwargs):
         "heatmap": RNG.random((64, 96)),
         "relevance_weights": np.full(len(blocks), 1 / len(blocks)),
         "truth": np.array([[10, 20, 30, 50]]),
-        "proposed": np.array([[12, 22, 32, 52], [60, 5, 70, 9]]),
+        "predicted": np.array([[12, 22, 32, 52], [60, 5, 70, 9]]),
         "probability": 0.5,
         "iou": 0.62,
         **kwargs,
@@ -64,13 +64,13 @@ def test_boxes_stand_where_they_are_in_the_image():
     assert axis.images[0].get_extent() == [0, 96, 64, 0]
 
 
-def test_true_and_proposed_boxes_differ_in_line_and_colour():
-    true, proposed = (
+def test_ground_truth_and_predicted_boxes_differ_in_line_and_colour():
+    true, predicted = (
         next(p for p in case().axes[0].patches if p.get_xy() == corner)
         for corner in [(10, 20), (12, 22)]
     )
-    assert true.get_linestyle() != proposed.get_linestyle()
-    assert true.get_edgecolor() != proposed.get_edgecolor()
+    assert true.get_linestyle() != predicted.get_linestyle()
+    assert true.get_edgecolor() != predicted.get_edgecolor()
 
 
 @pytest.mark.parametrize("cam", [np.zeros((8, 12)), np.full((8, 12), np.nan)])
@@ -79,7 +79,7 @@ def test_maps_that_point_nowhere_can_be_drawn(cam):
 
 
 def test_no_boxes_can_be_drawn():
-    case(truth=np.zeros((0, 4)), proposed=np.zeros((0, 4))).draw_without_rendering()
+    case(truth=np.zeros((0, 4)), predicted=np.zeros((0, 4))).draw_without_rendering()
 
 
 def test_other_figures_can_be_drawn():
@@ -124,7 +124,7 @@ class TestFigure2:
             "Pleural Thickening", "A-CNN: IoU 0.62", "DN-CAM: IoU 0.10",
             "Mass", "A-CNN: IoU 0.10", "DN-CAM: IoU 0.62",
         ]  # fmt: skip
-        # The X-ray shows what was drawn alone, the maps what was proposed too.
+        # The X-ray shows ground-truth boxes alone, the maps predicted ones too.
         assert [len(axis.patches) for axis in figure.axes[:3]] == [1, 3, 3]
         figure.draw_without_rendering()
 

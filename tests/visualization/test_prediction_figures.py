@@ -13,12 +13,11 @@ from keras_mscam.inference.contract import Contract
 from keras_mscam.inference.find_boxes import Box
 from keras_mscam.inference.prediction import Prediction
 from keras_mscam.visualization import (
-    axes,
-    overlay,
     plot_history,
     plot_overlay,
     plot_prediction,
     plot_probabilities,
+    style,
 )
 
 RNG = np.random.default_rng(0)
@@ -89,7 +88,7 @@ def test_boxes_stand_where_they_are_and_differ_in_line_and_colour():
 
 def test_neither_line_has_a_colour_of_the_map():
     colours = matplotlib.colormaps["inferno"](np.arange(256))[:, :3]
-    for line in (axes.TRUE_LINE, axes.PREDICTED_LINE):
+    for line in (style.TRUTH_LINE, style.PREDICTED_LINE):
         colour = matplotlib.colors.to_rgb(line["color"])
         assert np.abs(colours - colour).max(axis=1).min() > 0.2
 
@@ -116,8 +115,7 @@ def test_the_chest_has_its_true_proportions(spacing, ratio):
 def test_opacity_is_that_of_overlays():
     heat = np.array([0, 0.5, 1])
     # 0.6 * heat ** 2 * (3 - 2 * heat)
-    assert axes.find_alpha(heat).tolist() == pytest.approx([0, 0.3, 0.6])
-    assert axes.MOST_ALPHA == overlay.MOST_ALPHA
+    assert style.alpha(heat).tolist() == pytest.approx([0, 0.3, 0.6])
     image = find_axis(make_prediction().plot("Mass"), "Fused map").images[1]
     assert image.get_alpha().max() <= 0.6
 

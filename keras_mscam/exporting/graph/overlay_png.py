@@ -3,13 +3,11 @@
 import matplotlib
 import numpy as np
 import tensorflow as tf
+from matplotlib.colors import to_rgb
 
-from keras_mscam.visualization.style import MAP_COLOURS
+from keras_mscam.visualization.style import MAP_COLOURS, PREDICTED, alpha
 
-#: How far the hottest place hides the X-ray.
-MOST_ALPHA = 0.6
-# Neither is in the colour map. The dark rim keeps the line apart from bright bones.
-_LINE, _RIM = (0.0, 255.0, 255.0), (0.0, 0.0, 0.0)
+_LINE, _RIM = tuple(255 * part for part in to_rgb(PREDICTED)), (0.0, 0.0, 0.0)
 _LINES = 256  # of them, side by side, are as wide as the longer side
 # 9 saves 5% and takes 20 times as long.
 _COMPRESSION = 3
@@ -26,12 +24,9 @@ def draw_overlays(
 
     A picture has the shape of the original image, and the longer side of `images`.
 
-    `alpha = 0.6 * heat ** 2 * (3 - 2 * heat)`
-    `picture = (1 - alpha) * image + alpha * colour(heat)`
+    `picture = (1 - alpha(heat)) * image + alpha(heat) * colour(heat)`
 
-    So what is cold is left as it is. Colours are those of the figures, perceptually
-    uniform and safe for colour-blind readers. Boxes are cyan on a black rim: no colour
-    of the map, and none of an X-ray.
+    Opacity and colours are those of all figures, see `visualization.style`.
 
     Args:
         images: uint8 `(P, h, w, 1)`.
@@ -84,8 +79,8 @@ def _blend(image: tf.Tensor, heat: tf.Tensor) -> tf.Tensor:
     colours = 255 * matplotlib.colormaps[MAP_COLOURS](np.arange(256))[:, :3]
     level = tf.cast(tf.round(255 * heat[..., 0]), tf.int32)
     colour = tf.gather(tf.constant(colours.astype("float32")), level)
-    alpha = MOST_ALPHA * heat**2 * (3 - 2 * heat)
-    return (1 - alpha) * image + alpha * colour
+    opacity = alpha(heat)
+    return (1 - opacity) * image + opacity * colour
 
 
 def _draw_boxes(picture: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
