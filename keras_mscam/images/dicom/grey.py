@@ -1,11 +1,18 @@
-"""Lookup tables of a DICOM header, whose descriptors are not to be trusted."""
+"""Stored values of DICOM pixels to 8-bit grey, as their header says it is shown.
+
+Windows, rescaling and segmented palettes are computed by pydicom. What is ours are the
+guards that real files need, and lookup tables: pydicom takes the depth and the number
+of entries from descriptors that are often wrong (entries of 12 bits that are said to
+have 16 come out nearly black), counts the entries of an 8-bit table in 8 bits, and cuts
+off the fractions of rescaled values, where dcmtk rounds.
+"""
 
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from pydicom import Dataset
-from pydicom.pixels import apply_color_lut
+from pydicom.pixels import apply_color_lut, apply_rescale, apply_windowing
 
 from keras_mscam.images.dicom.header import (
     is_given,
@@ -14,6 +21,170 @@ from keras_mscam.images.dicom.header import (
     read_word,
 )
 from keras_mscam.images.xray import ImageError
+
+#: Larger slopes, intercepts and windows would overflow further on.
+_LARGEST = 1e30
+
+
+def to_grey(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Turn stored values to 8-bit grey, dark for air and bright for bone.
+
+    Stored values go through the modality LUT or rescale, then through the first VOI LUT
+    or else the first window (linear, linear exact or sigmoid). Without either, values
+    of up to 8 bits are taken as they are, and deeper ones are stretched from their
+    minimum to their maximum, pixel padding left out. A window in which every pixel of
+    the image is equal counts as none, and so does what makes no sense. What
+    `_is_inverse` is inverted; colour becomes luma. Overlays are not drawn.
+
+    Args:
+        pixels: `(height, width)`, or colour `(height, width, 3)`.
+        dataset: their header.
+
+    Returns:
+        uint8 of shape `(height, width)`.
+
+    Raises:
+        ImageError: a palette is missing or can't be read.
+    """
+    if pixels.ndim == 3:
+        return _to_luma((pixels >> max(dataset.BitsStored - 8, 0)).astype(np.uint8))
+    # Every stored value is looked up in a table: no pixel is computed twice.
+    pixels = pixels.astype(np.int32)
+    first, last = int(pixels.min()), int(pixels.max())
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        colours = _look_up_colours(np.arange(first, last + 1), dataset)
+        return _to_luma(colours[None])[0][pixels - first]
+    if dataset.BitsStored <= 8:
+        lowest = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
+        first = min(first, lowest)
+        last = max(last, lowest + 2**dataset.BitsStored - 1)
+        stored = np.arange(first, last + 1)
+        actual = np.ones(stored.shape, bool)
+    else:
+        stored = np.arange(first, last + 1)
+        counted = np.bincount(pixels.ravel() - first) > 0
+        actual = counted & ~_find_padding(stored, dataset)
+        actual = actual if actual.any() else counted
+    grey = _present(_apply_modality(stored, dataset), actual, dataset)
+    if _is_inverse(dataset):
+        grey = 1 - grey
+    return np.floor(255 * grey + 0.5).astype(np.uint8)[pixels - first]
+
+
+def describe_grey(dataset: Dataset) -> list[str]:
+    """Return warnings where the header says nonsense on how grey is to be shown."""
+    photometric = dataset.PhotometricInterpretation
+    if not photometric.startswith("MONOCHROME"):
+        return []
+    found = []
+    if _is_inverse(dataset) != (photometric == "MONOCHROME1"):
+        found.append("Its header contradicts itself on whether black is white.")
+    rescaled = _read_first_lut(dataset, "ModalityLUTSequence") or _can_rescale(dataset)
+    if not rescaled and is_given(dataset, "RescaleSlope"):
+        found.append("Its rescaling makes no sense and is left out.")
+    shown = _read_first_lut(dataset, "VOILUTSequence") or _has_window(dataset)
+    given = is_given(dataset, "WindowCenter") and is_given(dataset, "WindowWidth")
+    if given and not shown:
+        found.append("Its window makes no sense and is left out.")
+    return found
+
+
+def _to_luma(colours: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(np.ascontiguousarray(colours), cv2.COLOR_RGB2GRAY)
+
+
+def _find_padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Mark the values, one or a range, which fill up what was not exposed."""
+    value = read_number(dataset, "PixelPaddingValue")
+    if value is None:
+        return np.zeros(stored.shape, bool)
+    limit = read_number(dataset, "PixelPaddingRangeLimit")
+    limit = value if limit is None else limit
+    return (stored >= min(value, limit)) & (stored <= max(value, limit))
+
+
+def _is_inverse(dataset: Dataset) -> bool:
+    """Whether the lowest value is white: by `PresentationLUTShape`, if that says.
+
+    The photometric interpretation should say the same; where it doesn't, other viewers
+    follow the shape as well.
+    """
+    shape = read_word(dataset, "PresentationLUTShape")
+    if shape in ("IDENTITY", "INVERSE"):
+        return shape == "INVERSE"
+    return dataset.PhotometricInterpretation == "MONOCHROME1"
+
+
+def _apply_modality(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Apply the modality LUT, or else slope and intercept."""
+    lut = _read_first_lut(dataset, "ModalityLUTSequence")
+    if lut:
+        return lut.look_up(stored)
+    return apply_rescale(stored, dataset) if _can_rescale(dataset) else stored
+
+
+def _can_rescale(dataset: Dataset) -> bool:
+    """Whether there are slope and intercept, and they don't make all values equal."""
+    slope = read_numbers(dataset, "RescaleSlope")
+    intercept = read_numbers(dataset, "RescaleIntercept")
+    if len(slope) != 1 or len(intercept) != 1 or slope[0] == 0:
+        return False
+    return max(map(abs, slope + intercept)) < _LARGEST
+
+
+def _present(values: np.ndarray, actual: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Apply the first VOI LUT or else the first window.
+
+    Without either, or where they make all of the image equal, values are stretched from
+    minimum to maximum.
+
+    Args:
+        values: `(count,)`, rescaled.
+        actual: bool `(count,)`, those that the image has.
+        dataset: their header.
+
+    Returns:
+        `(count,)` in [0, 1].
+    """
+    lut = _read_first_lut(dataset, "VOILUTSequence")
+    grey = None
+    if lut:
+        grey = lut.look_up(values) / (2**lut.bits - 1)
+    elif _has_window(dataset):
+        grey = _apply_window(values, dataset)
+    if grey is None or np.ptp(grey[actual]) == 0:
+        low, high = values[actual].min(), values[actual].max()
+        grey = np.clip((values - low) / (max(high - low, 0) or np.inf), 0, 1)
+    return grey
+
+
+def _has_window(dataset: Dataset) -> bool:
+    """Whether the first window has a centre, and a width above 0."""
+    centre = read_number(dataset, "WindowCenter")
+    width = read_number(dataset, "WindowWidth")
+    if centre is None or width is None:
+        return False
+    return 0 < width <= _LARGEST and abs(centre) <= _LARGEST
+
+
+def _apply_window(values: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Scale what is inside of the first window to 0..1.
+
+    Reference: DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3.
+    """
+    function = read_word(dataset, "VOILUTFunction")
+    header = Dataset()  # of values that are rescaled already, to 0..255
+    header.PhotometricInterpretation = "MONOCHROME2"
+    header.BitsStored, header.PixelRepresentation = 8, 0
+    # What is unknown is linear, as in dcmtk.
+    header.VOILUTFunction = (
+        function if function in ("SIGMOID", "LINEAR_EXACT") else "LINEAR"
+    )
+    header["WindowCenter"] = dataset["WindowCenter"]
+    header["WindowWidth"] = dataset["WindowWidth"]
+    if header.VOILUTFunction == "LINEAR" and read_number(dataset, "WindowWidth") < 1:
+        header.WindowWidth = 1  # a step, as less has no meaning here
+    return apply_windowing(values.astype(float), header) / 255
 
 
 class Lut(NamedTuple):
@@ -49,15 +220,10 @@ class Lut(NamedTuple):
         return self.entries[places.astype(np.intp)]
 
 
-def read_first_lut(dataset: Dataset, sequence: str) -> Lut | None:
+def _read_first_lut(dataset: Dataset, sequence: str) -> Lut | None:
     """Read the first table of a sequence; `None` without one that has entries."""
     items = dataset.get(sequence)
     return read_lut(items[0], "LUT", is_little(dataset)) if items else None
-
-
-def is_little(dataset: Dataset) -> bool:
-    """Whether the lower byte of two comes first in the file."""
-    return dataset.original_encoding[1] is not False
 
 
 def read_lut(dataset: Dataset, name: str, little_endian: bool) -> Lut | None:
@@ -91,130 +257,16 @@ def read_lut(dataset: Dataset, name: str, little_endian: bool) -> Lut | None:
     return Lut(int(descriptor[1]), words.astype(np.int32)) if len(words) else None
 
 
-#: Larger factors would overflow further on.
-_LARGEST = 1e30
+def is_little(dataset: Dataset) -> bool:
+    """Whether the lower byte of two comes first in the file."""
+    return dataset.original_encoding[1] is not False
 
 
-def apply_modality(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Apply the modality LUT, or else slope and intercept.
-
-    Args:
-        stored: values of any shape.
-        dataset: their header.
-
-    Returns:
-        Numbers of the same shape.
-    """
-    lut = read_first_lut(dataset, "ModalityLUTSequence")
-    if lut:
-        return lut.look_up(stored)
-    slope, intercept = _find_rescale(dataset) or (1, 0)
-    return stored * slope + intercept
-
-
-def describe_modality(dataset: Dataset) -> list[str]:
-    """Return a warning where slope and intercept can't be meant."""
-    if read_first_lut(dataset, "ModalityLUTSequence") or _find_rescale(dataset):
-        return []
-    given = is_given(dataset, "RescaleSlope")
-    return ["Its rescaling makes no sense and is left out."] if given else []
-
-
-def _find_rescale(dataset: Dataset) -> tuple[float, float] | None:
-    """Return slope and intercept; none without both, or if they make all equal."""
-    slope = read_numbers(dataset, "RescaleSlope")
-    intercept = read_numbers(dataset, "RescaleIntercept")
-    if len(slope) != 1 or len(intercept) != 1 or slope[0] == 0:
-        return None
-    return (*slope, *intercept) if max(map(abs, slope + intercept)) < _LARGEST else None
-
-
-#: Larger numbers would overflow further on.
-_LARGEST_window = 1e30
-
-
-def present(values: np.ndarray, actual: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Apply the first VOI LUT or else the first window.
-
-    Without either, or where they make all of the image equal, values are stretched from
-    minimum to maximum.
-
-    Args:
-        values: `(count,)`, rescaled.
-        actual: bool `(count,)`, those that the image has.
-        dataset: their header.
-
-    Returns:
-        `(count,)` in [0, 1].
-    """
-    lut = read_first_lut(dataset, "VOILUTSequence")
-    window = _find_window(dataset)
-    grey = None
-    if lut:
-        grey = lut.look_up(values) / (2**lut.bits - 1)
-    elif window:
-        grey = _apply_window(values, *window, read_word(dataset, "VOILUTFunction"))
-    if grey is None or np.ptp(grey[actual]) == 0:
-        grey = _stretch(values, values[actual].min(), values[actual].max())
-    return grey
-
-
-def describe_window(dataset: Dataset) -> list[str]:
-    """Return a warning where centre and width can't be meant."""
-    if read_first_lut(dataset, "VOILUTSequence") or _find_window(dataset):
-        return []
-    given = is_given(dataset, "WindowCenter") and is_given(dataset, "WindowWidth")
-    return ["Its window makes no sense and is left out."] if given else []
-
-
-def _find_window(dataset: Dataset) -> tuple[float, float] | None:
-    """Return centre and width of the first window; none without a width above 0."""
-    centre = read_number(dataset, "WindowCenter")
-    width = read_number(dataset, "WindowWidth")
-    if centre is None or width is None or not 0 < width <= _LARGEST_window:
-        return None
-    return (centre, width) if abs(centre) <= _LARGEST_window else None
-
-
-def _apply_window(
-    values: np.ndarray, centre: float, width: float, function: str
-) -> np.ndarray:
-    """Scale what is inside of a window to 0..1.
-
-    Reference: DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3.
-    """
-    if function == "SIGMOID":
-        return 1 / (1 + np.exp(-4 * (values - centre) / width))
-    if function != "LINEAR_EXACT":
-        centre, width = centre - 0.5, width - 1
-    return _stretch(values, centre - width / 2, centre + width / 2)
-
-
-def _stretch(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    if high <= low:  # a window of width 1 is a step behind its centre
-        return (values > low).astype(float)
-    return np.clip((values - low) / (high - low), 0, 1)
-
-
-_COLOURS = ("Red", "Green", "Blue")
-
-
-def look_up_colours(values: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Return the colours that stored values stand for.
-
-    Args:
-        values: `(count,)`.
-        dataset: their header.
-
-    Returns:
-        uint8 `(count, 3)`, RGB.
-
-    Raises:
-        ImageError: there is no palette, or none that can be read.
-    """
+def _look_up_colours(values: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Return the colours that stored values stand for, uint8 `(count, 3)`, RGB."""
     tables = [
         read_lut(dataset, f"{colour}PaletteColorLookupTable", is_little(dataset))
-        for colour in _COLOURS
+        for colour in ("Red", "Green", "Blue")
     ]
     if any(table is None for table in tables):
         return _look_up_segments(values, dataset)
@@ -233,93 +285,3 @@ def _look_up_segments(values: np.ndarray, dataset: Dataset) -> np.ndarray:
         raise ImageError("has colours of a palette that cannot be read")
     colours = apply_color_lut(values, dataset)[..., :3]
     return (colours >> (8 * colours.itemsize - 8)).astype(np.uint8)
-
-
-def to_grey(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Turn stored values to 8-bit grey, dark for air and bright for bone.
-
-    Stored values go through the modality LUT or rescale, then through the first VOI LUT
-    or else the first window (linear, linear exact or sigmoid). Without either, values
-    of up to 8 bits are taken as they are, and deeper ones are stretched from their
-    minimum to their maximum, pixel padding left out. A window in which every pixel of
-    the image is equal counts as none, and so does what makes no sense. What
-    `is_inverse` is inverted; colour becomes luma. Overlays are not drawn.
-
-    Args:
-        pixels: `(height, width)`, or colour `(height, width, 3)`.
-        dataset: their header.
-
-    Returns:
-        uint8 of shape `(height, width)`.
-    """
-    if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        return _look_up_luma(pixels, dataset)
-    if pixels.ndim == 3:
-        return _to_luma((pixels >> max(dataset.BitsStored - 8, 0)).astype(np.uint8))
-    return _look_up(pixels, dataset)
-
-
-def is_inverse(dataset: Dataset) -> bool:
-    """Whether the lowest value is white: by `PresentationLUTShape`, if that says.
-
-    The photometric interpretation should say the same; where it doesn't, other viewers
-    follow the shape as well.
-    """
-    shape = read_word(dataset, "PresentationLUTShape")
-    if shape in ("IDENTITY", "INVERSE"):
-        return shape == "INVERSE"
-    return dataset.PhotometricInterpretation == "MONOCHROME1"
-
-
-def describe_grey(dataset: Dataset) -> list[str]:
-    """Return warnings where the header says nonsense on how grey is to be shown."""
-    photometric = dataset.PhotometricInterpretation
-    if not photometric.startswith("MONOCHROME"):
-        return []
-    found = []
-    if is_inverse(dataset) != (photometric == "MONOCHROME1"):
-        found.append("Its header contradicts itself on whether black is white.")
-    return found + describe_modality(dataset) + describe_window(dataset)
-
-
-def _to_luma(colours: np.ndarray) -> np.ndarray:
-    """Turn colour, which decoders give as RGB, to grey as `images` does."""
-    return cv2.cvtColor(np.ascontiguousarray(colours), cv2.COLOR_RGB2GRAY)
-
-
-def _look_up_luma(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
-    pixels = pixels.astype(np.int32)
-    stored = np.arange(int(pixels.min()), int(pixels.max()) + 1)
-    luma = _to_luma(look_up_colours(stored, dataset)[None])[0]
-    return luma[pixels - stored[0]]
-
-
-def _look_up(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Look every stored value up in a table: no pixel is computed twice."""
-    pixels = pixels.astype(np.int32)
-    first, last = int(pixels.min()), int(pixels.max())
-    if dataset.BitsStored <= 8:
-        lowest = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
-        first = min(first, lowest)
-        last = max(last, lowest + 2**dataset.BitsStored - 1)
-        stored = np.arange(first, last + 1)
-        actual = np.ones(stored.shape, bool)
-    else:
-        stored = np.arange(first, last + 1)
-        counted = np.bincount(pixels.ravel() - first) > 0
-        actual = counted & ~_find_padding(stored, dataset)
-        actual = actual if actual.any() else counted
-    grey = present(apply_modality(stored, dataset), actual, dataset)
-    if is_inverse(dataset):
-        grey = 1 - grey
-    return np.floor(255 * grey + 0.5).astype(np.uint8)[pixels - first]
-
-
-def _find_padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Mark the values, one or a range, which fill up what was not exposed."""
-    value = read_number(dataset, "PixelPaddingValue")
-    if value is None:
-        return np.zeros(stored.shape, bool)
-    limit = read_number(dataset, "PixelPaddingRangeLimit")
-    limit = value if limit is None else limit
-    return (stored >= min(value, limit)) & (stored <= max(value, limit))
