@@ -17,12 +17,12 @@ from sklearn.metrics import f1_score, multilabel_confusion_matrix, roc_curve
 
 def main(folder: Path) -> None:
     ours = np.load(folder / "ours.npz")
-    levels, drawn, proposed = ours["levels"], ours["drawn"], ours["proposed"]
+    levels, drawn, predicted = ours["levels"], ours["drawn"], ours["predicted"]
     labels, calls = ours["labels"].astype(int), ours["chosen calls"].astype(int)
     test = zip(labels.T, ours["probabilities"].T, strict=True)
     validation = ours["validation labels"].T, ours["validation probabilities"].T
     js = [compute_j(*column) for column in zip(*validation, strict=True)]
-    coco_boxes = [to_xywh(table[:, 2:6]) for table in (proposed, drawn)]
+    coco_boxes = [to_xywh(table[:, 2:6]) for table in (predicted, drawn)]
     ious = coco_mask.iou(*coco_boxes, [0] * len(drawn))
     results = {
         "scikit-image|boxes of maps": find_boxes(ours["heatmaps"], levels),
@@ -35,7 +35,7 @@ def main(folder: Path) -> None:
         "SciPy (Mann-Whitney U)|AUROC": [compute_auroc(*column) for column in test],
         "pycocotools|IoU": ious,
         "pycocotools|average precision at IoU 0.3": average_precision(
-            drawn, proposed, labels.shape[1]
+            drawn, predicted, labels.shape[1]
         ),
     }
     np.savez(folder / "other_references.npz", **results)
@@ -68,10 +68,10 @@ def to_xywh(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
-def average_precision(drawn, proposed, classes: int) -> np.ndarray:
+def average_precision(drawn, predicted, classes: int) -> np.ndarray:
     """Average precision of each pathology; every item is an image of its own."""
     truth, tables = COCO(), []
-    for table in (drawn, proposed):
+    for table in (drawn, predicted):
         boxes = to_xywh(table[:, 2:6])
         tables.append(
             [{"id": number + 1, "image_id": int(row[0]), "category_id": int(row[1]),

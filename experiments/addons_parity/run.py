@@ -171,7 +171,7 @@ def compute_labels(labels, probabilities, known, seen, names) -> dict[str, np.nd
 
 def compute_overlaps(examples, heatmaps, names) -> dict[str, np.ndarray]:
     """Rows `(item, pathology, left, top, right, bottom, score)`; IoU of all; AP."""
-    items, proposed, drawn, heatmaps = [], [], [], iter(heatmaps)
+    items, predicted, drawn, heatmaps = [], [], [], iter(heatmaps)
     for example in examples:
         for column, name in enumerate(names):
             found = boxes.extract_boxes(next(heatmaps), example.original_size)
@@ -180,17 +180,17 @@ def compute_overlaps(examples, heatmaps, names) -> dict[str, np.ndarray]:
                 continue  # shown somewhere, but drawn by nobody
             start = [len(items), column]
             scored = zip(found.xyxy, found.scores, strict=True)
-            proposed += [[*start, *b, s] for b, s in scored]
+            predicted += [[*start, *b, s] for b, s in scored]
             drawn += [[*start, *b, 0] for b in truth]
             items.append(
                 Localization(name, example.patient, truth, found.xyxy, found.scores)
             )
-    proposed, drawn = (np.reshape(rows, (-1, 7)) for rows in (proposed, drawn))
+    predicted, drawn = (np.reshape(rows, (-1, 7)) for rows in (predicted, drawn))
     rows = compute_average_precision(items, names, 0.3).values()
     precision = np.array([row["average_precision"] for row in rows], "float64")
     return {
-        "proposed": proposed, "drawn": drawn,
-        "IoU": compute_iou(proposed[:, 2:6], drawn[:, 2:6]),
+        "predicted": predicted, "drawn": drawn,
+        "IoU": compute_iou(predicted[:, 2:6], drawn[:, 2:6]),
         "average precision at IoU 0.3": precision,
     }  # fmt: skip
 

@@ -5,9 +5,9 @@
 
 The predictions are made up, at the size that the paper's network has: three blocks of
 32, 16 and 8 positions a side for images of 256x256, with hills eight positions apart.
-A box is drawn on 984 images, as in ChestX-ray14, spread over eight pathologies. All
-fourteen T(IoU) and T(IoBB), boxes of every block alone, both floors, FROC and 1,000
-bootstrap resamples are included.
+984 images have a ground-truth box, as in ChestX-ray14, spread over eight pathologies.
+All fourteen T(IoU) and T(IoBB), boxes of every block alone, both baselines, FROC and
+1,000 bootstrap resamples are included.
 """
 
 import json

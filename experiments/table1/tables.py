@@ -8,7 +8,7 @@ import pandas as pd
 #: Columns of the Markdown tables, beside the mean over all boxed pathologies.
 SMALL = ("Nodule", "Mass")
 PROTOCOLS = ("wang", "exponential", "plus", "tuned")
-FLOORS = {"mean_box": "floor: mean box", "random_map": "floor: random map"}
+BASELINES = {"mean_box": "baseline: mean box", "random_map": "baseline: random map"}
 
 
 def write_tables(output: Path, stem: Path) -> None:
@@ -27,14 +27,14 @@ def write_tables(output: Path, stem: Path) -> None:
     sections = [
         f"## {title}\n\n{summarize(part, measure)}\n\n{part['text'].iloc[0]}\n"
         for protocol, group in table.groupby("protocol", sort=False)
-        for part in [group[group["map"].isin(["attention", *FLOORS])]]
+        for part in [group[group["map"].isin(["attention", *BASELINES])]]
         for measure, title in [
             ("accuracy", f"Protocol `{protocol}`: accuracy at IoU > 0.3"),
             ("afp", f"Protocol `{protocol}`: average false positives at IoU > 0.3"),
         ]
     ]
     wang = table[table["protocol"] == "wang"]
-    alone = wang[wang["map"].str.startswith("block") & ~wang["system"].isin(FLOORS)]
+    alone = wang[wang["map"].str.startswith("block") & ~wang["system"].isin(BASELINES)]
     if len(alone):
         title = "Blocks alone, protocol `wang`: accuracy at IoU > 0.3"
         sections.append(f"## {title}\n\n{summarize(alone, 'accuracy')}\n")
@@ -50,7 +50,7 @@ def read_metrics(run: str, path: Path) -> list[dict]:
     return [
         {
             "protocol": path.parent.name,
-            "system": FLOORS.get(
+            "system": BASELINES.get(
                 name, system if name == "attention" else f"{system}, {name} alone"
             ),
             "map": name,

@@ -57,7 +57,7 @@ def choose_sheet(
 def find_chosen(
     localizations: Sequence[Localization], names: Sequence[str]
 ) -> list[tuple[Localization, str]]:
-    """Find the images that a user has named, each with all pathologies that have a ground-truth box.
+    """Find the images that a user has named, with every pathology that has a box.
 
     Raises:
         UserError: an image has no ground-truth box, or isn't in the split.

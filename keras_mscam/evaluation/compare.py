@@ -149,7 +149,7 @@ def _compare_accuracy(first: Evaluation, second: Evaluation) -> dict:
         )
         counts = count_localizations(items, (HIT,))
         belongs = counts.pathology[:, None] == np.array(boxed)
-        tables.append((counts.found * belongs, counts.drawn[:, None] * belongs))
+        tables.append((counts.found * belongs, counts.boxes[:, None] * belongs))
     if not boxed:
         return {}
     differences, mean = compare_ratio(*tables, counts.patient)

@@ -4,18 +4,28 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from keras_mscam.configs.schema import (LocalizationConfig)
-from keras_mscam.errors import (UserError)
-from keras_mscam.evaluation.calibration import (calibrate_run)
-from keras_mscam.evaluation.cases import (choose_cases, choose_sheet, find_chosen, load_cases)
-from keras_mscam.evaluation.measure import (Systems, locate_all, measure)
-from keras_mscam.evaluation.report import (write_report)
-from keras_mscam.evaluation.split_outputs import (Predictions, is_read_only, predict_split)
-from keras_mscam.evaluation.tables import (write_tables)
-from keras_mscam.files import (write_whole)
-from keras_mscam.inference.calibrated_model import (load_classifier)
-from keras_mscam.inference.run_folder import (Run, read_run)
-from keras_mscam.localization.fusion import (Fusion)
+
+from keras_mscam.configs.schema import LocalizationConfig
+from keras_mscam.errors import UserError
+from keras_mscam.evaluation.calibration import calibrate_run
+from keras_mscam.evaluation.cases import (
+    choose_cases,
+    choose_sheet,
+    find_chosen,
+    load_cases,
+)
+from keras_mscam.evaluation.measure import Systems, locate_all, measure
+from keras_mscam.evaluation.report import write_report
+from keras_mscam.evaluation.split_outputs import (
+    Predictions,
+    is_read_only,
+    predict_split,
+)
+from keras_mscam.evaluation.tables import write_tables
+from keras_mscam.files import write_whole
+from keras_mscam.inference.calibrated_model import load_classifier
+from keras_mscam.inference.run_folder import Run, read_run
+from keras_mscam.localization.fusion import Fusion
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class Evaluation:
         split: which of their splits.
         protocol: how maps became boxes.
         predictions: stored ones.
-        systems: localizations of the fused map, of every block, and of the floors.
+        systems: localizations of the fused map, of every block, and of the baselines.
         fusion: of the maps.
         metrics: the contents of `metrics.json`.
     """

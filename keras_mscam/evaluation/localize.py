@@ -1,4 +1,4 @@
-"""From stored maps to what was proposed on every image: the protocol, carried out."""
+"""From stored maps to predicted boxes on every image: the protocol, carried out."""
 
 import functools
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from keras_mscam.localization.fusion import Fusion, fuse_maps
 from keras_mscam.localization.overlaps import compute_iou
 from keras_mscam.localization.thresholds import (
     GRID,
-    Levels,
+    ThresholdRule,
     fixed_thresholds,
     otsu_thresholds,
     tuned_thresholds,
@@ -56,11 +56,11 @@ def localize(
     probabilities: np.ndarray,
     negatives: bool = True,
 ) -> list[Localization]:
-    """Propose boxes on every image of which it is known where the pathology is.
+    """Predict boxes on every image of which it is known where the pathology is.
 
-    That is on images with a ground-truth box, and on those labelled without the pathology;
-    where it is somewhere, but nobody drew it, nothing can be said. Only pathologies
-    that any box was drawn of are looked for.
+    These are images with a ground-truth box, and those labelled without the
+    pathology; of images labelled with it, but without a box, nothing can be said. Only
+    pathologies that have a ground-truth box somewhere are looked for.
 
     Maps are read a part at a time; what is kept of them are boxes.
 
@@ -74,9 +74,10 @@ def localize(
             and average precision look at them.
 
     Returns:
-        One for each image and pathology, drawn ones first, in the order of the images.
+        One for each image and pathology, those with a ground-truth box first, in the
+        order of the images.
     """
-    levels = _choose_thresholds(predictions, fusion, protocol)
+    rule = _choose_thresholds(predictions, fusion, protocol)
     truth = group_boxes(predictions)
     wanted = list(truth) + (_find_negatives(predictions) if negatives else [])
 
@@ -85,14 +86,14 @@ def localize(
         pathology = predictions.pathologies[column]
         patient = str(predictions.patients[row])
         size = tuple(predictions.original_sizes[row].tolist())
-        proposals = _propose(fused.heatmap, size, protocol, levels, pathology, patient)
+        predicted = _extract(fused.heatmap, size, protocol, rule, pathology, patient)
         probability = float(probabilities[row, column])
         return (row, column), Localization(
             pathology=pathology,
             patient=patient,
             truth=truth.get((row, column), np.zeros((0, 4))),
-            proposed=proposals.xyxy,
-            scores=probability * proposals.scores,
+            predicted=predicted.xyxy,
+            scores=probability * predicted.scores,
             peak=find_peak(fused.cam, size),
             original_size=size,
             probability=probability,
@@ -150,7 +151,7 @@ def map_fused(function, predictions, fusion, protocol, wanted) -> Iterator:
 def measure_thresholds(
     predictions: Predictions, fusion: Fusion, protocol: LocalizationConfig
 ) -> tuple[np.ndarray, list[str], list[str]]:
-    """Measure how well every ground-truth box is met at every level of `GRID`.
+    """Measure how well every ground-truth box is found at every threshold of `GRID`.
 
     Args:
         predictions: stored ones.
@@ -158,8 +159,8 @@ def measure_thresholds(
         protocol: normalizes them, and gives the minimum area.
 
     Returns:
-        For each ground-truth box, `(boxes, levels)` the highest IoU of a box cut there; its
-        pathology; and its patient.
+        For each ground-truth box, `(boxes, thresholds)` the highest IoU of a box
+        predicted there; its pathology; and its patient.
     """
     truth = group_boxes(predictions)
     measure = functools.partial(
@@ -178,16 +179,16 @@ def measure_thresholds(
 def build_extractor(protocol: LocalizationConfig):
     """Return what turns a raw map into boxes, for maps that are no model's.
 
-    A tuned threshold is none for such maps: they are cut at the fixed levels.
+    A tuned threshold is none for such maps: they get the fixed ones.
     """
-    levels = otsu_thresholds if protocol.threshold == "otsu" else None
-    levels = levels or fixed_thresholds(protocol.cam_thresholds)
+    rule = otsu_thresholds if protocol.threshold == "otsu" else None
+    rule = rule or fixed_thresholds(protocol.cam_thresholds)
 
-    def propose(cam: np.ndarray, original_size: tuple[int, int]) -> PredictedBoxes:
+    def extract(cam: np.ndarray, original_size: tuple[int, int]) -> PredictedBoxes:
         heatmap = normalize_map(cam, protocol.normalization)
-        return _propose(heatmap, original_size, protocol, levels, "", "")
+        return _extract(heatmap, original_size, protocol, rule, "", "")
 
-    return propose
+    return extract
 
 
 def group_boxes(predictions: Predictions) -> dict[tuple[int, int], np.ndarray]:
@@ -203,25 +204,25 @@ def group_boxes(predictions: Predictions) -> dict[tuple[int, int], np.ndarray]:
 
 def _find_negatives(predictions: Predictions) -> list[tuple[int, int]]:
     boxed = np.unique(predictions.box_columns)
-    drawn = set(zip(predictions.box_rows, predictions.box_columns, strict=True))
+    annotated = set(zip(predictions.box_rows, predictions.box_columns, strict=True))
     rows, places = np.nonzero(predictions.labels[:, boxed] == 0)
     pairs = zip(rows.tolist(), boxed[places].tolist(), strict=True)
-    return [pair for pair in pairs if pair not in drawn]
+    return [pair for pair in pairs if pair not in annotated]
 
 
-def _propose(
-    heatmap, size, protocol, levels: Levels, pathology, patient
+def _extract(
+    heatmap, size, protocol, rule: ThresholdRule, pathology, patient
 ) -> PredictedBoxes:
     return extract_boxes(
         heatmap,
         size,
-        levels(pathology, patient, heatmap),
+        rule(pathology, patient, heatmap),
         protocol.min_area,
         protocol.max_boxes,
     )
 
 
-def _choose_thresholds(predictions, fusion, protocol) -> Levels:
+def _choose_thresholds(predictions, fusion, protocol) -> ThresholdRule:
     if protocol.threshold == "fixed":
         return fixed_thresholds(protocol.cam_thresholds)
     if protocol.threshold == "otsu":
@@ -232,12 +233,12 @@ def _choose_thresholds(predictions, fusion, protocol) -> Levels:
 
 
 def _measure_thresholds(predictions, truth, min_area, fused: FusedMap):
-    """Return the best IoU of each ground-truth box at each level of the grid."""
+    """Return the best IoU of each ground-truth box at each threshold of the grid."""
     key = fused.row, fused.column
     size = tuple(predictions.original_sizes[fused.row].tolist())
     columns = []
-    for level in GRID:
-        boxes = find_boxes(fused.heatmap, level, min_area).xyxy
+    for threshold in GRID:
+        boxes = find_boxes(fused.heatmap, threshold, min_area).xyxy
         scaled = scale_boxes(boxes, fused.heatmap.shape, size)
         columns.append(compute_iou(scaled, truth[key]).max(axis=0, initial=0))
     return key, np.stack(columns, axis=1)

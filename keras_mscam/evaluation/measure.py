@@ -31,7 +31,7 @@ from keras_mscam.localization.sizes import SIZES, select_size
 
 #: T(IoU) and T(IoBB) of Wang et al. 2017, Tables 3 and 4.
 OVERLAP_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-#: The overlap at which everything is told that isn't told at all of them.
+#: The overlap at which all else is measured, that isn't measured at each of them.
 HIT = 0.3
 Systems = dict[str, list[Localization]]
 
@@ -41,7 +41,7 @@ def locate_all(
     calibration: RunCalibration,
     protocol: LocalizationConfig,
 ) -> tuple[Systems, Fusion]:
-    """Propose boxes from the fused map, from every block alone, and without looking.
+    """Predict boxes from the fused map, from every block alone, and of the baselines.
 
     Returns:
         Localizations of `attention`, `block{b}`, `mean_box` and `random_map`; and the
@@ -56,7 +56,7 @@ def locate_all(
     deviations = calibration.deviations[:, columns]
     fusion = build_fusion(protocol.fusion, predictions.relevance_weights, deviations)
     attention = localize(predictions, fusion, protocol, probabilities)
-    drawn = [item for item in attention if len(item.truth)]
+    annotated = [item for item in attention if len(item.truth)]
     systems = {"attention": attention}
     for place, block in enumerate(predictions.blocks):
         if len(predictions.blocks) > 1:
@@ -68,7 +68,7 @@ def locate_all(
             )
     systems["mean_box"] = _weigh(localize_by_mean_box(attention))
     systems["random_map"] = _weigh(
-        localize_at_random(drawn, predictions.image_size, build_extractor(protocol))
+        localize_at_random(annotated, predictions.image_size, build_extractor(protocol))
     )
     return systems, fusion
 
@@ -85,7 +85,7 @@ def measure(
     Args:
         predictions: stored ones.
         calibration: of the run.
-        protocol: by which the boxes were proposed.
+        protocol: by which the boxes were predicted.
         systems: of `locate_all`.
         fusion: of `locate_all`.
 
@@ -135,8 +135,8 @@ def measure_system(
         tables[overlap], means[overlap] = _measure_overlap(
             items, boxed, overlap, afp_denominator
         )
-    drawn = [item for item in items if len(item.truth)]
-    negatives = len(drawn) < len(items)
+    annotated = [item for item in items if len(item.truth)]
+    negatives = len(annotated) < len(items)
     return {
         **tables,
         "mean_accuracy": means,
@@ -147,10 +147,12 @@ def measure_system(
         ),
         "froc": compute_froc(items, boxed, HIT) if negatives else {},
         "by_size": {
-            size: compute_localization(select_size(drawn, size), boxed, HIT)
+            size: compute_localization(select_size(annotated, size), boxed, HIT)
             for size in SIZES
         },
-        "by_operating_point": _measure_by_operating_point(drawn, boxed, calibration),
+        "by_operating_point": _measure_by_operating_point(
+            annotated, boxed, calibration
+        ),
     }
 
 
@@ -159,13 +161,13 @@ def _measure_overlap(items, boxed, overlap: str, afp_denominator: str):
     counts = count_localizations(items, OVERLAP_THRESHOLDS, overlap)
     tables = summarize_counts(counts, boxed, afp_denominator)
     belongs = counts.pathology[:, None] == np.array(boxed)
-    drawn = counts.drawn[:, None] * belongs
+    boxes = counts.boxes[:, None] * belongs
     by_threshold, means = {}, {}
     for place, (threshold, table) in enumerate(
         zip(OVERLAP_THRESHOLDS, tables, strict=True)
     ):
         found = counts.found[:, place, None] * belongs
-        intervals, mean = _bootstrap(found, drawn, counts.patient)
+        intervals, mean = _bootstrap(found, boxes, counts.patient)
         by_threshold[str(threshold)] = {
             name: {**table[name], "accuracy": interval}
             for name, interval in zip(boxed, intervals, strict=True)
@@ -174,12 +176,12 @@ def _measure_overlap(items, boxed, overlap: str, afp_denominator: str):
     return by_threshold, means
 
 
-def _bootstrap(found, drawn, patients) -> tuple[list[dict], dict]:
+def _bootstrap(found, boxes, patients) -> tuple[list[dict], dict]:
     """Return the interval of each column, and of their mean."""
-    if not drawn.sum():  # a floor may have nothing to say
+    if not boxes.sum():  # a baseline may have nothing to say
         undefined = {"value": None, "low": None, "high": None}
-        return [undefined] * drawn.shape[1], undefined
-    intervals, mean = bootstrap_ratio(found, drawn, patients)
+        return [undefined] * boxes.shape[1], undefined
+    intervals, mean = bootstrap_ratio(found, boxes, patients)
     return [_ends(interval) for interval in intervals], _ends(mean)
 
 
@@ -205,15 +207,17 @@ def _measure_classification(predictions, calibration):
 
 
 def _measure_by_operating_point(items, boxed, calibration) -> dict:
-    """Tell apart the images that the classifier calls positive from the others."""
+    """Measure images above and below the operating point of the classifier."""
 
-    def is_called(item: Localization) -> bool:
+    def is_positive(item: Localization) -> bool:
         point = calibration.operating_points[item.pathology].probability_threshold
         return point is not None and item.probability >= point
 
     return {
         side: compute_localization(
-            [item for item in items if is_called(item) == (side == "above")], boxed, HIT
+            [item for item in items if is_positive(item) == (side == "above")],
+            boxed,
+            HIT,
         )
         for side in ("above", "below")
     }
@@ -232,7 +236,7 @@ def _collect_notes(classification: dict, calibration: RunCalibration) -> list[st
 
 
 def _weigh(items: list[Localization]) -> list[Localization]:
-    """Make the scores of a floor what those of a system are: times the probability."""
+    """Multiply the scores of a baseline by the probability, as those of a system."""
     return [
         dataclasses.replace(item, scores=item.scores * item.probability)
         for item in items

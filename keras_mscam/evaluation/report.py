@@ -25,7 +25,7 @@ from keras_mscam.visualization import (
 )
 from keras_mscam.visualization.style import read_template
 
-_BASELINES = {"mean_box": "Mean box (floor)", "random_map": "Random map (floor)"}
+_BASELINES = {"mean_box": "Mean box (baseline)", "random_map": "Random map (baseline)"}
 
 
 def write_report(
@@ -52,7 +52,7 @@ def write_report(
         metrics=metrics,
         fused=metrics["localization"]["attention"],
         titles=_title(metrics),
-        floors=list(_BASELINES),
+        baselines=list(_BASELINES),
         cases=[_show_case(case) for case in cases],
         sheets=[_show_sheet(name, sheet) for name, sheet in sheets.items() if sheet],
         history=None if history is None else _embed(plot_history(history)),

@@ -6,8 +6,8 @@ import pandas as pd
 
 from keras_mscam.files import write_whole
 
-#: Rows that look at nothing, after the systems.
-_BASELINES = {"mean_box": "floor: mean box", "random_map": "floor: random map"}
+#: Rows after the systems, of predictions that look at no image.
+_BASELINES = {"mean_box": "baseline: mean box", "random_map": "baseline: random map"}
 _PAPER_THRESHOLDS = ("0.1", "0.3", "0.5", "0.7")
 
 
@@ -20,7 +20,7 @@ def build_table1(systems: dict[str, dict], overlap: str = "iou") -> pd.DataFrame
 
     Returns:
         A row for each threshold, system and measure (`accuracy`, `low`, `high`, `afp`),
-        then for each floor, those of the first system; a column for each boxed
+        then for each baseline, those of the first system; a column for each boxed
         pathology, and their mean.
 
     Reference:
@@ -87,7 +87,7 @@ def to_markdown(systems: dict[str, dict]) -> str:
 def to_latex(systems: dict[str, dict]) -> str:
     r"""Return the table for IoU as a LaTeX `table*`, for `\usepackage{booktabs}`.
 
-    The highest accuracy among the systems, floors left out, is bold in each column.
+    The highest accuracy among the systems, baselines left out, is bold in each column.
     """
     frame = build_table1(systems)
     columns = list(frame.columns[3:])

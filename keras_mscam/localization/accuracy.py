@@ -16,7 +16,7 @@ def _no_boxes() -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Localization:
-    """What was proposed, and what was drawn, for one image and pathology.
+    """Ground-truth and predicted boxes of one image and pathology.
 
     All positions are pixels of the original image. Arrays may be given as lists.
 
@@ -24,17 +24,17 @@ class Localization:
         pathology: name.
         patient: identifier.
         truth: `(M, 4)` ground-truth boxes, half-open xyxy. M is 0 for an image labelled
-            negative; where a pathology is somewhere but nobody drew it, there is no
+            negative; where an image is labelled positive without a box, there is no
             `Localization`.
-        proposed: `(N, 4)` boxes, half-open xyxy; N may be 0.
+        predicted: `(N, 4)` boxes, half-open xyxy; N may be 0.
         scores: `(N,)` of the predicted boxes, on any scale, higher is surer; equal by
             default.
         peak: `(x, y)` where the map is highest; `None` for a map without contrast.
-        original_size: `(height, width)`; only sizes and floors need it.
+        original_size: `(height, width)`; only sizes and baselines need it.
         probability: of the pathology in that image; NaN if unknown.
         name: of the image.
-        ignored: `(K, 4)` ground-truth boxes that are left out: finding one is neither right
-            nor wrong, see `select_size`.
+        ignored: `(K, 4)` ground-truth boxes that are left out: finding one is neither
+            right nor wrong, see `select_size`.
         excused: `(N,)` bool, predicted boxes that aren't false where they find nothing;
             none by default.
 
@@ -45,7 +45,7 @@ class Localization:
     pathology: str
     patient: str
     truth: np.ndarray
-    proposed: np.ndarray
+    predicted: np.ndarray
     scores: np.ndarray | None = None
     peak: tuple[float, float] | None = None
     original_size: tuple[int, int] | None = None
@@ -55,10 +55,10 @@ class Localization:
     excused: np.ndarray | None = None
 
     def __post_init__(self):
-        for key in ("truth", "proposed", "ignored"):
+        for key in ("truth", "predicted", "ignored"):
             boxes = np.asarray(getattr(self, key), "float64").reshape(-1, 4)
             self._set(key, boxes)
-        count = len(self.proposed)
+        count = len(self.predicted)
         scores = np.zeros(count) if self.scores is None else self.scores
         excused = np.zeros(count, bool) if self.excused is None else self.excused
         self._set("scores", np.asarray(scores, "float64"))
@@ -83,15 +83,15 @@ class LocalizationCounts:
     Args:
         pathology: `(items,)` names.
         patient: `(items,)` identifiers.
-        drawn: `(items,)` number of ground-truth boxes.
+        boxes: `(items,)` number of ground-truth boxes.
         found: `(items, thresholds)` how many of them a predicted box hits.
-        false: `(items, thresholds)` predicted boxes that hit nothing; 0 where no box is
-            drawn: these images don't count.
+        false: `(items, thresholds)` predicted boxes that hit nothing; 0 where there is
+            no ground-truth box: these images don't count.
     """
 
     pathology: np.ndarray
     patient: np.ndarray
-    drawn: np.ndarray
+    boxes: np.ndarray
     found: np.ndarray
     false: np.ndarray
 
@@ -104,10 +104,10 @@ def count_localizations(
     """Count found boxes and false positives, at all thresholds together.
 
     `found = ground-truth boxes with a predicted box of overlap > threshold`
-    `false = predicted boxes without a drawn or ignored box of overlap > threshold`
+    `false = predicted boxes with no true or ignored box of overlap > threshold`
 
-    Excused boxes are never false. One predicted box can find several drawn ones, and one
-    ground-truth box can be found by several.
+    Excused boxes are never false. One predicted box can find several ground-truth
+    boxes, and one ground-truth box can be found by several.
 
     Args:
         localizations: one for each image and pathology.
@@ -121,21 +121,21 @@ def count_localizations(
     Raises:
         UserError: there is no such overlap.
     """
-    levels = np.asarray(thresholds, "float64")
-    found = np.zeros((len(localizations), len(levels)), "int64")
+    least = np.asarray(thresholds, "float64")
+    found = np.zeros((len(localizations), len(least)), "int64")
     false = np.zeros_like(found)
     for row, item in enumerate(localizations):
         if not len(item.truth):
             continue
-        hits = compute_overlap(item.proposed, item.truth, overlap)
-        near = compute_overlap(item.proposed, item.ignored, overlap)
+        hits = compute_overlap(item.predicted, item.truth, overlap)
+        near = compute_overlap(item.predicted, item.ignored, overlap)
         best = np.maximum(hits.max(1, initial=0), near.max(1, initial=0))
-        found[row] = (hits.max(0, initial=0)[:, None] > levels).sum(0)
-        false[row] = (best[~item.excused, None] <= levels).sum(0)
+        found[row] = (hits.max(0, initial=0)[:, None] > least).sum(0)
+        false[row] = (best[~item.excused, None] <= least).sum(0)
     return LocalizationCounts(
         pathology=np.array([item.pathology for item in localizations], "str"),
         patient=np.array([item.patient for item in localizations], "str"),
-        drawn=np.array([len(item.truth) for item in localizations], "int64"),
+        boxes=np.array([len(item.truth) for item in localizations], "int64"),
         found=found,
         false=false,
     )
@@ -150,14 +150,15 @@ def compute_localization(
 ) -> dict[str, dict]:
     """Localization accuracy and average false positives of every pathology.
 
-    `accuracy = ground-truth boxes with a predicted box of overlap > threshold / ground-truth boxes`
-    `afp = predicted boxes without such a ground-truth box / ground-truth boxes of all pathologies`
+    `accuracy = truths with a predicted box of overlap > threshold / truths`
+    `afp = predicted boxes without such a truth / truths of all pathologies`
 
-    Only images with a ground-truth box of the pathology count. The denominator of the AFP is
-    that of Wang et al., whose printed values are multiples of 1/984, the number of
-    boxes in the whole file. What exactly they count as a false positive isn't spelled
-    out; here it is every predicted box, of an image that has a ground-truth box of that
-    pathology, that overlaps none of them enough. For several thresholds see
+    A truth is a ground-truth box. Only images with one of the pathology count. The
+    denominator of the AFP is that of Wang et al., whose printed values are multiples of
+    1/984, the number of boxes in the whole file. What exactly they count as a false
+    positive isn't spelled out; here it is every predicted box, of an image that has a
+    ground-truth box of that pathology, that overlaps none of them enough. For several
+    thresholds see
     `summarize_counts`.
 
     Args:
@@ -165,20 +166,21 @@ def compute_localization(
         pathologies: names of the rows.
         threshold: overlap that a hit must exceed, T(IoU) or T(IoBB).
         overlap: `"iou"` or `"iobb"`.
-        afp_denominator: `"all"`, ground-truth boxes of all pathologies in `localizations`, or
-            else a deviation from the paper: `"pathology"`, ground-truth boxes of this one, or
+        afp_denominator: `"all"`, ground-truth boxes of all pathologies in
+            `localizations`, or else a deviation from the paper: `"pathology"`,
+            ground-truth boxes of this one, or
             `"images"`, images with a ground-truth box of it.
 
     Returns:
-        For each pathology `accuracy`, `afp`, `boxes` (drawn ones) and `images`. Both
-        numbers are `None` for a pathology that no box was drawn of.
+        For each pathology `accuracy`, `afp`, `boxes` (ground truth) and `images`. Both
+        numbers are `None` for a pathology without a ground-truth box.
 
     Raises:
         UserError: there is no such overlap or denominator.
 
     Example:
-        >>> drawn, proposed = [[0, 0, 9, 9]], [[0, 0, 9, 8], [20, 0, 29, 9]]
-        >>> item = Localization("Mass", "7", drawn, proposed)
+        >>> truth, predicted = [[0, 0, 9, 9]], [[0, 0, 9, 8], [20, 0, 29, 9]]
+        >>> item = Localization("Mass", "7", truth, predicted)
         >>> compute_localization([item], ("Mass",), threshold=0.5)
         {'Mass': {'accuracy': 1.0, 'afp': 1.0, 'boxes': 1, 'images': 1}}
 
@@ -216,10 +218,10 @@ def summarize_counts(
 
 
 def _sum_up(counts: LocalizationCounts, pathology: str, denominator: str) -> list[dict]:
-    mine = (counts.pathology == pathology) & (counts.drawn > 0)
-    boxes, images = int(counts.drawn[mine].sum()), int(mine.sum())
+    mine = (counts.pathology == pathology) & (counts.boxes > 0)
+    boxes, images = int(counts.boxes[mine].sum()), int(mine.sum())
     denominators = {
-        "all": int(counts.drawn.sum()), "pathology": boxes, "images": images,
+        "all": int(counts.boxes.sum()), "pathology": boxes, "images": images,
     }  # fmt: skip
     if denominator not in denominators:
         raise UserError(

@@ -1,4 +1,4 @@
-"""What localization scores without looking: the floors beside every table."""
+"""What localization scores without looking: the baselines beside every table."""
 
 import dataclasses
 from collections import defaultdict
@@ -27,16 +27,16 @@ def draw_random_map(size: tuple[int, int], rng: np.random.Generator) -> np.ndarr
 def localize_at_random(
     localizations: Sequence[Localization],
     image_size: tuple[int, int],
-    propose: Callable[[np.ndarray, tuple[int, int]], PredictedBoxes],
+    extract: Callable[[np.ndarray, tuple[int, int]], PredictedBoxes],
     seed: int = 0,
 ) -> list[Localization]:
-    """Propose boxes from random maps by the procedure that the real ones go through.
+    """Predict boxes from random maps by the procedure that the real ones go through.
 
     Args:
-        localizations: what a system proposed, with `original_size`; all but the
+        localizations: what a system found, with `original_size`; all but the
             predicted boxes is taken from it.
         image_size: `(height, width)` of the maps.
-        propose: turns a map and the `(height, width)` of the original image into boxes,
+        extract: turns a map and the `(height, width)` of the original image into boxes,
             such as `extract_boxes` with the settings of the protocol in force.
         seed: of the maps.
 
@@ -48,24 +48,25 @@ def localize_at_random(
     result = []
     for item in localizations:
         cam = draw_random_map(image_size, rng)
-        proposals = propose(cam, item.original_size)
+        predicted = extract(cam, item.original_size)
         peak = find_peak(cam, item.original_size)
-        result.append(_replace(item, proposals, peak))
+        result.append(_replace(item, predicted, peak))
     return result
 
 
 def localize_by_mean_box(localizations: Sequence[Localization]) -> list[Localization]:
-    """Propose, for every image, the mean box of the pathology in *other* patients.
+    """Predict, for every image, the mean box of the pathology in *other* patients.
 
     Args:
-        localizations: what a system proposed, with `original_size`; all but the
-            predicted boxes is taken from it. Boxes are averaged in relative coordinates;
-            images without a ground-truth box add nothing to the mean, and get it proposed.
+        localizations: what a system found, with `original_size`; all but the
+            predicted boxes is taken from it. Boxes are averaged in relative
+            coordinates; images without a ground-truth box add nothing to the mean, but
+            get it too.
 
     Returns:
-        The same with one predicted box each, of score 1, its centre as the peak, nothing
-        excused; without those of a pathology that no other patient has a box of:
-        nothing can be said of them.
+        The same with one predicted box each, of score 1, its centre as the peak,
+        nothing excused; without those of a pathology that no other patient has a box
+        of: nothing can be said of them.
     """
     own = _sum_boxes(localizations)
     result = []
@@ -97,11 +98,11 @@ def _sum_boxes(localizations: Sequence[Localization]) -> dict[str, dict]:
     return sums
 
 
-def _replace(item: Localization, proposals: PredictedBoxes, peak) -> Localization:
+def _replace(item: Localization, predicted: PredictedBoxes, peak) -> Localization:
     return dataclasses.replace(
         item,
-        proposed=proposals.xyxy,
-        scores=proposals.scores,
+        predicted=predicted.xyxy,
+        scores=predicted.scores,
         peak=peak,
         excused=None,
     )

@@ -11,7 +11,7 @@ WANG_THRESHOLDS = (60 / 255, 180 / 255)
 
 @dataclass(frozen=True)
 class PredictedBoxes:
-    """Boxes that a map proposes.
+    """Boxes around the regions of a map.
 
     Args:
         xyxy: `(N, 4)`, half-open; N may be 0.
@@ -32,7 +32,8 @@ def normalize_map(
 
     The first stretches every map to the same range, a clear finding and noise alike.
     The second measures how far below its peak a position is in a scale that does not
-    depend on the image, so the region above a level is as large as the peak is broad.
+    depend on the image, so the region above a threshold is as large as the peak is
+    broad.
 
     Args:
         cam: `(height, width)`, signed, of any scale.
@@ -42,8 +43,8 @@ def normalize_map(
 
     Returns:
         `float32` array of the same shape. A map without contrast, or with a value that
-        isn't finite, points nowhere: it becomes all zeros, from which no threshold
-        above 0 cuts a box.
+        isn't finite, points nowhere: it becomes all zeros, in which no threshold
+        above 0 leaves a region.
 
     Example:
         >>> normalize_map(np.array([[-1.0, 3.0]]))
@@ -107,7 +108,7 @@ def extract_boxes(
     min_area: float = 0.0,
     max_boxes: int | None = None,
 ) -> PredictedBoxes:
-    """Turn one map into the boxes that it proposes, at all thresholds together.
+    """Turn one map into boxes, at all thresholds together.
 
     Args:
         heatmap: `(height, width)` in [0, 1], see `normalize_map`.
@@ -124,7 +125,7 @@ def extract_boxes(
     Reference:
         Wang et al. 2017 (ChestX-ray8), section 4.2.
     """
-    found = [find_boxes(heatmap, level, min_area) for level in cam_thresholds]
+    found = [find_boxes(heatmap, threshold, min_area) for threshold in cam_thresholds]
     scores = np.concatenate([item.scores for item in found])
     xyxy = np.concatenate([item.xyxy for item in found])
     left, top, right, bottom = xyxy.T

@@ -30,8 +30,8 @@ def build_fusion(
 
     `"relevance"`: the weights that the classifier learned (the paper, eq. 3). They were
     learned to classify, and follow the block whose logit does that best.
-    `"standardized"`: `1 / (B * deviations)`. Every block has the same say, in units of
-    its own standard deviation: a peak counts by how rare it is in that block's maps.
+    `"standardized"`: `1 / (B * deviations)`. Every block counts alike, on the scale
+    of its own standard deviation: a peak counts by how rare it is in that block's maps.
 
     Args:
         method: `"relevance"` or `"standardized"`.

@@ -23,11 +23,11 @@ def compute_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return _ratio(intersection, area_a[:, None] + area_b[None, :] - intersection)
 
 
-def compute_iobb(proposed: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Intersection over the area of the *proposed* box.
+def compute_iobb(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Intersection over the area of the *predicted* box.
 
     Args:
-        proposed: `(N, 4)`, half-open xyxy.
+        predicted: `(N, 4)`, half-open xyxy.
         truth: `(M, 4)`, in the same frame.
 
     Returns:
@@ -37,7 +37,7 @@ def compute_iobb(proposed: np.ndarray, truth: np.ndarray) -> np.ndarray:
     Reference:
         Wang et al. 2017 (ChestX-ray8), section 4.2.
     """
-    intersection, area, _ = _intersect(proposed, truth)
+    intersection, area, _ = _intersect(predicted, truth)
     return _ratio(intersection, np.broadcast_to(area[:, None], intersection.shape))
 
 
@@ -45,12 +45,12 @@ _OVERLAPS = {"iou": compute_iou, "iobb": compute_iobb}
 
 
 def compute_overlap(
-    proposed: np.ndarray, truth: np.ndarray, overlap: str
+    predicted: np.ndarray, truth: np.ndarray, overlap: str
 ) -> np.ndarray:
     """Compute the overlap of that name, see `compute_iou` and `compute_iobb`.
 
     Args:
-        proposed: `(N, 4)`, half-open xyxy.
+        predicted: `(N, 4)`, half-open xyxy.
         truth: `(M, 4)`, in the same frame.
         overlap: `"iou"` or `"iobb"`.
 
@@ -62,7 +62,7 @@ def compute_overlap(
     """
     if overlap not in _OVERLAPS:
         raise UserError(f"There is no overlap {overlap!r}; use 'iou' or 'iobb'.")
-    return _OVERLAPS[overlap](proposed, truth)
+    return _OVERLAPS[overlap](predicted, truth)
 
 
 def compute_areas(boxes: np.ndarray) -> np.ndarray:

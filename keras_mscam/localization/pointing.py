@@ -20,8 +20,8 @@ def compute_pointing_game(
 
     `hit_rate = hits / (hits + misses)`
 
-    Every image with a ground-truth box of the pathology is one hit or one miss. A map without
-    a peak is a miss. A peak on an ignored box alone is neither.
+    Every image with a ground-truth box of the pathology is one hit or one miss. A map
+    without a peak is a miss. A peak on an ignored box alone is neither.
 
     It tells nothing of size, and large boxes are easy to hit: read it beside the mean
     box of other patients, whose centre is the peak to beat.
@@ -87,16 +87,16 @@ def compute_mean_iou(
     it beside the AFP.
 
     Numbers of this name in papers often are something else: the IoU of pixels, of the
-    mask of a thresholded map with all ground-truth boxes or outlines of the image together, a
-    mean over images. Don't compare with those.
+    mask of a thresholded map with all ground-truth boxes or outlines of the image
+    together, a mean over images. Don't compare with those.
 
     Args:
         localizations: one for each image and pathology.
         pathologies: names of the rows.
 
     Returns:
-        For each pathology `mean_iou`, 0 for a box in an image where nothing is
-        proposed, `None` for a pathology that no box was drawn of; and `boxes`.
+        For each pathology `mean_iou`, 0 for a box in an image where none is
+        predicted, `None` for a pathology without a ground-truth box; and `boxes`.
 
     Reference:
         Saporta et al. 2022, "Benchmarking saliency methods for chest X-ray
@@ -105,7 +105,7 @@ def compute_mean_iou(
     rows = {}
     for pathology in pathologies:
         best = [
-            compute_iou(item.proposed, item.truth).max(0, initial=0)
+            compute_iou(item.predicted, item.truth).max(0, initial=0)
             for item in localizations
             if item.pathology == pathology and len(item.truth)
         ]

@@ -12,19 +12,19 @@ _FUSION = {
 _NORMALIZATION = {
     "min_max": "scaled to 0..255 by their own minimum and maximum",
     "exponential": (
-        "scaled to 0..255 by exp((map - maximum) / unit), the unit being the maps' "
-        "standard deviation on the validation images"
+        "scaled to 0..255 by exp((map - maximum) / scale), the scale being the "
+        "maps' standard deviation on the validation images"
     ),
 }
 _THRESHOLD = {
-    "otsu": "cut at Otsu's threshold",
+    "otsu": "thresholded by Otsu's method",
     "tuned": (
-        "cut at the threshold, one for each pathology, of the highest mean IoU over "
-        "the ground-truth boxes of other patients (five-fold cross-fitting)"
+        "thresholded at the value, one for each pathology, of the highest mean IoU "
+        "over the ground-truth boxes of other patients (five-fold cross-fitting)"
     ),
     "oracle": (
-        "cut at the ORACLE threshold, chosen on the very boxes that are evaluated: a "
-        "bound, not a result"
+        "thresholded at the ORACLE value, chosen on the very boxes that are evaluated: "
+        "a bound, not a result"
     ),
 }
 _AFP = {
@@ -38,13 +38,13 @@ def describe_protocol(protocol: LocalizationConfig) -> str:
     """Say in one paragraph how maps became boxes and boxes were judged.
 
     Reference:
-        Wang et al. 2017 (ChestX-ray8), section 4.2, for what isn't called otherwise.
+        Wang et al. 2017 (ChestX-ray8), section 4.2, for what isn't said otherwise.
     """
     return (
-        f"{describe_boxes(protocol)} A ground-truth box is found if a box overlaps it by "
-        "more than T. AFP: boxes that find nothing, on images with a ground-truth box of that "
-        f"pathology, over {_AFP[protocol.afp_denominator]}. Intervals: 95%, bootstrap "
-        "over patients."
+        f"{describe_boxes(protocol)} A ground-truth box is found if a predicted box "
+        "overlaps it by more than T. AFP: predicted boxes that find nothing, on images "
+        f"with a ground-truth box of that pathology, over {_AFP[protocol.afp_denominator]}. "
+        "Intervals: 95%, bootstrap over patients."
     )
 
 
@@ -60,9 +60,9 @@ def describe_boxes(protocol: LocalizationConfig) -> str:
 def _describe_threshold(protocol: LocalizationConfig) -> str:
     if protocol.threshold != "fixed":
         return _THRESHOLD[protocol.threshold]
-    levels = [f"{round(255 * level, 1):g}" for level in protocol.cam_thresholds]
-    together = ", at all levels together" if len(levels) > 1 else ""
-    return f"cut at {' and '.join(levels)}{together}, chosen without any box"
+    values = [f"{round(255 * value, 1):g}" for value in protocol.cam_thresholds]
+    together = ", all thresholds together" if len(values) > 1 else ""
+    return f"thresholded at {' and '.join(values)}{together}, chosen without any box"
 
 
 def _describe_limits(protocol: LocalizationConfig) -> str:

@@ -1,4 +1,4 @@
-"""Small, medium and large lesions apart."""
+"""Small, medium and large lesions, counted separately."""
 
 import dataclasses
 import math
@@ -47,19 +47,19 @@ def select_size(localizations: Sequence[Localization], name: str) -> list[Locali
     | Pneumonia    | 201, 245, 319     | 1     | 64     | 55    |
     | Cardiomegaly | 391, 423, 460     | 0     | 0      | 146   |
 
-    Ground-truth boxes of another size become ignored: they needn't be found, and a box that
-    finds one is neither right nor wrong. Predicted boxes of another size are excused:
-    right where they find something, but not false where they don't. All metrics of this
-    package respect both.
+    Ground-truth boxes of another size become ignored: they needn't be found, and a box
+    that finds one is neither right nor wrong. Predicted boxes of another size are
+    excused: right where they find something, but not false where they don't. All
+    metrics of this package respect both.
 
     Args:
         localizations: with `original_size`.
         name: `"small"`, `"medium"` or `"large"`.
 
     Returns:
-        As many, in the same order. Where all ground-truth boxes of an image are of another
-        size, there is nothing in it to find, but FROC and average precision go on to
-        count its false boxes.
+        As many, in the same order. Where all ground-truth boxes of an image are of
+        another size, there is nothing in it to find, but FROC and average precision go
+        on to count its false boxes.
 
     Raises:
         UserError: there is no such size.
@@ -82,10 +82,10 @@ def _select(item: Localization, low: float, high: float) -> Localization:
         sizes = compute_sizes(boxes, item.original_size)
         return (low <= sizes) & (sizes < high)
 
-    drawn = belongs(item.truth)
+    chosen = belongs(item.truth)
     return dataclasses.replace(
         item,
-        truth=item.truth[drawn],
-        ignored=np.concatenate([item.ignored, item.truth[~drawn]]),
-        excused=item.excused | ~belongs(item.proposed),
+        truth=item.truth[chosen],
+        ignored=np.concatenate([item.ignored, item.truth[~chosen]]),
+        excused=item.excused | ~belongs(item.predicted),
     )

@@ -61,7 +61,7 @@ class TestOneRun:
         assert metrics["protocol"]["threshold"] == "otsu"
         assert "Otsu" in metrics["protocol"]["text"]
         assert read_run(runs[0]).metrics_path.read_text() == before
-        # At most one box an image: no more false ones than drawn ones.
+        # At most one box per image: no more false ones than ground-truth boxes.
         for row in metrics["localization"]["attention"]["iou"]["0.3"].values():
             assert row["afp"] <= 1
 

@@ -39,9 +39,9 @@ class StoredMaps(Predictions):
 def predictions():
     """Five images of 8 by 16, seen at that size, originally twice as large.
 
-    Mass is drawn on images 0, 1 and 4 at x 4..8, y 2..6 of the map. The map of image 0
+    Mass has a box on images 0, 1 and 4 at x 4..8, y 2..6 of the map. The map of image 0
     is high exactly there, that of image 1 elsewhere, that of image 4 is NaN; image 2 is
-    labelled without Mass, image 3 with it, but nobody drew it there.
+    labelled without Mass, image 3 with it, but without a box.
     """
     maps = np.zeros((5, 8, 16, 2), "float32")
     maps[:, 0, 0] = -1
@@ -98,7 +98,7 @@ class TestLocalize:
     def test_looks_where_it_is_known_what_is_there(self, predictions):
         probabilities = np.full((5, 2), 0.25)
         items = localize(predictions, FUSION, WANG, probabilities)
-        # Drawn ones first, then the image without Mass. Nodule was drawn nowhere.
+        # Those with a box first, then the image without Mass. Nodule has no box.
         assert [(i.name, i.pathology, len(i.truth)) for i in items] == [
             ("0.png", "Mass", 1), ("1.png", "Mass", 1), ("4.png", "Mass", 1),
             ("2.png", "Mass", 0),
@@ -108,14 +108,14 @@ class TestLocalize:
         item = localize(predictions, FUSION, WANG, np.full((5, 2), 0.25))[0]
         # x 4..8, y 2..6 of the map, times two. Scaled from -1..3, the background is at
         # 64 of 255: above 60, so a second box is nearly the whole image.
-        assert [8, 4, 16, 12] in item.proposed.tolist()
-        assert len(item.proposed) == 2
+        assert [8, 4, 16, 12] in item.predicted.tolist()
+        assert len(item.predicted) == 2
         assert item.peak == (9.0, 5.0)  # the first of the equal pixels, its centre
         assert item.scores[0] == pytest.approx(0.25)  # probability times a heat of 1
 
     def test_a_map_that_is_not_finite_proposes_nothing(self, predictions):
         item = localize(predictions, FUSION, WANG, np.full((5, 2), 0.25))[2]
-        assert item.proposed.shape == (0, 4)
+        assert item.predicted.shape == (0, 4)
         assert item.peak is None
 
     def test_without_negatives(self, predictions):
@@ -124,18 +124,18 @@ class TestLocalize:
         )
         assert [len(item.truth) for item in items] == [1, 1, 1]
 
-    def test_tuned_cuts_where_other_patients_boxes_are_met(self, predictions):
+    def test_tuned_thresholds_are_best_for_other_patients(self, predictions):
         # The others' maps are wrong: only a box of the whole map meets theirs at all,
-        # which takes a level below that of the background, 0.25.
+        # which takes a threshold below that of the background, 0.25.
         protocol = LocalizationConfig(threshold="tuned")
         item = localize(predictions, FUSION, protocol, np.full((5, 2), 0.25))[0]
-        assert item.proposed.tolist() == [[0, 0, 32, 16]]
+        assert item.predicted.tolist() == [[0, 0, 32, 16]]
 
     @pytest.mark.parametrize("threshold", ["otsu", "oracle"])
     def test_every_threshold_finds_the_clear_one(self, predictions, threshold):
         protocol = LocalizationConfig(threshold=threshold)
         item = localize(predictions, FUSION, protocol, np.full((5, 2), 0.25))[0]
-        assert item.proposed.tolist() == [[8, 4, 16, 12]]
+        assert item.predicted.tolist() == [[8, 4, 16, 12]]
 
 
 class TestMeasure:
@@ -176,7 +176,7 @@ class TestMeasure:
         assert sizes["large"]["Mass"]["boxes"] == 3
         assert sizes["small"]["Mass"]["accuracy"] is None
 
-    def test_floors_stand_beside(self, metrics):
+    def test_baselines_stand_beside(self, metrics):
         assert list(metrics["localization"]) == ["attention", "mean_box", "random_map"]
         mean_box = metrics["localization"]["mean_box"]["iou"]["0.5"]["Mass"]
         assert mean_box["accuracy"]["value"] == 1  # all three boxes are the same
@@ -204,7 +204,7 @@ class TestMeasure:
         assert accuracy["block4"] == accuracy["attention"] == pytest.approx(1 / 3)
 
     def test_one_box_alone(self, predictions, calibration):
-        """No other patient has one to take the mean of: that floor says nothing."""
+        """No other patient has one to take the mean of: that baseline says nothing."""
         for key in ("rows", "columns", "xyxy"):
             boxes = getattr(predictions, f"box_{key}")
             object.__setattr__(predictions, f"box_{key}", boxes[:1])
@@ -276,7 +276,10 @@ class TestCalibration:
 class TestDescribeProtocol:
     def test_wangs(self):
         text = describe_protocol(WANG)
-        assert "cut at 60 and 180, at all levels together, chosen without any" in text
+        assert (
+            "at 60 and 180, all thresholds together, chosen without any"
+            in text
+        )
         assert "over all ground-truth boxes" in text
 
     def test_an_oracle_is_called_so(self):

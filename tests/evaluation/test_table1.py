@@ -53,7 +53,7 @@ def test_cells_are_the_numbers_given(systems):
     assert frame.loc[("0.3", "A-CNN", "low"), "Nodule"] == pytest.approx(0.25)
     assert frame.loc[("0.3", "A-CNN", "accuracy"), "Mean"] == 0.4
     assert frame.loc[("0.3", "A-CNN", "afp"), "Mean"] == 0.5  # (0.75 + 0.25) / 2
-    assert frame.loc[("0.7", "floor: random map", "accuracy"), "Mass"] == 0.3
+    assert frame.loc[("0.7", "baseline: random map", "accuracy"), "Mass"] == 0.3
 
 
 def test_markdown(systems):
@@ -78,8 +78,8 @@ def test_latex_is_escaped_and_the_best_system_is_bold(systems):
         r"0.3 & A-CNN & 0.50 (0.75) & \textbf{0.30} (0.25) & \textbf{0.40} (0.50) \\",
         r"0.3 & DN\_CAM & 0.40 (0.75) & -- & \textbf{0.40} (0.50) \\",
         r"0.3 & plus & \textbf{0.60} (0.75) & 0.20 (0.25) & \textbf{0.40} (0.50) \\",
-        r"0.3 & floor: mean box & 0.20 (0.75) & 0.10 (0.25) & 0.15 (0.50) \\",
-        r"0.3 & floor: random map & 0.30 (0.75) & 0.10 (0.25) & 0.20 (0.50) \\",
+        r"0.3 & baseline: mean box & 0.20 (0.75) & 0.10 (0.25) & 0.15 (0.50) \\",
+        r"0.3 & baseline: random map & 0.30 (0.75) & 0.10 (0.25) & 0.20 (0.50) \\",
     ]
     assert r"60 \& 180" in text
     assert text.count(r"\begin{") == text.count(r"\end{") == 2

@@ -24,7 +24,7 @@ def draw_boxes(rng, count):
 
 @pytest.fixture
 def random_items():
-    """Make images with all that happens: none drawn, none proposed, ignored, ties."""
+    """Make images with all that happens: none drawn, none predicted, ignored, ties."""
 
     def make(seed, count, ignored=True, ties=True):
         rng = np.random.default_rng(seed)
@@ -33,14 +33,14 @@ def random_items():
         for index in range(count):
             truth = draw_boxes(rng, rng.integers(0, 4))
             others = draw_boxes(rng, rng.integers(0, 3) if ignored else 0)
-            proposed = draw_boxes(rng, rng.integers(0, 5))
+            predicted = draw_boxes(rng, rng.integers(0, 5))
             known = np.concatenate([truth, others])
             if len(known):  # boxes near the drawn ones, so that there are hits
                 near = known[rng.integers(0, len(known), rng.integers(0, 4))]
                 near = near + rng.integers(-1, 2, near.shape)
                 near = near[(near[:, :2] < near[:, 2:]).all(1)]
-                proposed = np.concatenate([proposed, near])
-            n = len(proposed)
+                predicted = np.concatenate([predicted, near])
+            n = len(predicted)
             mine = rng.integers(0, 4, n) if ties else scores[100 * index :][:n]
             peak = rng.random(2) * SIZE[::-1]
             items.append(
@@ -48,7 +48,7 @@ def random_items():
                     pathology=("Mass", "Nodule")[rng.integers(2)],
                     patient=str(rng.integers(count)),
                     truth=truth,
-                    proposed=proposed,
+                    predicted=predicted,
                     scores=mine,
                     peak=None if rng.integers(8) == 0 else tuple(peak),
                     original_size=SIZE,

@@ -15,8 +15,8 @@ from keras_mscam.localization.boxes import extract_boxes, find_peak
 PATHOLOGIES = ("Mass", "Nodule", "Hernia")
 
 
-def item(pathology, truth, proposed, patient="1", **fields):
-    return Localization(pathology, patient, truth, proposed, **fields)
+def item(pathology, truth, predicted, patient="1", **fields):
+    return Localization(pathology, patient, truth, predicted, **fields)
 
 
 def iou_by_loop(a, b, over_proposed=False):
@@ -32,13 +32,13 @@ def iou_by_loop(a, b, over_proposed=False):
 
 def localization_by_loop(items, pathology, threshold, overlap):
     """Another implementation: accuracy, and false boxes, from the definition."""
-    drawn = found = false = images = 0
+    boxes = found = false = images = 0
     for it in items:
         if it.pathology != pathology or len(it.truth) == 0:
             continue
         images += 1
         hit = [False] * len(it.truth)
-        for box, excused in zip(it.proposed, it.excused, strict=True):
+        for box, excused in zip(it.predicted, it.excused, strict=True):
             wrong = not excused
             for k, other in enumerate([*it.truth, *it.ignored]):
                 if iou_by_loop(box, other, overlap == "iobb") > threshold:
@@ -46,9 +46,9 @@ def localization_by_loop(items, pathology, threshold, overlap):
                     if k < len(it.truth):
                         hit[k] = True
             false += wrong
-        drawn += len(hit)
+        boxes += len(hit)
         found += sum(hit)
-    return drawn, found, false, images
+    return boxes, found, false, images
 
 
 class TestItem:
@@ -63,7 +63,7 @@ class TestItem:
 
     def test_no_boxes(self):
         it = Localization("Mass", "1", [], [], [])
-        assert it.truth.shape == it.proposed.shape == (0, 4)
+        assert it.truth.shape == it.predicted.shape == (0, 4)
         assert it.scores.shape == (0,)
 
     @pytest.mark.parametrize(
@@ -88,13 +88,14 @@ class TestLocalization:
         item("Mass", [[0, 0, 10, 10]], [[0, 0, 10, 8], [20, 20, 30, 30]]),
         # Missed: IoU 0.25. The box is false at IoU, but lies inside: IoBB 1.
         item("Mass", [[0, 0, 10, 10]], [[0, 0, 5, 5]]),
-        # Nothing proposed.
+        # Nothing predicted.
         item("Nodule", [[0, 0, 2, 2]], []),
     )
 
     def test_by_hand(self):
         rows = compute_localization(self.items, ("Mass", "Nodule", "Hernia"), 0.3)
-        # Mass: 1 of 2 found; 2 false boxes over the 3 ground-truth boxes of all pathologies.
+        # Mass: 1 of 2 found; 2 false boxes over the 3 ground-truth boxes of all
+        # pathologies.
         assert rows["Mass"] == {
             "accuracy": 0.5, "afp": pytest.approx(2 / 3), "boxes": 2, "images": 2,
         }  # fmt: skip
@@ -166,7 +167,8 @@ class TestLocalization:
         it = item(
             "Mass",
             [[0, 0, 10, 10]],
-            # On the ground-truth box; on the ignored one; nowhere; nowhere, but excused.
+            # On the ground-truth box; on the ignored one; nowhere; nowhere, but
+            # excused.
             [[0, 0, 10, 9], [20, 0, 30, 9], [50, 0, 59, 9], [70, 0, 79, 9]],
             ignored=[[20, 0, 30, 10]],
             excused=[True, False, False, True],
@@ -187,14 +189,14 @@ class TestLocalization:
         for threshold, table in zip(thresholds, tables, strict=True):
             assert table == compute_localization(items, PATHOLOGIES, threshold, overlap)
             for name in ("Mass", "Nodule"):
-                drawn, found, false, images = localization_by_loop(
+                boxes, found, false, images = localization_by_loop(
                     items, name, threshold, overlap
                 )
-                assert 0 < found < drawn
+                assert 0 < found < boxes
                 assert table[name] == {
-                    "accuracy": pytest.approx(found / drawn),
+                    "accuracy": pytest.approx(found / boxes),
                     "afp": pytest.approx(false / total),
-                    "boxes": drawn,
+                    "boxes": boxes,
                     "images": images,
                 }
 
@@ -207,10 +209,10 @@ class TestLocalization:
                 it.pathology, it.patient,
             )  # fmt: skip
             alone = localization_by_loop([it], it.pathology, 0.5, "iou")
-            assert counts.drawn[row] == alone[0]
+            assert counts.boxes[row] == alone[0]
             assert (counts.found[row, 1], counts.false[row, 1]) == alone[1:3]
         mine = counts.pathology == "Mass"
-        accuracy = counts.found[mine, 1].sum() / counts.drawn[mine].sum()
+        accuracy = counts.found[mine, 1].sum() / counts.boxes[mine].sum()
         assert table["Mass"]["accuracy"] == pytest.approx(accuracy)
 
     def test_no_thresholds_and_no_items(self):
@@ -219,10 +221,10 @@ class TestLocalization:
 
     def test_a_map_that_is_not_finite_proposes_nothing(self):
         cam = np.full((4, 8), np.nan)
-        proposals = extract_boxes(cam, (40, 80))
+        predicted = extract_boxes(cam, (40, 80))
         it = item(
-            "Mass", [[0, 0, 9, 9]], proposals.xyxy,
-            scores=proposals.scores, peak=find_peak(cam, (40, 80)),
+            "Mass", [[0, 0, 9, 9]], predicted.xyxy,
+            scores=predicted.scores, peak=find_peak(cam, (40, 80)),
         )  # fmt: skip
         row = compute_localization([it], ("Mass",), 0.1)["Mass"]
         assert row == {"accuracy": 0, "afp": 0, "boxes": 1, "images": 1}

@@ -12,8 +12,8 @@ HERE, THERE, NOWHERE = [0, 0, 10, 10], [50, 0, 60, 10], [80, 80, 90, 90]
 PATHOLOGIES = ("Mass", "Nodule")
 
 
-def item(truth, proposed, scores, **fields):
-    return Localization("Mass", "1", truth, proposed, scores, **fields)
+def item(truth, predicted, scores, **fields):
+    return Localization("Mass", "1", truth, predicted, scores, **fields)
 
 
 def average(*items, threshold=0.5):
@@ -26,30 +26,30 @@ def evaluate_by_coco(items, threshold, size=(0, 1e10), sizes_by_area=False):
     coco = pytest.importorskip("pycocotools.coco")
     cocoeval = pytest.importorskip("pycocotools.cocoeval")
     as_xywh = lambda box: [*box[:2], *(box[2:] - box[:2])]  # noqa: E731
-    drawn, proposed = [], []
+    boxes, predicted = [], []
     for number, it in enumerate(items):
         common = {
             "image_id": number, "category_id": 1 + PATHOLOGIES.index(it.pathology),
         }  # fmt: skip
         for box, ignore in [(b, 0) for b in it.truth] + [(b, 1) for b in it.ignored]:
             area = np.prod(box[2:] - box[:2])
-            drawn.append(
-                {**common, "id": len(drawn) + 1, "bbox": as_xywh(box), "iscrowd": 0,
+            boxes.append(
+                {**common, "id": len(boxes) + 1, "bbox": as_xywh(box), "iscrowd": 0,
                  # COCO ignores by area: an ignored box is given one out of range.
                  "area": area if sizes_by_area or not ignore else 1e12}
             )  # fmt: skip
-        for box, score in zip(it.proposed, it.scores, strict=True):
-            proposed.append({**common, "bbox": as_xywh(box), "score": score})
+        for box, score in zip(it.predicted, it.scores, strict=True):
+            predicted.append({**common, "bbox": as_xywh(box), "score": score})
     with contextlib.redirect_stdout(io.StringIO()):
         truth = coco.COCO()
         truth.dataset = {
             "info": {},
             "images": [{"id": number} for number in range(len(items))],
             "categories": [{"id": 1}, {"id": 2}],
-            "annotations": drawn,
+            "annotations": boxes,
         }
         truth.createIndex()
-        evaluator = cocoeval.COCOeval(truth, truth.loadRes(proposed), "bbox")
+        evaluator = cocoeval.COCOeval(truth, truth.loadRes(predicted), "bbox")
         evaluator.params.iouThrs = np.array([threshold])
         evaluator.params.areaRng = [list(size)]
         evaluator.params.areaRngLbl = ["all"]
@@ -85,10 +85,11 @@ def test_a_second_box_on_the_same_drawn_one_is_false():
 
 
 def test_each_box_takes_the_best_that_is_still_free():
-    # Both ground-truth boxes are near the first; it takes the nearer. The second, nearer to
-    # that one too (90 of 100), takes the other (80 of 100), where VOC would fail it.
-    drawn = [[0, 0, 10, 8], [0, 0, 10, 9]]
-    it = item(drawn, [[0, 0, 10, 9], [0, 0, 10, 10]], [2, 1])
+    # Both ground-truth boxes are near the first; it takes the nearer. The second,
+    # nearer to that one too (90 of 100), takes the other (80 of 100), where VOC would
+    # fail it.
+    boxes = [[0, 0, 10, 8], [0, 0, 10, 9]]
+    it = item(boxes, [[0, 0, 10, 9], [0, 0, 10, 10]], [2, 1])
     assert match_greedily(it, 0.5).tolist() == [1, 1]
     assert match_greedily(it, 0.81).tolist() == [1, -1]
 
@@ -125,12 +126,12 @@ def test_boxes_of_one_score_come_in_together():
 @pytest.mark.parametrize("seed", [8, 9])
 def test_boxes_of_one_score_by_another_implementation(random_items, seed):
     items = [it for it in random_items(seed, 100) if it.pathology == "Mass"]
-    drawn = sum(len(it.truth) for it in items)
+    boxes = sum(len(it.truth) for it in items)
     points = []  # recall and precision from every cut
     for cut in {score for it in items for score in it.scores}:
         used = [match_greedily(it, 0.4)[it.scores >= cut] for it in items]
         right, false = (sum((o == kind).sum() for o in used) for kind in (1, -1))
-        points.append((right / drawn, right / (right + false)))
+        points.append((right / boxes, right / (right + false)))
     best = [
         max((p for recall, p in points if recall >= r / 100 - 1e-9), default=0)
         for r in range(101)
@@ -162,7 +163,7 @@ def test_equals_pycocotools(random_items, seed, threshold):
 def test_equals_pycocotools_with_ignored_boxes(random_items, seed):
     items = [
         Localization(
-            it.pathology, it.patient, it.truth, it.proposed, it.scores,
+            it.pathology, it.patient, it.truth, it.predicted, it.scores,
             ignored=it.ignored,
         )
         for it in random_items(seed, 80, ties=False)
@@ -190,8 +191,8 @@ def test_sizes_equal_pycocotools(random_items, name, areas, threshold):
 
 def test_a_box_as_near_to_one_as_to_another_takes_that_of_coco():
     # IoU 50 / 150 with both; what it takes decides whether the second finds any.
-    drawn, proposed = [HERE, [10, 0, 20, 10]], [[5, 0, 15, 10], [10, 0, 20, 10]]
-    for order in (drawn, drawn[::-1]):
-        it = item(order, proposed, [2, 1])
+    boxes, predicted = [HERE, [10, 0, 20, 10]], [[5, 0, 15, 10], [10, 0, 20, 10]]
+    for order in (boxes, boxes[::-1]):
+        it = item(order, predicted, [2, 1])
         expected = evaluate_by_coco([it], 0.3)[0]
         assert average(it, threshold=0.3) == pytest.approx(expected)

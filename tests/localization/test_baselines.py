@@ -13,9 +13,9 @@ from keras_mscam.localization.pointing import compute_pointing_game
 
 
 def item(pathology, patient, truth, size=(100, 100), **fields):
-    proposed = [[0, 0, 1, 1]]  # by a system, to be replaced
+    predicted = [[0, 0, 1, 1]]  # by a system, to be replaced
     return Localization(
-        pathology, patient, truth, proposed, original_size=size, peak=(0, 0),
+        pathology, patient, truth, predicted, original_size=size, peak=(0, 0),
         probability=0.25, name=f"{patient}.png", excused=[True], **fields,
     )  # fmt: skip
 
@@ -34,17 +34,17 @@ class TestMeanBox:
         result = localize_by_mean_box(self.items)
         assert [it.pathology for it in result] == ["Mass"] * 5
         # Patients 2 and 3, relative: (.2, .2, .3, .3) and (.3, 0, .5, .2); their mean.
-        np.testing.assert_allclose(result[0].proposed, [[25, 10, 40, 25]])
-        np.testing.assert_allclose(result[1].proposed, [[25, 10, 40, 25]])
+        np.testing.assert_allclose(result[0].predicted, [[25, 10, 40, 25]])
+        np.testing.assert_allclose(result[1].predicted, [[25, 10, 40, 25]])
         assert result[0].peak == pytest.approx((32.5, 17.5))
         # For patient 2, of (0, 0, .1, .2), (.9, .9, .99, .99), (.3, 0, .5, .2), the
         # mean (.4, .3, .53, .4633), in a frame of 200 by 100.
         np.testing.assert_allclose(
-            result[2].proposed, [[40, 60, 53, 92.6667]], rtol=1e-5
+            result[2].predicted, [[40, 60, 53, 92.6667]], rtol=1e-5
         )
         assert result[2].peak == pytest.approx((46.5, 76.3333), rel=1e-5)
         # For the negative of all four, (.35, .275, .4725, .4225), in 50 by 200.
-        np.testing.assert_allclose(result[4].proposed, [[70, 13.75, 94.5, 21.125]])
+        np.testing.assert_allclose(result[4].predicted, [[70, 13.75, 94.5, 21.125]])
 
     def test_the_rest_stays(self):
         for before, after in zip(
@@ -80,7 +80,7 @@ class TestMeanBox:
         result = localize_by_mean_box(items)
         assert len(result) == len(items)
         for it, box in zip(result, expected, strict=True):
-            np.testing.assert_allclose(it.proposed, [box], rtol=1e-9)
+            np.testing.assert_allclose(it.predicted, [box], rtol=1e-9)
             assert it.peak == pytest.approx(tuple((box[:2] + box[2:]) / 2))
 
     def test_a_pathology_always_in_one_place_is_found_and_pointed_at(self):
@@ -100,7 +100,7 @@ class TestRandomMaps:
             for seed in (1, 1, 2)
         )
         for a, b in zip(one, same, strict=True):
-            np.testing.assert_array_equal(a.proposed, b.proposed)
+            np.testing.assert_array_equal(a.predicted, b.predicted)
             np.testing.assert_array_equal(a.scores, b.scores)
             assert a.peak == b.peak
         assert [it.peak for it in one] != [it.peak for it in other]
@@ -109,11 +109,11 @@ class TestRandomMaps:
         items = [item("Mass", str(i), [], (128, 48)) for i in range(20)]
         peaks = []
         for it in localize_at_random(items, (64, 96), extract_boxes):
-            assert len(it.proposed) == len(it.scores) == len(it.excused)
-            assert len(it.proposed)
+            assert len(it.predicted) == len(it.scores) == len(it.excused)
+            assert len(it.predicted)
             assert not it.excused.any()
-            assert (it.proposed >= 0).all()
-            assert (it.proposed <= [48, 128, 48, 128]).all()
+            assert (it.predicted >= 0).all()
+            assert (it.predicted <= [48, 128, 48, 128]).all()
             peaks.append(it.peak)
         assert (np.array(peaks) < [48, 128]).all()
         assert (np.array(peaks).max(0) > [24, 64]).all()  # not of swapped axes
@@ -121,24 +121,24 @@ class TestRandomMaps:
     def test_they_go_through_the_given_procedure(self):
         seen = []
 
-        def propose(cam, original_size):
+        def extract(cam, original_size):
             seen.append((cam, original_size))
             return PredictedBoxes(np.array([[1.0, 2, 3, 4]]), np.array([0.5]))
 
-        result = localize_at_random(self.items, (16, 32), propose, seed=3)
+        result = localize_at_random(self.items, (16, 32), extract, seed=3)
         rng = np.random.default_rng(3)
         for (cam, size), it in zip(seen, result, strict=True):
             np.testing.assert_array_equal(cam, draw_random_map((16, 32), rng))
             assert size == (64, 96)
-            assert it.proposed.tolist() == [[1, 2, 3, 4]]
+            assert it.predicted.tolist() == [[1, 2, 3, 4]]
             assert it.scores.tolist() == [0.5]
             assert it.peak == find_peak(cam, size)
 
     def test_a_procedure_that_proposes_nothing(self):
-        def propose(cam, original_size):
+        def extract(cam, original_size):
             return PredictedBoxes()
 
-        result = localize_at_random(self.items, (16, 32), propose)
+        result = localize_at_random(self.items, (16, 32), extract)
         row = compute_localization(result, ("Mass",), 0.3)["Mass"]
         assert row == {"accuracy": 0, "afp": 0, "boxes": 5, "images": 5}
 

@@ -101,8 +101,8 @@ class TestScores:
     def test_mean_heat_of_the_region_not_of_the_rectangle(self):
         heatmap = np.zeros((3, 4))
         heatmap[0, 0], heatmap[1, 1] = 0.6, 0.8  # diagonal: the rectangle is 2 by 2
-        proposals = find_boxes(heatmap, 0.5)
-        np.testing.assert_allclose(proposals.scores, [0.7])
+        predicted = find_boxes(heatmap, 0.5)
+        np.testing.assert_allclose(predicted.scores, [0.7])
 
     def test_small_regions_are_left_out(self):
         heatmap = np.zeros((4, 5))
@@ -112,9 +112,9 @@ class TestScores:
 
     def test_only_the_highest_scores_are_kept(self):
         heatmap = np.array([[0.9, 0, 0.7, 0, 0.8]])
-        proposals = extract_boxes(heatmap, (1, 5), (0.5,), max_boxes=2)
-        assert proposals.xyxy.tolist() == [[0, 0, 1, 1], [4, 0, 5, 1]]
-        np.testing.assert_allclose(proposals.scores, [0.9, 0.8])
+        predicted = extract_boxes(heatmap, (1, 5), (0.5,), max_boxes=2)
+        assert predicted.xyxy.tolist() == [[0, 0, 1, 1], [4, 0, 5, 1]]
+        np.testing.assert_allclose(predicted.scores, [0.9, 0.8])
 
 
 class TestFindPeak:
@@ -135,19 +135,19 @@ def test_proposals_of_both_levels_in_the_original_frame():
     heatmap = np.zeros((4, 8))
     heatmap[1:3, 2:6] = 0.5  # 127.5 of 255: above 60 alone
     heatmap[1, 3] = 1.0  # 255: above both
-    proposals = extract_boxes(heatmap, (8, 8))
+    predicted = extract_boxes(heatmap, (8, 8))
     # The higher score first: the single pixel of 1, then 7 of 0.5 and one of 1.
-    assert proposals.xyxy.tolist() == [[3, 2, 4, 4], [2, 2, 6, 6]]
-    np.testing.assert_allclose(proposals.scores, [1, (7 * 0.5 + 1) / 8])
+    assert predicted.xyxy.tolist() == [[3, 2, 4, 4], [2, 2, 6, 6]]
+    np.testing.assert_allclose(predicted.scores, [1, (7 * 0.5 + 1) / 8])
 
 
 def test_a_rectangle_of_both_levels_is_proposed_once_with_the_higher_score():
     heatmap = np.zeros((4, 8))
     heatmap[1:3, 2:6] = 1.0
     heatmap[1, 2] = 0.5  # the corner is above 60 alone: the same rectangle, less heat
-    proposals = extract_boxes(heatmap, (4, 8))
-    assert proposals.xyxy.tolist() == [[2, 1, 6, 3]]
-    np.testing.assert_allclose(proposals.scores, [1])
+    predicted = extract_boxes(heatmap, (4, 8))
+    assert predicted.xyxy.tolist() == [[2, 1, 6, 3]]
+    np.testing.assert_allclose(predicted.scores, [1])
 
 
 def test_no_proposals_from_a_flat_map():

@@ -9,8 +9,8 @@ from keras_mscam.localization.overlaps import compute_overlap
 HERE, THERE, NOWHERE = [0, 0, 10, 10], [50, 0, 60, 10], [80, 80, 90, 90]
 
 
-def item(truth, proposed, scores, **fields):
-    return Localization("Mass", "1", truth, proposed, scores, **fields)
+def item(truth, predicted, scores, **fields):
+    return Localization("Mass", "1", truth, predicted, scores, **fields)
 
 
 def froc(*items, **options):
@@ -18,20 +18,20 @@ def froc(*items, **options):
 
 
 def froc_by_loop(items, threshold, overlap):
-    """Another implementation: every cut anew, all points, no shortcut."""
-    cuts = sorted({s for it in items for s in it.scores}, reverse=True)
+    """Another implementation: every threshold anew, all points, no shortcut."""
+    values = sorted({s for it in items for s in it.scores}, reverse=True)
     points = [(0.0, 0.0)]
-    for cut in cuts:
+    for least in values:
         found = false = 0
         for it in items:
-            used = it.scores >= cut
-            hits = compute_overlap(it.proposed, it.truth, overlap) > threshold
-            near = compute_overlap(it.proposed, it.ignored, overlap) > threshold
+            used = it.scores >= least
+            hits = compute_overlap(it.predicted, it.truth, overlap) > threshold
+            near = compute_overlap(it.predicted, it.ignored, overlap) > threshold
             found += hits[used].any(0).sum()
             for k in np.flatnonzero(used):
                 false += not (hits[k].any() or near[k].any() or it.excused[k])
-        drawn = sum(len(it.truth) for it in items)
-        points.append((false / len(items), found / drawn))
+        boxes = sum(len(it.truth) for it in items)
+        points.append((false / len(items), found / boxes))
     return points
 
 
@@ -52,7 +52,7 @@ def test_by_hand():
     )
     # 2 boxes, 2 images. From .9: 1 found. From .8: two false at once. From .5 three,
     # from .4 four false, on one straight run to the right. From .3 the second found.
-    assert row["cuts"] == [None, 0.9, 0.4, 0.3]
+    assert row["score_thresholds"] == [None, 0.9, 0.4, 0.3]
     assert row["false_positives"] == [0, 0, 2, 2]
     assert row["sensitivity"] == [0, 0.5, 0.5, 1]
     # At 2 and more it ends, at 1; before, .5.
@@ -96,13 +96,13 @@ def test_ignored_and_excused_boxes_by_hand():
     # Only the last box is false. The excused one on the ground-truth box is right.
     assert row["false_positives"] == [0, 0, 0.5]
     assert row["sensitivity"] == [0, 1, 1]
-    assert row["cuts"] == [None, 2, 1]
+    assert row["score_thresholds"] == [None, 2, 1]
     assert (row["boxes"], row["images"]) == (1, 2)
 
 
 def test_nothing_proposed():
     row = froc(item([HERE], [], []), item([], [], []))
-    assert (row["cuts"], row["false_positives"], row["sensitivity"]) == (
+    assert (row["score_thresholds"], row["false_positives"], row["sensitivity"]) == (
         [None],
         [0],
         [0],
@@ -154,13 +154,13 @@ def test_the_order_of_images_and_the_scale_of_scores_are_nothing(random_items):
     items = random_items(6, 100)
     scaled = [
         Localization(
-            it.pathology, it.patient, it.truth, it.proposed, it.scores * 3 - 50,
+            it.pathology, it.patient, it.truth, it.predicted, it.scores * 3 - 50,
             ignored=it.ignored, excused=it.excused,
         )
         for it in items
     ]  # fmt: skip
     one, other = froc(*items), froc(*scaled[::-1])
-    one.pop("cuts"), other.pop("cuts")
+    one.pop("score_thresholds"), other.pop("score_thresholds")
     assert one == other
 
 
@@ -168,4 +168,6 @@ def test_the_curve_rises(random_items):
     row = froc(*random_items(7, 300, ties=False))
     for key in ("false_positives", "sensitivity"):
         assert row[key] == sorted(row[key])
-    assert row["cuts"][1:] == sorted(row["cuts"][1:], reverse=True)
+    assert row["score_thresholds"][1:] == sorted(
+        row["score_thresholds"][1:], reverse=True
+    )

@@ -5,8 +5,8 @@ from keras_mscam.localization.accuracy import Localization
 from keras_mscam.localization.pointing import compute_mean_iou
 
 
-def item(truth, proposed, **fields):
-    return Localization("Mass", "1", truth, proposed, **fields)
+def item(truth, predicted, **fields):
+    return Localization("Mass", "1", truth, predicted, **fields)
 
 
 def paint(box):
@@ -21,8 +21,8 @@ def test_by_hand():
     items = [
         # Best of 8/10 and 5/10 for the first, 0 for the second ground-truth box.
         item([[0, 0, 10, 10], [50, 0, 59, 9]], [[0, 0, 10, 8], [0, 0, 10, 5]]),
-        item([[0, 0, 10, 10]], []),  # nothing proposed: 0
-        item([], [[0, 0, 10, 10]]),  # nothing drawn: not counted
+        item([[0, 0, 10, 10]], []),  # nothing predicted: 0
+        item([], [[0, 0, 10, 10]]),  # nothing boxes: not counted
     ]
     rows = compute_mean_iou(items, ("Mass", "Hernia"))
     assert rows["Mass"] == {"mean_iou": pytest.approx(0.8 / 3), "boxes": 3}
@@ -34,10 +34,10 @@ def test_equals_counting_pixels(random_items):
     best = []
     for it in items:
         if it.pathology == "Nodule":
-            for drawn in map(paint, it.truth):
+            for boxes in map(paint, it.truth):
                 ious = [0.0]
-                for box in map(paint, it.proposed):
-                    ious.append((drawn & box).sum() / (drawn | box).sum())
+                for box in map(paint, it.predicted):
+                    ious.append((boxes & box).sum() / (boxes | box).sum())
                 best.append(max(ious))
     assert 0 in best
     assert 1 in best

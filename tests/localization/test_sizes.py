@@ -14,9 +14,9 @@ MEDIUM = [100, 0, 140, 40]
 LARGE = [200, 0, 300, 100]
 
 
-def item(truth, proposed=(), **fields):
+def item(truth, predicted=(), **fields):
     return Localization(
-        "Mass", "1", truth, proposed, original_size=(100, 400), **fields
+        "Mass", "1", truth, predicted, original_size=(100, 400), **fields
     )
 
 
@@ -59,7 +59,7 @@ def test_selection_by_hand():
     assert one.truth.tolist() == [SMALL]
     assert one.ignored.tolist() == [[0, 0, 1, 1], LARGE]
     assert one.excused.tolist() == [True, False, True]
-    for key in ("proposed", "scores", "peak", "name", "original_size", "patient"):
+    for key in ("predicted", "scores", "peak", "name", "original_size", "patient"):
         assert np.array_equal(getattr(one, key), getattr(it, key))
     # What was given stays as it was.
     assert it.truth.tolist() == [SMALL, LARGE]
@@ -84,7 +84,7 @@ def test_every_metric_respects_it():
     assert compute_pointing_game(items, names)["Mass"]["images"] == 0
     row = compute_froc(items, names)["Mass"]
     # From 2: false, 1 in 2 images. From 1: found. From 0: false in the other image.
-    assert row["cuts"] == [None, 2, 1, 0]
+    assert row["score_thresholds"] == [None, 2, 1, 0]
     assert row["false_positives"] == [0, 0.5, 0.5, 1]
     assert row["sensitivity"] == [0, 0, 1, 1]
     # False, right, false: the best precision is 1/2.

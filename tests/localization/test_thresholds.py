@@ -13,8 +13,8 @@ from keras_mscam.localization.thresholds import (
 
 
 def test_fixed_levels_are_the_same_for_all():
-    levels = fixed_thresholds((0.2, 0.7))
-    assert levels("Mass", "1", np.zeros((2, 2))) == (0.2, 0.7)
+    rule = fixed_thresholds((0.2, 0.7))
+    assert rule("Mass", "1", np.zeros((2, 2))) == (0.2, 0.7)
 
 
 def test_otsu_parts_two_groups_as_two_means_do():
@@ -23,27 +23,27 @@ def test_otsu_parts_two_groups_as_two_means_do():
     heatmap = np.clip(
         np.concatenate([rng.normal(0.2, 0.05, 300), rng.normal(0.7, 0.1, 100)]), 0, 1
     ).reshape(20, 20)
-    (level,) = otsu_thresholds("Mass", "1", heatmap)
+    (threshold,) = otsu_thresholds("Mass", "1", heatmap)
     clusters = KMeans(2, n_init=5, random_state=0).fit(heatmap.reshape(-1, 1))
     high = clusters.labels_ == clusters.cluster_centers_.argmax()
-    assert np.mean((heatmap.ravel() > level) == high) > 0.99
+    assert np.mean((heatmap.ravel() > threshold) == high) > 0.99
 
 
 def test_otsu_of_two_values_keeps_the_higher():
     heatmap = np.zeros((4, 5))
     heatmap[1, 1:3] = 1
-    (level,) = otsu_thresholds("Mass", "1", heatmap)
-    assert find_boxes(heatmap, level).xyxy.tolist() == [[1, 1, 3, 2]]
+    (threshold,) = otsu_thresholds("Mass", "1", heatmap)
+    assert find_boxes(heatmap, threshold).xyxy.tolist() == [[1, 1, 3, 2]]
 
 
 def test_otsu_of_a_map_that_points_nowhere_cuts_nothing():
-    (level,) = otsu_thresholds("Mass", "1", np.zeros((4, 4)))
-    assert len(find_boxes(np.zeros((4, 4)), level).xyxy) == 0
+    (threshold,) = otsu_thresholds("Mass", "1", np.zeros((4, 4)))
+    assert len(find_boxes(np.zeros((4, 4)), threshold).xyxy) == 0
 
 
-def peaked(level):
-    """IoUs of a box that is met best at one level."""
-    return [float(abs(candidate - level) < 1e-9) for candidate in GRID]
+def peaked(threshold):
+    """IoUs of a box that is found best at one threshold."""
+    return [float(abs(candidate - threshold) < 1e-9) for candidate in GRID]
 
 
 def of_different_folds():
@@ -56,22 +56,22 @@ def of_different_folds():
 def test_a_patient_is_cut_where_the_others_are_met_best():
     first, other = of_different_folds()
     ious = np.array([peaked(0.3), peaked(0.8)])
-    levels = tuned_thresholds(ious, ["Mass", "Mass"], [first, other], oracle=False)
-    assert levels("Mass", first, None) == (0.8,)
-    assert levels("Mass", other, None) == (0.3,)
+    rule = tuned_thresholds(ious, ["Mass", "Mass"], [first, other], oracle=False)
+    assert rule("Mass", first, None) == (0.8,)
+    assert rule("Mass", other, None) == (0.3,)
 
 
 def test_an_oracle_looks_at_the_evaluated_boxes_themselves():
     first, other = of_different_folds()
     ious = np.array([peaked(0.3), np.zeros(len(GRID))])
-    levels = tuned_thresholds(ious, ["Mass", "Mass"], [first, other], oracle=True)
-    assert levels("Mass", first, None) == (0.3,)
+    rule = tuned_thresholds(ious, ["Mass", "Mass"], [first, other], oracle=True)
+    assert rule("Mass", first, None) == (0.3,)
 
 
 def test_a_pathology_without_others_boxes_is_cut_in_the_middle():
-    levels = tuned_thresholds(np.array([peaked(0.3)]), ["Mass"], ["7"], oracle=False)
-    assert levels("Mass", "7", None) == (0.5,)
-    assert levels("Nodule", "7", None) == (0.5,)
+    rule = tuned_thresholds(np.array([peaked(0.3)]), ["Mass"], ["7"], oracle=False)
+    assert rule("Mass", "7", None) == (0.5,)
+    assert rule("Nodule", "7", None) == (0.5,)
 
 
 def test_folds_are_of_similar_size():
