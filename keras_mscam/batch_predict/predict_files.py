@@ -84,7 +84,8 @@ def predict(
         if value is not None and value < 1:
             raise UserError(f"The {name} must be 1 or more, not {value}.")
     if options.dicom:
-        pass
+        from keras_mscam.dicom_results import write_results  # noqa: F401 (is it there?)
+
     found = find_files(paths, output, _read_stdin())
     predictor = load_predictor(model, runtime, probability_threshold, options)
     contract = predictor.runtime.contract

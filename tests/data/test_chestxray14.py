@@ -417,6 +417,6 @@ def test_reading_needs_no_tensorflow(monkeypatch, toy):
     for name in [name for name in sys.modules if name.startswith("keras_mscam")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    from keras_mscam.data import chestxray14
+    from keras_mscam.data import chestxray14, manifest, splits  # noqa: F401
 
     assert len(chestxray14.read_chestxray14(directory).records) == 6
