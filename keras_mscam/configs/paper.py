@@ -7,7 +7,12 @@ Nobody has trained these on the whole of ChestX-ray14 with this package yet, so 
 result stands here. It needs a GPU: two CPU cores take hours per epoch.
 """
 
-from keras_mscam.configs.schema import (Config, LocalizationConfig, ModelConfig, TrainingConfig)
+from keras_mscam.configs.schema import (
+    Config,
+    LocalizationConfig,
+    ModelConfig,
+    TrainingConfig,
+)
 
 #: Every block's map is divided by its own standard deviation before all are averaged,
 #: and a box holds what is near the peak of the fused map.

@@ -10,8 +10,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 from tyro.conf import arg
 
-from keras_mscam.configs.choices import (Backbone, Combination, Loss, Pooling, Taps)
-from keras_mscam.errors import (UserError)
+from keras_mscam.configs.choices import Backbone, Combination, Loss, Pooling, Taps
+from keras_mscam.errors import UserError
 
 _STRICT = pydantic.ConfigDict(extra="forbid")
 
