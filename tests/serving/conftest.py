@@ -110,10 +110,10 @@ def model_repository(tmp_path, make_version):
 
 
 @pytest.fixture
-def run(model_repository):
+def run_core(model_repository):
     """Run an asynchronous test with a core of the toy model, which is loaded."""
 
-    def run(test, **options):
+    def run_core(test, **options):
         async def main():
             core = Core(model_repository, ServerOptions(**options))
             await core.models.refresh()
@@ -125,7 +125,7 @@ def run(model_repository):
 
         return asyncio.run(main())
 
-    return run
+    return run_core
 
 
 @pytest.fixture(scope="session")

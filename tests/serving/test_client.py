@@ -18,11 +18,8 @@ from keras_mscam import Predictor
 from keras_mscam.errors import UserError
 from keras_mscam.exporting.examples import draw_examples
 from keras_mscam.exporting.graph.signatures import Signatures
-from keras_mscam.inference.calibrated_model import load_calibrated_model
 from keras_mscam.inference.contract import FILE
 from keras_mscam.serving import Client, ServiceError
-
-from ..conftest import write_run
 
 FILES = [example.data for example in draw_examples((64, 96))]
 SIGNATURES = ("serving_default", "boxes", "probabilities", "tensor_uint8")
@@ -30,10 +27,9 @@ PROTOCOLS = ("http", "grpc")
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
+def models(tmp_path_factory, calibrated_model):
     """A repository with an export of few signatures, which is written faster."""
     folder = tmp_path_factory.mktemp("client")
-    calibrated_model = load_calibrated_model(write_run(folder / "run"))
     archive = keras.export.ExportArchive()
     archive.track(calibrated_model.localizer)
     signatures = Signatures(

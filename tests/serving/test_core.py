@@ -28,7 +28,7 @@ async def get_code(call):
     return error.value.code.name
 
 
-def test_predict(run):
+def test_predict(run_core):
     async def test(core):
         answer = await predict(core, label="stable", inputs=make(1, 2))
         assert (answer.version, answer.signature) == (1, "serving_default")
@@ -37,10 +37,10 @@ def test_predict(run):
         answer = await predict(core, inputs=make(1), output_filter=["y"])
         assert answer.outputs.keys() == {"y"}
 
-    run(test, labels=("stable=1",))
+    run_core(test, labels=("stable=1",))
 
 
-def test_signatures_without_a_batch(run):
+def test_signatures_without_a_batch(run_core):
     async def test(core):
         answers = await asyncio.gather(
             *[
@@ -50,18 +50,18 @@ def test_signatures_without_a_batch(run):
         )
         assert [int(a.outputs["total"]) for a in answers] == [i + 2 for i in range(20)]
 
-    run(test)
+    run_core(test)
 
 
-def test_an_empty_batch(run):
+def test_an_empty_batch(run_core):
     async def test(core):
         answer = await predict(core, inputs={"x": np.zeros((0, 4), np.float32)})
         assert answer.outputs["y"].shape == (0, 4)
 
-    run(test)
+    run_core(test)
 
 
-def test_inputs_of_different_batch_sizes(run):
+def test_inputs_of_different_batch_sizes(run_core):
     """The graph says what it thinks of them."""
 
     async def test(core):
@@ -69,11 +69,11 @@ def test_inputs_of_different_batch_sizes(run):
         call = predict(core, "add", inputs=inputs)
         assert await get_code(call) == "INVALID_ARGUMENT"
 
-    run(test)
+    run_core(test)
 
 
 @pytest.mark.parametrize("late", ["image", "total"])
-def test_a_busy_signature_does_not_hold_up_another(run, late):
+def test_a_busy_signature_does_not_hold_up_another(run_core, late):
     """They take turns: one batch of it runs, and perhaps the next, not all 200."""
     inputs = {
         "image": {"image_bytes": np.array([b"abc"], object)},
@@ -94,11 +94,11 @@ def test_a_busy_signature_does_not_hold_up_another(run, late):
         answers = await asyncio.gather(*crowd)
         assert [a.outputs["y"][1, 0] for a in answers] == [2 * i for i in range(200)]
 
-    run(test, max_batch_size=2)
+    run_core(test, max_batch_size=2)
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "total"])
-def test_a_deadline(run, signature):
+def test_a_deadline(run_core, signature):
     async def test(core):
         go_on = hold_up(core)
         inputs = {"serving_default": make(0), "total": {"x": np.array([1, 1, 1])}}
@@ -111,13 +111,13 @@ def test_a_deadline(run, signature):
         await busy
         return core.metrics.render()[0].decode()
 
-    page = run(test)
+    page = run_core(test)
     # What was late was never run.
     line = f'batch_size_count{{model_name="toy",signature="{signature}"}}'
     assert f"{line} 1.0" in page if signature == "serving_default" else line not in page
 
 
-def test_new_versions_lose_no_request(run, model_repository, make_version):
+def test_new_versions_lose_no_request(run_core, model_repository, make_version):
     """Clients ask all the time, while versions 2 to 4 replace each other."""
     factors = {1: 2, 2: 3, 3: 5, 4: 7}
 
@@ -144,10 +144,10 @@ def test_new_versions_lose_no_request(run, model_repository, make_version):
         states = [(v.number, v.state) for v in core.models.list_versions("toy")]
         assert states == [(4, "AVAILABLE"), (3, "END"), (2, "END"), (1, "END")]
 
-    run(test)
+    run_core(test)
 
 
-def test_what_is_counted_and_logged(run, caplog):
+def test_what_is_counted_and_logged(run_core, caplog):
     # What a client makes up must not become a label, nor a file name a line of a log.
     async def test(core):
         await predict(core, inputs=make(1, 2))
@@ -161,7 +161,7 @@ def test_what_is_counted_and_logged(run, caplog):
         return core.metrics.render()
 
     with caplog.at_level("INFO", logger="keras_mscam.serving.requests"):
-        page, content_type = run(test)
+        page, content_type = run_core(test)
     page = page.decode()
     assert content_type.startswith("text/plain")
     assert "made up" not in page

@@ -45,7 +45,7 @@ class Connection:
 
 
 @pytest.fixture
-def run_grpc(run, model_repository, make_version):
+def run_grpc(run_core, model_repository, make_version):
     """Run an asynchronous test with a server of versions 1 (x * 2) and 2 (x * 3)."""
     make_version(model_repository / "toy", 2, 3)
 
@@ -62,7 +62,7 @@ def run_grpc(run, model_repository, make_version):
                 await server.stop(None)
 
         told = {"versions": ("all",), "labels": ("stable=1",)}
-        return run(serve, max_request_bytes=MOST_BYTES, **told, **options)
+        return run_core(serve, max_request_bytes=MOST_BYTES, **told, **options)
 
     return run_grpc
 

@@ -30,15 +30,25 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, make_version, start_command):
-    """Addresses of a server of the toy model, which must be alive at the end."""
+    """Addresses of the command's server: what it logs, and how it ends, is checked."""
     models = tmp_path_factory.mktemp("models")
     make_version(models / "toy", 1, 2)
-    errors = (models / "errors").open("w")
+    errors = models / "errors"
     limits = ("--max-request-bytes", "1000000", "--timeout", "1", "--max-queue", "100")
-    with errors, start_command(models, *limits, errors=errors) as (process, urls):
+    with (
+        errors.open("w") as file,
+        start_command(models, *limits, errors=file) as (process, urls),
+    ):
         yield urls
-        assert process.poll() is None
-    assert "Traceback" not in (models / "errors").read_text()
+        process.terminate()
+        assert process.wait(20) == 0
+        assert process.stdout.read() == ""
+    text = errors.read_text()
+    assert "Doe" not in text and "secret" not in text and "Traceback" not in text
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    requests = [line for line in lines if line["message"] == "request"]
+    assert {"OK", "INVALID_ARGUMENT", "NOT_FOUND"} <= {r["status"] for r in requests}
+    assert {"REST", "GRPC"} == {request["protocol"] for request in requests}
 
 
 @pytest.fixture
@@ -92,7 +102,7 @@ def is_sentence(text):
         b'{"signature_name": "image", "instances": ["\\ud800"]}',
         b'{"signature_name": "image", "instances": [{"b64": "A=A="}]}',
         b'{"signature_name": "image", "instances": [{"b64": 1}]}',
-        b'{"signature_name": "image", "instances": ["bad"]}',
+        b'{"signature_name": "image", "instances": ["bad: patient Doe"]}',
         b'{"signature_name": "total", "inputs": [1, 2, 3, 4]}',
         b'{"signature_name": "total", "inputs": [1, 2, 1e2]}',
         b'{"signature_name": "add", "inputs": {"a": [[1, 2], [3, 4]], "b": 5}}',

@@ -23,7 +23,7 @@ METRICS = "/monitoring/prometheus/metrics"
 
 
 @pytest.fixture
-def ask(run):
+def ask(run_core):
     """Run an asynchronous test with a client of the application, in one process."""
 
     def ask(test, token=None, **options):
@@ -37,7 +37,7 @@ def ask(run):
                 client.core, client.app = core, app
                 return await test(client)
 
-        return run(serve, **options)
+        return run_core(serve, **options)
 
     return ask
 
@@ -343,7 +343,7 @@ def test_a_whole_head_has_all_the_time_and_half_a_head_behind_it_has_not():
     talk(test)
 
 
-def test_what_a_client_that_left_asked_for_is_not_run(run):
+def test_what_a_client_that_left_asked_for_is_not_run(run_core):
     async def test(core):
         go_on = hold_up(core)
         config = uvicorn.Config(
@@ -371,7 +371,7 @@ def test_what_a_client_that_left_asked_for_is_not_run(run):
         await serving
         return core.metrics.render()[0].decode()
 
-    page = run(test)
+    page = run_core(test)
     labels = 'model_name="toy",signature="serving_default"'
     assert f"batch_size_sum{{{labels}}} 1.0" in page
     assert 'status="CANCELLED"} 1.0' in page

@@ -1,7 +1,6 @@
 """The server as a whole: both protocols, its start and its end."""
 
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -229,28 +228,3 @@ def test_tokens(tmp_path, monkeypatch):
 def test_labels():
     options = ServerOptions(labels=("stable=1", "canary=2"))
     assert options.parse_labels() == {"stable": 1, "canary": 2}
-
-
-def test_the_command(model_repository, tmp_path, start_command):
-    """In a process of its own: what it prints, what it logs, how it ends."""
-    errors = tmp_path / "errors"
-    models = model_repository / "toy"
-    with (
-        errors.open("w") as file,
-        start_command(models, "--labels", "stable=1", errors=file) as (process, urls),
-    ):
-        body = {"signature_name": "image", "instances": ["patient Doe"]}
-        response = httpx.post(
-            f"{urls['http']}/v1/models/toy/labels/stable:predict",
-            json=body,
-            headers={"authorization": "Bearer secret"},
-        )
-        assert response.json()["predictions"][0]["size"] == 11
-        process.terminate()
-        assert process.wait(20) == 0
-        assert process.stdout.read() == ""
-    text = errors.read_text()
-    assert "Doe" not in text and "secret" not in text and "Traceback" not in text
-    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-    (request,) = [line for line in lines if line["message"] == "request"]
-    assert request["status"] == "OK" and request["signature"] == "image"
