@@ -17,7 +17,7 @@ from keras_mscam.exporting.agreement import (
 )
 from keras_mscam.exporting.examples import draw_examples
 from keras_mscam.images.png_jpeg import encode_png
-from keras_mscam.images.reader import decode_grey
+from keras_mscam.images.reader import read_grey
 from keras_mscam.images.resize import resize_area
 from keras_mscam.images.xray import ImageError
 from keras_mscam.inference.calibrated_model import CalibratedModel
@@ -58,7 +58,7 @@ def run_reference(
     errors = [""] * len(encoded)
     for row, data in enumerate(encoded):
         try:
-            image = decode_grey(data)
+            image = read_grey(data)
             images[row] = resize_area(image, contract.image_size)
             sizes[row] = image.shape
         except ImageError as error:

@@ -67,7 +67,7 @@ class Prediction:
 
     @property
     def positives(self) -> tuple[str, ...]:
-        """Names above their threshold, by falling probability; none without contract."""
+        """Names above their threshold, most probable first; none without a contract."""
         if self.contract is None:
             return ()
         values = np.array([list(self.probabilities.values())])

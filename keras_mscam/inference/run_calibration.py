@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 import pydantic
@@ -20,8 +20,32 @@ _Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
 _STRICT = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+class _Stored:
+    """What is stored as plain values in JSON."""
+
+    _NAME: ClassVar[str]
+
+    def to_dict(self) -> dict:
+        """Return plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict) -> Self:
+        """Take back what `to_dict` returned.
+
+        Raises:
+            UserError: an entry is unknown, of another type or out of range.
+        """
+        try:
+            return cls(**content)
+        except (pydantic.ValidationError, TypeError) as error:
+            raise UserError(
+                f"This is no stored {cls._NAME}: {content}; evaluate the run again."
+            ) from error
+
+
 @dataclass(frozen=True, config=_STRICT)
-class Calibration:
+class Calibration(_Stored):
     """How the logits of one pathology become its probabilities.
 
     `probability = sigmoid(slope logit + intercept)`
@@ -34,6 +58,7 @@ class Calibration:
         reason: why it isn't the fit of both numbers; `None` if it is.
     """
 
+    _NAME: ClassVar[str] = "calibration"
     slope: Annotated[float, pydantic.Field(gt=0)] = 1.0
     intercept: float = 0.0
     images: int = 0
@@ -49,37 +74,18 @@ class Calibration:
         """
         return expit(self.slope * np.asarray(logits, "float64") + self.intercept)
 
-    def to_dict(self) -> dict:
-        """Return plain values for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: dict) -> "Calibration":
-        """Take back what `to_dict` returned.
-
-        Raises:
-            UserError: an entry is unknown or of another type, a number isn't finite, or
-                the slope isn't positive.
-        """
-        try:
-            return cls(**content)
-        except (pydantic.ValidationError, TypeError) as error:
-            raise UserError(
-                f"This is no stored calibration: {content}; evaluate the run again."
-            ) from error
-
 
 @dataclass(frozen=True, config=_STRICT)
-class OperatingPoint:
-    """Where one pathology is called present: `probability >= probability_threshold`.
+class OperatingPoint(_Stored):
+    """From where on a pathology is positive: `probability >= probability_threshold`.
 
     Args:
         probability_threshold: in [0, 1]; `None`, like the four after it, where none
             could be chosen.
         sensitivity: on the images that it was chosen on, as are the next three; no
             estimate of what it will be on others.
-        specificity: fraction of the images without the pathology called so.
-        ppv: fraction of the positive calls that are right, at their prevalence.
+        specificity: fraction of the images without the pathology that are negative.
+        ppv: fraction of the positive images that show it, at their prevalence.
         f1: harmonic mean of sensitivity and ppv.
         criterion: one of `CRITERIA`.
         images: number with a known label.
@@ -87,6 +93,7 @@ class OperatingPoint:
         reason: why there is no threshold; `None` if there is.
     """
 
+    _NAME: ClassVar[str] = "operating point"
     probability_threshold: _Fraction | None = None
     sensitivity: _Fraction | None = None
     specificity: _Fraction | None = None
@@ -96,24 +103,6 @@ class OperatingPoint:
     images: int = 0
     positives: int = 0
     reason: str | None = None
-
-    def to_dict(self) -> dict:
-        """Return plain values for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: dict) -> "OperatingPoint":
-        """Take back what `to_dict` returned.
-
-        Raises:
-            UserError: an entry is unknown, of another type or out of range.
-        """
-        try:
-            return cls(**content)
-        except (pydantic.ValidationError, TypeError) as error:
-            raise UserError(
-                f"This is no stored operating point: {content}; evaluate the run again."
-            ) from error
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -213,11 +202,6 @@ def calibrate(
     Returns:
         `(images, C)` in [0, 1], float64.
     """
-    columns = np.asarray(logits, "float64").T
-    return np.stack(
-        [
-            calibrations[name].apply(column)
-            for name, column in zip(pathologies, columns, strict=True)
-        ],
-        axis=1,
-    )
+    known = [calibrations[name] for name in pathologies]
+    columns = zip(known, np.asarray(logits).T, strict=True)
+    return np.stack([item.apply(column) for item, column in columns], axis=1)

@@ -24,11 +24,12 @@ from keras_mscam.exporting.agreement import (
 from keras_mscam.exporting.examples import draw_examples
 from keras_mscam.exporting.formats import tfjs
 from keras_mscam.exporting.formats.network import SCRATCH
-from keras_mscam.images.reader import decode_grey
+from keras_mscam.images.reader import read_grey
 from keras_mscam.images.resize import resize_area
 from keras_mscam.inference.contract import FILE, Contract
 from keras_mscam.inference.export_folder import list_variant_files
 from keras_mscam.inference.run_folder import Run, is_prepared
+from keras_mscam.inference.runtimes import load_runtime
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,7 @@ def get_writer(name: str, variant: str) -> Callable:
 def load_variant(name: str, path: Path) -> Callable[[np.ndarray], dict]:
     """Load a variant that has been written; see `Runtime.run`."""
     if name == "tfjs":
-        return tfjs.load(path)
-    from keras_mscam.inference.runtimes import load_runtime
-
+        return lambda images: tfjs.run_in_node(path, images)[0]
     return load_runtime(path).run
 
 
@@ -150,7 +149,7 @@ def read_images(run: Run, split: str, contract: Contract, most: int) -> Images:
         source = f"{len(pixels)} images of the run's {split} split"
     else:
         drawn = draw_examples(size)
-        pixels = [resize_area(decode_grey(file.data), size) for file in drawn]
+        pixels = [resize_area(read_grey(file.data), size) for file in drawn]
         source = f"{len(pixels)} phantoms, as the run's records are gone"
     return Images(np.stack(pixels), source)
 

@@ -5,7 +5,6 @@ source tree, makes one for it.
 """
 
 import contextlib
-import functools
 import io
 import json
 import os
@@ -14,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -26,7 +24,7 @@ from keras_mscam.exporting.formats.network import SCRATCH, specify_input
 #: Names the folder of another copy of `export/tfjs`.
 VARIABLE = "KERAS_MSCAM_TFJS"
 _PARTS = ("environment/tensorflowjs", "node_modules/@tensorflow")
-_SOURCE = Path(__file__).parents[2] / "export" / "tfjs"
+_SOURCE = Path(__file__).parents[3] / "export" / "tfjs"
 
 
 def find_tools() -> Path:
@@ -96,20 +94,6 @@ def _order_outputs(path: Path) -> None:
     outputs = content["signature"]["outputs"]
     content["signature"]["outputs"] = {name: outputs[name] for name in names}
     path.write_text(json.dumps(content))
-
-
-def load(path: Path) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """Return a function that runs a model in Node, as a browser would by WebAssembly.
-
-    Args:
-        path: of `model.json`.
-    """
-    return functools.partial(_run, path)
-
-
-def _run(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
-    outputs, _ = run_in_node(path, images)
-    return outputs
 
 
 def run_in_node(

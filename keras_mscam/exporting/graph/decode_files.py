@@ -1,6 +1,6 @@
 """Image files to grey pixels of one size inside a TensorFlow graph.
 
-What `images.reader.decode_grey` and `images.resize.resize_area` do in Python, in
+What `images.reader.read_grey` and `images.resize.resize_area` do in Python, in
 TensorFlow's own operations. Pixels differ by one grey level at most where sizes differ
 by a factor that is no power of 2, from rounding. DICOM is left to Python.
 """

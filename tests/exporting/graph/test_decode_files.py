@@ -23,7 +23,7 @@ from keras_mscam.exporting.graph.decode_files import (
     decode_images,
     resize_images,
 )
-from keras_mscam.images.reader import decode_grey
+from keras_mscam.images.reader import read_grey
 from keras_mscam.images.resize import resize_area
 from keras_mscam.images.xray import ImageError
 
@@ -45,7 +45,7 @@ def decode(image_bytes):
 def expect(data):
     """Return image, size and error by the package's other implementation."""
     try:
-        grey = decode_grey(data)
+        grey = read_grey(data)
     except ImageError as error:
         reason = str(error).replace("PNG, JPEG or DICOM", "PNG or JPEG")
         return np.zeros(SIZE, np.uint8), (0, 0), reason
