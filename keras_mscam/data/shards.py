@@ -21,7 +21,7 @@ from keras_mscam.data.splits import SPLITS
 from keras_mscam.errors import UserError
 from keras_mscam.files import write_whole
 from keras_mscam.images.png_jpeg import encode_png, is_grey
-from keras_mscam.images.reader import decode_grey, read_bytes
+from keras_mscam.images.reader import read_bytes, read_grey
 from keras_mscam.images.resize import resize_area
 from keras_mscam.images.xray import ImageError
 from keras_mscam.parallel import map_in_order
@@ -45,7 +45,7 @@ def convert_image(
     """
     try:
         data = source if isinstance(source, bytes) else read_bytes(source)
-        image = decode_grey(data)
+        image = read_grey(data)
     except ImageError as error:
         return str(error)
     if size is not None:

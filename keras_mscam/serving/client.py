@@ -18,10 +18,10 @@ from keras_mscam.images.png_jpeg import encode_png
 from keras_mscam.images.reader import (
     Image,
     check_pixels,
-    decode_grey,
     describe_image,
     find_format,
     read_bytes,
+    read_grey,
 )
 from keras_mscam.images.xray import ImageError
 from keras_mscam.inference.prediction import Prediction, split_outputs
@@ -343,6 +343,6 @@ def _encode_image(image: Image) -> bytes | str:
         if isinstance(image, np.ndarray):
             return encode_png(check_pixels(image))
         data = image if isinstance(image, bytes) else read_bytes(Path(image))
-        return encode_png(decode_grey(data)) if find_format(data) == "dicom" else data
+        return encode_png(read_grey(data)) if find_format(data) == "dicom" else data
     except ImageError as error:
         return " ".join(str(error).split())  # it may quote the file

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 
-from keras_mscam.images.reader import decode_grey
+from keras_mscam.images.reader import read_grey
 from keras_mscam.images.xray import ImageError
 
 #: By kind of colour: samples of a pixel, and bits that a sample may have.
@@ -60,7 +60,7 @@ def test_every_kind_of_png_is_decoded_as_in_python(run_node):
         for kind, size, interlaced in itertools.product(kinds, sizes, (False, True))
     ]
     for data, answer in zip(files, read(run_node, files), strict=True):
-        expected = decode_grey(data)
+        expected = read_grey(data)
         assert (
             np.reshape(answer["pixels"], answer["size"]).tolist() == expected.tolist()
         )
@@ -74,7 +74,7 @@ def test_transparency_and_colour_management_change_nothing(run_node):
         make_png(0, 8, 9, 7, extra=gamma), make_png(0, 8, 9, 7) + b"behind the end",
     ]  # fmt: skip
     for data, answer in zip(files, read(run_node, files), strict=True):
-        assert answer["pixels"] == decode_grey(data).ravel().tolist()
+        assert answer["pixels"] == read_grey(data).ravel().tolist()
 
 
 def test_damaged_png_files_are_refused_as_in_python(run_node):
@@ -95,5 +95,5 @@ def test_damaged_png_files_are_refused_as_in_python(run_node):
     ]  # fmt: skip
     for file, answer in zip(files, read(run_node, files), strict=True):
         with pytest.raises(ImageError) as caught:
-            decode_grey(file)
+            read_grey(file)
         assert answer["error"] == str(caught.value)
