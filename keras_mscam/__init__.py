@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 # can be silenced only before its first import; whoever sets the variable is obeyed.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # It turns oneDNN on by itself only on processors with AVX-512. Others train faster with
-# it, too: `experiments/benchmarks/README.md` has the measurement.
+# it, too, see `experiments/benchmarks/README.md`.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _PLACES = {
