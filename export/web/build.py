@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from keras_mscam.errors import UserError, command
-from keras_mscam.inference.contract import FILE, Contract, read_contract_beside
+from keras_mscam.inference.contract import FILE, Contract, read_contract
 from keras_mscam.inference.export_folder import find_formats
 from keras_mscam.phantom import render_phantom, sample_anatomy, sample_visit
 
@@ -68,7 +68,7 @@ def build(model: Path, output: Path, variant: str = "float32") -> Path:
         UserError: there is no such model, npm fails, or `output` is something else.
     """
     file = find_model(Path(model), variant)
-    contract = read_contract_beside(file)
+    contract = read_contract(file)
     output = Path(output)
     is_site = (output / "site.json").is_file()
     is_empty = output.is_dir() and not any(output.iterdir())

@@ -42,6 +42,7 @@ from keras_mscam.localization.fusion import Fusion
 from keras_mscam.localization.thresholds import best_thresholds
 
 _SAVED_MODEL = "saved_model"
+Say = Callable[[str], None]
 
 
 def export(run_path: Path, output: Path, **options) -> Path:
@@ -105,7 +106,7 @@ def export_formats(
     tune = functools.partial(_tune_thresholds, run, protocol)
     calibrated_model = load_calibrated_model(run, protocol, attention_size, name, tune)
     number = next_common_version(Path(output), name)
-    say = functools.partial(print, flush=True) if progress else _say_nothing
+    say = functools.partial(print, flush=True) if progress else lambda text: None
     made = {}
     if _SAVED_MODEL in formats:
         made[_SAVED_MODEL] = export_saved_model(
@@ -184,13 +185,6 @@ def read_formats(words: Sequence[str]) -> tuple[str, ...]:
                 f"There is no format {name!r}; there are {', '.join(known)}."
             )
     return names
-
-
-def _say_nothing(text: str) -> None:
-    pass
-
-
-Say = Callable[[str], None]
 
 
 def export_saved_model(

@@ -95,33 +95,24 @@ class Contract:
         return json.dumps({"format": FORMAT, **content}, indent=1) + "\n"
 
 
-def read_contract(export: Path) -> Contract:
-    """Read the contract of an exported version.
+def read_contract(model: Path) -> Contract:
+    """Read the contract of a model.
 
     Args:
-        export: the folder that holds `saved_model.pb`.
+        model: the folder that holds `saved_model.pb`, or a file of another format.
 
     Raises:
         UserError: there is none, or it is of another format.
     """
-    return _read(Path(export) / "assets.extra" / FILE, export)
-
-
-def read_contract_beside(model: Path) -> Contract:
-    """Read the contract beside a file of another format.
-
-    Raises:
-        UserError: there is none, or it is of another format.
-    """
-    return _read(Path(model).parent / FILE, model)
-
-
-def _read(path: Path, export: Path) -> Contract:
+    model = Path(model)
+    # A file of another format has a suffix, the folder of a version is a number.
+    folder = model.parent if model.suffix else model / "assets.extra"
+    path = folder / FILE
     try:
         content = json.loads(path.read_text())
     except OSError as error:
         raise UserError(
-            f"{export} is no export: {path} can't be read ({error.strerror}); "
+            f"{model} is no export: {path} can't be read ({error.strerror}); "
             "keras_mscam-export makes one."
         ) from error
     except ValueError as error:

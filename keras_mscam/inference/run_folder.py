@@ -15,6 +15,10 @@ from keras_mscam.files import find_versions, write_whole
 _PACKAGES = ("keras_mscam", "keras", "tensorflow", "jax", "numpy")
 
 
+def _inside(name: str) -> property:
+    return property(lambda run: run.path / name)
+
+
 @dataclass(frozen=True)
 class Run:
     """A run's folder and its configuration.
@@ -33,49 +37,17 @@ class Run:
         given = self.config.data.path
         return given if is_prepared(given) else self.path / "records"
 
-    @property
-    def config_path(self) -> Path:
-        return self.path / "config.json"
-
-    @property
-    def model_path(self) -> Path:
-        return self.path / "model.keras"
-
-    @property
-    def history_path(self) -> Path:
-        return self.path / "history.csv"
-
-    @property
-    def beta_path(self) -> Path:
-        return self.path / "beta.csv"
-
-    @property
-    def relevance_weights_path(self) -> Path:
-        return self.path / "relevance_weights.csv"
-
-    @property
-    def metrics_path(self) -> Path:
-        return self.path / "metrics.json"
-
-    @property
-    def calibration_path(self) -> Path:
-        return self.path / "calibration.json"
-
-    @property
-    def predictions(self) -> Path:
-        return self.path / "predictions"
-
-    @property
-    def report_path(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def tensorboard(self) -> Path:
-        return self.path / "tensorboard"
+    config_path = _inside("config.json")
+    model_path = _inside("model.keras")
+    history_path = _inside("history.csv")
+    beta_path = _inside("beta.csv")
+    relevance_weights_path = _inside("relevance_weights.csv")
+    metrics_path = _inside("metrics.json")
+    calibration_path = _inside("calibration.json")
+    predictions = _inside("predictions")
+    report_path = _inside("report.html")
+    checkpoints = _inside("checkpoints")
+    tensorboard = _inside("tensorboard")
 
 
 def is_prepared(path: Path | None) -> bool:

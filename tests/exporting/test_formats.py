@@ -18,7 +18,7 @@ from keras_mscam.exporting.formats.conversion import (
     measure_size,
 )
 from keras_mscam.exporting.formats.network import build_network
-from keras_mscam.inference.contract import read_contract, read_contract_beside
+from keras_mscam.inference.contract import read_contract
 from keras_mscam.inference.export_folder import (
     OTHER_FORMATS,
     find_export,
@@ -42,7 +42,7 @@ def test_what_is_written(converted, exported, kind):
     checksums = json.loads((folder / "manifest.json").read_text())["checksums"]
     assert {*map(Path, checksums), Path("manifest.json")} == files
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
-    assert read_contract_beside(folder / "x") == read_contract(exported)
+    assert read_contract(folder / "x.onnx") == read_contract(exported)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from keras_mscam.errors import UserError
-from keras_mscam.inference.contract import FILE, read_contract, read_contract_beside
+from keras_mscam.inference.contract import FILE, read_contract
 
 CONTENT = {
     "format": "keras_mscam contract 1",
@@ -29,7 +29,7 @@ CONTENT = {
 def read(tmp_path):
     def read(text):
         (tmp_path / FILE).write_text(text)
-        return read_contract_beside(tmp_path / "float32.onnx")
+        return read_contract(tmp_path / "float32.onnx")
 
     return read
 
@@ -79,6 +79,6 @@ def test_what_is_no_contract_is_a_sentence(read, text, sentence):
 
 def test_no_contract_is_no_export(tmp_path):
     with pytest.raises(UserError, match=r"float32\.onnx is no export"):
-        read_contract_beside(tmp_path / "float32.onnx")
+        read_contract(tmp_path / "float32.onnx")
     with pytest.raises(UserError, match="1 is no export"):
         read_contract(tmp_path / "1")

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from keras_mscam.errors import UserError
-from keras_mscam.inference.predictor import Predictor
 from keras_mscam.inference.calibrated_model import load_calibrated_model
+from keras_mscam.inference.predictor import Predictor
 
 from ..conftest import write_run
 

@@ -3,9 +3,6 @@
 The batch is 1: phones' delegates want shapes that are fixed.
 """
 
-import contextlib
-import io
-import warnings
 from pathlib import Path
 
 import keras
@@ -15,7 +12,7 @@ from ai_edge_quantizer import qtyping
 from ai_edge_quantizer.quantizer import Quantizer
 from ai_edge_quantizer.recipe_manager import RecipeManager
 
-from keras_mscam.exporting.formats.network import specify_input
+from keras_mscam.exporting.formats.network import quietly, specify_input
 
 #: The only signature.
 SIGNATURE = "serving_default"
@@ -23,7 +20,7 @@ SIGNATURE = "serving_default"
 
 def write_float32(network: keras.Model, folder: Path, _images: np.ndarray) -> None:
     """Convert by Keras's exporter, to LiteRT's own operations alone."""
-    with contextlib.redirect_stdout(io.StringIO()):
+    with quietly():
         network.export(
             str(folder / "float32.tflite"),
             format="litert",
@@ -73,12 +70,8 @@ def _quantize(recipe, folder: Path, name: str, images=None) -> None:
         str(folder / "float32.tflite"), recipe.get_quantization_recipe()
     )
     calibration = None
-    # It writes bars and reports to both streams, and warns of its own way to calibrate.
-    with (
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-        warnings.catch_warnings(action="ignore"),
-    ):
+    # It draws bars, writes reports and warns of its own way to calibrate.
+    with quietly():
         if images is not None:
             samples = [{"image": image[None, ..., None]} for image in images]
             calibration = quantizer.calibrate({SIGNATURE: samples})

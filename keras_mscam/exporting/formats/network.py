@@ -1,5 +1,11 @@
 """The network as other formats take it: one input, the outputs of the contract."""
 
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 
@@ -40,3 +46,20 @@ def specify_input(network: keras.Model, batch: int | None) -> list[keras.InputSp
     """Return the input signature of an export: float32, so many images at a time."""
     shape = (batch, *network.input.shape[1:])
     return [keras.InputSpec(shape=shape, dtype="float32", name="image")]
+
+
+@contextlib.contextmanager
+def quietly(logger: str | None = None) -> Iterator[None]:
+    """Keep off what converters print, warn of and log below errors."""
+    log = logging.getLogger(logger)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(action="ignore"),
+        ):
+            yield
+    finally:
+        log.setLevel(level)

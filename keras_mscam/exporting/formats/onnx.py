@@ -1,9 +1,5 @@
 """Convert to ONNX: one `.onnx` file a variant, of any batch."""
 
-import contextlib
-import io
-import logging
-import warnings
 from pathlib import Path
 
 import keras
@@ -13,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from keras_mscam.exporting.formats.network import SCRATCH, specify_input
+from keras_mscam.exporting.formats.network import SCRATCH, quietly, specify_input
 
 #: The newest that tf2onnx writes; scales by channel need 13.
 _OPSET = 18
@@ -23,7 +19,7 @@ _FEW = 64
 
 def write_float32(network: keras.Model, folder: Path, _images: np.ndarray) -> None:
     """Convert by Keras's exporter."""
-    with warnings.catch_warnings(action="ignore"):  # of NumPy 2, in tf2onnx
+    with quietly():
         network.export(
             str(folder / "float32.onnx"),
             format="onnx",
@@ -67,7 +63,7 @@ def write_int8(_network: keras.Model, folder: Path, images: np.ndarray) -> None:
     """
     prepared = folder / SCRATCH / "prepared.onnx"
     prepared.parent.mkdir()
-    with _quietly():
+    with quietly():
         # Folds what is constant and batch normalizations, that convolutions be alone.
         quant_pre_process(folder / "float32.onnx", prepared, skip_symbolic_shape=True)
         quantize_static(
@@ -90,19 +86,3 @@ class _Calibration:
     def get_next(self) -> dict[str, np.ndarray] | None:
         image = next(self._images, None)
         return None if image is None else {"image": image[None, ..., None]}
-
-
-@contextlib.contextmanager
-def _quietly():
-    """Keep off what the quantizer prints and logs."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            warnings.catch_warnings(action="ignore"),
-        ):
-            yield
-    finally:
-        root.setLevel(level)

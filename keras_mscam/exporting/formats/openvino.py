@@ -1,8 +1,5 @@
 """Convert to OpenVINO: an `.xml` and a `.bin` file a variant, of any batch."""
 
-import contextlib
-import io
-import logging
 from pathlib import Path
 
 import keras
@@ -15,7 +12,7 @@ from keras_mscam.inference.runtimes.openvino_cpu import get_core, keep_signal_st
 import nncf
 import openvino
 
-from keras_mscam.exporting.formats.network import specify_input
+from keras_mscam.exporting.formats.network import quietly, specify_input
 
 
 def write_float32(network: keras.Model, folder: Path, _images: np.ndarray) -> None:
@@ -36,24 +33,8 @@ def write_float16(_network: keras.Model, folder: Path, _images: np.ndarray) -> N
 
 def write_int8(_network: keras.Model, folder: Path, images: np.ndarray) -> None:
     """Compute in 8 bits, with scales of weights by channel, of maps by calibration."""
-    with _quietly(), keep_signal_stack():
+    with quietly("nncf"), keep_signal_stack():
         model = get_core().read_model(folder / "float32.xml")
         samples = nncf.Dataset(images, lambda image: image[None, ..., None])
         quantized = nncf.quantize(model, samples, subset_size=len(images))
     openvino.save_model(quantized, folder / "int8.xml", compress_to_fp16=True)
-
-
-@contextlib.contextmanager
-def _quietly():
-    """Keep off bars and the log."""
-    logger = logging.getLogger("nncf")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            yield
-    finally:
-        logger.setLevel(level)

@@ -4,8 +4,6 @@ The converter is no part of this package's environment: `export/tfjs/install.sh`
 source tree, makes one for it.
 """
 
-import contextlib
-import io
 import json
 import os
 import re
@@ -19,7 +17,7 @@ import keras
 import numpy as np
 
 from keras_mscam.errors import UserError
-from keras_mscam.exporting.formats.network import SCRATCH, specify_input
+from keras_mscam.exporting.formats.network import SCRATCH, quietly, specify_input
 
 #: Names the folder of another copy of `export/tfjs`.
 VARIABLE = "KERAS_MSCAM_TFJS"
@@ -53,7 +51,7 @@ def find_tools() -> Path:
 def write_float32(network: keras.Model, folder: Path, _images: np.ndarray) -> None:
     """Convert a SavedModel of the bare network, to all variants in one process."""
     scratch = folder / SCRATCH
-    with contextlib.redirect_stdout(io.StringIO()):
+    with quietly():
         network.export(
             scratch / "saved_model",
             format="tf_saved_model",

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_mscam.errors import UserError
-from keras_mscam.inference.contract import FILE, Contract, read_contract_beside
+from keras_mscam.inference.contract import FILE, Contract, read_contract
 from keras_mscam.inference.export_folder import (
     find_formats,
     list_variant_files,
@@ -198,7 +198,7 @@ def read_verified_contract(model: Path) -> Contract:
     Raises:
         UserError: there is no contract, or a file is damaged.
     """
-    contract = read_contract_beside(model)
+    contract = read_contract(model)
     verify_files(model.parent, [model.with_name(FILE), *list_variant_files(model)])
     return contract
 
