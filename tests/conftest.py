@@ -19,6 +19,7 @@ from keras_mscam.errors import UserError
 from keras_mscam.exporting.export_run import export, export_formats
 from keras_mscam.exporting.formats.conversion import check_installed
 from keras_mscam.files import compute_checksum
+from keras_mscam.inference.calibrated_model import load_calibrated_model
 from keras_mscam.inference.run_calibration import (
     Calibration,
     OperatingPoint,
@@ -26,7 +27,6 @@ from keras_mscam.inference.run_calibration import (
     write_calibration,
 )
 from keras_mscam.inference.run_folder import create_run
-from keras_mscam.inference.calibrated_model import load_calibrated_model
 from keras_mscam.modeling import build_classifier
 from keras_mscam.phantom import write_phantoms
 

@@ -95,7 +95,7 @@ def test_both_backends_give_the_same(tmp_path):
     import keras
     import numpy as np
 
-    from keras_mscam.modeling import (build_classifier, build_localizer)
+    from keras_mscam.modeling import build_classifier, build_localizer
 
     image = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 1)).astype("uint8")
     localizer = build_localizer(build_classifier(3, (64, 96), "small_densenet"))

@@ -151,7 +151,7 @@ class AttentionImages(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         import tensorflow as tf
 
-        from keras_mscam.modeling.localizer import (build_localizer)
+        from keras_mscam.modeling.localizer import build_localizer
 
         self.localizer = build_localizer(self.classifier)
         self.writer = tf.summary.create_file_writer(str(self.folder / "attention"))

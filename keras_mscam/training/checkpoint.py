@@ -12,10 +12,10 @@ from pathlib import Path
 import keras
 import pandas as pd
 
-from keras_mscam.errors import (UserError)
-from keras_mscam.files import (write_whole)
-from keras_mscam.inference.run_folder import (Run)
-from keras_mscam.training.callbacks import (StopSignals)
+from keras_mscam.errors import UserError
+from keras_mscam.files import write_whole
+from keras_mscam.inference.run_folder import Run
+from keras_mscam.training.callbacks import StopSignals
 
 #: What a callback of Keras counts between epochs; nothing else of it changes.
 _COUNTERS = ("best", "wait", "cooldown_counter", "best_epoch")

@@ -4,10 +4,10 @@ import math
 
 import keras
 
-from keras_mscam.configs.schema import (TrainingConfig)
-from keras_mscam.errors import (UserError)
-from keras_mscam.modeling.losses import (build_loss)
-from keras_mscam.modeling.optimizer import (ConstrainedAdam)
+from keras_mscam.configs.schema import TrainingConfig
+from keras_mscam.errors import UserError
+from keras_mscam.modeling.losses import build_loss
+from keras_mscam.modeling.optimizer import ConstrainedAdam
 
 
 def compile_trainer(

@@ -4,9 +4,18 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from keras_mscam.configs.schema import (Config)
-from keras_mscam.errors import (UserError)
-from keras_mscam.inference.run_folder import (Run, create_run, discard_empty_run, is_prepared, read_run, write_beta, write_config, write_relevance_weights)
+from keras_mscam.configs.schema import Config
+from keras_mscam.errors import UserError
+from keras_mscam.inference.run_folder import (
+    Run,
+    create_run,
+    discard_empty_run,
+    is_prepared,
+    read_run,
+    write_beta,
+    write_config,
+    write_relevance_weights,
+)
 
 
 def train(config: Config, output: Path, resume: bool = False) -> Run:
@@ -31,9 +40,9 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
     Reference:
         Sedai et al. 2018, sections 2 and 3.
     """
-    from keras_mscam.evaluation.calibration import (calibrate_run)
-    from keras_mscam.evaluation.evaluate_run import (evaluate)
-    from keras_mscam.inference.calibrated_model import (load_classifier)
+    from keras_mscam.evaluation.calibration import calibrate_run
+    from keras_mscam.evaluation.evaluate_run import evaluate
+    from keras_mscam.inference.calibrated_model import load_classifier
 
     run = _resume_run(config, output) if resume else create_run(output, config)
     try:
@@ -57,7 +66,7 @@ def prepare_data(run: Run) -> None:
     Raises:
         UserError: both `--data` and `--backgrounds`, or they can't be used.
     """
-    from keras_mscam.data.preparation import (prepare)
+    from keras_mscam.data.preparation import prepare
 
     data = run.config.data
     if data.path is not None and data.backgrounds:
@@ -71,7 +80,7 @@ def prepare_data(run: Run) -> None:
     if source is None:
         source = run.path / "phantom"
         if not source.exists():
-            from keras_mscam.phantom import (write_phantoms)
+            from keras_mscam.phantom import write_phantoms
 
             problems = write_phantoms(
                 source,
@@ -89,7 +98,7 @@ def train_classifier(run: Run) -> None:
     """Train the run's classifier on its prepared records."""
     import keras
 
-    from keras_mscam.data.manifest import (Manifest)
+    from keras_mscam.data.manifest import Manifest
 
     manifest = Manifest.read(run.records)
     run = _adopt_stored_size(run, manifest.image_size)
@@ -117,11 +126,15 @@ def _adopt_stored_size(run: Run, stored: tuple[int, int] | None) -> Run:
 
 
 def _fit_to_records(run: Run, manifest) -> None:
-    from keras_mscam.data.pipeline import (make_dataset, make_training_dataset)
-    from keras_mscam.modeling.classifier import (read_relevance_weights)
-    from keras_mscam.training.callbacks import (Progress, StopSignals, tensorboard_callbacks)
-    from keras_mscam.training.checkpoint import (Checkpoint)
-    from keras_mscam.training.fit import (fit, waiting_callbacks)
+    from keras_mscam.data.pipeline import make_dataset, make_training_dataset
+    from keras_mscam.modeling.classifier import read_relevance_weights
+    from keras_mscam.training.callbacks import (
+        Progress,
+        StopSignals,
+        tensorboard_callbacks,
+    )
+    from keras_mscam.training.checkpoint import Checkpoint
+    from keras_mscam.training.fit import fit, waiting_callbacks
 
     training = run.config.training
     steps = _count_steps(manifest, training.batch_size)
@@ -193,9 +206,13 @@ def _start(run: Run, manifest):
     """Return trainer, classifier and `read_state`: new, or as they were."""
     import keras
 
-    from keras_mscam.modeling.classifier import (build_classifier)
-    from keras_mscam.training.checkpoint import (latest_checkpoint, load_trainer, read_state)
-    from keras_mscam.training.fit import (compile_trainer)
+    from keras_mscam.modeling.classifier import build_classifier
+    from keras_mscam.training.checkpoint import (
+        latest_checkpoint,
+        load_trainer,
+        read_state,
+    )
+    from keras_mscam.training.fit import compile_trainer
 
     path = latest_checkpoint(run)
     if path is not None:

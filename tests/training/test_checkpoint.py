@@ -14,13 +14,18 @@ import pytest
 import tensorflow as tf
 
 import keras_mscam.training.checkpoint
-from keras_mscam.configs.schema import (Config, TrainingConfig)
-from keras_mscam.errors import (UserError)
-from keras_mscam.inference.run_folder import (create_run)
-from keras_mscam.modeling import (build_classifier)
-from keras_mscam.training.callbacks import (StopSignals)
-from keras_mscam.training.checkpoint import (Checkpoint, latest_checkpoint, load_trainer, read_state)
-from keras_mscam.training.fit import (compile_trainer, fit, waiting_callbacks)
+from keras_mscam.configs.schema import Config, TrainingConfig
+from keras_mscam.errors import UserError
+from keras_mscam.inference.run_folder import create_run
+from keras_mscam.modeling import build_classifier
+from keras_mscam.training.callbacks import StopSignals
+from keras_mscam.training.checkpoint import (
+    Checkpoint,
+    latest_checkpoint,
+    load_trainer,
+    read_state,
+)
+from keras_mscam.training.fit import compile_trainer, fit, waiting_callbacks
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (16, 32, 32, 1)).astype("uint8")

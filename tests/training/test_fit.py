@@ -3,12 +3,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_mscam.configs.schema import (Config, TrainingConfig)
-from keras_mscam.errors import (UserError)
-from keras_mscam.inference.run_folder import (create_run)
-from keras_mscam.modeling import (build_classifier)
-from keras_mscam.training.checkpoint import (Checkpoint)
-from keras_mscam.training.fit import (compile_trainer, fit, waiting_callbacks)
+from keras_mscam.configs.schema import Config, TrainingConfig
+from keras_mscam.errors import UserError
+from keras_mscam.inference.run_folder import create_run
+from keras_mscam.modeling import build_classifier
+from keras_mscam.training.checkpoint import Checkpoint
+from keras_mscam.training.fit import compile_trainer, fit, waiting_callbacks
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (16, 32, 32, 1)).astype("uint8")

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from keras_mscam.training.callbacks import (StopSignals, Terminated)
+from keras_mscam.training.callbacks import StopSignals, Terminated
 
 NUMBERS = signal.SIGINT, signal.SIGTERM
 

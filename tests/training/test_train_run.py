@@ -17,14 +17,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_mscam.cli.train import (main)
-from keras_mscam.configs import (PRESETS)
-from keras_mscam.configs.schema import (merge_config)
-from keras_mscam.data.preparation import (prepare)
-from keras_mscam.errors import (UserError)
-from keras_mscam.evaluation.evaluate_run import (evaluate)
-from keras_mscam.inference.run_folder import (read_run)
-from keras_mscam.training.train_run import (train)
+from keras_mscam.cli.train import main
+from keras_mscam.configs import PRESETS
+from keras_mscam.configs.schema import merge_config
+from keras_mscam.data.preparation import prepare
+from keras_mscam.errors import UserError
+from keras_mscam.evaluation.evaluate_run import evaluate
+from keras_mscam.inference.run_folder import read_run
+from keras_mscam.training.train_run import train
 
 
 def toy(records=None, **training):
