@@ -17,16 +17,20 @@ from sklearn.metrics import f1_score, multilabel_confusion_matrix, roc_curve
 
 def main(folder: Path) -> None:
     ours = np.load(folder / "ours.npz")
-    levels, drawn, predicted = ours["levels"], ours["drawn"], ours["predicted"]
+    thresholds, truths, predicted = (
+        ours["thresholds"],
+        ours["truths"],
+        ours["predicted"],
+    )
     labels, calls = ours["labels"].astype(int), ours["chosen calls"].astype(int)
     test = zip(labels.T, ours["probabilities"].T, strict=True)
     validation = ours["validation labels"].T, ours["validation probabilities"].T
     js = [compute_j(*column) for column in zip(*validation, strict=True)]
-    coco_boxes = [to_xywh(table[:, 2:6]) for table in (predicted, drawn)]
-    ious = coco_mask.iou(*coco_boxes, [0] * len(drawn))
+    coco_boxes = [to_xywh(table[:, 2:6]) for table in (predicted, truths)]
+    ious = coco_mask.iou(*coco_boxes, [0] * len(truths))
     results = {
-        "scikit-image|boxes of maps": find_boxes(ours["heatmaps"], levels),
-        "scikit-image|boxes of noise": find_boxes(ours["noise"], levels),
+        "scikit-image|boxes of maps": find_boxes(ours["heatmaps"], thresholds),
+        "scikit-image|boxes of noise": find_boxes(ours["noise"], thresholds),
         "scikit-learn|confusion at chosen": multilabel_confusion_matrix(labels, calls),
         "scikit-learn|F1 at chosen": f1_score(
             labels, calls, average=None, zero_division=np.nan
@@ -35,14 +39,17 @@ def main(folder: Path) -> None:
         "SciPy (Mann-Whitney U)|AUROC": [compute_auroc(*column) for column in test],
         "pycocotools|IoU": ious,
         "pycocotools|average precision at IoU 0.3": average_precision(
-            drawn, predicted, labels.shape[1]
+            truths, predicted, labels.shape[1]
         ),
     }
     np.savez(folder / "other_references.npz", **results)
 
 
-def find_boxes(heatmaps, levels) -> np.ndarray:
-    rows, masks = [], (heatmap > level for heatmap in heatmaps for level in levels)
+def find_boxes(heatmaps, thresholds) -> np.ndarray:
+    rows, masks = (
+        [],
+        (heatmap > threshold for heatmap in heatmaps for threshold in thresholds),
+    )
     for number, mask in enumerate(masks):
         for region in regionprops(label(mask, connectivity=2)):
             top, left, bottom, right = region.bbox
@@ -68,10 +75,10 @@ def to_xywh(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
-def average_precision(drawn, predicted, classes: int) -> np.ndarray:
+def average_precision(truths, predicted, classes: int) -> np.ndarray:
     """Average precision of each pathology; every item is an image of its own."""
     truth, tables = COCO(), []
-    for table in (drawn, predicted):
+    for table in (truths, predicted):
         boxes = to_xywh(table[:, 2:6])
         tables.append(
             [{"id": number + 1, "image_id": int(row[0]), "category_id": int(row[1]),

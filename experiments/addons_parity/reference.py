@@ -18,22 +18,22 @@ import tensorflow_addons as tfa  # noqa: E402
 
 def main(folder: Path) -> None:
     ours = np.load(folder / "ours.npz")
-    levels, labels, calls = ours["levels"], ours["labels"], ours["chosen calls"]
+    thresholds, labels, calls = ours["thresholds"], ours["labels"], ours["chosen calls"]
     probabilities = ours["probabilities"]
     outputs = run_export(folder / "model", ours["pixels"])
     maps = np.moveaxis(outputs["attention"], -1, 1).reshape(ours["heatmaps"].shape)
     scaled, noise = [scale(cam) for cam in maps], ours["noise"]
     addons = {
-        "boxes of maps": find_boxes(ours["heatmaps"], levels, widen),
-        "boxes of noise": find_boxes(noise, levels, widen),
-        "boxes of noise, 4 neighbours": find_boxes(noise, levels),
+        "boxes of maps": find_boxes(ours["heatmaps"], thresholds, widen),
+        "boxes of noise": find_boxes(noise, thresholds, widen),
+        "boxes of noise, 4 neighbours": find_boxes(noise, thresholds),
         "confusion at 0.5": count(labels, probabilities >= 0.5),
         "confusion at chosen": count(labels, calls),
         "F1 at 0.5": compute_f1(labels, probabilities),
         "F1 at chosen": compute_f1(labels, calls),
     }
     # Each map is scaled, cut and enclosed anew: a rounding error may move a pixel.
-    chain = {"boxes of maps": find_boxes(scaled, levels, widen)}
+    chain = {"boxes of maps": find_boxes(scaled, thresholds, widen)}
     sources = {
         "TensorFlow 2.15": outputs,
         "TensorFlow 2.15 and Addons": chain,
@@ -73,9 +73,12 @@ def widen(mask: np.ndarray) -> np.ndarray:
     return wide
 
 
-def find_boxes(heatmaps, levels, widen=None) -> np.ndarray:
+def find_boxes(heatmaps, thresholds, widen=None) -> np.ndarray:
     """Rows `(mask, left, top, right, bottom)` around Addons' components."""
-    rows, masks = [], (heatmap > level for heatmap in heatmaps for level in levels)
+    rows, masks = (
+        [],
+        (heatmap > threshold for heatmap in heatmaps for threshold in thresholds),
+    )
     for number, mask in enumerate(masks):
         image = tf.constant(widen(mask) if widen else mask)
         labels = tfa.image.connected_components(image).numpy()

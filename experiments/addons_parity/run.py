@@ -39,7 +39,7 @@ from keras_mscam.localization.overlaps import compute_iou
 from keras_mscam.modeling import build_localizer
 
 HERE = Path(__file__).parent
-LEVELS = boxes.WANG_THRESHOLDS
+THRESHOLDS = boxes.WANG_THRESHOLDS
 #: By first word. Maps: of their range. Boxes: of the masks and of the boxes.
 TOLERANCES = {
     "probabilities": 1e-5, "attention": 1e-5, "cam": 1e-5, "boxes": 0, "confusion": 0,
@@ -114,7 +114,7 @@ def compute_ours(run: Run, images: int, export: Path) -> dict[str, np.ndarray]:
     return {
         **outputs,
         "pixels": np.stack([e.image for e in examples])[..., None].astype("float32"),
-        "labels": labels, "levels": np.array(LEVELS), "heatmaps": heatmaps,
+        "labels": labels, "thresholds": np.array(THRESHOLDS), "heatmaps": heatmaps,
         "noise": noise, "validation labels": validation[0],
         "validation probabilities": validation[1],
         **find_both("maps", heatmaps), **find_both("noise", noise),
@@ -137,13 +137,13 @@ def predict(localizer, run: Run, split: str, images: int):
 def find_both(name: str, heatmaps) -> dict[str, np.ndarray]:
     """Rows `(mask, left, top, right, bottom)`: ours; OpenCV's of 4 neighbours."""
     ours, four = [], []
-    cuts = [(heatmap, level) for heatmap in heatmaps for level in LEVELS]
-    for number, (heatmap, level) in enumerate(cuts):
-        mask = (heatmap > level).astype("uint8")
+    pairs = [(heatmap, threshold) for heatmap in heatmaps for threshold in THRESHOLDS]
+    for number, (heatmap, threshold) in enumerate(pairs):
+        mask = (heatmap > threshold).astype("uint8")
         stats = cv2.connectedComponentsWithStats(mask, connectivity=4)[2][1:]
         corners = np.hstack([stats[:, :2], stats[:, :2] + stats[:, 2:4]])
         four.append(np.insert(corners, 0, number, axis=1))
-        xyxy = boxes.find_boxes(heatmap, level).xyxy
+        xyxy = boxes.find_boxes(heatmap, threshold).xyxy
         ours.append(np.insert(xyxy, 0, number, axis=1))
     return {
         f"boxes of {name}": np.concatenate(ours),
@@ -153,7 +153,7 @@ def find_both(name: str, heatmaps) -> dict[str, np.ndarray]:
 
 def compute_labels(labels, probabilities, known, seen, names) -> dict[str, np.ndarray]:
     points = classification.choose_operating_points(known, seen, names).values()
-    # A pathology without operating point is called at 0.5.
+    # A pathology without operating point is thresholded at 0.5.
     chosen = [0.5 if p.reason else p.probability_threshold for p in points]
     js = [np.nan if p.reason else p.sensitivity + p.specificity - 1 for p in points]
     auroc = classification.compute_auroc(labels, probabilities, names)
@@ -171,26 +171,26 @@ def compute_labels(labels, probabilities, known, seen, names) -> dict[str, np.nd
 
 def compute_overlaps(examples, heatmaps, names) -> dict[str, np.ndarray]:
     """Rows `(item, pathology, left, top, right, bottom, score)`; IoU of all; AP."""
-    items, predicted, drawn, heatmaps = [], [], [], iter(heatmaps)
+    items, predicted, truths, heatmaps = [], [], [], iter(heatmaps)
     for example in examples:
         for column, name in enumerate(names):
             found = boxes.extract_boxes(next(heatmaps), example.original_size)
             truth = [box.xyxy for box in example.boxes if box.pathology == name]
             if not truth and example.labels[column]:
-                continue  # shown somewhere, but drawn by nobody
+                continue  # labelled positive, but without a box
             start = [len(items), column]
             scored = zip(found.xyxy, found.scores, strict=True)
             predicted += [[*start, *b, s] for b, s in scored]
-            drawn += [[*start, *b, 0] for b in truth]
+            truths += [[*start, *b, 0] for b in truth]
             items.append(
                 Localization(name, example.patient, truth, found.xyxy, found.scores)
             )
-    predicted, drawn = (np.reshape(rows, (-1, 7)) for rows in (predicted, drawn))
+    predicted, truths = (np.reshape(rows, (-1, 7)) for rows in (predicted, truths))
     rows = compute_average_precision(items, names, 0.3).values()
     precision = np.array([row["average_precision"] for row in rows], "float64")
     return {
-        "predicted": predicted, "drawn": drawn,
-        "IoU": compute_iou(predicted[:, 2:6], drawn[:, 2:6]),
+        "predicted": predicted, "truths": truths,
+        "IoU": compute_iou(predicted[:, 2:6], truths[:, 2:6]),
         "average precision at IoU 0.3": precision,
     }  # fmt: skip
 
@@ -202,13 +202,13 @@ def compare(against: str, what: str, theirs: np.ndarray, ours: dict) -> list[dic
     if not what.startswith("boxes"):
         # A number a pathology may be undefined; Addons' F1 is 0 there.
         known = ~np.isnan(mine) if mine.ndim == 1 else np.ones(mine.shape, bool)
-        unit = np.ptp(mine) if what.startswith(("attention", "cam")) else 1
-        gaps = np.abs(np.asarray(theirs, "float64") - mine)[known] / unit
+        scale = np.ptp(mine) if what.startswith(("attention", "cam")) else 1
+        gaps = np.abs(np.asarray(theirs, "float64") - mine)[known] / scale
         worst = float(gaps.max(initial=0))
         counts = {"compared": gaps.size, "equal": int((gaps == 0).sum())}
         return [{**row, **counts, "difference": worst}]
     theirs, mine = (Counter(map(tuple, rows.tolist())) for rows in (theirs, mine))
-    masks = len(LEVELS) * len(ours["noise" if "noise" in what else "heatmaps"])
+    masks = len(THRESHOLDS) * len(ours["noise" if "noise" in what else "heatmaps"])
     other = len({box[0] for box in (theirs - mine) + (mine - theirs)})
     union, both = (theirs | mine).total(), (theirs & mine).total()
     share = CHAIN_TOLERANCE if against == CHAIN else tolerance

@@ -43,8 +43,8 @@ def describe_protocol(protocol: LocalizationConfig) -> str:
     return (
         f"{describe_boxes(protocol)} A ground-truth box is found if a predicted box "
         "overlaps it by more than T. AFP: predicted boxes that find nothing, on images "
-        f"with a ground-truth box of that pathology, over {_AFP[protocol.afp_denominator]}. "
-        "Intervals: 95%, bootstrap over patients."
+        "with a ground-truth box of that pathology, over "
+        f"{_AFP[protocol.afp_denominator]}. Intervals: 95%, bootstrap over patients."
     )
 
 
