@@ -105,8 +105,7 @@ def read_contract(model: Path) -> Contract:
         UserError: there is none, or it is of another format.
     """
     model = Path(model)
-    # A file of another format has a suffix, the folder of a version is a number.
-    folder = model.parent if model.suffix else model / "assets.extra"
+    folder = model / "assets.extra" if model.is_dir() else model.parent
     path = folder / FILE
     try:
         content = json.loads(path.read_text())
