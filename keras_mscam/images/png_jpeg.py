@@ -18,7 +18,7 @@ _JPEG_END = b"\xff\xd9"
 
 
 def decode_png_or_jpeg(data: bytes) -> np.ndarray:
-    """Decode a PNG or JPEG image to 8-bit grey; see `reader.decode_grey`."""
+    """Decode a PNG or JPEG image to 8-bit grey; see `reader.read_grey`."""
     _check(data)
     image = _decode(data)
     if data.startswith(JPEG_START):

@@ -14,68 +14,6 @@ from keras_mscam.images.xray import Frame, ImageError, XRay
 #: A file, its content, or its grey pixels.
 Image = str | os.PathLike | bytes | np.ndarray
 
-
-def read_xray(image: Image, crop_borders: bool = False) -> XRay:
-    """Read one X-ray.
-
-    Args:
-        image: a PNG, JPEG or DICOM file, its bytes, or grey pixels, uint8 or uint16
-            `(height, width)`, of which the upper 8 bits are taken.
-        crop_borders: look only at what lies inside of uniform borders, where no DICOM
-            header gives the field, see `borders.find_field`. The images of
-            ChestX-ray14 have theirs, so models trained on them are used to borders.
-
-    Returns:
-        All of its pixels, and their frame. What a DICOM header says of the geometry is
-        in the frame, see `dicom.read.read_dicom`.
-
-    Raises:
-        ImageError: it can't be used; the message goes on behind its name.
-    """
-    xray = _read(image)
-    field = find_field(xray.pixels) if crop_borders and not xray.frame.field else None
-    if field is None:
-        return xray
-    said = (*xray.frame.warnings, "Only the part inside of its borders is looked at.")
-    return replace(xray, frame=replace(xray.frame, field=field, warnings=said))
-
-
-def _read(image: Image) -> XRay:
-    if isinstance(image, np.ndarray):
-        pixels = check_pixels(image)
-    else:
-        data = image if isinstance(image, bytes) else read_bytes(Path(image))
-        if find_format(data) == "dicom":
-            from keras_mscam.images.dicom.read import read_dicom
-
-            return read_dicom(data)
-        pixels = decode_grey(data)
-    return XRay(pixels, Frame(pixels.shape))
-
-
-def check_pixels(image: np.ndarray) -> np.ndarray:
-    """Return grey pixels `(height, width)` as uint8.
-
-    Raises:
-        ImageError: they are of another shape or type.
-    """
-    if image.ndim == 3 and image.shape[-1] == 1:
-        image = image[..., 0]
-    if image.ndim != 2 or image.dtype not in ("uint8", "uint16") or not image.size:
-        raise ImageError(
-            f"has shape {image.shape} and type {image.dtype}: it must be "
-            "(height, width) of uint8 or uint16"
-        )
-    return image if image.dtype == np.uint8 else (image >> 8).astype("uint8")
-
-
-def describe_image(image: Image) -> str:
-    """Return what to call an image in a sentence."""
-    if isinstance(image, (bytes, np.ndarray)):
-        return "The image"
-    return str(image)
-
-
 _DICOM_START = b"DICM"
 _DICOM_PREAMBLE = 128
 #: What old archives store without both: an element (0002,00xx) or (0008,00xx) of at
@@ -87,22 +25,46 @@ _BARE_DICOM = re.compile(
 )
 
 
-def read_grey(path: Path) -> np.ndarray:
-    """Read a PNG, JPEG or DICOM file as 8-bit grey, as `decode_grey` does.
+def read_xray(image: Image, crop_borders: bool = False) -> XRay:
+    """Read one X-ray.
+
+    Colour becomes luma, `0.299 R + 0.587 G + 0.114 B`, which leaves equal channels as
+    they are. An alpha channel is dropped, not blended: the RGBA files of ChestX-ray14
+    are opaque. Of 16 bits the upper 8 are kept, so that an image that uses only 12 of
+    its 16 comes out dark. Of an animated PNG the first frame is read. A rotation in
+    EXIF data is ignored, since boxes are in the stored frame. For DICOM, and what of it
+    is refused, see `dicom.read.read_dicom`.
 
     Args:
-        path: the file. Its content decides on its format, not its name.
+        image: a PNG, JPEG or DICOM file, which is known by its content and not by its
+            name; its bytes; or grey pixels, uint8 or uint16 `(height, width)`.
+        crop_borders: look only at what lies inside of uniform borders, where no DICOM
+            header gives the field, see `borders.find_field`. The images of
+            ChestX-ray14 have theirs, so models trained on them are used to borders.
 
     Returns:
-        uint8 of shape `(height, width)`.
+        All of its pixels, and their frame. What a DICOM header says of the geometry is
+        in the frame.
 
     Raises:
-        ImageError: the file cannot be opened, or as `decode_grey`.
+        ImageError: it can't be opened, or is empty, incomplete, damaged, of another
+            format, of another shape or type, or larger than 100 million pixels; the
+            message goes on behind its name.
     """
-    return decode_grey(read_bytes(path))
+    xray = _read(image)
+    field = find_field(xray.pixels) if crop_borders and not xray.frame.field else None
+    if field is None:
+        return xray
+    said = (*xray.frame.warnings, "Only the part inside of its borders is looked at.")
+    return replace(xray, frame=replace(xray.frame, field=field, warnings=said))
 
 
-def read_bytes(path: Path) -> bytes:
+def read_grey(image: Image) -> np.ndarray:
+    """Read only the pixels of an X-ray, uint8 `(height, width)`, as `read_xray` does."""
+    return _read(image).pixels
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
     """Read an image file.
 
     Raises:
@@ -111,7 +73,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise ImageError(_describe(error)) from error
+        raise ImageError(f"cannot be opened: {error.strerror or error}") from error
 
 
 def find_format(data: bytes) -> str | None:
@@ -124,32 +86,31 @@ def find_format(data: bytes) -> str | None:
     return "dicom" if data[at] == _DICOM_START or _BARE_DICOM.match(data) else None
 
 
-def decode_grey(data: bytes) -> np.ndarray:
-    """Decode a PNG, JPEG or DICOM image to 8-bit grey.
-
-    Colour becomes luma, `0.299 R + 0.587 G + 0.114 B`, which leaves equal channels as
-    they are. An alpha channel is dropped, not blended: the RGBA files of ChestX-ray14
-    are opaque. Of 16 bits the upper 8 are kept, so that an image that uses only 12 of
-    its 16 comes out dark. Of an animated PNG the first frame is read. A rotation in
-    EXIF data is ignored, since boxes are in the stored frame. For DICOM, and what of it
-    is refused, see `dicom.read.read_dicom`.
-
-    Args:
-        data: content of the file, which alone decides on its format.
-
-    Returns:
-        uint8 of shape `(height, width)`.
-
-    Raises:
-        ImageError: the data is empty, incomplete, damaged, of another format, or has
-            more than 100 million pixels.
-    """
-    if find_format(data) == "dicom":
-        from keras_mscam.images.dicom.read import read_dicom
-
-        return read_dicom(data).pixels
-    return decode_png_or_jpeg(data)
+def describe_image(image: Image) -> str:
+    """Return what to call an image in a sentence."""
+    return "The image" if isinstance(image, (bytes, np.ndarray)) else str(image)
 
 
-def _describe(error: OSError) -> str:
-    return f"cannot be opened: {error.strerror or error}"
+def _read(image: Image) -> XRay:
+    if isinstance(image, np.ndarray):
+        pixels = _take_grey(image)
+    else:
+        data = image if isinstance(image, bytes) else read_bytes(image)
+        if find_format(data) == "dicom":
+            # pydicom and its decoders take half a second, and most folders hold none.
+            from keras_mscam.images.dicom.read import read_dicom
+
+            return read_dicom(data)
+        pixels = decode_png_or_jpeg(data)
+    return XRay(pixels, Frame(pixels.shape))
+
+
+def _take_grey(image: np.ndarray) -> np.ndarray:
+    if image.ndim == 3 and image.shape[-1] == 1:
+        image = image[..., 0]
+    if image.ndim != 2 or image.dtype not in ("uint8", "uint16") or not image.size:
+        raise ImageError(
+            f"has shape {image.shape} and type {image.dtype}: it must be "
+            "(height, width) of uint8 or uint16"
+        )
+    return image if image.dtype == np.uint8 else (image >> 8).astype("uint8")

@@ -17,7 +17,6 @@ from keras_mscam.errors import UserError
 from keras_mscam.images.png_jpeg import encode_png
 from keras_mscam.images.reader import (
     Image,
-    check_pixels,
     describe_image,
     find_format,
     read_bytes,
@@ -341,7 +340,7 @@ def _encode_image(image: Image) -> bytes | str:
     """
     try:
         if isinstance(image, np.ndarray):
-            return encode_png(check_pixels(image))
+            return encode_png(read_grey(image))
         data = image if isinstance(image, bytes) else read_bytes(Path(image))
         return encode_png(read_grey(data)) if find_format(data) == "dicom" else data
     except ImageError as error:

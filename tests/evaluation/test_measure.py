@@ -276,10 +276,7 @@ class TestCalibration:
 class TestDescribeProtocol:
     def test_wangs(self):
         text = describe_protocol(WANG)
-        assert (
-            "at 60 and 180, all thresholds together, chosen without any"
-            in text
-        )
+        assert "at 60 and 180, all thresholds together, chosen without any" in text
         assert "over all ground-truth boxes" in text
 
     def test_an_oracle_is_called_so(self):

@@ -16,7 +16,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from keras_mscam.data.shards import convert_image
-from keras_mscam.images.reader import decode_grey, read_grey
+from keras_mscam.images.reader import read_grey
 from keras_mscam.images.xray import ImageError
 
 GREY = np.random.default_rng(0).integers(0, 256, (40, 66), np.uint8)
@@ -252,7 +252,7 @@ def test_outcome(tmp_path, content, outcome):
     assert np.abs(grey.astype(int) - outcome).max() <= tolerance
     stored, size = convert_image(content, None)
     assert size == grey.shape
-    np.testing.assert_array_equal(decode_grey(stored), grey)
+    np.testing.assert_array_equal(read_grey(stored), grey)
 
 
 KEPT = {

@@ -14,7 +14,7 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
-from keras_mscam.images.reader import decode_grey, find_format, read_grey, read_xray
+from keras_mscam.images.reader import find_format, read_grey, read_xray
 
 RAMP = [[100, 200, 300], [300, 400, 500]]
 # (x - 100) / 400 * 255
@@ -34,7 +34,7 @@ def test_files_without_a_preamble(syntax, make_dataset, to_bytes):
     whole = to_bytes(make_dataset(RAMP, syntax=syntax))
     for data in (whole, whole[132:], strip(whole)):
         assert find_format(data) == "dicom"
-        assert decode_grey(data).tolist() == GREY
+        assert read_grey(data).tolist() == GREY
 
 
 def test_files_without_a_preamble_that_are_compressed(refuse, make_dataset, to_bytes):
