@@ -134,7 +134,7 @@ def compute_f1(confusion: np.ndarray) -> np.ndarray:
     """
     confusion = np.asarray(confusion)
     tp = confusion[..., 1, 1]
-    return _divide(2 * tp, 2 * tp + confusion[..., 0, 1] + confusion[..., 1, 0])
+    return divide(2 * tp, 2 * tp + confusion[..., 0, 1] + confusion[..., 1, 0])
 
 
 def compute_rates(confusion: np.ndarray) -> dict[str, int | float | None]:
@@ -165,6 +165,7 @@ def compute_rates(confusion: np.ndarray) -> dict[str, int | float | None]:
     }
 
 
-def _divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Divide where there is something to divide by; NaN elsewhere."""
     undefined = np.full(np.shape(part), np.nan)
     return np.divide(part, whole, out=undefined, where=whole > 0)

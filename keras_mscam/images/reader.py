@@ -13,7 +13,6 @@ from keras_mscam.images.xray import Frame, ImageError, XRay
 
 #: A file, its content, or its grey pixels.
 Image = str | os.PathLike | bytes | np.ndarray
-
 _DICOM_START = b"DICM"
 _DICOM_PREAMBLE = 128
 #: What old archives store without both: an element (0002,00xx) or (0008,00xx) of at

@@ -9,10 +9,9 @@ from keras_mscam.evaluation.bootstrap import (
     bootstrap_auprc,
     bootstrap_auroc,
     bootstrap_ratio,
-    draw_patients,
-    index_patients,
 )
 from keras_mscam.evaluation.classification import compute_auroc
+from keras_mscam.evaluation.resampling import draw_patients, index_patients
 
 
 def draw_images(seed, count=30, pathologies=3):

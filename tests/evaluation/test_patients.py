@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_mscam.evaluation.bootstrap import draw_patients, index_patients
+from keras_mscam.evaluation.resampling import draw_patients, index_patients
 
 
 def draw(count, resamples, seed=0, rows=1):

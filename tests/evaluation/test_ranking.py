@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from keras_mscam.evaluation.bootstrap import Ranking
+from keras_mscam.evaluation.resampling import Ranking
 
 
 @pytest.mark.parametrize("levels", [1, 2, 5, 10**6])
