@@ -27,10 +27,12 @@ import pandas as pd
 import tyro
 
 import keras_mscam.modeling  # noqa: F401  registers what a saved model holds
-from keras_mscam import classification
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.data.pipeline import read_examples
 from keras_mscam.errors import UserError, command
+from keras_mscam.evaluation.classification import compute_auroc
+from keras_mscam.evaluation.known_labels import compute_confusion, compute_f1
+from keras_mscam.evaluation.operating_points import choose_operating_points
 from keras_mscam.inference.run_folder import Run, read_run
 from keras_mscam.localization import boxes
 from keras_mscam.localization.accuracy import Localization
@@ -152,20 +154,20 @@ def find_both(name: str, heatmaps) -> dict[str, np.ndarray]:
 
 
 def compute_labels(labels, probabilities, known, seen, names) -> dict[str, np.ndarray]:
-    points = classification.choose_operating_points(known, seen, names).values()
+    points = choose_operating_points(known, seen, names).values()
     # A pathology without operating point is thresholded at 0.5.
     chosen = [0.5 if p.reason else p.probability_threshold for p in points]
     js = [np.nan if p.reason else p.sensitivity + p.specificity - 1 for p in points]
-    auroc = classification.compute_auroc(labels, probabilities, names)
+    auroc = compute_auroc(labels, probabilities, names)
     result = {
         "chosen calls": probabilities >= np.array(chosen),
         "largest J on validation": np.array(js),
         "AUROC": np.array(list(auroc.values())),
     }
     for at, thresholds in (("0.5", 0.5), ("chosen", chosen)):
-        matrix = classification.compute_confusion(labels, probabilities, thresholds)
+        matrix = compute_confusion(labels, probabilities, thresholds)
         result[f"confusion at {at}"] = matrix
-        result[f"F1 at {at}"] = classification.compute_f1(matrix)
+        result[f"F1 at {at}"] = compute_f1(matrix)
     return result
 
 
