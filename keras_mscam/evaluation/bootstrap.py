@@ -173,28 +173,18 @@ def sum_by_patient(
     Raises:
         ValueError: shapes differ, a number isn't finite, or a denominator is negative.
     """
-    tops, wholes = (
-        table[:, None] if table.ndim == 1 else table
-        for table in (
-            np.asarray(numerators, dtype="float64"),
-            np.asarray(denominators, dtype="float64"),
-        )
-    )
     names, index = np.unique(np.asarray(patients), return_inverse=True)
-    if tops.ndim != 2 or tops.shape != wholes.shape or len(tops) != len(index):
-        raise ValueError(
-            "Numerators and denominators must both be (items,) or (items, metrics), "
-            f"with a patient for each item, but are {np.shape(numerators)} and "
-            f"{np.shape(denominators)} for {len(index)} patients."
-        )
-    if not (np.isfinite(tops).all() and np.isfinite(wholes).all()):
-        raise ValueError("Numerators and denominators must be finite; leave others 0.")
-    if (wholes < 0).any():
-        raise ValueError("Denominators must not be negative.")
-    summed = np.zeros((2, len(names), tops.shape[1]))
-    np.add.at(summed[0], index, tops)
-    np.add.at(summed[1], index, wholes)
-    return summed[0], summed[1]
+    tables = [np.asarray(t, "float64") for t in (numerators, denominators)]
+    tables = [t[:, None] if t.ndim == 1 else t for t in tables]
+    shapes = [table.shape for table in tables]
+    if shapes[0] != shapes[1] or len(index) != len(tables[0]):
+        raise ValueError(f"Tables of {shapes} do not fit {len(index)} patients.")
+    if not np.isfinite(tables).all() or (tables[1] < 0).any():
+        raise ValueError("Sums must be finite, and denominators not negative.")
+    sums = np.zeros((2, len(names), tables[0].shape[1]))
+    for summed, table in zip(sums, tables, strict=True):
+        np.add.at(summed, index, table)
+    return sums[0], sums[1]
 
 
 def resample_ratio(
@@ -276,7 +266,7 @@ def _sample_patients(
         return compute(np.stack(weights, axis=1).astype("float64")).T
 
     with warnings.catch_warnings():
-        # SciPy's own interval is NaN if one sample is undefined; see `find_percentiles`.
+        # SciPy's own interval is NaN if a sample is undefined: see `find_percentiles`.
         warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
         result = scipy.stats.bootstrap(
             (np.arange(patients),), compute_of_sample, vectorized=True,
@@ -293,10 +283,10 @@ class Ranking:
     is the k-th such score, from the lowest; negatives of stratum `2k` lie between
     steps k - 1 and k, those of stratum `2k + 1` at step k. Two sparse matrices count
     each patient's images there, and their products with a matrix of weights give the
-    AUROCs of hundreds of samples at once: scikit-learn's `roc_auc_score`, called for
-    1,000 samples of the 25,596 test images and 14 pathologies, takes minutes, this
-    seconds. With whole weights all sums are whole numbers, so equal rankings have
-    exactly equal AUROCs.
+    AUROCs of hundreds of samples at once: 1,000 samples of 25,596 images and 14
+    pathologies take 1.2 s, one by one by scikit-learn's `roc_auc_score` 2 minutes
+    (measured on 2 cores). With whole weights all sums are whole numbers, so equal
+    rankings have exactly equal AUROCs.
 
     Args:
         truth: `(images,)` bool.

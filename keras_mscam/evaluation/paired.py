@@ -184,8 +184,9 @@ def exchange_systems(
     def measure(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
         sums = agreed + first.sum(axis=axis), agreed + second.sum(axis=axis)
         gaps = np.abs(append_mean(_subtract_ratios(*sums), compared))
+        gaps = gaps.round(12)  # what is equal but for rounding must count as equal
         # Where an exchange leaves nothing to divide by, p may only become larger.
-        return np.where(np.isnan(gaps), np.inf, gaps)
+        return np.where(undefined, 0, np.where(np.isnan(gaps), np.inf, gaps))
 
     p_values = scipy.stats.permutation_test(
         (first[:, moves], second[:, moves]), measure, permutation_type="samples",
@@ -211,7 +212,9 @@ def _compare(
     both = ~np.isnan(first.values - second.values)
     first, second = first.append_mean(both), second.append_mean(both)
     rows = []
-    for column, (one, other) in enumerate(zip(first.values, second.values)):
+    for column, (one, other) in enumerate(
+        zip(first.values, second.values, strict=True)
+    ):
         samples = first.samples[:, column] - second.samples[:, column]
         low, high, _, problem = find_percentiles(samples, level)
         reason = first.reasons[column] or second.reasons[column] or problem

@@ -1,12 +1,13 @@
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from scipy.stats import kstest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
 from keras_mscam.evaluation.bootstrap import bootstrap_auroc, bootstrap_ratio
-from keras_mscam.evaluation.paired import compare_auprc, compare_auroc, compare_ratio
+from keras_mscam.evaluation.paired import compare_auroc, compare_ratio
 
 
 def draw_study(seed, patients=80, better=0.0, pathologies=1):
@@ -30,7 +31,6 @@ class TestRatio:
         assert (row.first, row.second, row.difference) == (1, 0.25, 0.75)
         # b, c and d are exchanged all or none: 2 of 8.
         assert row.p_value == 0.25
-        assert row.patients == 4
         assert mean == row
 
     def test_values_are_those_of_each_system(self):
@@ -90,31 +90,26 @@ class TestRatio:
     def test_no_items_and_json(self):
         (row,), mean = compare_ratio(([], []), ([], []), [])
         for item in (row, mean):
-            stored = json.loads(json.dumps(item.to_dict(), allow_nan=False))
+            stored = json.loads(json.dumps(asdict(item), allow_nan=False))
             assert stored["difference"] is None and stored["reason"]
 
 
 class TestRanking:
-    @pytest.mark.parametrize(
-        "compare, reference",
-        [(compare_auroc, roc_auc_score), (compare_auprc, average_precision_score)],
-    )
-    def test_values(self, compare, reference):
+    def test_values(self):
         labels, first, second, patients = draw_study(0, pathologies=2)
-        rows, mean = compare(labels, first, second, patients, 50)
+        rows, mean = compare_auroc(labels, first, second, patients, 50)
         for column, row in enumerate(rows):
             truth = labels[:, column]
-            assert row.first == pytest.approx(reference(truth, first[:, column]))
-            assert row.second == pytest.approx(reference(truth, second[:, column]))
+            assert row.first == pytest.approx(roc_auc_score(truth, first[:, column]))
+            assert row.second == pytest.approx(roc_auc_score(truth, second[:, column]))
             assert row.difference == row.first - row.second
         assert mean.difference == pytest.approx(np.mean([r.difference for r in rows]))
         assert mean.low <= mean.difference <= mean.high
 
-    @pytest.mark.parametrize("compare", [compare_auroc, compare_auprc])
-    def test_identical_systems(self, compare):
+    def test_identical_systems(self):
         labels, first, _, patients = draw_study(1)
         # Another scale, the same order.
-        (row,), _ = compare(labels, first, np.exp(first), patients)
+        (row,), _ = compare_auroc(labels, first, np.exp(first), patients)
         assert (row.difference, row.low, row.high, row.p_value) == (0, 0, 0, 1)
 
     def test_exchanging_the_systems_turns_the_sign(self):
@@ -153,7 +148,7 @@ class TestRanking:
             (row,), mean = compare_auroc(labels, [[1], [2]], [[2], [1]], list(patients))
             assert row.p_value is None and row.low is None
             assert row.reason and mean.reason
-            json.dumps(row.to_dict(), allow_nan=False)
+            json.dumps(asdict(row), allow_nan=False)
 
 
 class TestAgainstTheory:
@@ -183,24 +178,24 @@ class TestAgainstTheory:
 
     def test_p_values_are_uniform_where_systems_do_not_differ(self):
         p_values = []
-        for seed in range(300):
+        for seed in range(120):
             labels, first, second, patients = draw_study(seed)
             (row,), _ = compare_auroc(labels, first, second, patients, 300)
             p_values.append(row.p_value)
         p_values = np.array(p_values)
-        # Of 300, 15 are to be below 0.05, with a deviation of 3.8.
-        assert 5 <= (p_values <= 0.05).sum() <= 27
+        # Of 120, 6 are to be below 0.05, with a deviation of 2.4.
+        assert 1 <= (p_values <= 0.05).sum() <= 13
         assert kstest(p_values, "uniform").pvalue > 0.01
 
     def test_interval_covers_the_true_difference(self):
         # Normal scores, all deviations sqrt 2, classes 1.5 and 1 apart: AUROC is
         # Phi(1.5 / 2) - Phi(1 / 2) = 0.7734 - 0.6915.
         covered = 0
-        for seed in range(200):
+        for seed in range(100):
             labels, first, second, patients = draw_study(seed, better=0.5)
             (row,), _ = compare_auroc(labels, first, second, patients, 300)
             covered += row.low <= 0.0819 <= row.high
-        assert 178 <= covered <= 197
+        assert 87 <= covered <= 100
 
     def test_a_real_difference_is_found(self):
         labels, first, second, patients = draw_study(7, patients=300, better=1)

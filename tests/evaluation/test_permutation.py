@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.stats import kstest, permutation_test
+from scipy.stats import kstest
 
 from keras_mscam.evaluation.paired import exchange_systems
 
@@ -29,25 +29,21 @@ def test_identical_systems():
 
 
 def try_all_ways(first, second):
-    return permutation_test(
-        (first, second),
-        lambda a, b, axis: np.mean(a, axis) - np.mean(b, axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=np.inf,
-    ).pvalue
+    """Another implementation: the signs of the differences, flipped in every way."""
+    flips = np.array(list(itertools.product([-1, 1], repeat=len(first))))
+    sums = np.abs(flips @ (first - second))
+    return np.mean(sums >= np.abs((first - second).sum()) - 1e-9)
 
 
 @pytest.mark.parametrize("count", [2, 5, 10])
-def test_equals_scipy_where_all_ways_are_tried(count):
+def test_equals_a_loop_where_all_ways_are_tried(count):
     rng = np.random.default_rng(count)
     first, second = rng.random(count), rng.random(count)
-    expected = try_all_ways(first, second)
-    assert exchange(first, second) == pytest.approx(expected)
+    assert exchange(first, second) == pytest.approx(try_all_ways(first, second))
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.15])
-def test_equals_scipy_where_ways_are_drawn(shift):
+def test_equals_a_loop_where_ways_are_drawn(shift):
     # 2^14 ways are more than 9999; drawing has a deviation of 0.005 at most.
     rng = np.random.default_rng(0)
     first, second = rng.random(14) + shift, rng.random(14)
@@ -85,7 +81,7 @@ def test_exchanging_the_arguments_changes_nothing():
 
 def test_chunks_and_seeds():
     rng = np.random.default_rng(3)
-    first, second = rng.random(700) + 0.02, rng.random(700)
+    first, second = rng.random(300) + 0.02, rng.random(300)
     p_value = exchange(first, second, seed=1)
     assert exchange(first, second, seed=1) == p_value
     assert exchange(first, second, seed=2) == pytest.approx(p_value, abs=0.02)
@@ -104,27 +100,27 @@ def test_nothing_to_divide_by(patients):
 
 
 def draw_p_values(draw):
-    """p-values of 400 studies of 80 patients whose systems don't differ."""
+    """p-values of 150 studies of 80 patients whose systems don't differ."""
     p_values = []
-    for seed in range(400):
+    for seed in range(150):
         rng = np.random.default_rng(seed)
         items, easy = rng.integers(1, 5, 80), rng.random(80)
         first, second = (draw(rng, items, easy) for _ in range(2))
-        p_values.append(exchange(first * 1.0, second * 1.0, items, permutations=499))
+        p_values.append(exchange(first * 1.0, second * 1.0, items, permutations=199))
     return np.array(p_values)
 
 
 def test_p_values_are_uniform_where_systems_do_not_differ():
     p_values = draw_p_values(lambda rng, items, easy: items * rng.beta(1 + easy, 1))
-    # Of 400, 20 are to be below 0.05, with a deviation of 4.4.
-    assert 8 <= (p_values <= 0.05).sum() <= 33
+    # Of 150, 7.5 are to be below 0.05, with a deviation of 2.7.
+    assert 1 <= (p_values <= 0.05).sum() <= 16
     assert kstest(p_values, "uniform").pvalue > 0.01
 
 
 def test_p_values_of_counts_are_no_smaller_than_uniform():
     # Counts are often equal: then p is 1.
     p_values = draw_p_values(lambda rng, items, easy: rng.binomial(items, easy))
-    assert 8 <= (p_values <= 0.05).sum() <= 33
+    assert (p_values <= 0.05).sum() <= 16
     assert kstest(p_values, "uniform", alternative="greater").pvalue > 0.01
 
 
@@ -133,5 +129,5 @@ def test_a_real_difference_is_found():
     for seed in range(50):
         rng = np.random.default_rng(seed)
         first, second = rng.random(100) < 0.6, rng.random(100) < 0.3
-        found += exchange(first * 1.0, second * 1.0, permutations=499) <= 0.05
+        found += exchange(first * 1.0, second * 1.0, permutations=199) <= 0.05
     assert found >= 45
