@@ -30,9 +30,12 @@ import keras_mscam.modeling  # noqa: F401  registers what a saved model holds
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.data.pipeline import read_examples
 from keras_mscam.errors import UserError, command
-from keras_mscam.evaluation.classification import compute_auroc
-from keras_mscam.evaluation.known_labels import compute_confusion, compute_f1
-from keras_mscam.evaluation.operating_points import choose_operating_points
+from keras_mscam.evaluation.classification import compute_classification
+from keras_mscam.evaluation.operating_points import (
+    apply_operating_points,
+    choose_operating_points,
+)
+from keras_mscam.inference.run_calibration import OperatingPoint
 from keras_mscam.inference.run_folder import Run, read_run
 from keras_mscam.localization import boxes
 from keras_mscam.localization.accuracy import Localization
@@ -158,16 +161,22 @@ def compute_labels(labels, probabilities, known, seen, names) -> dict[str, np.nd
     # A pathology without operating point is thresholded at 0.5.
     chosen = [0.5 if p.reason else p.probability_threshold for p in points]
     js = [np.nan if p.reason else p.sensitivity + p.specificity - 1 for p in points]
-    auroc = compute_auroc(labels, probabilities, names)
+    rows = compute_classification(labels, probabilities, names).values()
     result = {
         "chosen calls": probabilities >= np.array(chosen),
         "largest J on validation": np.array(js),
-        "AUROC": np.array(list(auroc.values())),
+        "AUROC": np.array([row["auroc"] for row in rows], "float64"),
     }
-    for at, thresholds in (("0.5", 0.5), ("chosen", chosen)):
-        matrix = compute_confusion(labels, probabilities, thresholds)
-        result[f"confusion at {at}"] = matrix
-        result[f"F1 at {at}"] = compute_f1(matrix)
+    for at, thresholds in (("0.5", [0.5] * len(names)), ("chosen", chosen)):
+        given = {
+            name: OperatingPoint(probability_threshold=threshold)
+            for name, threshold in zip(names, thresholds, strict=True)
+        }
+        rows = apply_operating_points(given, labels, probabilities, names).values()
+        result[f"confusion at {at}"] = np.array(
+            [[[row["tn"], row["fp"]], [row["fn"], row["tp"]]] for row in rows]
+        )
+        result[f"F1 at {at}"] = np.array([row["f1"] for row in rows], "float64")
     return result
 
 

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 from keras_mscam.evaluation.known_labels import (
     check_tables,
+    divide,
     explain_one_class,
     take_known,
 )
@@ -329,12 +330,6 @@ class Ranking:
 def _count(row: np.ndarray, column: np.ndarray, shape: tuple[int, int]) -> csr_array:
     """Count how often each place occurs; places that occur again are added up."""
     return csr_array((np.ones(len(row)), (row, column)), shape=shape)
-
-
-def divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Divide where there is something to divide by; NaN elsewhere."""
-    undefined = np.full(np.shape(part), np.nan)
-    return np.divide(part, whole, out=undefined, where=whole > 0)
 
 
 def _explain_few(patients: int, what: str) -> str | None:

@@ -9,11 +9,11 @@ from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.evaluation.bootstrap import Interval, bootstrap_auroc, bootstrap_ratio
 from keras_mscam.evaluation.classification import (
     compute_classification,
+    compute_reliability,
     compute_roc_curve,
 )
 from keras_mscam.evaluation.localize import build_extractor, localize
 from keras_mscam.evaluation.operating_points import apply_operating_points
-from keras_mscam.evaluation.reliability import compute_reliability
 from keras_mscam.evaluation.split_outputs import Predictions
 from keras_mscam.inference.run_calibration import RunCalibration, calibrate
 from keras_mscam.localization.accuracy import (

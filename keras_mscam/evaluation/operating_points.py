@@ -1,17 +1,16 @@
-"""From which probability on a pathology is called present, chosen on validation."""
+"""From which probability on an image is positive, chosen on validation."""
 
 from collections.abc import Mapping
 
 import numpy as np
+from sklearn.metrics import confusion_matrix, roc_curve
 
 from keras_mscam.evaluation.known_labels import (
+    check_probabilities,
     check_tables,
-    compute_confusion,
-    compute_rates,
     explain_one_class,
     take_known,
 )
-from keras_mscam.evaluation.reliability import check_probabilities
 from keras_mscam.inference.run_calibration import OperatingPoint
 
 CRITERIA = ("youden", "f1", "sensitivity")
@@ -29,12 +28,11 @@ def choose_operating_points(
     - `"youden"`: the largest `J = sensitivity + specificity - 1`. None is chosen where
       no threshold has J above 0, what chance has.
     - `"f1"`: the largest F1.
-    - `"sensitivity"`: the most specific one that calls at least that fraction of the
-      positives.
+    - `"sensitivity"`: the most specific one with at least that sensitivity.
 
-    Of thresholds that are equally good the highest is taken, which calls fewest. It
-    lies half way between the lowest probability called and the next below, so that a
-    rounding error of another runtime doesn't change a call.
+    Of thresholds that are equally good the highest is taken, with the fewest positives.
+    It lies half way between the lowest probability above it and the next below, so that
+    a rounding error of another runtime changes no decision.
 
     Args:
         labels: `(images, C)` of the validation split, 1, 0 or NaN (left out).
@@ -83,8 +81,11 @@ def _choose(
     one_class = explain_one_class(truth)
     if one_class:
         return OperatingPoint(**counts, reason=one_class)
-    levels, tp, fp = _count_calls(truth, values)
     positives, negatives = counts["positives"], len(truth) - counts["positives"]
+    fp, tp, scores = roc_curve(truth, values, drop_intermediate=False)
+    scores = scores[1:]  # the first is infinite: no image is positive
+    tp = np.rint(tp[1:] * positives).astype("int64")
+    fp = np.rint(fp[1:] * negatives).astype("int64")
     # In whole numbers, so that ties are ties.
     youden = tp * negatives - fp * positives
     if criterion == "youden":
@@ -101,27 +102,17 @@ def _choose(
     ]
     rates = compute_rates(np.array(confusion))
     return OperatingPoint(
-        probability_threshold=_place_threshold(levels, best),
+        probability_threshold=_place_threshold(scores, best),
         **{name: rates[name] for name in ("sensitivity", "specificity", "ppv", "f1")},
         **counts,
     )
 
 
-def _count_calls(
-    truth: np.ndarray, values: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the distinct values, falling, and the true and false calls at each."""
-    levels, place = np.unique(-values, return_inverse=True)
-    tp = np.bincount(place, truth, len(levels)).cumsum().astype("int64")
-    fp = np.bincount(place, ~truth, len(levels)).cumsum().astype("int64")
-    return -levels, tp, fp
-
-
-def _place_threshold(levels: np.ndarray, best: int) -> float:
-    called, below = levels[best], levels[min(best + 1, len(levels) - 1)]
-    middle = (called + below) / 2
+def _place_threshold(scores: np.ndarray, best: int) -> float:
+    above, below = scores[best], scores[min(best + 1, len(scores) - 1)]
+    middle = (above + below) / 2
     # Between two neighbouring floats there is none: their middle is one of them.
-    return float(middle if middle > below else called)
+    return float(middle if middle > below else above)
 
 
 def apply_operating_points(
@@ -130,7 +121,10 @@ def apply_operating_points(
     probabilities: np.ndarray,
     pathologies: tuple[str, ...],
 ) -> dict[str, dict]:
-    """Count the calls at given thresholds on other images, ready for JSON.
+    """Count right and wrong decisions on other images, ready for JSON.
+
+    An image is positive if `probability >= threshold`. (tensorflow-addons' `F1Score`
+    wants `>`; the two differ only where both are equal.)
 
     Args:
         points: by pathology, at least these.
@@ -147,17 +141,48 @@ def apply_operating_points(
         >>> apply_operating_points(points, [[1]], [[0.4]], ("Mass",))["Mass"]["tp"]
         1
     """
-    thresholds = [points[name].probability_threshold for name in pathologies]
-    # A pathology without threshold is counted at any, and then left empty.
-    confusion = compute_confusion(
-        labels, probabilities, [0.5 if t is None else t for t in thresholds]
-    )
+    labels, probabilities = check_tables(labels, probabilities, pathologies)
     rows = {}
-    for name, threshold, matrix in zip(pathologies, thresholds, confusion, strict=True):
-        rates = compute_rates(matrix)
+    for column, name in enumerate(pathologies):
+        threshold = points[name].probability_threshold
+        _, truth, values = take_known(labels, probabilities, column, name)
+        # Without a threshold images are counted at any, and the row is left empty.
+        positive = values >= (0.5 if threshold is None else threshold)
+        counts = np.zeros((2, 2), int)
+        if len(truth):
+            counts = confusion_matrix(truth, positive, labels=[False, True])
+        rates = compute_rates(counts)
         rows[name] = {
             "probability_threshold": threshold,
             **(dict.fromkeys(rates) if threshold is None else rates),
             "reason": points[name].reason,
         }
     return rows
+
+
+def compute_rates(confusion: np.ndarray) -> dict[str, int | float | None]:
+    """Counts and rates of one pathology, ready for JSON.
+
+    Args:
+        confusion: `(2, 2)`, `[[tn, fp], [fn, tp]]` as of `confusion_matrix`.
+
+    Returns:
+        `tn`, `fp`, `fn`, `tp`; `sensitivity = tp / (tp + fn)`,
+        `specificity = tn / (tn + fp)`, `ppv = tp / (tp + fp)`,
+        `npv = tn / (tn + fn)` and `f1`, `None` where there is nothing to divide by.
+
+    Example:
+        >>> compute_rates(np.array([[3, 1], [0, 0]]))["specificity"]
+        0.75
+    """
+    (tn, fp), (fn, tp) = np.asarray(confusion).tolist()
+    parts = [tp, tn, tp, tn, 2 * tp]
+    wholes = [tp + fn, tn + fp, tp + fp, tn + fn, 2 * tp + fp + fn]
+    names = ("sensitivity", "specificity", "ppv", "npv", "f1")
+    return {
+        **{"tn": tn, "fp": fp, "fn": fn, "tp": tp},
+        **{
+            name: part / whole if whole else None
+            for name, part, whole in zip(names, parts, wholes, strict=True)
+        },
+    }

@@ -9,13 +9,13 @@ from keras_mscam.evaluation.bootstrap import (
     CELLS,
     Resampled,
     append_mean,
-    divide,
     find_percentiles,
     resample_auroc,
     resample_ratio,
     sum_by_patient,
     to_float,
 )
+from keras_mscam.evaluation.known_labels import divide
 
 #: Numerators and denominators of one system, `(patients, M)` each.
 Sums = tuple[np.ndarray, np.ndarray]

@@ -2,33 +2,43 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, multilabel_confusion_matrix
 
-from keras_mscam.evaluation.known_labels import (
-    compute_confusion,
-    compute_f1,
+from keras_mscam.evaluation.operating_points import (
+    apply_operating_points,
     compute_rates,
 )
+from keras_mscam.inference.run_calibration import OperatingPoint
+
+
+def count(labels, values, thresholds):
+    names = tuple(f"column {column}" for column in range(len(thresholds)))
+    points = {
+        name: OperatingPoint(probability_threshold=threshold)
+        for name, threshold in zip(names, thresholds, strict=True)
+    }
+    return list(apply_operating_points(points, labels, values, names).values())
 
 
 def test_by_hand():
     labels = [[1], [1], [0], [0], [0], [np.nan]]
     values = [[0.9], [0.1], [0.5], [0.4], [0.6], [0.9]]
-    confusion = compute_confusion(labels, values, 0.5)
-    assert confusion.tolist() == [[[1, 2], [1, 1]]]
-    assert compute_f1(confusion)[0] == pytest.approx(2 / (2 + 2 + 1))
+    (row,) = count(labels, values, [0.5])
+    assert [row[key] for key in ("tn", "fp", "fn", "tp")] == [1, 2, 1, 1]
+    assert row["f1"] == pytest.approx(2 / (2 + 2 + 1))
 
 
-@pytest.mark.parametrize("threshold", [0.4, [0.0, 0.3, 0.5, 1.0]])
-def test_equals_scikit_learn(threshold):
+def test_equals_scikit_learn():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (70, 4))
     values = rng.integers(0, 11, (70, 4)) / 10
-    confusion = compute_confusion(labels, values, threshold)
-    called = values >= threshold
+    thresholds = [0.0, 0.3, 0.5, 1.0]
+    rows = count(labels, values, thresholds)
+    positive = values >= thresholds
     np.testing.assert_array_equal(
-        confusion, multilabel_confusion_matrix(labels, called)
+        [[[row["tn"], row["fp"]], [row["fn"], row["tp"]]] for row in rows],
+        multilabel_confusion_matrix(labels, positive),
     )
     np.testing.assert_allclose(
-        compute_f1(confusion), f1_score(labels, called, average=None)
+        [row["f1"] for row in rows], f1_score(labels, positive, average=None)
     )
 
 
@@ -46,13 +56,8 @@ def test_undefined_rates():
     assert set(list(rates.values())[4:]) == {None}
     # Only negatives, none called: nothing that F1 speaks of.
     assert compute_rates(np.array([[5, 0], [0, 0]]))["f1"] is None
-    assert np.isnan(compute_f1(np.array([[[5, 0], [0, 0]]]))).all()
 
 
 def test_no_images():
-    assert compute_confusion(np.zeros((0, 2)), np.zeros((0, 2)), 0.5).sum() == 0
-
-
-def test_an_undefined_threshold_is_refused():
-    with pytest.raises(ValueError, match="threshold"):
-        compute_confusion([[1, 0]], [[0.2, 0.3]], [0.5, np.nan])
+    (row,) = count(np.zeros((0, 1)), np.zeros((0, 1)), [0.5])
+    assert [row[key] for key in ("tn", "fp", "fn", "tp")] == [0, 0, 0, 0]

@@ -24,10 +24,16 @@ from .conftest import build, select_outputs, write_untrained
 
 @pytest.fixture(scope="module")
 def output(runs, evaluation, tmp_path_factory):
-    """The two side by side."""
+    """The two side by side; of single reports one is enough, that of `evaluation`."""
     output = tmp_path_factory.mktemp("comparison")
-    compare(runs, [LocalizationConfig()] * 2, output, progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("keras_mscam.evaluation.evaluate_run._write_report", skip)
+        compare(runs, [LocalizationConfig()] * 2, output, progress=False)
     return output
+
+
+def skip(*arguments):
+    """Draw nothing."""
 
 
 @pytest.fixture
@@ -261,7 +267,11 @@ class TestSeveralRuns:
             assert difference == pytest.approx(a["value"] - b["value"])
         assert 0 <= paired["accuracy_0.3"]["mean"]["p_value"] <= 1
 
-    def test_a_run_against_its_copy_differs_in_nothing(self, runs, tmp_path):
+    def test_a_run_against_its_copy_differs_in_nothing(
+        self, runs, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr("keras_mscam.evaluation.evaluate_run._write_report", skip)
+        monkeypatch.setattr("keras_mscam.evaluation.compare.write_comparison", skip)
         (tmp_path / "copy").symlink_to(runs[0])
         pair = [runs[0], tmp_path / "copy"]
         compare(pair, [LocalizationConfig()] * 2, tmp_path / "out", progress=False)
