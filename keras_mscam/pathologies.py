@@ -20,7 +20,7 @@ PATHOLOGIES = (
     "Pleural_Thickening",
     "Hernia",
 )
-#: Those that have hand-ground-truth boxes in `BBox_List_2017.csv`.
+#: Those that have ground-truth boxes in `BBox_List_2017.csv`.
 BOXED_PATHOLOGIES = PATHOLOGIES[:8]
 #: What the label files write where an image shows none of them.
 NO_FINDING = "No Finding"

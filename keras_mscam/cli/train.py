@@ -16,6 +16,7 @@ from keras_mscam.configs.schema import (
     AugmentationConfig,
     Config,
     DataConfig,
+    LocalizationConfig,
     ModelConfig,
     TrainingConfig,
     describe,
@@ -64,9 +65,16 @@ class TrainOptions:
         default_factory=AugmentationConfig
     )
 
+    # Of preset and file; `keras_mscam-evaluate` has its options.
+    localization: tyro.conf.Suppress[LocalizationConfig] = dataclasses.field(
+        default_factory=LocalizationConfig
+    )
+
     @property
     def config(self) -> Config:
-        return Config(self.data, self.model, self.training, self.augmentation)
+        return Config(
+            self.data, self.model, self.training, self.augmentation, self.localization
+        )
 
 
 def parse_options(arguments: list[str]) -> TrainOptions:
@@ -92,6 +100,7 @@ def parse_options(arguments: list[str]) -> TrainOptions:
         model=base.model,
         training=base.training,
         augmentation=base.augmentation,
+        localization=base.localization,
     )
     options = _parse(arguments, defaults)
     if options.output is None:

@@ -208,7 +208,7 @@ def decode_to_size(
 
 
 def _resize(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
-    # `images.resize_area` in TensorFlow. Its "area" weighs pixels by what an output
+    # `resize_area` in TensorFlow. Its "area" weighs pixels by what an output
     # pixel covers of them, as cv2.INTER_AREA does; results differ by 1 grey level at
     # most, from rounding. Along a side that grows, it would repeat pixels instead of
     # interpolating, hence the second step, which copies where nothing grows.

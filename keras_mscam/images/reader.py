@@ -59,7 +59,7 @@ def read_xray(image: Image, crop_borders: bool = False) -> XRay:
 
 
 def read_grey(image: Image) -> np.ndarray:
-    """Read only the pixels of an X-ray, uint8 `(height, width)`, as `read_xray` does."""
+    """Read the pixels of an X-ray alone, uint8 `(height, width)`; see `read_xray`."""
     return _read(image).pixels
 
 

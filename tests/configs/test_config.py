@@ -93,6 +93,10 @@ class TestOptions:
         (tmp_path / "runs" / "phantom-1").mkdir(parents=True)
         assert str(parse_options([]).output) == "runs/phantom-2"
 
+    @pytest.mark.parametrize("name", PRESETS)
+    def test_a_preset_comes_whole(self, name):
+        assert parse_options(["--preset", name]).config == PRESETS[name]
+
     def test_preset_then_file_then_options(self, tmp_path):
         path = tmp_path / "mine.json"
         path.write_text(json.dumps({"training": {"epochs": 5, "seed": 9}}))

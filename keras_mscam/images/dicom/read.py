@@ -1,6 +1,6 @@
 """A DICOM file to an X-ray.
 
-`images` and `xray` import this module only when they meet a DICOM file, since pydicom
+`images.reader` imports this module only when it meets a DICOM file, since pydicom
 and its decoders take half a second and most folders hold none.
 """
 
@@ -47,12 +47,12 @@ def read_dicom(data: bytes) -> XRay:
 
     Returns:
         Grey pixels, see `grey.to_grey`, and their frame: the distance of pixels by
-        `spacing.find_spacing`, the field by `collimation.find_exposed`.
+        `geometry.find_spacing`, the field by `geometry.find_exposed`.
 
     Raises:
         ImageError: the file is damaged or incomplete, has no pixels, several frames,
             more than 16 bits a pixel or more than 100 million pixels, is of a modality
-            other than `refusals.RADIOGRAPHS` (an empty one is let pass), or is
+            other than `RADIOGRAPHS` (an empty one is let pass), or is
             compressed in a way that cannot be read.
     """
     with _reporting("is damaged: its DICOM data cannot be read"):
