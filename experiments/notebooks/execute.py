@@ -54,7 +54,8 @@ def _is_greeting(output: nbformat.NotebookNode) -> bool:
     if output.get("name") != "stderr":
         return False
     lines = output.text.splitlines()
-    return all(re.match(r"$|WARNING: All log|[EIW]\d{4} ", line) for line in lines)
+    known = r"$|WARNING: All log|[EIW]\d{4} |To enable the following instructions"
+    return all(re.match(known, line) for line in lines)
 
 
 def fingerprint(notebook: nbformat.NotebookNode) -> str:
