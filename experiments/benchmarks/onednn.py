@@ -36,7 +36,7 @@ def main(rounds: int = 3, steps: int = 4, network: str | None = None) -> None:
         off, on = (statistics.median(times) for times in seconds.values())
         ratios = [a / b for a, b in zip(seconds["1"], seconds["0"], strict=True)]
         print(
-            f"{name}, {size[0]}x{size[1]}, batch {batch}: {on / batch:.4f} s per image, "
+            f"{name}, {size}, batch {batch}: {on / batch:.4f} s per image, "
             f"over without {on / off:.2f} [{min(ratios):.2f}, {max(ratios):.2f}]",
             flush=True,
         )

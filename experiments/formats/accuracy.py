@@ -24,7 +24,7 @@ class Accuracy:
 
     Args:
         auroc: of all images.
-        localization: fraction of ground-truth boxes that are found, at each of `OVERLAPS`.
+        localization: fraction of ground-truth boxes found, at each of `OVERLAPS`.
     """
 
     auroc: float
