@@ -72,7 +72,7 @@ def unfinished_folder(output: Path, plan: dict) -> Iterator[tuple[Path, Path]]:
     result = place / _RESULT
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with _lock(place):
+        with hold_lock(place / "lock", f"at work in {place}"):
             _check_plan(place, plan)
             shutil.rmtree(result, ignore_errors=True)
             result.mkdir()
@@ -94,14 +94,22 @@ def check_is_free(output: Path) -> None:
 
 
 @contextmanager
-def _lock(place: Path) -> Iterator[None]:
-    """Hold a lock that the system takes back from a killed process."""
-    with (place / "lock").open("w") as file:
+def hold_lock(path: Path, work: str) -> Iterator[None]:
+    """Hold a lock that the system takes back from a killed process.
+
+    Args:
+        path: the file that is locked; made if it is missing.
+        work: what another process that holds it is doing, for the error.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
-                f"Another process is at work in {place}; wait for it or stop it."
+                f"Another process is {work}; wait for it or stop it."
             ) from error
         yield
 

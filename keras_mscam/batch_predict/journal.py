@@ -1,6 +1,5 @@
 """`predictions.jsonl`: a line a file, appended as they are done."""
 
-import fcntl
 import json
 import os
 import re
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from keras_mscam.errors import UserError
-from keras_mscam.files import write_whole
+from keras_mscam.files import hold_lock, write_whole
 
 FILE = "predictions.jsonl"
 #: In every plan: by this a folder of results is known.
@@ -115,7 +114,7 @@ def open_folder(output: Path, plan: dict, overwrite: bool = False) -> Iterator[N
     try:
         output.mkdir(parents=True, exist_ok=True)
         _check_is_ours(output)
-        with _lock(output):
+        with hold_lock(output / _LOCK, f"writing into {output}"):
             if overwrite:
                 _remove(output)
             _check_plan(output / _PLAN, plan)
@@ -150,19 +149,6 @@ def _read_plan(path: Path) -> dict:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return plan if isinstance(plan, dict) else {}
-
-
-@contextmanager
-def _lock(output: Path) -> Iterator[None]:
-    """Hold a lock that the system takes back from a killed process."""
-    with (output / _LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"Another process is writing into {output}; wait for it or stop it."
-            ) from error
-        yield
 
 
 def _check_plan(path: Path, plan: dict) -> None:

@@ -35,6 +35,7 @@ from keras_mscam.inference.calibrated_model import (
 )
 from keras_mscam.inference.contract import FILE
 from keras_mscam.inference.export_folder import OTHER_FORMATS, next_common_version
+from keras_mscam.inference.run_calibration import find_calibration
 from keras_mscam.inference.run_folder import Run, describe_environment, read_run
 from keras_mscam.inference.runtimes import load_runtime
 from keras_mscam.inference.runtimes.tensorflow_keras import load_signatures
@@ -102,7 +103,8 @@ def export_formats(
         check_installed(kind)
     run = read_run(run_path)
     protocol = protocol or run.config.localization
-    calibrate_run(run, load_classifier(run), progress)
+    if find_calibration(run) is None:
+        calibrate_run(run, load_classifier(run), progress)
     tune = functools.partial(_tune_thresholds, run, protocol)
     calibrated_model = load_calibrated_model(run, protocol, attention_size, name, tune)
     number = next_common_version(Path(output), name)

@@ -179,7 +179,7 @@ def load_calibration(run: Run) -> RunCalibration:
 
 def find_calibration(run: Run) -> RunCalibration | None:
     """Read the calibration of a run's model, `None` if there is none of this model."""
-    if not run.calibration_path.is_file():
+    if not (run.calibration_path.is_file() and run.model_path.is_file()):
         return None
     calibration = read_calibration(run.calibration_path)
     return (
