@@ -1,13 +1,18 @@
-"""Any data set in two plain CSV files: one of labels, one of boxes."""
+"""Any data set: in two plain CSV files of labels and boxes, or ChestX-ray14."""
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from keras_mscam.data.chestxray14 import IMAGE_SUFFIXES, LABEL_FILES, read_chestxray14
-from keras_mscam.data.chestxray14_tables import parse_age, read_table
-from keras_mscam.data.records import Box, Dataset, Record, summarize
+from keras_mscam.data.chestxray14 import (
+    LABEL_FILES,
+    list_images,
+    parse_age,
+    read_chestxray14,
+    read_table,
+)
+from keras_mscam.data.records import Box, Dataset, Record, sort_boxes, summarize
 from keras_mscam.data.splits import SPLITS
 from keras_mscam.errors import UserError
 from keras_mscam.pathologies import NO_FINDING
@@ -15,10 +20,8 @@ from keras_mscam.pathologies import NO_FINDING
 _DESCRIBING = ("path", "patient", "view", "age", "sex", "split")
 _CORNERS = ["x_min", "y_min", "x_max", "y_max"]
 #: 1 and 0 are known; nothing, or -1 as CheXpert has it for "uncertain", are not.
-_LABELS = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0}
-
-
-_LABELS |= dict.fromkeys(["", "-1", "-1.0"], float("nan"))
+_VALUES = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0}
+_VALUES |= dict.fromkeys(["", "-1", "-1.0"], float("nan"))
 
 
 def read_labels_csv(path: Path, boxes: Path | None = None) -> Dataset:
@@ -86,9 +89,12 @@ def read_labels_csv(path: Path, boxes: Path | None = None) -> Dataset:
             f"{path}: none of its {len(table)} images is there, such as "
             f"{path.parent / missing[0]}; paths start from the folder of the table."
         )
+    known = {record.path for record in records}
+    folders = {path.parent for path in known}
+    beside = {path for folder in folders for path in list_images(folder)}
     problems = summarize(
         ("label rows without an image file", missing),
-        ("image files without a label row", _find_strangers(records)),
+        ("image files without a label row", sorted(map(str, beside - known))),
         ("repeated label rows, the first of each path kept", repeated),
     )
     tables = (path,) if boxes is None else (path, Path(boxes))
@@ -129,14 +135,14 @@ def _parse_labels(
         )
     labels = np.empty((len(table), len(pathologies)))
     for column, name in enumerate(pathologies):
-        strange = np.flatnonzero(~table[name].isin(list(_LABELS)))
+        strange = np.flatnonzero(~table[name].isin(list(_VALUES)))
         if len(strange):
             raise UserError(
                 f"{path}, row {strange[0] + 1}, column {name!r}: "
                 f"{table[name].iloc[strange[0]]!r} is no label; labels are 1, 0, -1 or "
                 "nothing, and a column that holds none must be removed."
             )
-        labels[:, column] = table[name].map(_LABELS)
+        labels[:, column] = table[name].map(_VALUES)
     return labels
 
 
@@ -164,40 +170,13 @@ def _read_boxes(
     if missing:
         raise UserError(f"{path} has no column {missing[0]!r}.")
     corners = table[_CORNERS].apply(pd.to_numeric, errors="coerce").to_numpy(float)
-    boxes, strangers, unlabeled, wrong, repeated = {}, [], [], [], []
-    rows = zip(table["path"], table["pathology"], corners, strict=True)
-    for image, pathology, xyxy in rows:
-        box = Box(pathology, tuple(xyxy.tolist()))
-        if image not in images:
-            strangers.append(image)
-        elif pathology not in pathologies:
-            unlabeled.append(f"{pathology} of {image}")
-        elif not (np.isfinite(xyxy).all() and (xyxy[:2] < xyxy[2:]).all()):
-            wrong.append(image)
-        elif box in boxes.get(image, ()):
-            repeated.append(image)
-        else:
-            boxes.setdefault(image, []).append(box)
-    return boxes, summarize(
-        ("boxes on images without a label row, left out", strangers),
-        ("boxes of a pathology without a column of labels, left out", unlabeled),
-        ("boxes without four numbers or without area, left out", wrong),
-        ("repeated boxes, left out", repeated),
+    boxes = map(Box, table["pathology"], map(tuple, corners.tolist()))
+    return sort_boxes(
+        zip(table["path"], boxes, strict=True),
+        images,
+        pathologies,
+        "boxes of a pathology without a column of labels, left out",
     )
-
-
-def _find_strangers(records: list[Record]) -> list[str]:
-    """Return image files that lie beside those of the records, but have no row."""
-    known = {record.path for record in records}
-    return sorted(
-        str(path)
-        for folder in {path.parent for path in known}
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and path not in known
-    )
-
-
-_LABELS_datasets, _BOXES = "labels.csv", "boxes.csv"
 
 
 def read_dataset(
@@ -221,18 +200,16 @@ def read_dataset(
             own.
     """
     source = Path(source)
+    table, beside = source, None
     if source.is_dir() and not any(source.glob(LABEL_FILES)):
-        table = source / _LABELS_datasets
-        if table.is_file():
-            beside = source / _BOXES
-            return read_labels_csv(
-                table, boxes or (beside if beside.is_file() else None)
-            )
-    if source.is_file():
-        return read_labels_csv(source, boxes)
+        table, beside = source / "labels.csv", source / "boxes.csv"
+    if table.is_file():
+        if boxes is None and beside is not None and beside.is_file():
+            boxes = beside
+        return read_labels_csv(table, boxes)
     if boxes is not None:
         raise UserError(
             f"Boxes of {source} are read from its own BBox_List_2017.csv; --boxes is "
-            f"for a data set in a {_LABELS_datasets}."
+            "for a data set in a labels.csv."
         )
     return read_chestxray14(source, workers, progress)

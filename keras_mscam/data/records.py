@@ -1,5 +1,7 @@
 """What is known of one image, and of a data set, before any pixel is read."""
 
+import math
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -103,4 +105,45 @@ def summarize(*found: tuple[str, list[str]]) -> tuple[str, ...]:
         f"{len(examples)} {kind}, such as {examples[0]}"
         for kind, examples in found
         if examples
+    )
+
+
+def sort_boxes(
+    rows: Iterable[tuple[str, Box]],
+    images: Collection[str],
+    pathologies: Collection[str],
+    unlabeled_kind: str,
+    unknown: list[str] | None = None,
+) -> tuple[dict[str, list[Box]], tuple[str, ...]]:
+    """Tell boxes that can be used from the others.
+
+    Args:
+        rows: names of images and boxes.
+        images: names that have labels.
+        pathologies: the data set's.
+        unlabeled_kind: how the problem of a box of another pathology is called.
+        unknown: boxes of pathologies with an unknown name, left out before.
+
+    Returns:
+        Usable boxes by image, and a sentence for each kind of box left out.
+    """
+    boxes, strangers, unlabeled, wrong, repeated = {}, [], [], [], []
+    for image, box in rows:
+        left, top, right, bottom = box.xyxy
+        if image not in images:
+            strangers.append(image)
+        elif box.pathology not in pathologies:
+            unlabeled.append(f"{box.pathology} of {image}")
+        elif not (all(map(math.isfinite, box.xyxy)) and left < right and top < bottom):
+            wrong.append(image)
+        elif box in boxes.setdefault(image, []):
+            repeated.append(image)
+        else:
+            boxes[image].append(box)
+    return boxes, summarize(
+        ("boxes on images without a label row, left out", strangers),
+        (unlabeled_kind, unlabeled),
+        ("boxes of an unknown pathology, left out", unknown),
+        ("boxes without four numbers or without area, left out", wrong),
+        ("repeated boxes, left out", repeated),
     )

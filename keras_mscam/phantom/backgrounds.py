@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from keras_mscam.data.archives import Member
-from keras_mscam.data.chestxray14 import IMAGE_SUFFIXES, LABEL_FILES, read_chestxray14
+from keras_mscam.data.chestxray14 import LABEL_FILES, list_images, read_chestxray14
 from keras_mscam.data.records import summarize
 from keras_mscam.errors import UserError
 from keras_mscam.images.reader import read_grey
@@ -215,13 +215,5 @@ def _read_labelled(folder: Path) -> tuple[list[Background], tuple[str, ...]]:
 
 
 def _read_plain(folder: Path) -> list[Background]:
-    paths = [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    ]
-    names = [_NAME.fullmatch(path.stem) for path in paths]
-    return [
-        Background(path, int(name[1]) if name else -1)
-        for path, name in zip(paths, names, strict=True)
-    ]
+    named = [(path, _NAME.fullmatch(path.stem)) for path in list_images(folder)]
+    return [Background(path, int(name[1]) if name else -1) for path, name in named]
