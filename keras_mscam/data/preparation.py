@@ -6,16 +6,9 @@ from pathlib import Path
 
 from keras_mscam.data.labels_csv import read_dataset
 from keras_mscam.data.manifest import Manifest, compute_beta, describe_split
-from keras_mscam.data.records import Dataset, Record
-from keras_mscam.data.shards import (
-    Converted,
-    Shard,
-    Stored,
-    convert,
-    plan_shards,
-    write_shards,
-)
-from keras_mscam.data.splits import SPLITS, SplitRule, split_records
+from keras_mscam.data.records import Record
+from keras_mscam.data.shards import Converted, Stored, convert, write_shards
+from keras_mscam.data.splits import SplitRule, split_records
 from keras_mscam.errors import UserError
 from keras_mscam.files import (
     check_is_free,
@@ -25,6 +18,8 @@ from keras_mscam.files import (
 )
 
 REJECTED = "rejected.csv"
+#: What reads, resizes and writes.
+PACKAGES = ("keras_mscam", "opencv-python-headless", "numpy", "pydicom", "tensorflow")
 
 
 def prepare(
@@ -101,13 +96,34 @@ def prepare(
             workers=workers,
             progress=progress,
         )
-        shards = plan_shards(_find_stored(splits, converted), seed)
-        write_shards(shards, result)
-        _write_rejected(result / REJECTED, converted.rejected)
+        stored = _find_stored(splits, converted)
+        names = write_shards(stored, seed, result)
+        with (result / REJECTED).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerows([("name", "reason"), *converted.rejected])
+        counted = {
+            split: describe_split(
+                [entry.record for entry in stored[split]], dataset.pathologies, files
+            )
+            for split, files in names.items()
+        }
         problems = dataset.problems + left_out + converted.problems
-        rejected = len(converted.rejected)
-        manifest = describe(
-            dataset, shards, image_size, rule, rejected, problems, result
+        positives = counted["train"].positives
+        unseen = [name for name, count in positives.items() if not count]
+        if unseen:
+            problems += (f"no positive training image of {', '.join(unseen)}",)
+        manifest = Manifest(
+            pathologies=dataset.pathologies,
+            image_size=image_size and tuple(image_size),
+            split_rule=str(rule),
+            seed=seed,
+            splits=counted,
+            beta=compute_beta(counted["train"]),
+            checksums={p.name: compute_checksum(p) for p in sorted(result.iterdir())},
+            sources={path.name: compute_checksum(path) for path in dataset.tables},
+            rejected=len(converted.rejected),
+            problems=problems,
+            versions=find_versions(PACKAGES),
         )
         manifest.write(result)
     return manifest
@@ -130,11 +146,8 @@ def _describe_plan(
     records: list[Record], image_size: tuple[int, int] | None
 ) -> dict[str, object]:
     """Return what converted images depend on; the split is not among it."""
-    digest = hashlib.sha256()
-    for record in records:
-        digest.update(repr(record).encode())
     return {
-        "records": digest.hexdigest(),
+        "records": hashlib.sha256("".join(map(repr, records)).encode()).hexdigest(),
         "image_size": image_size and list(image_size),
         "versions": find_versions(PACKAGES),
     }
@@ -143,11 +156,7 @@ def _describe_plan(
 def _find_stored(
     splits: dict[str, list[Record]], converted: Converted
 ) -> dict[str, list[Stored]]:
-    """Return what is there of each split.
-
-    Raises:
-        UserError: nothing.
-    """
+    """Return what is there of each split; nothing is an error."""
     stored = {
         split: [converted.stored[r.name] for r in records if r.name in converted.stored]
         for split, records in splits.items()
@@ -159,59 +168,3 @@ def _find_stored(
                 f"No image of the {split} split can be used; {name}, for one, {reason}."
             )
     return stored
-
-
-def _write_rejected(path: Path, rejected: list[tuple[str, str]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([("name", "reason"), *rejected])
-
-
-#: What reads, resizes and writes.
-PACKAGES = ("keras_mscam", "opencv-python-headless", "numpy", "pydicom", "tensorflow")
-
-
-def describe(
-    dataset: Dataset,
-    shards: list[Shard],
-    image_size: tuple[int, int] | None,
-    rule: SplitRule,
-    rejected: int,
-    problems: tuple[str, ...],
-    folder: Path,
-) -> Manifest:
-    """Describe what has been written into a folder.
-
-    Args:
-        dataset: where it came from.
-        shards: what was written.
-        image_size: (height, width) that images were stored at, if one.
-        rule: how they were split.
-        rejected: number of images that couldn't be used.
-        problems: what was odd about the source.
-        folder: the folder; every file in it gets a checksum.
-
-    Returns:
-        A manifest for it.
-    """
-    splits = {}
-    for name in SPLITS:
-        here = [shard for shard in shards if shard.split == name]
-        records = [stored.record for shard in here for stored in shard.records]
-        files = [shard.name for shard in here]
-        splits[name] = describe_split(records, dataset.pathologies, files)
-    unseen = [name for name, count in splits["train"].positives.items() if not count]
-    if unseen:
-        problems += (f"no positive training image of {', '.join(unseen)}",)
-    return Manifest(
-        pathologies=dataset.pathologies,
-        image_size=image_size and tuple(image_size),
-        split_rule=str(rule),
-        seed=rule.seed,
-        splits=splits,
-        beta=compute_beta(splits["train"]),
-        checksums={p.name: compute_checksum(p) for p in sorted(folder.iterdir())},
-        sources={path.name: compute_checksum(path) for path in dataset.tables},
-        rejected=rejected,
-        problems=problems,
-        versions=find_versions(PACKAGES),
-    )

@@ -1,14 +1,16 @@
-"""Converted images in parts: what a preparation that was broken off goes on from.
+"""Converted images: first in parts, in the order of reading, then in shards.
 
 Images are read in the order in which they lie in their folders and archives, records
 are stored in another one. The parts lie between: 1024 images each, converted and
-serialized, in the order of reading. A part is there when its index is.
+serialized. A preparation that was broken off goes on from them; a part is there when
+its index is.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import chain, groupby, islice
 from pathlib import Path
 
@@ -26,34 +28,9 @@ from keras_mscam.images.resize import resize_area
 from keras_mscam.images.xray import ImageError
 from keras_mscam.parallel import map_in_order
 
-
-def convert_image(
-    source: Path | bytes, size: tuple[int, int] | None
-) -> tuple[bytes, tuple[int, int]] | str:
-    """Turn an image file into what is stored: the work of one worker process.
-
-    At its own size, an image that is stored in 8 bits of grey already, as PNG or JPEG,
-    is kept byte for byte.
-
-    Args:
-        source: a file for `read_grey`, or its content.
-        size: (height, width) to store; the image's own if None.
-
-    Returns:
-        PNG (or kept JPEG) bytes and the original (height, width), or the reason why
-        not.
-    """
-    try:
-        data = source if isinstance(source, bytes) else read_bytes(source)
-        image = read_grey(data)
-    except ImageError as error:
-        return str(error)
-    if size is not None:
-        return encode_png(resize_area(image, size)), image.shape
-    return data if is_grey(data) else encode_png(image), image.shape
-
-
 PART_IMAGES = 1024
+#: A shard is closed when it has as many bytes: some 1,800 images of 256x256.
+SHARD_BYTES = 64 * 2**20
 _DIED = "is damaged: its decoder crashed on it"
 
 
@@ -89,6 +66,32 @@ class Converted:
     problems: tuple[str, ...]
 
 
+def convert_image(
+    source: Path | bytes, size: tuple[int, int] | None
+) -> tuple[bytes, tuple[int, int]] | str:
+    """Turn an image file into what is stored: the work of one worker process.
+
+    At its own size, an image that is stored in 8 bits of grey already, as PNG or JPEG,
+    is kept byte for byte.
+
+    Args:
+        source: a file for `read_grey`, or its content.
+        size: (height, width) to store; the image's own if None.
+
+    Returns:
+        PNG (or kept JPEG) bytes and the original (height, width), or the reason why
+        not.
+    """
+    try:
+        data = source if isinstance(source, bytes) else read_bytes(source)
+        image = read_grey(data)
+    except ImageError as error:
+        return str(error)
+    if size is not None:
+        return encode_png(resize_area(image, size)), image.shape
+    return data if is_grey(data) else encode_png(image), image.shape
+
+
 def convert(
     records: Sequence[Record],
     folder: Path,
@@ -114,7 +117,10 @@ def convert(
         UserError: `strict`, and an image can't be used; an archive is damaged; the
             folder can't be written.
     """
-    ordered = _order_as_stored(records)
+    # Files in the order given, then archives from front to back.
+    ordered = [record for record in records if not isinstance(record.path, Member)]
+    packed = [record for record in records if isinstance(record.path, Member)]
+    ordered += sorted(packed, key=lambda record: record.path)
     parts = {
         folder / f"part-{number:05d}.tfrecord": ordered[start : start + PART_IMAGES]
         for number, start in enumerate(range(0, len(ordered), PART_IMAGES))
@@ -122,47 +128,32 @@ def convert(
     todo = {p: part for p, part in parts.items() if not _index_path(p).exists()}
     count = sum(map(len, todo.values()))
     jobs = ((image, image_size) for image in _read(chain.from_iterable(todo.values())))
+    # Of the decoders, those of DICOM have been seen to end their process.
+    apart = any(record.path.suffix.lower() == ".dcm" for record in ordered)
+    results = map_in_order(convert_image, jobs, workers, count, _DIED, apart)
     bar = tqdm(
+        results,
         total=len(ordered),
         initial=len(ordered) - count,
         desc="Preparing",
         unit="image",
         disable=not progress,
     )
-    # Of the decoders, those of DICOM have been seen to end their process.
-    apart = any(record.path.suffix.lower() == ".dcm" for record in ordered)
-    results = map_in_order(convert_image, jobs, workers, count, _DIED, apart)
-    with bar, closing(results) as images:
+    with bar, closing(results):
+        images = iter(bar)
         for path, part in todo.items():
-            here = _report(islice(images, len(part)), bar)
+            here = islice(images, len(part))
             _write_part(path, part, here, pathologies, image_size, strict)
     return _collect(parts, strict)
 
 
-def _order_as_stored(records: Sequence[Record]) -> list[Record]:
-    """Files in the order given, then archives from front to back."""
-    files = [record for record in records if not isinstance(record.path, Member)]
-    packed = [record for record in records if isinstance(record.path, Member)]
-    return files + sorted(packed, key=lambda record: record.path)
-
-
 def _read(records: Iterable[Record]) -> Iterator[Path | bytes]:
     """Give paths of files, which workers read, and contents of archives' members."""
-    for archive, group in groupby(records, key=_archive):
-        if archive is None:
-            yield from (record.path for record in group)
-        else:
+    for archive, group in groupby(records, key=lambda r: getattr(r.path, "archive", 0)):
+        if archive:
             yield from read_members(archive, [r.path.position for r in group])
-
-
-def _archive(record: Record) -> Path | None:
-    return record.path.archive if isinstance(record.path, Member) else None
-
-
-def _report(images: Iterable, bar: tqdm) -> Iterator:
-    for image in images:
-        bar.update()
-        yield image
+        else:
+            yield from (record.path for record in group)
 
 
 def _write_part(
@@ -206,10 +197,8 @@ def _collect(parts: dict[Path, list[Record]], strict: bool) -> Converted:
                 rejected.append((record.name, entry["reason"]))
                 continue
             inside = _clip_boxes(record, entry["size"])
-            lost = len(record.boxes) - len(inside.boxes)
-            dropped += [record.name] * lost
-            cut = sum(box not in record.boxes for box in inside.boxes)
-            clipped += [record.name] * cut
+            dropped += [record.name] * (len(record.boxes) - len(inside.boxes))
+            clipped += [record.name for b in inside.boxes if b not in record.boxes]
             stored[record.name] = Stored(inside, path, start, entry["length"])
             start += entry["length"]
     problems = summarize(
@@ -235,27 +224,10 @@ def _index_path(part: Path) -> Path:
     return part.with_suffix(".json")
 
 
-#: A shard is closed when it has as many bytes: some 1,800 images of 256x256.
-SHARD_BYTES = 64 * 2**20
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A TFRecord file to write.
-
-    Args:
-        split: the split it belongs to.
-        name: file name, such as `train-00000-of-00004.tfrecord`.
-        records: what goes into it, in order.
-    """
-
-    split: str
-    name: str
-    records: list[Stored]
-
-
-def plan_shards(splits: dict[str, list[Stored]], seed: int) -> list[Shard]:
-    """Lay out all files of a data set.
+def write_shards(
+    splits: dict[str, list[Stored]], seed: int, folder: Path
+) -> dict[str, list[str]]:
+    """Write shards by copying records, checksums included, out of the parts.
 
     Training records are put in an order drawn once, so that neighbours in a file, which
     training shuffles among each other, are not of the same patients. The other splits
@@ -264,37 +236,30 @@ def plan_shards(splits: dict[str, list[Stored]], seed: int) -> list[Shard]:
     Args:
         splits: records by split.
         seed: of the order of training records.
+        folder: where to write `train-00000-of-00004.tfrecord` and so on: of 64 MiB or
+            a little more each, the last of a split of less.
 
     Returns:
-        Shards of 64 MiB or a little more, the last of a split with less, split after
-        split.
+        Names of the files by split.
     """
     order = np.random.default_rng(seed).permutation(len(splits["train"]))
     ordered = splits | {"train": [splits["train"][i] for i in order]}
-    shards = []
-    for split in SPLITS:
-        groups = _group_by_bytes(ordered[split])
-        for number, group in enumerate(groups):
-            name = f"{split}-{number:05d}-of-{len(groups):05d}.tfrecord"
-            shards.append(Shard(split, name, group))
-    return shards
-
-
-def write_shards(shards: Sequence[Shard], folder: Path) -> None:
-    """Write shards by copying their records, checksums included, out of the parts."""
-    parts = {}
-    try:
-        for shard in shards:
-            with (folder / shard.name).open("wb") as file:
-                for stored in shard.records:
-                    if stored.path not in parts:
-                        parts[stored.path] = stored.path.open("rb")
-                    part = parts[stored.path]
-                    part.seek(stored.start)
-                    file.write(part.read(stored.length))
-    finally:
-        for part in parts.values():
-            part.close()
+    names = {}
+    with ExitStack() as stack:
+        open_part = cache(lambda path: stack.enter_context(path.open("rb")))
+        for split in SPLITS:
+            groups = _group_by_bytes(ordered[split])
+            names[split] = [
+                f"{split}-{number:05d}-of-{len(groups):05d}.tfrecord"
+                for number in range(len(groups))
+            ]
+            for name, group in zip(names[split], groups, strict=True):
+                with (folder / name).open("wb") as file:
+                    for stored in group:
+                        part = open_part(stored.path)
+                        part.seek(stored.start)
+                        file.write(part.read(stored.length))
+    return names
 
 
 def _group_by_bytes(records: list[Stored]) -> list[list[Stored]]:

@@ -28,6 +28,7 @@ SCHEMA = {
     "box_xyxy": _FLOATS,  # 4 N numbers, half-open pixels of the original frame
     "box_pathology": _INTEGERS,  # N positions
 }
+_LISTS = {tf.string: "bytes_list", tf.float32: "float_list", tf.int64: "int64_list"}
 
 
 def serialize(
@@ -49,20 +50,22 @@ def serialize(
     Returns:
         Bytes, the same for the same arguments.
     """
+    values = {
+        "image": [image],
+        "original_size": original_size,
+        "stored_size": stored_size,
+        "name": [record.name.encode()],
+        "patient": [record.patient.encode()],
+        "view": [record.view.encode()],
+        "sex": [record.sex.encode()],
+        "age": [float("nan") if record.age is None else record.age],
+        "labels": record.labels,
+        "box_xyxy": [side for box in record.boxes for side in box.xyxy],
+        "box_pathology": [pathologies.index(box.pathology) for box in record.boxes],
+    }
     features = {
-        "image": _bytes(image),
-        "original_size": _integers(original_size),
-        "stored_size": _integers(stored_size),
-        "name": _bytes(record.name.encode()),
-        "patient": _bytes(record.patient.encode()),
-        "view": _bytes(record.view.encode()),
-        "sex": _bytes(record.sex.encode()),
-        "age": _floats([float("nan") if record.age is None else record.age]),
-        "labels": _floats(record.labels),
-        "box_xyxy": _floats([side for box in record.boxes for side in box.xyxy]),
-        "box_pathology": _integers(
-            [pathologies.index(box.pathology) for box in record.boxes]
-        ),
+        key: tf.train.Feature(**{_LISTS[SCHEMA[key].dtype]: {"value": value}})
+        for key, value in values.items()
     }
     example = tf.train.Example(features=tf.train.Features(feature=features))
     return example.SerializeToString(deterministic=True)
@@ -100,23 +103,6 @@ def parse(
         Tensors by their key.
     """
     return tf.io.parse_single_example(serialized, {key: SCHEMA[key] for key in keys})
-
-
-def decode_image(png: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
-    """Decode the image of a record to uint8 `(height, width, 1)`."""
-    return tf.ensure_shape(tf.io.decode_png(png, channels=1), (*image_size, 1))
-
-
-def _bytes(value: bytes) -> tf.train.Feature:
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-
-def _floats(values: Iterable[float]) -> tf.train.Feature:
-    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-
-
-def _integers(values: Iterable[int]) -> tf.train.Feature:
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
 def choose_size(
@@ -181,6 +167,11 @@ def decode(
     return records.map(
         decode_record, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
+
+
+def decode_image(png: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
+    """Decode the image of a record to uint8 `(height, width, 1)`."""
+    return tf.ensure_shape(tf.io.decode_png(png, channels=1), (*image_size, 1))
 
 
 def decode_to_size(
