@@ -1,14 +1,12 @@
 """Random changes of training images that leave a chest what it is."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import tensorflow as tf
 
 from keras_mscam.configs.schema import AugmentationConfig
 from keras_mscam.data.order import Plan
-from keras_mscam.data.records import Box
 
 
 def augment_batches(
@@ -23,13 +21,11 @@ def augment_batches(
     its place in that, the same for any number of hosts and any first step.
 
     Args:
-        batches: pairs of images, uint8 `(batch, height, width, 1)`, and labels.
+        batches: those of `plan`, pairs of images, uint8 `(batch, height, width, 1)`,
+            and labels.
         plan: which batches these are.
         config: how large the changes may be.
         image_size: (height, width) of the images to give, see `augment`.
-
-    Returns:
-        Pairs of changed images, uint8 `(batch, *image_size, 1)`, and labels.
     """
 
     def change(number, batch):
@@ -116,19 +112,9 @@ def augment(images: tf.Tensor, draws: Draws, image_size: tuple[int, int]) -> tf.
 
     Returns:
         uint8 `(batch, *image_size, 1)`.
-
-    Example:
-        >>> config = AugmentationConfig(rotation=5, noise=4)
-        >>> augment(images, draw(config, len(images), (seed, step)), (256, 256))
     """
-    matrices = build_matrices(
-        draws.rotation,
-        draws.shift,
-        draws.scale,
-        draws.flip,
-        tuple(images.shape[1:3]),
-        image_size,
-    )
+    moves = draws.rotation, draws.shift, draws.scale, draws.flip
+    matrices = build_matrices(*moves, tuple(images.shape[1:3]), image_size)
     changed = adjust_grey(warp(images, matrices, image_size), draws)
     return tf.cast(tf.clip_by_value(tf.round(changed), 0, 255), tf.uint8)
 
@@ -151,21 +137,20 @@ def adjust_grey(images: tf.Tensor, draws: Draws) -> tf.Tensor:
     def spread(values):
         return values[:, None, None, None]
 
+    def draw_noise():
+        # An image's noise has a seed of its own, so that no host draws another's.
+        return tf.map_fn(
+            lambda seed: tf.random.stateless_normal(tf.shape(images)[1:], seed),
+            draws.noise_seeds,
+            fn_output_signature=tf.float32,
+        )
+
     changed = mean + spread(draws.contrast) * (images - mean)
     changed += spread(draws.brightness)
     return tf.cond(
         tf.reduce_any(draws.noise > 0),
-        lambda: changed + spread(draws.noise) * _draw_noise(images, draws),
+        lambda: changed + spread(draws.noise) * draw_noise(),
         lambda: changed,
-    )
-
-
-def _draw_noise(images: tf.Tensor, draws: Draws) -> tf.Tensor:
-    # An image's noise has a seed of its own, so that no host draws another's.
-    return tf.map_fn(
-        lambda seed: tf.random.stateless_normal(tf.shape(images)[1:], seed),
-        draws.noise_seeds,
-        fn_output_signature=tf.float32,
     )
 
 
@@ -183,20 +168,15 @@ def build_matrices(
     one in pixels of the input, and the result that of resizing the turned image.
 
     Args:
-        rotation: float64 `(batch,)`, radians, clockwise as it is displayed.
-        shift: float64 `(batch, 2)`, down and right, as fractions of height and width.
-        scale: float64 `(batch,)`, above 0; 2 shows everything twice as large.
-        flip: bool `(batch,)`, whether left becomes right.
+        rotation: of `Draws`, and so are the next three.
+        shift: a shift of (0, 0.5) moves everything to the right by half the width.
+        scale: 2 shows everything twice as large.
+        flip: whether left becomes right.
         input_size: (height, width) of the images, in pixels.
         image_size: (height, width) of the result.
 
     Returns:
-        float64 `(batch, 3, 3)`.
-
-    Example:
-        >>> none = tf.zeros([1], tf.float64)
-        >>> build_matrices(none, tf.constant([[0, 0.5]], tf.float64), none + 1,
-        ...     none > 0, (30, 20), (30, 20))[0]  # x + 10
+        float64 `(batch, 3, 3)`, of points `(x, y, 1)` in pixels.
     """
     height, width = input_size
     cosine, sine = scale * tf.cos(rotation), scale * tf.sin(rotation)
@@ -241,32 +221,6 @@ def warp(
         fill_mode="CONSTANT",
     )
     return tf.ensure_shape(warped, (None, *image_size, 1))
-
-
-def move_boxes(
-    boxes: tuple[Box, ...], matrix: np.ndarray, image_size: tuple[int, int]
-) -> tuple[Box, ...]:
-    """Move boxes by the matrix of their image.
-
-    Args:
-        boxes: in the frame of the image before, in pixels.
-        matrix: `(3, 3)`, see `build_matrices`.
-        image_size: (height, width) of the image after.
-
-    Returns:
-        The smallest upright rectangle around the moved corners of each box, as far as
-        it is inside the image; without those that are outside.
-    """
-    moved = (_move(box, np.asarray(matrix)).clip(image_size) for box in boxes)
-    return tuple(box for box in moved if box is not None)
-
-
-def _move(box: Box, matrix: np.ndarray) -> Box:
-    left, top, right, bottom = box.xyxy
-    corners = np.array([[left, right, left, right], [top, top, bottom, bottom]])
-    moved = matrix[:2, :2] @ corners + matrix[:2, 2:]
-    sides = *moved.min(axis=1), *moved.max(axis=1)
-    return replace(box, xyxy=tuple(map(float, sides)))
 
 
 def _stack(rows: list[list[tf.Tensor]]) -> tf.Tensor:

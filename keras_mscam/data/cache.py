@@ -31,14 +31,9 @@ class Cache:
     labels: np.ndarray
 
     def give(self, plan: Plan, balanced: bool) -> tf.data.Dataset:
-        """Give a host's part of every batch.
+        """Give images and labels of a host's part of every batch of a plan.
 
-        Args:
-            plan: which batches.
-            balanced: draw as `draw_balanced` does; else permute all images.
-
-        Returns:
-            Pairs of images and labels.
+        They are drawn as `draw_balanced` does, or all of them are permuted.
         """
         groups = group_by_pathology(self.labels) if balanced else []
         used = plan.steps * plan.batch_size
@@ -77,11 +72,13 @@ def cache_in_memory(decoded: tf.data.Dataset, count: int) -> Cache:
     Raises:
         UserError: there are more or fewer.
     """
-    images, labels = (_allocate(count, spec) for spec in decoded.element_spec)
-    for start, some_images, some_labels in _read(decoded, count):
-        part = slice(start, start + len(some_images))
-        images[part], labels[part] = some_images, some_labels
-    return Cache(images, labels)
+    images = np.empty((count, *decoded.element_spec[0].shape), np.uint8)
+    labels, start = [], 0
+    for some_images, some_labels in _read(decoded, count):
+        images[start : start + len(some_images)] = some_images
+        labels.append(some_labels)
+        start += len(some_images)
+    return Cache(images, np.concatenate(labels))
 
 
 def cache_on_disk(
@@ -154,38 +151,30 @@ def _write(path: Path, decoded: tf.data.Dataset, count: int) -> None:
     for folder in (path, partial):  # damaged, or of a process that was killed
         shutil.rmtree(folder, ignore_errors=True)
     partial.mkdir()
-    image_spec, label_spec = decoded.element_spec
-    labels = _allocate(count, label_spec)
+    labels = []
     # Written, not mapped: on a full disk this raises, where a map kills the process.
     with (partial / _IMAGES).open("wb") as file:
-        header = {
-            "descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)),
-            "fortran_order": False,
-            "shape": (count, *image_spec.shape),
-        }
+        shape = (count, *decoded.element_spec[0].shape)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_2_0(file, header)
-        for start, some_images, some_labels in _read(decoded, count):
+        for some_images, some_labels in _read(decoded, count):
             file.write(some_images.data)
-            labels[start : start + len(some_labels)] = some_labels
-    np.save(partial / _LABELS, labels)
+            labels.append(some_labels)
+    np.save(partial / _LABELS, np.concatenate(labels))
     partial.replace(path)
-
-
-def _allocate(count: int, spec: tf.TensorSpec) -> np.ndarray:
-    return np.empty((count, *spec.shape), spec.dtype.as_numpy_dtype)
 
 
 def _read(
     decoded: tf.data.Dataset, count: int
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Give some images and labels at a time with the position of the first."""
-    stop = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Give some images and labels at a time."""
+    found = 0
     # One more than there should be is enough to see that there are too many.
     for images, labels in decoded.take(count + 1).batch(64).as_numpy_iterator():
-        start, stop = stop, stop + len(images)
-        if stop <= count:
-            yield start, images, labels
-    if stop != count:
+        found += len(images)
+        if found <= count:
+            yield images, labels
+    if found != count:
         raise UserError(
             f"The training shards don't have the {count} records that their manifest "
             "says; prepare the records again."
