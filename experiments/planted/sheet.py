@@ -15,7 +15,7 @@ from keras_mscam.pathologies import BOXED_PATHOLOGIES
 from keras_mscam.phantom import sample_visit
 from keras_mscam.phantom.backgrounds import read_backgrounds
 from keras_mscam.phantom.patients import Finding, sample_size
-from keras_mscam.phantom.plant import plant_lesions, shrink
+from keras_mscam.phantom.plant import plant_lesions
 
 _YELLOW, _GREEN = (0, 255, 255), (0, 255, 0)
 _REAL_COLUMNS = 4  # pairs of pictures in a row of the sheet of real lesions
@@ -44,6 +44,7 @@ class Options:
 def draw_planted(options: Options, backgrounds: list) -> np.ndarray:
     """One row a pathology: picture, the same with box, and so on."""
     rng = np.random.default_rng(options.seed)
+    twice = 2 * options.size[0], 2 * options.size[1]
     rows = []
     for pathology in BOXED_PATHOLOGIES:
         row = []
@@ -57,7 +58,7 @@ def draw_planted(options: Options, backgrounds: list) -> np.ndarray:
             )
             visit = sample_visit(options.seed, background.patient, len(rows))
             phantom = plant_lesions(
-                shrink(read_grey(background.path), options.size),
+                resize_area(read_grey(background.path), twice),
                 background.tracing,
                 replace(visit, findings=(finding,)),
                 options.size,

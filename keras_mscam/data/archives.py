@@ -18,13 +18,7 @@ _BUFFER = 2**20
 
 @dataclass(frozen=True, order=True)
 class Member:
-    """A file inside an archive.
-
-    Args:
-        archive: the archive.
-        position: its place in the archive, counted from 0.
-        path: its path inside.
-    """
+    """A file inside an archive: its place there, from 0, and its path there."""
 
     archive: Path
     position: int
@@ -62,14 +56,11 @@ def list_members(archive: Path) -> list[Member]:
 
 
 def read_members(archive: Path, positions: Iterable[int]) -> Iterator[bytes]:
-    """Give the content of some files of an archive, one after the other.
+    """Give the content of some files of an archive, one at a time in memory.
 
     Args:
         archive: the archive.
         positions: those of the members, rising.
-
-    Yields:
-        Content, one file at a time in memory.
 
     Raises:
         UserError: the archive is incomplete or damaged, or has no such member.

@@ -73,17 +73,15 @@ def draw(
 ) -> Draws:
     """Draw changes for the images of a batch.
 
+    Rotation, shift, brightness and contrast are uniform up to the given size, either
+    way; the logarithm of the scale is uniform up to that of `1 + zoom`, either way; the
+    standard deviation of the noise is uniform from 0; a flip has probability one half.
+
     Args:
         config: how large they may be.
         count: images of the batch.
         seed: two integers that determine the draws.
-        own: part of the batch to return: other parts of the same draws are for others.
-
-    Returns:
-        Draws for `count[own]` images: rotation, shift, brightness and contrast uniform
-        up to the given size, either way; the logarithm of the scale uniform up to that
-        of `1 + zoom`, either way; the deviation of the noise uniform from 0; a flip
-        with probability one half.
+        own: part of the batch to return.
     """
     uniform = tf.random.stateless_uniform([count, 8], seed, dtype=tf.float64)[own]
     either_way = 2 * uniform - 1

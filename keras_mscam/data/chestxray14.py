@@ -137,10 +137,10 @@ def read_tables(directory: Path) -> Dataset:
         )
         for name, found, patient, view, age, sex in rows
     )
-    kept = ("repeated label rows, the first of each name kept", repeated)
+    problems = summarize(("repeated label rows, the first of each name kept", repeated))
+    problems += box_problems
     lists, list_files = _read_lists(directory)
     tables = tuple(path for path in (label_file, box_file, *list_files) if path)
-    problems = summarize(kept) + box_problems
     return Dataset(pathologies, records, problems, lists, tables)
 
 
@@ -248,7 +248,10 @@ def _read_labels(path: Path) -> tuple[list[tuple], list[str]]:
         if name in rows:
             repeated.append(name)
             continue
-        found = _parse_findings(findings, where)
+        try:
+            found = _parse_findings(findings)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
         rows[name] = name, found, patient, view, parse_age(age), sex
     return list(rows.values()), repeated
 
@@ -302,27 +305,16 @@ def _read_table(path: Path) -> pd.DataFrame:
     return table.iloc[1:]
 
 
-def _parse_findings(text: str, where: str) -> frozenset[str]:
-    try:
-        findings = _split_findings(text)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
-    if findings is None:
-        raise UserError(
-            f"{where}: the labels {text!r} are neither {NO_FINDING!r} nor pathologies."
-        )
-    return findings
-
-
 @cache
-def _split_findings(text: str) -> frozenset[str] | None:
-    """Return the pathologies named; `None` for nothing, or for a contradiction."""
+def _parse_findings(text: str) -> frozenset[str]:
     parts = [part.strip() for part in text.split("|")]
     if parts == [NO_FINDING]:
         return frozenset()
     if NO_FINDING in parts or not all(parts):
-        return None
-    return frozenset(canonical_name(part) for part in parts)
+        raise UserError(
+            f"the labels {text!r} are neither {NO_FINDING!r} nor pathologies."
+        )
+    return frozenset(map(canonical_name, parts))
 
 
 def read_table(path: Path, **options) -> pd.DataFrame:

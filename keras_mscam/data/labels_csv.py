@@ -52,9 +52,6 @@ def read_labels_csv(path: Path, boxes: Path | None = None) -> Dataset:
     Raises:
         UserError: a file can't be read, a column is missing or isn't labels, a row has
             no path or patient, or no row has an image.
-
-    Example:
-        >>> dataset = read_labels_csv(Path("hospital/labels.csv"))
     """
     path = Path(path)
     table = _read(path, required=("path", "patient"))

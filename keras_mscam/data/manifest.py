@@ -83,9 +83,6 @@ class Manifest:
 
         Raises:
             UserError: there is none, or it is damaged, or of another program.
-
-        Example:
-            >>> Manifest.read(Path("records")).splits["train"].images
         """
         path = Path(directory) / _FILE
         try:
@@ -184,11 +181,7 @@ def compute_beta(train: Split) -> dict[str, float]:
 
 
 def verify(directory: Path, progress: bool = True) -> Manifest:
-    """Compare every file of prepared records with the manifest.
-
-    Args:
-        directory: prepared records.
-        progress: whether to show a bar.
+    """Compare every file of a folder of prepared records with the manifest.
 
     Returns:
         The manifest, if all is well.
@@ -200,11 +193,8 @@ def verify(directory: Path, progress: bool = True) -> Manifest:
     directory = Path(directory)
     manifest = Manifest.read(directory)
     named = {name for split in manifest.splits.values() for name in split.shards}
-    wrong = [
-        f"{name} has no checksum"
-        for name in sorted(named)
-        if name not in manifest.checksums
-    ]
+    unlisted = sorted(named - manifest.checksums.keys())
+    wrong = [f"{name} has no checksum" for name in unlisted]
     files = tqdm(
         manifest.checksums.items(), desc="Verifying", unit="file", disable=not progress
     )

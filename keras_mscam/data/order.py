@@ -1,26 +1,39 @@
-"""Which batches of a training run this process is to give, and its part of them."""
+"""Training batches in an order that their numbers determine, and hosts share.
 
+The records are streamed from their shards, or decoded once and held, in memory or on
+disk, to draw any image from.
+"""
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from keras_mscam.data.manifest import Manifest
 from keras_mscam.errors import UserError
+
+#: Records that are shuffled among each other at most,
+BLOCK_RECORDS = 8192
+#: and their bytes, encoded: 65 kB each for as many records, fewer of larger ones.
+BLOCK_BYTES = 2**29
+#: Shards that are read side by side, and records in a row from one of them. Constants,
+#: since the order depends on them.
+OPEN_SHARDS, RUN_RECORDS = 8, 16
+_IMAGES, _LABELS = "images.npy", "labels.npy"
 
 
 @dataclass(frozen=True)
 class Plan:
     """The batches of a run from some step on, and one host's part of them.
 
-    Args:
-        images: of the training split.
-        batch_size: images of a batch, those of all hosts together.
-        seed: of the order and the augmentation, any integer.
-        epochs: where to end: the number of the last epoch, plus 1.
-        first_epoch: where to begin, counted from 0.
-        first_step: batches of that epoch to leave out; any number.
-        host: (index, count) of this host.
+    `images` is the number of the training split's; the others are arguments of
+    `make_training_dataset`.
 
     Raises:
         UserError: there are fewer images than one batch holds, or the hosts can't
@@ -81,15 +94,12 @@ class Plan:
 
 
 def permute(count: tf.Tensor | int, seed: int, key: tf.Tensor) -> tf.Tensor:
-    """Return the numbers below `count` in an order that (seed, key) determine.
+    """Return int32 `(count,)`: the numbers below `count` in an order drawn for a key.
 
     Args:
         count: how many, 0 or more.
         seed: any integer.
         key: int64 scalar, the number of this permutation.
-
-    Returns:
-        int32 `(count,)`.
     """
     keys = tf.random.stateless_uniform(
         [count], (seed, key), minval=None, maxval=None, dtype=tf.int64
@@ -107,10 +117,6 @@ def group_by_pathology(labels: np.ndarray) -> list[np.ndarray]:
         An array of positions for every pathology that occurs, in their order, then
         one of the images with no positive label, if there are such. An image of
         several pathologies is in several.
-
-    Example:
-        >>> group_by_pathology(np.array([[1, 0], [0, 0], [1, np.nan]]))
-        [array([0, 2]), array([1])]
     """
     positive = labels == 1
     groups = [*positive.T, ~positive.any(axis=1)]
@@ -129,7 +135,7 @@ def draw_balanced(
         key: int64 scalar, the number of this draw.
 
     Returns:
-        int32 positions `(count,)`, determined by `groups`, `count`, `seed`, `key`.
+        int32 positions `(count,)`.
     """
     sizes = np.array([len(group) for group in groups])
     starts = np.cumsum(sizes) - sizes
@@ -139,15 +145,6 @@ def draw_balanced(
     member = tf.cast(uniform[:, 1] * size, tf.int32)
     members = tf.constant(np.concatenate(groups), tf.int32)
     return tf.gather(members, tf.gather(tf.constant(starts, tf.int32), group) + member)
-
-
-#: Records that are shuffled among each other at most,
-BLOCK_RECORDS = 8192
-#: and their bytes, encoded: 65 kB each for as many records, fewer of larger ones.
-BLOCK_BYTES = 2**29
-#: Shards that are read side by side, and records in a row from one of them. Constants,
-#: since the order depends on them.
-OPEN_SHARDS, RUN_RECORDS = 8, 16
 
 
 def stream(paths: list[Path], plan: Plan) -> tf.data.Dataset:
@@ -164,7 +161,8 @@ def stream(paths: list[Path], plan: Plan) -> tf.data.Dataset:
         Serialized records. Those of other hosts, and of steps before the first, are
         read but not given.
     """
-    block = _choose_block(paths, plan.images)
+    record_bytes = sum(path.stat().st_size for path in paths) / plan.images
+    block = max(1, min(BLOCK_RECORDS, int(BLOCK_BYTES / record_bytes)))
 
     def read_epoch(epoch, step):
         records = _shuffle(list(map(str, paths)), block, plan.seed, epoch)
@@ -172,11 +170,6 @@ def stream(paths: list[Path], plan: Plan) -> tf.data.Dataset:
         return batches.skip(step).map(lambda batch: batch[plan.own]).unbatch()
 
     return plan.epoch_range().flat_map(read_epoch)
-
-
-def _choose_block(paths: list[Path], images: int) -> int:
-    record_bytes = sum(path.stat().st_size for path in paths) / images
-    return max(1, min(BLOCK_RECORDS, int(BLOCK_BYTES / record_bytes)))
 
 
 def _shuffle(
@@ -199,3 +192,157 @@ def _shuffle(
 
     blocks = records.batch(block).enumerate().map(permute_block)
     return blocks.prefetch(1).unbatch()
+
+
+@dataclass(frozen=True)
+class Cache:
+    """All images of a split, and their labels, in the order of the records.
+
+    Args:
+        images: uint8 `(images, height, width, 1)`, in memory or mapped from a file.
+        labels: float32 `(images, pathologies)`: 1, 0 or NaN (unknown).
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def give(self, plan: Plan, balanced: bool) -> tf.data.Dataset:
+        """Give images and labels of a host's part of every batch of a plan.
+
+        They are drawn as `draw_balanced` does, or all of them are permuted.
+        """
+        groups = group_by_pathology(self.labels) if balanced else []
+        used = plan.steps * plan.batch_size
+
+        def order_epoch(epoch, step):
+            if balanced:
+                order = draw_balanced(groups, used, plan.seed, epoch)
+            else:
+                order = permute(len(self.images), plan.seed, epoch)[:used]
+            batches = tf.reshape(order, (plan.steps, plan.batch_size))
+            own = tf.data.Dataset.from_tensor_slices(batches[:, plan.own])
+            return own.skip(step)
+
+        positions = plan.epoch_range().flat_map(order_epoch)
+        return positions.map(self._gather, num_parallel_calls=2, deterministic=True)
+
+    def _gather(self, positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # Tensors that a dataset refers to are copied with its graph, arrays are not.
+        batch = tf.numpy_function(
+            lambda p: (self.images[p], self.labels[p]),
+            [positions],
+            (tf.uint8, tf.float32),
+        )
+        count = positions.shape[0]
+        shapes = (count, *self.images.shape[1:]), (count, *self.labels.shape[1:])
+        return tuple(map(tf.ensure_shape, batch, shapes))
+
+
+def cache_in_memory(decoded: tf.data.Dataset, count: int) -> Cache:
+    """Hold a decoded split in memory, with few of its images there twice.
+
+    Args:
+        decoded: `count` pairs of one image and its labels.
+        count: another number of them is a `UserError`.
+    """
+    images = np.empty((count, *decoded.element_spec[0].shape), np.uint8)
+    labels, start = [], 0
+    for some_images, some_labels in _read_batches(decoded, count):
+        images[start : start + len(some_images)] = some_images
+        labels.append(some_labels)
+        start += len(some_images)
+    return Cache(images, np.concatenate(labels))
+
+
+def cache_on_disk(
+    folder: Path,
+    manifest: Manifest,
+    image_size: tuple[int, int],
+    decoded: tf.data.Dataset,
+) -> Cache:
+    """Map a decoded split from disk, after decoding it there if need be.
+
+    It is in a folder of its own within `folder`, named after the checksums of its
+    shards and the size, which appears when it is whole: other records or another size
+    never meet it. One whose files are cut short, or aren't what they should be by
+    their headers, is made anew. Processes that need the same one wait for the first.
+
+    Args:
+        folder: where caches are kept; made if it isn't there.
+        manifest: of the prepared records.
+        image_size: (height, width) of the images, in pixels.
+        decoded: pairs of one image and its labels; read only to make the cache.
+
+    Raises:
+        UserError: the cache can't be written, or the shards have more or fewer
+            records than the manifest says.
+    """
+    train = manifest.splits["train"]
+    count = train.images
+    shapes = (count, *image_size, 1), (count, len(manifest.pathologies))
+    shards = [[name, manifest.checksums.get(name)] for name in train.shards]
+    content = json.dumps([shards, manifest.pathologies, image_size])
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+    path = Path(folder) / f"train-{digest}"
+    cache = _open_cache(path, shapes)
+    if cache is not None:
+        return cache
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if _open_cache(path, shapes) is None:
+                _write_cache(path, decoded, count)
+    except OSError as error:
+        raise UserError(
+            f"The cache can't be written to {folder} ({error.strerror or error}); give "
+            "another cache folder, or no cache."
+        ) from error
+    return _open_cache(path, shapes)
+
+
+def _open_cache(path: Path, shapes: tuple[tuple[int, ...], ...]) -> Cache | None:
+    """Return the cache in a folder, `None` if it isn't there or is damaged."""
+    try:
+        # As plain arrays, which are quicker to index than the subclass `memmap`.
+        images = np.asarray(np.load(path / _IMAGES, mmap_mode="r"))
+        labels = np.load(path / _LABELS)
+    except (OSError, ValueError, EOFError):
+        return None
+    whole = (images.shape, labels.shape) == shapes
+    return Cache(images, labels) if whole and images.dtype == np.uint8 else None
+
+
+def _write_cache(path: Path, decoded: tf.data.Dataset, count: int) -> None:
+    partial = path.with_name(f".{path.name}")
+    for folder in (path, partial):  # damaged, or of a process that was killed
+        shutil.rmtree(folder, ignore_errors=True)
+    partial.mkdir()
+    labels = []
+    # Written, not mapped: on a full disk this raises, where a map kills the process.
+    with (partial / _IMAGES).open("wb") as file:
+        shape = (count, *decoded.element_spec[0].shape)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_2_0(file, header)
+        for some_images, some_labels in _read_batches(decoded, count):
+            file.write(some_images.data)
+            labels.append(some_labels)
+    np.save(partial / _LABELS, np.concatenate(labels))
+    partial.replace(path)
+
+
+def _read_batches(
+    decoded: tf.data.Dataset, count: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Give some images and labels at a time."""
+    found = 0
+    # One more than there should be is enough to see that there are too many.
+    for images, labels in decoded.take(count + 1).batch(64).as_numpy_iterator():
+        found += len(images)
+        if found <= count:
+            yield images, labels
+    if found != count:
+        raise UserError(
+            f"The training shards don't have the {count} records that their manifest "
+            "says; prepare the records again."
+        )

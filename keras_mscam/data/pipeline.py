@@ -11,9 +11,8 @@ import tensorflow as tf
 
 from keras_mscam.configs.schema import AugmentationConfig
 from keras_mscam.data.augmentation import augment_batches
-from keras_mscam.data.cache import cache_in_memory, cache_on_disk
 from keras_mscam.data.manifest import Manifest
-from keras_mscam.data.order import Plan, stream
+from keras_mscam.data.order import Plan, cache_in_memory, cache_on_disk, stream
 from keras_mscam.data.records import Box
 from keras_mscam.data.tfrecords import (
     choose_size,
@@ -74,10 +73,6 @@ def make_dataset(
     Raises:
         UserError: these aren't prepared records, a shard is missing, or images are
             stored at sizes of their own and no `image_size` is given.
-
-    Example:
-        >>> for images, labels in make_dataset("records", "test", batch_size=32):
-        ...     probabilities = model(images)
     """
     manifest = Manifest.read(directory)
     size = choose_size(manifest, image_size)
@@ -204,9 +199,6 @@ def read_examples(
 
     Raises:
         UserError: as `make_dataset`.
-
-    Example:
-        >>> boxed = [e for e in read_examples("records", "test") if e.boxes]
     """
     manifest = Manifest.read(directory)
     size = choose_size(manifest, image_size)
@@ -219,22 +211,16 @@ def read_examples(
     records = _read_records(directory, manifest, split)
     examples = records.skip(first).map(decode_features).prefetch(16)
     for features in examples.as_numpy_iterator():
+        pathologies = [manifest.pathologies[k] for k in features["box_pathology"]]
+        xyxy = features["box_xyxy"].reshape(-1, 4)
         yield Example(
             name=features["name"].decode(),
             patient=features["patient"].decode(),
             image=features["image"][..., 0],
             labels=features["labels"],
             original_size=tuple(features["original_size"].tolist()),
-            boxes=_read_boxes(features, manifest),
+            boxes=tuple(map(Box, pathologies, map(tuple, xyxy.tolist()))),
         )
-
-
-def _read_boxes(features: dict, manifest: Manifest) -> tuple[Box, ...]:
-    xyxy = features["box_xyxy"].reshape(-1, 4).tolist()
-    return tuple(
-        Box(manifest.pathologies[position], tuple(sides))
-        for position, sides in zip(features["box_pathology"], xyxy, strict=True)
-    )
 
 
 def _read_records(directory: Path, manifest: Manifest, split: str) -> tf.data.Dataset:

@@ -67,7 +67,6 @@ def prepare(
     Raises:
         UserError: the source can't be used, no image of a split can be read, or
             `output` is there already or can't be written.
-        KeyboardInterrupt: Ctrl-C; the same call goes on.
 
     Example:
         >>> manifest = prepare(Path("ChestX-ray14"), Path("records"))
@@ -83,8 +82,8 @@ def prepare(
     if not dataset.pathologies:
         raise UserError(f"No image in {source} shows a pathology; there must be some.")
     splits, left_out = split_records(dataset, rule)
-    split_of = {r.name: split for split, records in splits.items() for r in records}
-    records = [record for record in dataset.records if record.name in split_of]
+    kept = {record.name for split in splits.values() for record in split}
+    records = [record for record in dataset.records if record.name in kept]
     plan = _describe_plan(records, image_size)
     with unfinished_folder(output, plan) as (folder, result):
         converted = convert(

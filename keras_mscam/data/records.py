@@ -22,27 +22,18 @@ class Box:
     xyxy: tuple[float, float, float, float]
 
     def clip(self, size: tuple[int, int]) -> "Box | None":
-        """Return the part of the box inside its image.
+        """Return the part of the box inside an image, `None` without any.
 
         Args:
-            size: (height, width) of the image in its original frame, in pixels.
-
-        Returns:
-            The box itself where it lies inside, a smaller one where it sticks out,
-            `None` where nothing of it is inside.
+            size: (height, width) of the original image, in pixels.
 
         Example:
             >>> Box("Mass", (-5.0, 10.0, 20.0, 30.0)).clip((64, 48)).xyxy
             (0.0, 10.0, 20.0, 30.0)
         """
-        height, width = size
-        left, top, right, bottom = self.xyxy
-        inside = (
-            max(left, 0.0),
-            max(top, 0.0),
-            min(right, float(width)),
-            min(bottom, float(height)),
-        )
+        height, width = map(float, size)
+        x1, y1, x2, y2 = self.xyxy
+        inside = max(x1, 0.0), max(y1, 0.0), min(x2, width), min(y2, height)
         if inside[0] >= inside[2] or inside[1] >= inside[3]:
             return None
         return self if inside == self.xyxy else replace(self, xyxy=inside)

@@ -36,16 +36,9 @@ _DIED = "is damaged: its decoder crashed on it"
 
 @dataclass(frozen=True)
 class Stored:
-    """A record that lies in a part.
+    """A record that lies in a part, `length` bytes from byte `start` on."""
 
-    Args:
-        record: what it says, its boxes inside its image.
-        path: file of the part.
-        start: first byte of the record in it.
-        length: number of bytes.
-    """
-
-    record: Record
+    record: Record  # with its boxes inside its image
     path: Path
     start: int
     length: int
@@ -53,17 +46,11 @@ class Stored:
 
 @dataclass(frozen=True)
 class Converted:
-    """What became of the images.
+    """What became of the images."""
 
-    Args:
-        stored: by the name of the record.
-        rejected: name and reason of each image that can't be used.
-        problems: what had to be mended, one sentence a kind.
-    """
-
-    stored: dict[str, Stored]
-    rejected: list[tuple[str, str]]
-    problems: tuple[str, ...]
+    stored: dict[str, Stored]  # by the name of the record
+    rejected: list[tuple[str, str]]  # name and reason of what can't be used
+    problems: tuple[str, ...]  # what had to be mended, one sentence a kind
 
 
 def convert_image(
@@ -98,9 +85,9 @@ def convert(
     pathologies: tuple[str, ...],
     *,
     image_size: tuple[int, int] | None,
-    strict: bool = False,
-    workers: int | None = None,
-    progress: bool = True,
+    strict: bool,
+    workers: int | None,
+    progress: bool,
 ) -> Converted:
     """Convert all images that aren't converted yet.
 
@@ -108,10 +95,7 @@ def convert(
         records: all records of the data set.
         folder: where the parts are, or will be.
         pathologies: the data set's.
-        image_size: (height, width) to store; `None` keeps each image's own.
-        strict: whether an image that can't be used is an error.
-        workers: processes; `None` takes one a processor.
-        progress: whether to show a bar with rate and time left.
+        image_size: as for `prepare`, and so are the others.
 
     Raises:
         UserError: `strict`, and an image can't be used; an archive is damaged; the

@@ -76,10 +76,6 @@ def split_records(
     Raises:
         UserError: too few patients for three splits, no lists, or a patient in two of
             them.
-
-    Example:
-        >>> splits, problems = split_records(dataset, SplitRule("official", seed=1))
-        >>> len(splits["train"])
     """
     records, problems = dataset.records, ()
     if rule.name in ("official", "csv"):
@@ -166,15 +162,8 @@ def _follow_lists(
                 f"{split_of[record.patient]!r} and {split!r} (image {record.name}); "
                 "all images of a patient must be in the same."
             )
-    return _draw_validation(split_of, records, seed)
-
-
-def _draw_validation(
-    split_of: dict[str, str], records: Sequence[Record], seed: int
-) -> dict[str, str]:
-    """Send an eighth of the patients for training to validation, if none are there."""
-    whole = "train_val" if "train_val" in split_of.values() else "train"
     if "validation" not in split_of.values():
+        whole = "train_val" if "train_val" in split_of.values() else "train"
         patients = [p for p in _shuffle(records, seed) if split_of[p] == whole]
         n_validation = max(round(_VALIDATION * len(patients)), 1)
         split_of = split_of | dict.fromkeys(patients[:n_validation], "validation")

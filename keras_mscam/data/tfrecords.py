@@ -46,9 +46,6 @@ def serialize(
         original_size: (height, width) before resizing, the frame of the boxes.
         stored_size: (height, width) of `image`.
         pathologies: the data set's, in the order of `record.labels`.
-
-    Returns:
-        Bytes, the same for the same arguments.
     """
     values = {
         "image": [image],
@@ -93,15 +90,7 @@ def frame_length(serialized: bytes) -> int:
 def parse(
     serialized: tf.Tensor, keys: Iterable[str] = tuple(SCHEMA)
 ) -> dict[str, tf.Tensor]:
-    """Parse some features of one record, its image still encoded.
-
-    Args:
-        serialized: string scalar.
-        keys: of `SCHEMA`; the others cost nothing.
-
-    Returns:
-        Tensors by their key.
-    """
+    """Parse the features of one record that are asked for, its image still encoded."""
     return tf.io.parse_single_example(serialized, {key: SCHEMA[key] for key in keys})
 
 

@@ -48,19 +48,11 @@ class Background:
 
 @dataclass
 class Backgrounds:
-    """What was found in folders of X-rays.
-
-    Args:
-        patients: the usable X-rays of each patient.
-        refused: name of each file that can't be used, and the reason, to go on behind
-            the name.
-        problems: a sentence for each kind of file left out, with its count and an
-            example.
-    """
+    """The usable X-rays of each patient, and what was left out of their folders."""
 
     patients: list[list[Background]] = field(default_factory=list)
-    refused: list[tuple[str, str]] = field(default_factory=list)
-    problems: tuple[str, ...] = ()
+    refused: list[tuple[str, str]] = field(default_factory=list)  # name and reason
+    problems: tuple[str, ...] = ()  # a sentence a kind, with its count and an example
 
 
 def read_backgrounds(
@@ -93,21 +85,23 @@ def read_backgrounds(
     Raises:
         UserError: a folder isn't there, or has no such image, or the usable ones are of
             fewer than five patients.
-
-    Example:
-        >>> found = read_backgrounds([Path("ChestX-ray14")], most=500)
-        >>> len(found.patients), found.problems
     """
     gathered, problems = _gather(folders)
-    by_patient: dict[int, list[Background]] = {}
-    for background in gathered:
-        by_patient.setdefault(background.patient, []).append(background)
-    numbers = sorted(by_patient)
-    order = np.random.default_rng(seed).permutation(len(numbers))
-    chosen = [b for i in order for b in by_patient[numbers[i]]][:most]
-    usable: dict[int, list[Background]] = {}
-    refused: list[tuple[str, str]] = []
-    traced = _trace_all(chosen, workers, progress)
+    numbers = sorted({background.patient for background in gathered})
+    ranks = np.random.default_rng(seed).permutation(len(numbers)).argsort()
+    rank = dict(zip(numbers, ranks, strict=True))
+    chosen = sorted(gathered, key=lambda background: rank[background.patient])[:most]
+    usable, refused = {}, []
+    jobs = [(background.path,) for background in chosen]
+    # One X-ray takes a quarter of a second: worth a process, however few there are.
+    apart = workers != 1 and len(jobs) > 16
+    traced = tqdm(
+        map_in_order(_trace, jobs, workers, died="ends its reader", apart=apart),
+        total=len(jobs),
+        desc="backgrounds",
+        unit="image",
+        disable=not progress,
+    )
     for background, tracing in zip(chosen, traced, strict=True):
         if isinstance(tracing, str):
             refused.append((background.path.name, tracing))
@@ -125,21 +119,6 @@ def read_backgrounds(
     return Backgrounds(list(usable.values()), refused, problems)
 
 
-def _trace_all(
-    backgrounds: list[Background], workers: int | None, progress: bool
-) -> tqdm:
-    jobs = [(background.path,) for background in backgrounds]
-    # One X-ray takes a quarter of a second: worth a process, however few there are.
-    apart = workers != 1 and len(jobs) > 16
-    return tqdm(
-        map_in_order(_trace, jobs, workers, died="ends its reader", apart=apart),
-        total=len(jobs),
-        desc="backgrounds",
-        unit="image",
-        disable=not progress,
-    )
-
-
 def _trace(path: Path) -> Tracing | str:
     """The work of a process: lungs and heart, or why there are none."""
     try:
@@ -152,22 +131,16 @@ def _describe(refused: list[tuple[str, str]]) -> tuple[str, ...]:
     kinds: dict[str, list[str]] = {}
     for name, reason in refused:
         kind, _, detail = reason.partition(":")
+        kind = f"X-rays not used as backgrounds, each {kind}"
         kinds.setdefault(kind, []).append(f"{name}{detail and f' ({detail.strip()})'}")
-    return summarize(
-        *(
-            (f"X-rays not used as backgrounds, each {kind}", names)
-            for kind, names in sorted(kinds.items())
-        )
-    )
+    return summarize(*sorted(kinds.items()))
 
 
 def _gather(
     folders: Sequence[str | os.PathLike],
 ) -> tuple[list[Background], tuple[str, ...]]:
     """Return what the folders hold, by file name, each patient with a number."""
-    found: dict[str, Background] = {}
-    again: list[str] = []
-    problems: tuple[str, ...] = ()
+    found, again, problems = {}, [], ()
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder; give one with X-rays.")

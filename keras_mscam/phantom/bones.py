@@ -70,9 +70,16 @@ def _ribs(frame: Frame, anatomy: Anatomy, rng: np.random.Generator) -> np.ndarra
             stroke(edge, pixels[None, 2 * count - turn :], 255, line)
             stroke(edge, pixels[None, turn:count], 150, line)
             stroke(edge, pixels[None, count : 2 * count - turn], 170, line)
-    total = 0.075 * frame.blur(back, 0.0022).astype(np.float32)
-    total += 0.055 * frame.blur(front, 0.003)
-    total += 0.09 * frame.blur(edge, 0.0016)
+    layers = (back, 0.075, 0.0022), (front, 0.055, 0.003), (edge, 0.09, 0.0016)
+    return _blend(frame, *layers)
+
+
+def _blend(frame: Frame, *layers: tuple[np.ndarray, float, float]) -> np.ndarray:
+    """The sum of 8-bit canvases, each with its density and blur in frame units."""
+    (canvas, density, blur), *others = layers
+    total = density * frame.blur(canvas, blur).astype(np.float32)
+    for canvas, density, blur in others:
+        total += density * frame.blur(canvas, blur)
     return total * (1 / 255)
 
 
@@ -95,20 +102,15 @@ def _clavicles(frame: Frame, anatomy: Anatomy, rng: np.random.Generator) -> np.n
         pixels = frame.to_pixels(strip(curve, half))
         fill(canvas, pixels, 220)
         stroke(edge, pixels[None], 160, 0.003 * frame.unit)
-    total = 0.14 * frame.blur(canvas, 0.003).astype(np.float32)
-    total += 0.09 * frame.blur(edge, 0.002)
-    return total * (1 / 255)
+    return _blend(frame, (canvas, 0.14, 0.003), (edge, 0.09, 0.002))
 
 
 def _spine(frame: Frame, anatomy: Anatomy) -> np.ndarray:
     canvas, discs = frame.canvas(), frame.canvas()
     y = np.linspace(-0.62, 0.62, 40)
     curve = np.stack([anatomy.spine_bend * np.sin(6 * y), y], axis=1)
-    fill(
-        canvas,
-        frame.to_pixels(strip(curve, 0.030 + 0.008 * np.clip(3 * y, -0.5, 1))),
-        200,
-    )
+    half = 0.030 + 0.008 * np.clip(3 * y, -0.5, 1)
+    fill(canvas, frame.to_pixels(strip(curve, half)), 200)
     for level in np.arange(-0.55, 0.55, 0.047 * anatomy.rib_spacing):
         x = anatomy.spine_bend * np.sin(6 * level)
         ends = frame.to_pixels([(x - 0.026, level), (x + 0.026, level)])
@@ -116,9 +118,7 @@ def _spine(frame: Frame, anatomy: Anatomy) -> np.ndarray:
         for side in (-1, 1):  # pedicles
             spot = frame.to_pixels([(x + side * 0.016, level + 0.02)] * 2)
             stroke(canvas, spot[None], 255, 0.011 * frame.unit)
-    total = 0.10 * frame.blur(canvas, 0.006).astype(np.float32)
-    total -= 0.08 * frame.blur(discs, 0.0035)
-    return total * (1 / 255)
+    return _blend(frame, (canvas, 0.10, 0.006), (discs, -0.08, 0.0035))
 
 
 def _shoulders(frame: Frame, rng: np.random.Generator) -> np.ndarray:
@@ -145,9 +145,7 @@ def _shoulders(frame: Frame, rng: np.random.Generator) -> np.ndarray:
             np.linspace(0, 1, len(curve)), (0, 0.2, 1), (0.03, 0.02, 0.016)
         )
         fill(canvas, frame.to_pixels(strip(curve, half)), 190)
-    total = 0.13 * frame.blur(canvas, 0.004).astype(np.float32)
-    total += 0.10 * frame.blur(edge, 0.002)
-    total *= 1 / 255
+    total = _blend(frame, (canvas, 0.13, 0.004), (edge, 0.10, 0.002))
     for side in (-1, 1):
         center = frame.to_pixels((side * (0.435 + out), -0.275))
         add_ellipsoid(total, center, (0.045 * frame.unit,) * 2, 0.14)

@@ -1,77 +1,82 @@
-"""The chest without bones and vessels: body, lungs, heart, diaphragm, soft tissue.
+"""The chest without bones: body, lungs and their vessels, heart, diaphragm.
 
 Everything is optical density along the ray, in units of the soft tissue of a normal
 chest: parts add, air takes away.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from keras_mscam.phantom.drawing import (
     Frame,
     add_ellipsoid,
+    cloud,
     fill,
     smooth_curve,
+    stroke,
     thickness,
     window,
 )
 from keras_mscam.phantom.patients import Anatomy, Visit
-from keras_mscam.phantom.thorax import Chest, Lung
 
-# Outline of one half of the rib cage, |x| and y in body units: apex, lateral wall
-# (indices 0 to 6), costophrenic angle, base, mediastinum.
-_HALF_CHEST = np.array(
-    [
-        (0.120, -0.345),
-        (0.198, -0.310),
-        (0.262, -0.215),
-        (0.308, -0.080),
-        (0.334, 0.070),
-        (0.344, 0.185),
-        (0.346, 0.300),
-        (0.230, 0.320),
-        (0.110, 0.300),
-        (0.040, 0.220),
-        (0.030, 0.000),
-        (0.040, -0.170),
-        (0.062, -0.300),
-    ]
+
+def _outline(x: list[int], y: list[int]) -> np.ndarray:
+    """Points `(n, 2)` in body units, given in thousandths."""
+    return np.stack([x, y], axis=1) / 1000
+
+
+# One half of the rib cage: apex, lateral wall (indices 0 to 6), costophrenic angle,
+# base, mediastinum.
+_HALF_CHEST = _outline(
+    [120, 198, 262, 308, 334, 344, 346, 230, 110, 40, 30, 40, 62],
+    [-345, -310, -215, -80, 70, 185, 300, 320, 300, 220, 0, -170, -300],
 )
-_BODY = np.array(
-    [
-        (0.125, -0.62),
-        (0.122, -0.47),
-        (0.165, -0.420),
-        (0.300, -0.385),
-        (0.430, -0.335),
-        (0.560, -0.250),
-        (0.680, -0.100),
-        (0.660, 0.150),
-        (0.560, 0.120),
-        (0.470, 0.045),
-        (0.432, 0.110),
-        (0.425, 0.260),
-        (0.430, 0.400),
-        (0.440, 0.640),
-    ]
+_BODY = _outline(
+    [125, 122, 165, 300, 430, 560, 680, 660, 560, 470, 432, 425, 430, 440],
+    [-620, -470, -420, -385, -335, -250, -100, 150, 120, 45, 110, 260, 400, 640],
 )
 _AXILLA = 8  # index in _BODY where the arm ends and the flank begins
-_HEART = np.array(  # in its own box, -1..1
-    [
-        (-0.30, -1.00),
-        (-0.62, -0.62),
-        (-0.95, -0.05),
-        (-0.98, 0.38),
-        (-0.80, 0.80),
-        (-0.30, 1.00),
-        (0.45, 1.00),
-        (0.92, 0.80),
-        (1.00, 0.52),
-        (0.82, 0.05),
-        (0.50, -0.45),
-        (0.22, -0.75),
-        (0.10, -1.00),
-    ]
+_HEART = _outline(  # in its own box, -1..1
+    [-300, -620, -950, -980, -800, -300, 450, 920, 1000, 820, 500, 220, 100],
+    [-1000, -620, -50, 380, 800, 1000, 1000, 800, 520, 50, -450, -750, -1000],
 )
+
+
+@dataclass(frozen=True)
+class Lung:
+    """One lung as a lesion sees it. A real X-ray's lung can be given in this form.
+
+    Args:
+        side: -1 left in the image (the patient's right), 1 right in the image.
+        mask: `(height, width)` float 0..1, the lung that is visible: not behind
+            heart or diaphragm.
+        outline: `(n, 2)` pixels, polygon of the half chest.
+        hilum: `(2,)` pixels.
+    """
+
+    side: int
+    mask: np.ndarray
+    outline: np.ndarray
+    hilum: np.ndarray
+
+
+@dataclass(frozen=True)
+class Chest:
+    """What lesions need to know of a chest: lungs, heart, scale.
+
+    Args:
+        unit: pixels that correspond to 1024 pixels of ChestX-ray14.
+        lungs: the one on the left of the image first.
+        heart: box `(x1, y1, x2, y2)`, pixels.
+    """
+
+    unit: int
+    lungs: tuple[Lung, Lung]
+    heart: tuple[float, float, float, float]
+
+    def lung(self, side: int) -> Lung:
+        return self.lungs[0] if side < 0 else self.lungs[1]
 
 
 def heart_box(anatomy: Anatomy, visit: Visit) -> tuple[np.ndarray, np.ndarray]:
@@ -238,3 +243,59 @@ def _breasts(density: np.ndarray, frame: Frame, anatomy: Anatomy) -> None:
         hanging = np.clip(0.5 + 0.6 * dy / radius, 0, 1)  # only the lower fold is sharp
         fold = np.sqrt(np.maximum(1 - r2, 0)) * hanging
         density[where] += (0.16 + 0.20 * anatomy.breast) * fold
+
+
+_LEVELS, _TRUNKS = 6, 8  # of the vessels' branches, a side
+
+
+def draw_vessels(frame: Frame, anatomy: Anatomy, air: np.ndarray) -> np.ndarray:
+    """Density of the lung's markings, fading where there is no air behind them."""
+    rng = np.random.default_rng([*anatomy.seed, 30])
+    canvas = frame.canvas()
+    layers = [_branches(rng, side) for side in (-1, 1)]
+    for level in reversed(range(_LEVELS)):  # thick ones last, on top
+        width = 0.0098 * 0.69**level * frame.unit
+        value = 255 * 0.80**level
+        for side_layers in layers:
+            stroke(canvas, frame.to_pixels(side_layers[level]), value, width)
+    markings = frame.blur(canvas, 0.0018).astype(np.float32)
+    markings *= 0.115 / 255 * anatomy.vessels
+    hila = np.zeros(frame.size, np.float32)
+    for side in (-1, 1):
+        center = frame.to_pixels((side * 0.08, -0.045 + 0.012 * side * -1))
+        radii = 0.028 * frame.unit, 0.055 * frame.unit
+        add_ellipsoid(hila, center, radii, 0.16 * anatomy.vessels, side * 0.25, 1.0)
+    markings += hila
+    grain = cloud(rng, frame.size, max(1.5, 0.009 * frame.unit))
+    markings += 0.014 * anatomy.vessels * grain
+    return markings * np.minimum(1.3 * air + 0.05, 1)
+
+
+def _branches(rng: np.random.Generator, side: int) -> list[np.ndarray]:
+    """Per level, `(branches, points, 2)` in body units."""
+    at = np.stack(
+        [
+            side * (0.07 + rng.normal(0, 0.006, _TRUNKS)),
+            -0.045 + rng.normal(0, 0.022, _TRUNKS),
+        ],
+        axis=1,
+    )
+    heading = np.linspace(-1.35, 1.45, _TRUNKS) + rng.normal(0, 0.14, _TRUNKS)
+    length = rng.uniform(0.055, 0.085, _TRUNKS)
+    t = np.linspace(0, 1, 5)[None, :, None]
+    layers = []
+    for _ in range(_LEVELS):
+        bend = rng.normal(0, 0.35, len(heading))
+        ahead = np.stack([side * np.cos(heading), np.sin(heading)], axis=1)
+        across = np.stack([side * -np.sin(heading), np.cos(heading)], axis=1)
+        run = length[:, None, None]
+        curve = at[:, None] + run * (
+            t * ahead[:, None] + (bend[:, None, None] * t**2) * across[:, None]
+        )
+        layers.append(curve)
+        at = np.repeat(curve[:, -1], 2, axis=0)
+        fork = np.where(np.arange(2 * len(heading)) % 2, 0.42, -0.42)
+        heading = np.repeat(heading + bend, 2) + fork
+        heading += rng.normal(0, 0.22, len(heading))
+        length = np.repeat(length, 2) * rng.uniform(0.6, 1.0, len(heading))
+    return layers

@@ -1,7 +1,7 @@
 """Frames, curves and drawing primitives shared by every part of the phantom."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import cv2
 import numpy as np
@@ -69,8 +69,10 @@ class Frame:
         return cv2.resize(small, self.size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def _spline_matrix(knots: int, closed: bool, steps: int) -> np.ndarray:
+@cache
+def _spline_matrix(knots: int, closed: bool) -> np.ndarray:
     """`(points, knots)` weights of a Catmull-Rom curve through the knots."""
+    steps = 8
     segments = knots if closed else knots - 1
     t = np.arange(steps) / steps
     weights = 0.5 * np.stack(
@@ -94,16 +96,9 @@ def _spline_matrix(knots: int, closed: bool, steps: int) -> np.ndarray:
     return matrix
 
 
-_SPLINES: dict[tuple[int, bool, int], np.ndarray] = {}
-
-
-def smooth_curve(points: np.ndarray, closed: bool, steps: int = 8) -> np.ndarray:
-    """Catmull-Rom curve through `(n, 2)` points."""
-    points = np.asarray(points, np.float64)
-    key = (len(points), closed, steps)
-    if key not in _SPLINES:
-        _SPLINES[key] = _spline_matrix(*key)
-    return _SPLINES[key] @ points
+def smooth_curve(points: np.ndarray, closed: bool) -> np.ndarray:
+    """Catmull-Rom curve through `(n, 2)` points, 8 steps from one to the next."""
+    return _spline_matrix(len(points), closed) @ np.asarray(points, np.float64)
 
 
 def _fixed_point(points: np.ndarray) -> np.ndarray:
@@ -118,17 +113,9 @@ def fill(canvas: np.ndarray, points: np.ndarray, value: int = 255) -> None:
 def stroke(canvas: np.ndarray, curves: np.ndarray, value: float, width: float) -> None:
     """Draw open curves `(..., n, 2)`; widths below a pixel fade the line instead."""
     curves = _fixed_point(np.asarray(curves))
-    curves = curves.reshape(-1, *curves.shape[-2:])
-    value = value * min(1.0, width)
-    cv2.polylines(
-        canvas,
-        list(curves),
-        False,
-        round(value),
-        max(1, round(width)),
-        cv2.LINE_AA,
-        _SHIFT,
-    )
+    curves = list(curves.reshape(-1, *curves.shape[-2:]))
+    grey, pixels = round(value * min(1.0, width)), max(1, round(width))
+    cv2.polylines(canvas, curves, False, grey, pixels, cv2.LINE_AA, _SHIFT)
 
 
 def strip(curve: np.ndarray, half_width: np.ndarray | float) -> np.ndarray:

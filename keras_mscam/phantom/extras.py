@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from keras_mscam.phantom.chest import Chest
 from keras_mscam.phantom.drawing import Frame, add_ellipsoid, smooth_curve, stroke
 from keras_mscam.phantom.patients import Anatomy, Visit
-from keras_mscam.phantom.thorax import Chest
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ from functools import cache
 import cv2
 import numpy as np
 
-from keras_mscam.phantom.chest import build_chest
+from keras_mscam.phantom.chest import Chest, build_chest
 from keras_mscam.phantom.drawing import Frame
 from keras_mscam.phantom.patients import Anatomy, Visit
-from keras_mscam.phantom.thorax import Chest
 
 SIZE = 256  # side of the square picture and of the template, pixels
 _FINE, _COARSE = 64, 32
@@ -44,12 +43,9 @@ def template() -> Chest:
 def measure_darkness(square: np.ndarray, air: float) -> np.ndarray:
     """How dark a place is for a lung: -1..1, `(64, 64)`.
 
-    0 is at Otsu's threshold between dark and bright of the body.
-
-    Args:
-        square: uint8 `(SIZE, SIZE)`.
-        air: what is darker than this share of the median, and touches the upper or a
-            lateral border, is the air around the body, and -1.
+    0 is at Otsu's threshold between dark and bright of the body. What is darker than
+    the share `air` of the median, and touches the upper or a lateral border, is the air
+    around the body, and -1.
     """
     small = cv2.resize(square, (_FINE, _FINE), interpolation=cv2.INTER_AREA)
     dark = (small < air * np.median(small)).astype(np.uint8)

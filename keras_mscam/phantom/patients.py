@@ -7,7 +7,6 @@ import numpy as np
 from keras_mscam.pathologies import BOXED_PATHOLOGIES
 
 MAX_VISITS = 5
-BOXED_FRACTION = 0.2
 # P(pathology) and what other findings, sampled before it, add to it. More frequent than
 # in any hospital, so that a network meets enough of each within minutes.
 _PREVALENCE: dict[str, tuple[float, dict[str, float]]] = {

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_mscam.phantom.bones import draw_bones
-from keras_mscam.phantom.chest import build_chest
+from keras_mscam.phantom.chest import build_chest, draw_vessels
 from keras_mscam.phantom.drawing import Frame, cloud
 from keras_mscam.phantom.extras import add_devices, add_lookalikes, sample_extras, stamp
 from keras_mscam.phantom.lesions import Lesion, draw_lesion
 from keras_mscam.phantom.patients import Anatomy, Visit
-from keras_mscam.phantom.vessels import draw_vessels
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Write phantoms as a ChestX-ray14 folder: images, label file, box file."""
 
-import multiprocessing
+import csv
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from itertools import cycle
 from pathlib import Path
 
 import cv2
@@ -13,23 +14,28 @@ import numpy as np
 from tqdm import tqdm
 
 from keras_mscam.errors import UserError
-from keras_mscam.phantom.backgrounds import Backgrounds, read_backgrounds
-from keras_mscam.phantom.folder import (
-    plan_planted,
-    save_visit,
-    write_backgrounds,
-    write_planted,
-    write_tables,
-)
-from keras_mscam.phantom.patients import (
-    BOXED_FRACTION,
-    count_visits,
-    sample_anatomy,
-    sample_visit,
-)
-from keras_mscam.phantom.render import render_phantom
+from keras_mscam.images.reader import read_grey
+from keras_mscam.images.resize import resize_area
+from keras_mscam.parallel import map_in_order
+from keras_mscam.pathologies import NO_FINDING
+from keras_mscam.phantom.backgrounds import Background, Backgrounds, read_backgrounds
+from keras_mscam.phantom.lesions import Lesion
+from keras_mscam.phantom.patients import count_visits, sample_anatomy, sample_visit
+from keras_mscam.phantom.plant import plant_lesions
+from keras_mscam.phantom.render import Phantom, render_phantom
 
-_Rows = tuple[list[str], list[str]]
+# NIH's own headers: bracketed names fall into two columns when read as CSV, and the
+# label file of 2017 ends every line with a comma.
+_ENTRY_HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,"
+    "View Position,OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
+)
+_BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
+_BOX_NAMES = {"Infiltration": "Infiltrate"}
+#: One of so many drawn patients has boxes.
+_BOXED_PERIOD = 5
+#: Share of the real patients whose lesions have boxes, and who so are the test set.
+_BOXED_FRACTION = 0.22
 
 
 def write_phantoms(
@@ -74,13 +80,6 @@ def write_phantoms(
     Raises:
         UserError: the directory is not empty, a number is out of range, or the
             backgrounds are too few, see `read_backgrounds`.
-
-    Example:
-        >>> import tempfile, pathlib
-        >>> folder = pathlib.Path(tempfile.mkdtemp()) / "phantom"
-        >>> write_phantoms(folder, 3, size=(64, 64), workers=1, progress=False)
-        >>> len(list((folder / "images").iterdir()))
-        3
     """
     directory = Path(directory)
     _check(directory, images, seed, size, workers)
@@ -100,12 +99,23 @@ def write_phantoms(
         (temporary / "images").mkdir()
         if backgrounds:
             tasks = list(plan_planted(found.patients, images, seed, size, temporary))
-            entries, boxes = _run(write_planted, tasks, images, workers, progress)
-            write_backgrounds(temporary, tasks, found.refused)
+            _write_backgrounds(temporary, tasks, found.refused)
         else:
             tasks = list(_plan(images, seed, size, temporary))
-            entries, boxes = _run(_write_patient, tasks, images, workers, progress)
-        write_tables(temporary, entries, boxes)
+        jobs = [(_plant if backgrounds else _draw, *task) for task in tasks]
+        # A patient takes a while: worth a process, if there is more than one chunk.
+        apart = workers != 1 and len(jobs) > 16
+        results = map_in_order(_write_patient, jobs, workers, apart=apart)
+        entries, boxes = [_ENTRY_HEADER], [_BOX_HEADER]
+        bar = tqdm(total=images, desc="phantoms", unit="image", disable=not progress)
+        with bar, closing(results):
+            for new_entries, new_boxes in results:
+                entries += new_entries
+                boxes += new_boxes
+                bar.update(len(new_entries))
+        for name, lines in (("Data_Entry", entries), ("BBox_List", boxes)):
+            text = "\n".join(lines) + "\n"
+            (temporary / f"{name}_2017.csv").write_text(text, encoding="utf-8")
         temporary.chmod(0o755)  # mkdtemp makes folders that only the owner can read
         temporary.replace(directory)
     finally:
@@ -140,66 +150,108 @@ def _plan(
     In every five patients in a row, one that the seed picks is boxed: exactly 20%.
     """
     patient = 0
-    period = round(1 / BOXED_FRACTION)
     while images > 0:
+        group, place = divmod(patient, _BOXED_PERIOD)
         patient += 1
-        group, place = divmod(patient - 1, period)
-        pick = np.random.default_rng([seed, group, 3_000]).integers(period)
+        pick = np.random.default_rng([seed, group, 3_000]).integers(_BOXED_PERIOD)
         visits = min(count_visits(seed, patient), images)
         images -= visits
         yield seed, patient, visits, bool(place == pick), size, folder
 
 
-def _run(
-    work: Callable[[tuple], _Rows],
-    tasks: list[tuple],
-    images: int,
-    workers: int | None,
-    progress: bool,
-) -> _Rows:
-    """All rows in the order of the patients."""
-    workers = min(workers or _count_cpus(), len(tasks))
-    entries: list[str] = []
-    boxes: list[str] = []
-    with tqdm(total=images, desc="phantoms", unit="image", disable=not progress) as bar:
-
-        def collect(results: Iterator[_Rows]) -> None:
-            for new_entries, new_boxes in results:
-                entries.extend(new_entries)
-                boxes.extend(new_boxes)
-                bar.update(len(new_entries))
-
-        if workers == 1:
-            collect(map(work, tasks))
-        else:
-            context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(
-                workers, context, initializer=cv2.setNumThreads, initargs=(1,)
-            ) as pool:
-                chunk = max(1, min(16, len(tasks) // (4 * workers)))
-                collect(pool.map(work, tasks, chunksize=chunk))
-    return entries, boxes
-
-
-def _count_cpus() -> int:
-    """CPUs that this process may use, where the system tells."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _write_patient(task: tuple) -> _Rows:
-    """Render and save every visit of one patient; its rows of both files."""
-    seed, patient, visits, boxed, size, folder = task
+def _draw(
+    seed: int, patient: int, visits: int, size: tuple[int, int]
+) -> Iterator[tuple[Phantom, int, str]]:
+    """Every visit of a patient, with the number, age, sex and view for the tables."""
     anatomy = sample_anatomy(seed, patient)
-    entries, boxes = [], []
     for number in range(visits):
         visit = sample_visit(seed, patient, number)
-        phantom = render_phantom(anatomy, visit, size)
-        age = f"{anatomy.age + number:03d}Y"
-        row, drawn = save_visit(
-            folder, phantom, patient, number, (age, anatomy.sex, visit.view)
+        person = f"{anatomy.age + number:03d}Y,{anatomy.sex},{visit.view}"
+        yield render_phantom(anatomy, visit, size), patient, person
+
+
+def plan_planted(
+    patients: Sequence[Sequence[Background]],
+    images: int,
+    seed: int,
+    size: tuple[int, int],
+    folder: Path,
+) -> Iterator[tuple]:
+    """One task a patient: `(seed, backgrounds, visits, boxed, size, folder)`.
+
+    All patients have equally many images, give or take one. The first ones, of an order
+    that is random already, are boxed.
+    """
+    patients = patients[:images]
+    boxed = max(round(_BOXED_FRACTION * len(patients)), 1)
+    each, more = divmod(images, len(patients))
+    for place, backgrounds in enumerate(patients):
+        visits = each + (place < more)
+        yield seed, tuple(backgrounds[:visits]), visits, place < boxed, size, folder
+
+
+def _plant(
+    seed: int,
+    backgrounds: tuple[Background, ...],
+    visits: int,
+    size: tuple[int, int],
+) -> Iterator[tuple[Phantom, int, str]]:
+    """As `_draw`, in the X-rays of a real patient, one after the other and again."""
+    # Twice the size that is needed: enough to be turned and zoomed.
+    twice = 2 * size[0], 2 * size[1]
+    pictures = [(b, resize_area(read_grey(b.path), twice)) for b in backgrounds]
+    for number, (shown, picture) in zip(range(visits), cycle(pictures)):
+        visit = sample_visit(seed, shown.patient, number)
+        phantom = plant_lesions(picture, shown.tracing, visit, size)
+        age = "" if shown.age is None else f"{shown.age:03d}Y"
+        yield phantom, shown.patient, f"{age},{shown.sex},{shown.view}"
+
+
+def _write_patient(
+    render: Callable,
+    seed: int,
+    source: int | tuple[Background, ...],
+    visits: int,
+    boxed: bool,
+    size: tuple[int, int],
+    folder: Path,
+) -> tuple[list[str], list[str]]:
+    """Save every image of one patient; their rows of the label and the box file."""
+    entries, boxes = [], []
+    rendered = enumerate(render(seed, source, visits, size))
+    for number, (phantom, patient, person) in rendered:
+        name = f"{patient:08d}_{number:03d}.png"
+        path = str(folder / "images" / name)
+        if not cv2.imwrite(path, phantom.image, [cv2.IMWRITE_PNG_COMPRESSION, 3]):
+            raise UserError(f"Could not write {path}: is the disk full?")
+        labels = "|".join(lesion.pathology for lesion in phantom.lesions) or NO_FINDING
+        entries.append(
+            f"{name},{labels},{number},{patient},{person},"
+            f"{size[1]},{size[0]},0.143,0.143,"
         )
-        entries.append(row)
-        boxes += drawn if boxed else []
+        boxes += [_box_row(name, lesion) for lesion in phantom.lesions if boxed]
     return entries, boxes
+
+
+def _box_row(name: str, lesion: Lesion) -> str:
+    x1, y1, x2, y2 = lesion.box
+    pathology = _BOX_NAMES.get(lesion.pathology, lesion.pathology)
+    numbers = ",".join(f"{v:.6f}" for v in (x1, y1, x2 - x1, y2 - y1))
+    return f"{name},{pathology},{numbers},,,"
+
+
+def _write_backgrounds(
+    folder: Path, tasks: Sequence[tuple], refused: Sequence[tuple[str, str]]
+) -> None:
+    """Write `backgrounds.csv`: name, patient, whether boxed, or why it was refused."""
+    rows = [
+        (background.path.name, background.patient, int(boxed), "")
+        for _, backgrounds, _, boxed, *_ in tasks
+        for background in backgrounds
+    ]
+    rows += [(name, "", "", reason) for name, reason in refused]
+    with (folder / "backgrounds.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows(
+            [("name", "patient", "boxed", "refused"), *sorted(rows, key=str)]
+        )

@@ -6,8 +6,7 @@ import pytest
 
 from keras_mscam.images.reader import read_grey
 from keras_mscam.images.xray import ImageError
-from keras_mscam.phantom.contours import outline_of, settle
-from keras_mscam.phantom.lungs import trace_chest
+from keras_mscam.phantom.lungs import outline_of, settle, trace_chest
 
 from .conftest import make_xray
 

@@ -326,7 +326,7 @@ def test_refuses_what_would_go_wrong(tmp_path):
 def test_nothing_half_written_after_a_failure(tmp_path, monkeypatch):
     from keras_mscam.phantom import write_set
 
-    def fail(task):
+    def fail(*task):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(write_set, "_write_patient", fail)

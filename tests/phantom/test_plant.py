@@ -11,9 +11,7 @@ from keras_mscam.phantom import plant as plant_module
 from keras_mscam.phantom import sample_visit
 from keras_mscam.phantom.lungs import trace_chest
 from keras_mscam.phantom.patients import Finding, sample_size
-from keras_mscam.phantom.plant import plant_lesions
-from keras_mscam.phantom.positioning import take_again
-from keras_mscam.phantom.thorax import Film, fit_film
+from keras_mscam.phantom.plant import Film, fit_film, plant_lesions, take_again
 
 LESIONS = [name for name in BOXED_PATHOLOGIES if name != "Cardiomegaly"]
 

@@ -15,7 +15,7 @@ from keras_mscam.errors import UserError
 from keras_mscam.inference.run_folder import Run
 from keras_mscam.pathologies import BOXED_PATHOLOGIES
 from keras_mscam.phantom import write_phantoms
-from keras_mscam.phantom.folder import plan_planted
+from keras_mscam.phantom.write_set import plan_planted
 from keras_mscam.training.train_run import prepare_data
 
 
