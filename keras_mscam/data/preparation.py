@@ -153,7 +153,7 @@ def _find_stored(
         for split, records in splits.items()
     }
     for split in stored:
-        if not stored[split]:
+        if splits[split] and not stored[split]:
             name, reason = converted.rejected[-1]
             raise UserError(
                 f"No image of the {split} split can be used; {name}, for one, {reason}."
@@ -200,7 +200,7 @@ def describe(
         files = [shard.name for shard in here]
         splits[name] = describe_split(records, dataset.pathologies, files)
     unseen = [name for name, count in splits["train"].positives.items() if not count]
-    if unseen:
+    if unseen and splits["train"].images:
         problems += (f"no positive training image of {', '.join(unseen)}",)
     return Manifest(
         pathologies=dataset.pathologies,
