@@ -5,8 +5,8 @@
 
 Every system is trained three times, each time from the weights before: on synthetic
 radiographs; on their lesions planted in the X-rays without findings of
-`chestxray14-weak`; and on these together with the real X-rays and their image labels.
-Then it is evaluated on the boxes of `chestxray14-boxed`, which nothing before has seen.
+`chestxray14-weak`; and on all its X-rays and their image labels. Then it is evaluated
+on the boxes of `chestxray14-boxed`, which no training has seen.
 What is finished is not done again, so the command can be broken off and repeated.
 """
 
@@ -87,27 +87,21 @@ def make_sets(weak: Path, output: Path, seed: int) -> dict[str, Path | None]:
     if not planted.exists():
         count = PRESETS["planted"].data.phantoms
         write_phantoms(planted, count, seed, SIZE, backgrounds=(weak,))
-    tables = {name: read_set(folder) for name, folder in
-              [("real", weak), ("planted", planted)]}  # fmt: skip
-    labels = pd.concat(table for table, _ in tables.values())
-    split_of = split_patients(sorted(labels["patient"].unique(), key=int), seed)
-    boxes = tables["planted"][1]
-    labels["split"] = labels["patient"].map(split_of)
-    is_planted = labels["path"].isin(tables["planted"][0]["path"])
-    # Real images validate: it is on them that the best epoch is to be chosen.
-    mixed = labels[~is_planted | (labels["split"] == "train")]
+    tables = {"planted": read_set(planted), "real": read_set(weak)}
+    patients = {name for labels, _ in tables.values() for name in labels["patient"]}
+    split_of = split_patients(sorted(patients, key=int), seed)
     sets = {"drawn": None}
-    for stage, part in [("planted", labels[is_planted]), ("real", mixed)]:
+    for stage, (labels, boxes) in tables.items():
         folder = output / f"set-{stage}-seed{seed}"
         sets[stage] = folder / "records"
         if not is_prepared(sets[stage]):
             folder.mkdir(exist_ok=True)
-            part.to_csv(folder / "labels.csv", index=False)
-            there = boxes["path"].isin(part["path"])
-            boxes[there].to_csv(folder / "boxes.csv", index=False)
+            labels["split"] = labels["patient"].map(split_of)
+            labels.to_csv(folder / "labels.csv", index=False)
+            boxes.to_csv(folder / "boxes.csv", index=False)
             prepare(
                 folder / "labels.csv", sets[stage], image_size=SIZE, split="csv",
-                boxes=folder / "boxes.csv", seed=seed,
+                boxes=folder / "boxes.csv" if len(boxes) else None, seed=seed,
             )  # fmt: skip
     return sets
 

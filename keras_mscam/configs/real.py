@@ -30,7 +30,7 @@ PRESETS = {
     # Real findings.
     "real": dataclasses.replace(
         _DRAWN,
-        training=dataclasses.replace(_DRAWN.training, learning_rate=5e-4, epochs=8),
+        training=dataclasses.replace(_DRAWN.training, learning_rate=4e-4, epochs=10),
         augmentation=_AUGMENTATION,
     ),
 }
