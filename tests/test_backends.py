@@ -19,6 +19,7 @@ TRAIN = """
 import keras, numpy as np
 from keras_mscam.configs.schema import TrainingConfig
 from keras_mscam.modeling import build_classifier, build_localizer
+from keras_mscam.training.batch_norm import BatchNormStatistics, find_batch_norms
 from keras_mscam.training.fit import compile_trainer, fit, waiting_callbacks
 
 assert keras.backend.backend() == "jax"
@@ -28,10 +29,15 @@ images = rng.integers(0, 256, (16, 64, 96, 1)).astype("uint8")
 labels = rng.integers(0, 2, (16, 3)).astype("float32")
 batches = [(images[i : i + 8], labels[i : i + 8]) for i in (0, 8)]
 classifier = build_classifier(3, (64, 96), "small_densenet", batch_norm_momentum=0.5)
-config = TrainingConfig(learning_rate=3e-3)
-trainer = compile_trainer(classifier, (0.9, 0.8, 0.7), config)
+config = TrainingConfig(learning_rate=1e-2, schedule="cosine", epochs=6)
+trainer = compile_trainer(classifier, (0.9, 0.8, 0.7), config, steps=2)
+statistics = BatchNormStatistics(classifier, [images[:8], images[8:]])
 history = fit(trainer, iter(batches * 6), batches, steps=2, epochs=6,
-              callbacks=waiting_callbacks(config)).history["loss"]
+              callbacks=[statistics, *waiting_callbacks(config)]).history["loss"]
+variance = keras.ops.convert_to_numpy(find_batch_norms(classifier)[0].moving_variance)
+statistics.on_test_begin()  # the weights are those that were validated
+again = keras.ops.convert_to_numpy(find_batch_norms(classifier)[0].moving_variance)
+assert np.allclose(variance, again, rtol=1e-4)
 assert history[-1] < 0.7 * history[0], history
 combine = classifier.get_layer("block_combination")
 weights = keras.ops.convert_to_numpy(combine.relevance_weights)

@@ -11,13 +11,19 @@ PROTOCOLS = ("wang", "exponential", "plus", "tuned")
 BASELINES = {"mean_box": "baseline: mean box", "random_map": "baseline: random map"}
 
 
-def write_tables(output: Path, stem: Path) -> None:
-    """Write `STEM.csv` and `STEM.md` from every finished run in a folder."""
+def write_tables(output: Path, stem: Path, folder: str = "protocols") -> None:
+    """Write `STEM.csv` and `STEM.md` from every run in a folder that was measured.
+
+    Args:
+        output: folder of runs named `SYSTEM-seedN`.
+        stem: of the files to write, without suffix.
+        folder: where in a run its measurements are, one folder per protocol.
+    """
     rows = [
         row
         for path in sorted(output.glob("*-seed*"))
         for protocol in PROTOCOLS
-        for metrics in path.glob(f"protocols/{protocol}/metrics.json")
+        for metrics in path.glob(f"{folder}/{protocol}/metrics.json")
         for row in read_metrics(path.name, metrics)
     ]
     table = pd.DataFrame(rows)

@@ -17,7 +17,7 @@ def _prepare(
     output: Path | None = None,
     image_size: tuple[int, int] = (256, 256),
     original_size: tyro.conf.FlagCreatePairsOff[bool] = False,
-    split: Literal["paper", "official", "csv", "folds"] = "paper",
+    split: Literal["paper", "official", "csv", "folds", "test"] = "paper",
     seed: int = 0,
     folds: int = 5,
     fold: int = 0,
@@ -35,7 +35,8 @@ def _prepare(
         output: Folder to make.
         image_size: Height and width to store images at.
         original_size: Keep each image's own size instead.
-        split: As in the paper, by the published lists, by labels.csv, or in folds.
+        split: As in the paper, by the published lists, by labels.csv, in folds, or all
+            for the test.
         seed: Seed of the split and of the order of training records.
         folds: Number of folds.
         fold: Fold that is the test, from 0; the next one validates.

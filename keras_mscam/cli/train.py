@@ -46,11 +46,12 @@ def main() -> None:
 class TrainOptions:
     """Train a classifier of chest pathologies, and look where it looks.
 
-    Without any option, the built-in set is drawn and the preset `phantom` is trained
-    on it. With --data, a folder of ChestX-ray14 files takes its place.
+    Without any option, the built-in set is drawn and A-CNN+ is trained on it; the
+    preset `phantom` is the paper's A-CNN. With --data, a folder of ChestX-ray14 files
+    takes the place of the built-in set.
     """
 
-    preset: Literal[tuple(PRESETS)] = "phantom"
+    preset: Literal[tuple(PRESETS)] = "phantom-a-cnn-plus"
     """Configuration to start from."""
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """JSON file over the preset, such as another run's config.json."""

@@ -56,7 +56,7 @@ class ModelConfig:
     combination: Combination = "projection"
     """How relevance weights stay on the simplex; uniform doesn't learn them."""
     weights: str | None = None
-    """Initial weights: imagenet (downloads them) or a .weights.h5 file."""
+    """Start from another run's folder, imagenet (downloaded), or a .weights.h5 file."""
     batch_norm_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.99
     """Share of BN's moving averages kept in a step; 0.9 for short runs."""
 
@@ -81,10 +81,16 @@ class TrainingConfig:
     """Adam's learning rate."""
     relevance_learning_rate: PositiveFloat = 1.0
     """Learning-rate multiplier of the relevance weights."""
+    schedule: Literal["plateau", "cosine"] = "plateau"
+    """Lower the learning rate on a plateau, or along a cosine to 0 at the last step."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    """Epochs in which the rate of a cosine first rises from 0; parts of one count."""
     plateau_patience: PositiveInt = 3
     """Epochs without a better validation loss before the rate falls to 0.1."""
     early_stopping: PositiveInt | None = None
     """Stop after that many epochs without a better validation loss."""
+    batch_norm_images: Annotated[int, Field(ge=0)] = 0
+    """Training images that BN's averages are estimated on anew before validating."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     """Keras dtype policy."""
     seed: int = 0

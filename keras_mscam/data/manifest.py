@@ -146,14 +146,14 @@ def describe_split(
     """Count the images, patients and labels of one split.
 
     Args:
-        records: those in the shards, at least one.
+        records: those in the shards.
         pathologies: C names, in the order of the labels.
         shards: file names.
 
     Returns:
         The split's entry in a manifest. Unknown labels (NaN) count nowhere.
     """
-    labels = np.array([record.labels for record in records])
+    labels = np.array([r.labels for r in records]).reshape(-1, len(pathologies))
     positives = (labels == 1).sum(axis=0).tolist()
     known = (~np.isnan(labels)).sum(axis=0).tolist()
     prevalence = [p / n if n else None for p, n in zip(positives, known, strict=True)]

@@ -51,7 +51,7 @@ def prepare(
             image that couldn't be used and the reason.
         image_size: (height, width) to store images at, in pixels. `None` keeps each
             image's own size, and the bytes of 8-bit grey PNG and JPEG files.
-        split: `paper`, `official`, `csv` or `folds`, see `split_records`.
+        split: name of a rule, see `split_records`.
         seed: of the split and of the order of training records, 0 or more.
         folds: number of folds, for `folds`.
         fold: the one that is the test, counted from 0.
@@ -109,7 +109,7 @@ def prepare(
         problems = dataset.problems + left_out + converted.problems
         positives = counted["train"].positives
         unseen = [name for name, count in positives.items() if not count]
-        if unseen:
+        if unseen and counted["train"].images:
             problems += (f"no positive training image of {', '.join(unseen)}",)
         manifest = Manifest(
             pathologies=dataset.pathologies,
@@ -161,7 +161,7 @@ def _find_stored(
         for split, records in splits.items()
     }
     for split in stored:
-        if not stored[split]:
+        if splits[split] and not stored[split]:
             name, reason = converted.rejected[-1]
             raise UserError(
                 f"No image of the {split} split can be used; {name}, for one, {reason}."

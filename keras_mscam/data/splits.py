@@ -9,7 +9,7 @@ from keras_mscam.data.records import Dataset, Record, summarize
 from keras_mscam.errors import UserError
 
 SPLITS = ("train", "validation", "test")
-RULES = ("paper", "official", "csv", "folds")
+RULES = ("paper", "official", "csv", "folds", "test")
 #: Share of the patients of a list for training and validation that validate: the ratio
 #: of 10 to 70% of Sedai et al.
 _VALIDATION = 1 / 8
@@ -20,7 +20,7 @@ class SplitRule:
     """How a data set is split.
 
     Args:
-        name: `paper`, `official`, `csv` or `folds`; `split_records` tells them apart.
+        name: one of `RULES`; `split_records` tells them apart.
         seed: of whatever is drawn at random.
         folds: number of parts for `folds`, 3 or more.
         fold: which of them is the test, counted from 0; the next one validates.
@@ -63,6 +63,7 @@ def split_records(
       validation, an eighth of the training patients.
     - `folds`: patients at random into parts of equal size, those with boxes into
       parts of equal size too; one part is the test, the next one validates.
+    - `test`: every image is for the test: a set to evaluate on, not to train on.
 
     Args:
         dataset: what to split; the order of its records doesn't matter to who goes
@@ -83,6 +84,8 @@ def split_records(
         split_of = _follow_lists(records, dataset.lists, rule.seed)
     elif rule.name == "folds":
         split_of = _split_in_folds(records, rule)
+    elif rule.name == "test":
+        return {"train": [], "validation": [], "test": list(records)}, problems
     else:
         split_of = _split_as_in_paper(records, rule.seed)
     splits = {split: [] for split in SPLITS}

@@ -116,7 +116,7 @@ def _build_network(name, input_shape, weights) -> keras.Model:
 
 def _load_weights(network: keras.Model, path: Path) -> None:
     if not path.is_file():
-        raise UserError(f"There is no weights file {path}.")
+        raise UserError(f"There is no weights file, and no folder of a run, {path}.")
     try:
         network.load_weights(path)
     except (ValueError, OSError) as error:

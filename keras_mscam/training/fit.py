@@ -11,7 +11,10 @@ from keras_mscam.modeling.optimizer import ConstrainedAdam
 
 
 def compile_trainer(
-    classifier: keras.Model, beta: tuple[float, ...], config: TrainingConfig
+    classifier: keras.Model,
+    beta: tuple[float, ...],
+    config: TrainingConfig,
+    steps: int | None = None,
 ) -> keras.Model:
     """Return a compiled model over a classifier's weights.
 
@@ -24,6 +27,7 @@ def compile_trainer(
             saving it saves no optimizer.
         beta: C floats, see `ClassBalancedCrossEntropy`.
         config: loss, optimizer and precision.
+        steps: steps per epoch; only a cosine schedule needs them.
 
     Returns:
         A functional model of the same input and outputs.
@@ -34,7 +38,7 @@ def compile_trainer(
     weights["logits"] = 1.0
     relevance = trainer.get_layer("block_combination").variable
     optimizer = ConstrainedAdam(
-        config.learning_rate,
+        _make_schedule(config, steps),
         [i for i, v in enumerate(trainer.trainable_variables) if v is relevance],
         config.relevance_learning_rate,
     )
@@ -49,17 +53,32 @@ def compile_trainer(
     return trainer
 
 
+def _make_schedule(config: TrainingConfig, steps: int | None):
+    """Return the learning rate of Adam: a number, or a function of the step."""
+    if config.schedule == "plateau":
+        return config.learning_rate
+    warmup = round(config.warmup_epochs * steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else config.learning_rate,
+        decay_steps=max(config.epochs * steps - warmup, 1),
+        warmup_target=config.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+
+
 def waiting_callbacks(config: TrainingConfig) -> list[keras.callbacks.Callback]:
     """Return the callbacks that wait for the validation loss to stop falling.
 
     Reference:
         Sedai et al. 2018, section 3: the learning rate falls to a tenth on a plateau.
     """
-    callbacks = [
-        keras.callbacks.ReduceLROnPlateau(
-            monitor="val_loss", factor=0.1, patience=config.plateau_patience
+    callbacks = []
+    if config.schedule == "plateau":
+        callbacks.append(
+            keras.callbacks.ReduceLROnPlateau(
+                monitor="val_loss", factor=0.1, patience=config.plateau_patience
+            )
         )
-    ]
     if config.early_stopping is not None:
         callbacks.append(
             keras.callbacks.EarlyStopping(

@@ -1,6 +1,7 @@
 """From images, real or built in, to the folder of a trained and evaluated run."""
 
 import dataclasses
+import math
 import sys
 from pathlib import Path
 
@@ -128,6 +129,7 @@ def _adopt_stored_size(run: Run, stored: tuple[int, int] | None) -> Run:
 def _fit_to_records(run: Run, manifest) -> None:
     from keras_mscam.data.pipeline import make_dataset, make_training_dataset
     from keras_mscam.modeling.classifier import read_relevance_weights
+    from keras_mscam.training.batch_norm import BatchNormStatistics
     from keras_mscam.training.callbacks import (
         Progress,
         StopSignals,
@@ -139,7 +141,7 @@ def _fit_to_records(run: Run, manifest) -> None:
     training = run.config.training
     steps = _count_steps(manifest, training.batch_size)
     write_beta(run, manifest.beta)
-    trainer, classifier, state = _start(run, manifest)
+    trainer, classifier, state = _start(run, manifest, steps)
     first_epoch, first_step = state["epoch"], state["step"]
     validation = make_dataset(
         run.records,
@@ -148,6 +150,15 @@ def _fit_to_records(run: Run, manifest) -> None:
         image_size=run.config.data.image_size,
     )
     waiting = waiting_callbacks(training)
+    statistics = []
+    if training.batch_norm_images:
+        batches = make_dataset(
+            run.records,
+            "train",
+            batch_size=training.batch_size,
+            image_size=run.config.data.image_size,
+        ).take(math.ceil(training.batch_norm_images / training.batch_size))
+        statistics = [BatchNormStatistics(classifier, batches.map(lambda x, _: x))]
     stop = StopSignals()
     checkpoint = Checkpoint(run, classifier, waiting, state["history"], stop)
     progress = Progress(
@@ -177,6 +188,7 @@ def _fit_to_records(run: Run, manifest) -> None:
                 first_epoch=first_epoch,
                 first_step=first_step,
                 callbacks=[
+                    *statistics,
                     *waiting,
                     checkpoint,
                     *tensorboard_callbacks(
@@ -202,7 +214,7 @@ def _fit_to_records(run: Run, manifest) -> None:
         write_relevance_weights(run, manifest.pathologies, blocks, weights)
 
 
-def _start(run: Run, manifest):
+def _start(run: Run, manifest, steps: int):
     """Return trainer, classifier and `read_state`: new, or as they were."""
     import keras
 
@@ -213,6 +225,7 @@ def _start(run: Run, manifest):
         read_state,
     )
     from keras_mscam.training.fit import compile_trainer
+    from keras_mscam.training.initial_weights import copy_weights
 
     path = latest_checkpoint(run)
     if path is not None:
@@ -220,13 +233,19 @@ def _start(run: Run, manifest):
         trainer = load_trainer(path)
         classifier = keras.Model(trainer.input, trainer.output, name="classifier")
         return trainer, classifier, state
+    model = run.config.model
+    source = model.weights if model.weights and Path(model.weights).is_dir() else None
+    if source is not None:
+        model = dataclasses.replace(model, weights=None)
     classifier = build_classifier(
         len(manifest.pathologies),
         run.config.data.image_size,
-        **dataclasses.asdict(run.config.model),
+        **dataclasses.asdict(model),
     )
+    if source is not None:
+        print(copy_weights(classifier, manifest.pathologies, source), file=sys.stderr)
     beta = tuple(manifest.beta[name] for name in manifest.pathologies)
-    trainer = compile_trainer(classifier, beta, run.config.training)
+    trainer = compile_trainer(classifier, beta, run.config.training, steps)
     return trainer, classifier, {"epoch": 0, "step": 0, "history": []}
 
 
@@ -242,6 +261,13 @@ def _count_steps(manifest, batch_size: int) -> int:
 
 def _resume_run(config: Config, output: Path) -> Run:
     run = read_run(output)
+    longer = config.training.epochs != run.config.training.epochs
+    if longer and run.config.training.schedule == "cosine":
+        raise UserError(
+            f"The run in {output} has a cosine schedule, which ends with its "
+            f"{run.config.training.epochs} epochs: --epochs can't be changed. Start a "
+            f"new run with --weights {output}."
+        )
     extended = dataclasses.replace(
         run.config,
         training=dataclasses.replace(

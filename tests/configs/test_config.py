@@ -88,10 +88,10 @@ class TestOptions:
     def test_none_is_the_built_in_set(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         options = parse_options([])
-        assert options.config == PRESETS["phantom"]
-        assert str(options.output) == "runs/phantom-1"
-        (tmp_path / "runs" / "phantom-1").mkdir(parents=True)
-        assert str(parse_options([]).output) == "runs/phantom-2"
+        assert options.config == PRESETS["phantom-a-cnn-plus"]
+        assert str(options.output) == "runs/phantom-a-cnn-plus-1"
+        (tmp_path / "runs" / "phantom-a-cnn-plus-1").mkdir(parents=True)
+        assert str(parse_options([]).output) == "runs/phantom-a-cnn-plus-2"
 
     @pytest.mark.parametrize("name", PRESETS)
     def test_a_preset_comes_whole(self, name):

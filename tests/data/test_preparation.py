@@ -163,6 +163,18 @@ def test_no_pathology(source, tmp_path):
         prepare(source, tmp_path / "records", progress=False)
 
 
+def test_a_set_to_evaluate_on(source, tmp_path):
+    # One of 40 images is cut off.
+    manifest = prepare(source, tmp_path / "records", split="test")
+    assert {name: s.images for name, s in manifest.splits.items()} == {
+        "train": 0, "validation": 0, "test": 39,
+    }  # fmt: skip
+    assert manifest.split_rule == "test"
+    assert not any("no positive" in problem for problem in manifest.problems)
+    assert len(list(read_examples(tmp_path / "records", "test"))) == 39
+    assert Manifest.read(tmp_path / "records") == manifest
+
+
 def test_an_unseen_pathology_is_a_problem(source, tmp_path):
     # Patient 0 has a box and so is in the test: no training image shows a Hernia.
     table = source / "Data_Entry_2017.csv"

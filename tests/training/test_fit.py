@@ -73,6 +73,30 @@ def test_every_weight_of_the_papers_networks_learns(backbone):
         )
 
 
+@pytest.mark.parametrize(
+    ("warmup", "expected"),
+    [
+        # 0.1 (1 + cos(pi step / 8)) / 2 before each of 8 steps
+        (0, [0.1 * (1 + np.cos(np.pi * step / 8)) / 2 for step in range(8)]),
+        # 2 steps upwards from 0, then a cosine over 6
+        (
+            1,
+            [0, 0.05] + [0.1 * (1 + np.cos(np.pi * step / 6)) / 2 for step in range(6)],
+        ),
+    ],
+)
+def test_a_cosine_ends_at_0_behind_the_last_step(warmup, expected):
+    config = TrainingConfig(
+        schedule="cosine", warmup_epochs=warmup, learning_rate=0.1, epochs=4
+    )
+    classifier, _ = build()
+    trainer = compile_trainer(classifier, (0.5,) * 3, config, steps=2)
+    rate = trainer.optimizer._learning_rate
+    np.testing.assert_allclose([float(rate(s)) for s in range(8)], expected, atol=1e-7)
+    assert float(rate(8)) == pytest.approx(0, abs=1e-7)
+    assert waiting_callbacks(config) == []
+
+
 def test_records_with_fewer_steps_are_refused():
     with pytest.raises(UserError, match="after 3 steps of an epoch, which now has 2"):
         fit(build()[1], BATCHES, BATCHES, steps=2, epochs=1, first_step=3)

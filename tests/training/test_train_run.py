@@ -27,13 +27,13 @@ from keras_mscam.inference.run_folder import read_run
 from keras_mscam.training.train_run import train
 
 
-def toy(records=None, **training):
+def toy(records=None, preset="phantom-a-cnn-plus", **training):
     training = {"epochs": 2, "batch_size": 16, **training}
     data = {"phantoms": 60, "image_size": [64, 96]}
     if records is not None:
         data["path"] = str(records)
     changes = {"data": data, "model": {"blocks": [1, 2]}, "training": training}
-    return merge_config(PRESETS["phantom"], changes, "the test")
+    return merge_config(PRESETS[preset], changes, "the test")
 
 
 @pytest.fixture
@@ -251,13 +251,16 @@ def test_killed_within_an_epoch_then_terminated_then_resumed(
     assert (path / "report.html").is_file()
 
 
-def test_more_epochs_by_resuming(run, phantom_records):
-    # Behind the tests that read the fixture: it grows here.
+def test_more_epochs_by_resuming(run, phantom_records, no_report, tmp_path):
+    with pytest.raises(UserError, match="ends with its 2 epochs: --epochs can't"):
+        train(toy(phantom_records, epochs=3), run.path, resume=True)
+    paper = {"records": phantom_records, "preset": "phantom"}
+    run = train(toy(**paper, epochs=1), tmp_path / "run")
     with pytest.raises(UserError, match="only --epochs"):
-        train(toy(phantom_records, epochs=3, learning_rate=1.0), run.path, resume=True)
-    train(toy(phantom_records, epochs=3), run.path, resume=True)
-    assert list(pd.read_csv(run.history_path)["epoch"]) == [1, 2, 3]
-    assert read_run(run.path).config.training.epochs == 3
+        train(toy(**paper, epochs=2, learning_rate=1.0), run.path, resume=True)
+    train(toy(**paper, epochs=2), run.path, resume=True)
+    assert list(pd.read_csv(run.history_path)["epoch"]) == [1, 2]
+    assert read_run(run.path).config.training.epochs == 2
 
 
 def test_a_mistake_is_one_sentence(command, tmp_path, capsys):

@@ -1,0 +1,187 @@
+"""From drawn chests to real findings, by image labels alone, and Table 1 on real boxes.
+
+    python experiments/real/run.py --data ../shared/data --output DIR
+    python experiments/real/run.py --data ../shared/data --output DIR --sealed FOLDER
+
+Every system is trained three times, each time from the weights before: on synthetic
+radiographs; on their lesions planted in the X-rays without findings of
+`chestxray14-weak`; and on all its X-rays and their image labels. Then it is evaluated
+on the boxes of `chestxray14-boxed`, which no training has seen.
+What is finished is not done again, so the command can be broken off and repeated.
+"""
+
+import dataclasses
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tyro
+
+from keras_mscam.configs import PRESETS
+from keras_mscam.configs.schema import LocalizationConfig
+from keras_mscam.data.chestxray14 import read_chestxray14
+from keras_mscam.data.preparation import prepare
+from keras_mscam.errors import command
+from keras_mscam.evaluation.evaluate_run import evaluate
+from keras_mscam.inference.run_folder import is_prepared
+from keras_mscam.pathologies import BOXED_PATHOLOGIES
+from keras_mscam.phantom import write_phantoms
+from keras_mscam.training.train_run import train
+
+sys.path.append(str(Path(__file__).parents[1] / "table1"))
+from tables import write_tables
+
+HERE = Path(__file__).parent
+SYSTEMS = ("a-cnn-plus", "a-cnn", "dn-cam", "rn-cam")
+STAGES = ("drawn", "planted", "real")
+SIZE = (192, 192)
+PROTOCOLS = {
+    "wang": LocalizationConfig(),
+    "plus": PRESETS["paper-a-cnn-plus"].localization,
+}
+
+
+def run(
+    data: Path,
+    output: Path,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    systems: tuple[str, ...] = SYSTEMS,
+    sealed: Path | None = None,
+) -> None:
+    """Train every system with every seed, evaluate it, and write the tables.
+
+    Args:
+        data: Folder with chestxray14-weak and chestxray14-boxed.
+        output: Folder for records and runs.
+        seeds: Of the drawn and planted lesions, the split, the weights and the order.
+        systems: Out of a-cnn-plus, a-cnn, dn-cam and rn-cam.
+        sealed: Another folder in the layout of chestxray14-boxed: the finished runs are
+            evaluated on it in place of that one.
+    """
+    boxed = data / "chestxray14-boxed" if sealed is None else sealed
+    name = "boxed" if sealed is None else "sealed"
+    records = output / name
+    if not is_prepared(records):
+        prepare(boxed, records, image_size=SIZE, split="test")
+    for seed in seeds:
+        if sealed is None:
+            sets = make_sets(data / "chestxray14-weak", output, seed)
+        for system in systems:
+            paths = [output / stage / f"{system}-seed{seed}" for stage in STAGES]
+            if sealed is None:
+                train_stages(system, seed, sets, paths)
+                measure(paths[1], sets["planted"], "planted")
+            for path in paths:
+                measure(path, records, name)
+    for stage in STAGES:
+        write_tables(output / stage, HERE / f"{name}-{stage}", folder=name)
+    if sealed is None:
+        write_tables(output / "planted", HERE / "planted", folder="planted")
+
+
+def make_sets(weak: Path, output: Path, seed: int) -> dict[str, Path | None]:
+    """Prepare the records of the three stages; a person is in one split of them all."""
+    planted = output / f"planted-images-seed{seed}"
+    if not planted.exists():
+        count = PRESETS["planted"].data.phantoms
+        write_phantoms(planted, count, seed, SIZE, backgrounds=(weak,))
+    tables = {"planted": read_set(planted), "real": read_set(weak)}
+    patients = {name for labels, _ in tables.values() for name in labels["patient"]}
+    split_of = split_patients(sorted(patients, key=int), seed)
+    sets = {"drawn": None}
+    for stage, (labels, boxes) in tables.items():
+        folder = output / f"set-{stage}-seed{seed}"
+        sets[stage] = folder / "records"
+        if not is_prepared(sets[stage]):
+            folder.mkdir(exist_ok=True)
+            labels["split"] = labels["patient"].map(split_of)
+            labels.to_csv(folder / "labels.csv", index=False)
+            boxes.to_csv(folder / "boxes.csv", index=False)
+            prepare(
+                folder / "labels.csv", sets[stage], image_size=SIZE, split="csv",
+                boxes=folder / "boxes.csv" if len(boxes) else None, seed=seed,
+            )  # fmt: skip
+    return sets
+
+
+def read_set(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the eight boxed pathologies of a folder as labels.csv, and its boxes."""
+    dataset = read_chestxray14(folder)
+    columns = [dataset.pathologies.index(name) for name in BOXED_PATHOLOGIES]
+    labels = pd.DataFrame(
+        [np.array(record.labels)[columns].astype(int) for record in dataset.records],
+        columns=BOXED_PATHOLOGIES,
+    )
+    paths = [str(record.path.resolve()) for record in dataset.records]
+    labels.insert(0, "path", paths)
+    labels.insert(1, "patient", [record.patient for record in dataset.records])
+    boxes = [
+        (path, box.pathology, *box.xyxy)
+        for path, record in zip(paths, dataset.records, strict=True)
+        for box in record.boxes
+    ]
+    names = ["path", "pathology", "x_min", "y_min", "x_max", "y_max"]
+    return labels, pd.DataFrame(boxes, columns=names)
+
+
+def split_patients(patients: list[str], seed: int) -> dict[str, str]:
+    """Send 12% of the patients to the test and 10% to validation, at random."""
+    patients = list(patients)
+    random.Random(seed).shuffle(patients)
+    share = {patient: place / len(patients) for place, patient in enumerate(patients)}
+    return {
+        patient: "test" if rank < 0.12 else "validation" if rank < 0.22 else "train"
+        for patient, rank in share.items()
+    }
+
+
+def train_stages(system: str, seed: int, sets: dict, paths: list[Path]) -> None:
+    """Train a system stage by stage, each from the weights of the one before."""
+    before = None
+    for stage, path in zip(STAGES, paths, strict=True):
+        if not (path / "report.html").is_file():
+            path.parent.mkdir(exist_ok=True)
+            config = configure(system, stage, seed, sets[stage], before)
+            train(config, path, resume=path.exists())
+        before = path
+
+
+def configure(system: str, stage: str, seed: int, records, before):
+    """Return the preset of a stage, with what tells a system from A-CNN+."""
+    name = f"phantom-{system}".removesuffix("-a-cnn")
+    a_cnn_plus = PRESETS["phantom-a-cnn-plus" if stage == "drawn" else stage]
+    own = PRESETS[name]
+    return dataclasses.replace(
+        a_cnn_plus,
+        data=dataclasses.replace(a_cnn_plus.data, path=records, split_seed=seed),
+        model=dataclasses.replace(own.model, weights=before and str(before)),
+        training=dataclasses.replace(
+            a_cnn_plus.training,
+            loss=own.training.loss,
+            auxiliary_loss=own.training.auxiliary_loss,
+            seed=seed,
+        ),
+        localization=own.localization,
+    )
+
+
+def measure(path: Path, records: Path, name: str) -> None:
+    """Evaluate a run on a set by every protocol, unless that is done."""
+    for protocol_name, protocol in PROTOCOLS.items():
+        folder = path / name / protocol_name
+        if not (folder / "classification.csv").is_file():
+            evaluate(
+                path, data=records, protocol=protocol, output=folder, report=False,
+                progress=False,
+            )  # fmt: skip
+
+
+@command
+def main() -> None:
+    tyro.cli(run)
+
+
+if __name__ == "__main__":
+    main()

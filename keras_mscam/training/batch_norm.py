@@ -1,0 +1,78 @@
+"""Batch-norm statistics that hold for the weights as they are."""
+
+import keras
+import numpy as np
+
+
+class BatchNormStatistics(keras.callbacks.Callback):
+    """Estimate batch-norm statistics on training images before every validation.
+
+    The moving averages of training are over the last few batches, each seen by other
+    weights. With small batches that makes the validation loss jump from epoch to epoch
+    while the training loss falls ("precise BN").
+
+    Args:
+        network: the model that is trained; its layers' statistics are replaced.
+        batches: images `(batch, height, width, 1)`, an iterable that can be read
+            again and again, of the training split and not augmented.
+
+    Reference:
+        Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3.
+    """
+
+    def __init__(self, network: keras.Model, batches):
+        super().__init__()
+        self.network = _TrainingMode(network)
+        self.layers = find_batch_norms(network)
+        self.batches = batches
+
+    def on_test_begin(self, logs=None):
+        momenta = [layer.momentum for layer in self.layers]
+        for layer in self.layers:
+            layer.momentum = 0.0  # a layer then holds the statistics of its last batch
+        means, squares = [], []
+        try:
+            for images in self.batches:
+                self.network.predict_on_batch(images)
+                found = [
+                    (_to_numpy(layer.moving_mean), _to_numpy(layer.moving_variance))
+                    for layer in self.layers
+                ]
+                means.append([mean for mean, _ in found])
+                squares.append([variance + mean**2 for mean, variance in found])
+        finally:
+            for layer, momentum in zip(self.layers, momenta, strict=True):
+                layer.momentum = momentum
+        for layer, mean, square in zip(
+            self.layers, zip(*means, strict=True), zip(*squares, strict=True),
+            strict=True,
+        ):  # fmt: skip
+            mean = np.mean(mean, axis=0)
+            layer.moving_mean.assign(mean)
+            layer.moving_variance.assign(np.mean(square, axis=0) - mean**2)
+
+
+class _TrainingMode(keras.Model):
+    """A network that normalizes by its batch also in `predict`."""
+
+    def __init__(self, network: keras.Model):
+        super().__init__(name="training_mode")
+        self.network = network
+
+    def call(self, images):
+        return self.network(images, training=True)["logits"]
+
+
+def find_batch_norms(layer: keras.Layer) -> list[keras.layers.BatchNormalization]:
+    """Return the layers of batch normalization that are trained, at any depth."""
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return [layer] if layer.trainable else []
+    return [
+        found
+        for inner in getattr(layer, "layers", ())
+        for found in find_batch_norms(inner)
+    ]
+
+
+def _to_numpy(variable) -> np.ndarray:
+    return keras.ops.convert_to_numpy(variable).astype("float64")

@@ -1,0 +1,91 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_mscam.configs.schema import Config
+from keras_mscam.errors import UserError
+from keras_mscam.inference.run_folder import create_run, write_beta
+from keras_mscam.modeling import build_classifier
+from keras_mscam.training.initial_weights import copy_weights
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (1, 32, 64, 1)).astype("uint8")
+
+
+def build(pathologies, blocks=(2, 3), seed=1, **kwargs):
+    keras.utils.set_random_seed(seed)
+    return build_classifier(pathologies, (32, 64), "small_densenet", blocks, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A run with three pathologies whose weights are all at random."""
+    run = create_run(tmp_path_factory.mktemp("runs") / "first", Config())
+    classifier = build(3, seed=0)
+    for weight in classifier.weights:
+        if "relevance" not in weight.path:
+            weight.assign(np.random.default_rng(1).uniform(0.5, 1.5, weight.shape))
+    relevance = classifier.get_layer("block_combination").variable
+    relevance.assign([[0.1, 0.2, 0.3], [0.9, 0.8, 0.7]])
+    classifier.save(run.model_path)
+    write_beta(run, dict.fromkeys(["Mass", "Nodule", "Hernia"], 0.5))
+    return run, classifier
+
+
+def test_the_same_pathologies_in_another_order(source):
+    run, classifier = source
+    new = build(3)
+    said = copy_weights(new, ["Hernia", "Mass", "Nodule"], run.path)
+    assert "for 3 of 3 pathologies" in said and "new" not in said
+    expected = classifier(IMAGE)
+    for name, logits in new(IMAGE).items():
+        np.testing.assert_allclose(
+            logits, np.array(expected[name])[:, [2, 0, 1]], rtol=1e-5
+        )
+
+
+def test_new_pathologies_and_blocks_begin_anew(source):
+    run, classifier = source
+    new = build(2, blocks=(1, 2, 3))
+    begun = [np.array(w) for w in new.get_layer("head_block2").weights]
+    said = copy_weights(new, ["Edema", "Mass"], run.path)
+    assert "for 1 of 2 pathologies, head_block2, head_block3; new: Edema." in said
+    kernel = np.array(new.get_layer("head_block2").kernel)
+    old = np.array(classifier.get_layer("head_block2").kernel)
+    np.testing.assert_array_equal(kernel[:, 1], old[:, 0])
+    np.testing.assert_array_equal(kernel[:, 0], begun[0][:, 0])
+    # Three blocks have no weights to take from two.
+    np.testing.assert_allclose(new.get_layer("block_combination").variable, 1 / 3)
+
+
+def test_another_size_of_image(source):
+    run, classifier = source
+    keras.utils.set_random_seed(1)
+    new = build_classifier(3, (64, 64), "small_densenet", (2, 3))
+    copy_weights(new, ["Mass", "Nodule", "Hernia"], run.path)
+    for a, b in zip(new.get_weights(), classifier.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("change", "layer"),
+    [({"transition": 8}, "transition_block2_conv"), ({"blocks": (2, 4)}, "pool4_conv")],
+)
+def test_layers_that_the_run_does_not_have_are_refused(source, change, layer):
+    new = build(3, **change)
+    before = new.get_weights()
+    with pytest.raises(UserError, match=f"layer {layer} and [0-9]+ others are missing"):
+        copy_weights(new, ["Mass", "Nodule", "Hernia"], source[0].path)
+    for a, b in zip(before, new.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_another_backbone_is_refused(source):
+    keras.utils.set_random_seed(0)
+    new = build_classifier(3, (32, 64), "small_resnet", (2, 3))
+    with pytest.raises(UserError, match="do not fit this backbone"):
+        copy_weights(new, ["Mass", "Nodule", "Hernia"], source[0].path)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match="not the folder of a run"):
+        copy_weights(build(2), ["Mass", "Nodule"], tmp_path)
