@@ -42,7 +42,7 @@ from keras_mscam.inference.runtimes.tensorflow_keras import load_signatures
 from keras_mscam.localization.fusion import Fusion
 from keras_mscam.localization.thresholds import best_thresholds
 
-_SAVED_MODEL = "saved_model"
+SAVED_MODEL = "saved_model"
 Say = Callable[[str], None]
 
 
@@ -60,7 +60,7 @@ def export(run_path: Path, output: Path, **options) -> Path:
     Raises:
         UserError: the run can't be exported, or the export differs from it.
     """
-    return export_formats(run_path, output, (_SAVED_MODEL,), **options)[_SAVED_MODEL]
+    return export_formats(run_path, output, (SAVED_MODEL,), **options)[SAVED_MODEL]
 
 
 def export_formats(
@@ -98,7 +98,7 @@ def export_formats(
     """
     check_name(name)
     formats = read_formats(formats)
-    others = [kind for kind in formats if kind != _SAVED_MODEL]
+    others = [kind for kind in formats if kind != SAVED_MODEL]
     for kind in others:
         check_installed(kind)
     run = read_run(run_path)
@@ -110,12 +110,12 @@ def export_formats(
     number = next_common_version(Path(output), name)
     say = functools.partial(print, flush=True) if progress else lambda text: None
     made = {}
-    if _SAVED_MODEL in formats:
-        made[_SAVED_MODEL] = export_saved_model(
+    if SAVED_MODEL in formats:
+        made[SAVED_MODEL] = export_saved_model(
             calibrated_model, run, output, number, say
         )
     if others:
-        saved_model = made.get(_SAVED_MODEL)
+        saved_model = made.get(SAVED_MODEL)
         made |= export_others(
             calibrated_model, run, output, number, others, saved_model, say
         )
@@ -177,7 +177,7 @@ def read_formats(words: Sequence[str]) -> tuple[str, ...]:
         >>> read_formats(["saved_model,litert", "onnx"])
         ('saved_model', 'litert', 'onnx')
     """
-    known = (_SAVED_MODEL, *OTHER_FORMATS)
+    known = (SAVED_MODEL, *OTHER_FORMATS)
     names = tuple(dict.fromkeys(name for word in words for name in word.split(",")))
     if not names:
         raise UserError(f"No format is named; there are {', '.join(known)}.")

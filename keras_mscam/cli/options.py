@@ -1,0 +1,68 @@
+"""Command lines read into dataclasses, whose docstrings are the help."""
+
+import dataclasses
+import io
+import sys
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import TypeVar
+
+import pydantic
+import tyro
+
+from keras_mscam.configs.schema import LocalizationConfig, describe
+from keras_mscam.errors import UserError
+from keras_mscam.inference.run_folder import read_run
+
+Options = TypeVar("Options")
+
+
+def parse(command: str, arguments: list[str], defaults: Options) -> Options:
+    """Read a command line into a dataclass.
+
+    Args:
+        command: its name.
+        arguments: those of the command, without its name.
+        defaults: what holds where the command line is silent.
+
+    Raises:
+        UserError: a value out of its range.
+        SystemExit: `--help`, an option that there isn't, or a word for a number.
+    """
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(
+                type(defaults),
+                prog=command,
+                args=arguments,
+                default=defaults,
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as end:
+        # Of values out of range tyro makes several lines in a box, and exits.
+        reason = end
+        while reason := reason.__context__:
+            if isinstance(reason, pydantic.ValidationError):
+                raise UserError(describe(reason)) from None
+        sys.stderr.write(said.getvalue())
+        raise
+
+
+def parse_localization(
+    command: str, arguments: list[str], options: Options, run: Path
+) -> LocalizationConfig:
+    """Return how maps of a run become boxes: its own way, but for what is given.
+
+    Args:
+        command: its name.
+        arguments: those of the command, without its name.
+        options: what they are without any run; with fields `protocol`, `"own"` or
+            `"wang"`, and `localization`.
+        run: the folder of a run.
+    """
+    own = LocalizationConfig()
+    if options.protocol == "own":
+        own = read_run(run).config.localization
+    defaults = dataclasses.replace(options, localization=own)
+    return parse(command, arguments, defaults).localization
