@@ -12,7 +12,7 @@ from keras_mscam.errors import UserError
 from keras_mscam.evaluation.calibration import calibrate_run
 from keras_mscam.evaluation.localize import measure_thresholds
 from keras_mscam.evaluation.split_outputs import predict_split
-from keras_mscam.exporting.bundle import new_version, write_manifest
+from keras_mscam.inference.export_folder import new_version, write_manifest
 from keras_mscam.exporting.examples import run_example, write_examples
 from keras_mscam.exporting.formats.conversion import (
     CALIBRATION_IMAGES,

@@ -8,7 +8,6 @@ from keras_mscam.inference.export_folder import (
     find_formats,
     list_versions,
     next_common_version,
-    next_version,
 )
 
 
@@ -22,11 +21,11 @@ def test_versions_are_numbers_and_the_next_follows_the_highest(tmp_path):
         (tmp_path / name).mkdir()
     (tmp_path / "99").touch()  # a file is no version
     assert list_versions(tmp_path) == [1, 3, 12]
-    assert next_version(tmp_path) == 13
+    assert next_common_version(tmp_path.parent, tmp_path.name) == 13
 
 
 def test_the_first_version_is_1(tmp_path):
-    assert next_version(tmp_path / "missing") == 1
+    assert next_common_version(tmp_path, "missing") == 1
 
 
 def test_the_newest_export_is_found_from_every_level(tmp_path):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 # First, as it keeps what is imported after it from telling a server.
-from keras_mscam.inference.runtimes.openvino_cpu import get_core, keep_signal_stack
+from keras_mscam.inference.runtimes.converted import get_core, keep_signal_stack
 
 # isort: split
 import nncf

@@ -1,4 +1,4 @@
-"""The Keras model of a run."""
+"""The Keras model of a run, and the SavedModel of an export."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from keras_mscam.inference.run_folder import read_run
 from keras_mscam.inference.runtimes.runtime import Runtime, explain_failure
 
 
-def load_keras_model(run: Path) -> Runtime:
+def load_keras(run: Path) -> Runtime:
     """Load the model of a run, calibrated.
 
     Args:
@@ -29,7 +29,7 @@ def load_keras_model(run: Path) -> Runtime:
     return Runtime("keras", calibrated_model.contract, predict)
 
 
-def load_saved_model(path: Path) -> Runtime:
+def load_tensorflow(path: Path) -> Runtime:
     """Load an exported version.
 
     Args:
