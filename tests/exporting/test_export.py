@@ -11,9 +11,9 @@ import pytest
 from keras_mscam.cli.export import main
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.errors import UserError
-from keras_mscam.exporting import parity
+from keras_mscam.exporting import agreement
+from keras_mscam.exporting.agreement import check_export, run_reference
 from keras_mscam.exporting.export_run import export
-from keras_mscam.exporting.parity import check_export, run_reference
 from keras_mscam.inference.contract import read_contract
 from keras_mscam.inference.runtimes.tensorflow_keras import load_signatures
 
@@ -92,7 +92,7 @@ def test_a_model_that_says_something_else_is_refused(
 
     signatures = load_signatures(exported)
     check_export(calibrated_model, run, signatures)
-    monkeypatch.setattr(parity, "run_reference", run_wrongly)
+    monkeypatch.setattr(agreement, "run_reference", run_wrongly)
     with pytest.raises(UserError, match=r"differs .* probability .* not exported"):
         check_export(calibrated_model, run, signatures)
 

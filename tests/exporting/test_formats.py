@@ -10,14 +10,13 @@ import pytest
 
 from keras_mscam.errors import UserError
 from keras_mscam.exporting.export_run import check_name, export_formats, read_formats
-from keras_mscam.exporting.formats import conversion, tfjs
+from keras_mscam.exporting.formats import build_network, conversion, tfjs
 from keras_mscam.exporting.formats.conversion import (
     FORMATS,
     check_installed,
     check_weights,
     measure_size,
 )
-from keras_mscam.exporting.formats.network import build_network
 from keras_mscam.inference.contract import read_contract
 from keras_mscam.inference.export_folder import (
     OTHER_FORMATS,

@@ -19,8 +19,7 @@ import numpy as np
 import tyro
 
 from keras_mscam.errors import UserError, command
-from keras_mscam.exporting.agreement import compare_outputs
-from keras_mscam.exporting.parity import run_reference
+from keras_mscam.exporting.agreement import compare_outputs, run_reference
 from keras_mscam.inference.calibrated_model import convert_to_float32, load_classifier
 from keras_mscam.inference.contract import read_contract
 from keras_mscam.inference.export_folder import find_export
