@@ -18,12 +18,7 @@ Options = TypeVar("Options")
 
 
 def parse(command: str, arguments: list[str], defaults: Options) -> Options:
-    """Read a command line into a dataclass.
-
-    Args:
-        command: its name.
-        arguments: those of the command, without its name.
-        defaults: what holds where the command line is silent.
+    """Read a command line over defaults, an instance of a dataclass.
 
     Raises:
         UserError: a value out of its range.
@@ -54,12 +49,7 @@ def parse_localization(
 ) -> LocalizationConfig:
     """Return how maps of a run become boxes: its own way, but for what is given.
 
-    Args:
-        command: its name.
-        arguments: those of the command, without its name.
-        options: what they are without any run; with fields `protocol`, `"own"` or
-            `"wang"`, and `localization`.
-        run: the folder of a run.
+    `options` have the fields `protocol`, `"own"` or `"wang"`, and `localization`.
     """
     own = LocalizationConfig()
     if options.protocol == "own":

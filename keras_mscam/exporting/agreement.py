@@ -104,11 +104,9 @@ def compare_outputs(
     """Measure how far outputs are from those of the Keras model.
 
     Args:
-        found: of what was exported. Its own `boxes`, with `box_scores`, are compared if
-            it gives some, else those of its maps.
+        found: of what was exported, which is called `name` in errors. Its own `boxes`,
+            with `box_scores`, are compared if it gives some, else those of its maps.
         expected: of the Keras model, or of `run_reference`.
-        contract: names, sizes and thresholds.
-        name: of what was exported, to say in errors.
 
     Raises:
         UserError: an output is missing, of another shape, or not finite; or one that

@@ -25,27 +25,6 @@ def list_versions(model: Path) -> list[int]:
     return sorted(int(path.name) for path in _children(Path(model)) if _is_number(path))
 
 
-def find_export(path: Path) -> Path:
-    """Return the folder that holds `saved_model.pb`.
-
-    Args:
-        path: that folder; or a model's, of which the newest version is taken; or a
-            repository with one model.
-
-    Raises:
-        UserError: there is none, or the repository has several models.
-    """
-    path = Path(path)
-    if (path / "saved_model.pb").is_file():
-        return path
-    if not list_versions(path):
-        path = _find_model(path)
-    versions = list_versions(path)
-    if not versions or _split(path.absolute().name)[1]:
-        raise _none(path)
-    return path / str(versions[-1])
-
-
 def find_formats(path: Path) -> dict[str, Path]:
     """Return the folders of the newest version, by format.
 
@@ -87,7 +66,10 @@ def _find_model(repository: Path) -> Path:
             "of them."
         )
     if not names:
-        raise _none(repository)
+        raise UserError(
+            f"{repository} holds no exported model; keras_mscam-export RUN --output "
+            f"{repository} makes one."
+        )
     return repository / names.pop()
 
 
@@ -116,13 +98,6 @@ def _split(name: str) -> tuple[str, str | None]:
         if name.endswith(f"-{kind}"):
             return name.removesuffix(f"-{kind}"), kind
     return name, None
-
-
-def _none(path: Path) -> UserError:
-    return UserError(
-        f"{path} holds no exported model; keras_mscam-export RUN --output {path} makes "
-        "one."
-    )
 
 
 def _children(path: Path) -> list[Path]:

@@ -153,16 +153,6 @@ def calibrate(
     logits: np.ndarray,
     pathologies: tuple[str, ...],
 ) -> np.ndarray:
-    """Turn a table of logits into calibrated probabilities.
-
-    Args:
-        calibrations: by pathology, at least these.
-        logits: `(images, C)`.
-        pathologies: C names.
-
-    Returns:
-        `(images, C)` in [0, 1], float64.
-    """
-    known = [calibrations[name] for name in pathologies]
-    columns = zip(known, np.asarray(logits).T, strict=True)
-    return np.stack([item.apply(column) for item, column in columns], axis=1)
+    """Turn logits `(images, C)` of C pathologies into probabilities, float64."""
+    columns = zip(pathologies, np.asarray(logits).T, strict=True)
+    return np.stack([calibrations[n].apply(column) for n, column in columns], axis=1)

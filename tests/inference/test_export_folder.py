@@ -4,7 +4,6 @@ import pytest
 
 from keras_mscam.errors import UserError
 from keras_mscam.inference.export_folder import (
-    find_export,
     find_formats,
     list_versions,
     next_common_version,
@@ -32,29 +31,21 @@ def test_the_newest_export_is_found_from_every_level(tmp_path):
     for version in ("2", "10"):
         make(tmp_path / "model" / version)
     newest = tmp_path / "model" / "10"
-    assert find_export(newest) == newest
-    assert find_export(tmp_path / "model") == newest
-    assert find_export(tmp_path) == newest
+    for path in (newest, newest.parent, tmp_path):
+        assert find_formats(path) == {"saved_model": newest}
 
 
 def test_one_of_several_models_must_be_named(tmp_path):
     make(tmp_path / "a" / "1")
     make(tmp_path / "b" / "1")
     with pytest.raises(UserError, match=r"several models \(a, b\)"):
-        find_export(tmp_path)
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_no_export_is_a_sentence(tmp_path, there):
-    with pytest.raises(UserError, match="holds no exported model"):
-        find_export(tmp_path if there else tmp_path / "missing")
+        find_formats(tmp_path)
 
 
 def test_other_formats_are_no_models_of_their_own(tmp_path):
     make(tmp_path / "chest" / "1")
     for name in ("chest-litert", "chest-onnx"):
         (tmp_path / name / "1").mkdir(parents=True)
-    assert find_export(tmp_path) == tmp_path / "chest" / "1"
     expected = {
         "saved_model": tmp_path / "chest" / "1",
         "litert": tmp_path / "chest-litert" / "1",

@@ -75,13 +75,7 @@ def load_runtime(path: str | os.PathLike, runtime: str = "auto") -> Runtime:
 
 
 def find_models(path: str | os.PathLike) -> dict[str, Path]:
-    """Find what can be run at a path.
-
-    Args:
-        path: see `load_runtime`.
-
-    Returns:
-        For each runtime the path that its loader takes.
+    """Find what can be run at a path, see `load_runtime`: by runtime, what is loaded.
 
     Raises:
         UserError: there is nothing to run.
@@ -136,12 +130,7 @@ def _find_float32(folder: Path) -> dict[str, Path]:
 
 
 def choose_runtime(models: dict[str, Path], path, runtime: str = "auto") -> str:
-    """Choose one of the runtimes that a path has a model for.
-
-    Args:
-        models: of `find_models`.
-        path: to name in errors.
-        runtime: one of `RUNTIMES`.
+    """Choose one of the runtimes that a path has models for, see `find_models`.
 
     Raises:
         UserError: there is no such runtime, no model for it, or its library is missing.
