@@ -15,8 +15,6 @@ from keras_mscam.inference.runtimes.tensorflow_keras import run_signature
 from keras_mscam.phantom import render_phantom, sample_anatomy, sample_visit
 
 _SEED = 2018
-#: Where TF Serving looks for what warms it up, below the folder of a version.
-FILE = "assets.extra/tf_serving_warmup_requests"
 
 
 class ExampleFile(NamedTuple):
@@ -33,11 +31,7 @@ class ExampleFile(NamedTuple):
 def draw_examples(image_size: tuple[int, int]) -> list[ExampleFile]:
     """Draw phantoms with findings and encode them: PNG and JPEG, 8 and 16 bits, odd.
 
-    Args:
-        image_size: `(height, width)` that the network sees.
-
-    Returns:
-        Files that every signature can read; the same for the same size.
+    They are the same for the same `(height, width)` that the network sees.
     """
     height, width = image_size
     same, double = (height, width), (2 * height, 2 * width)
@@ -77,7 +71,7 @@ def write_examples(contract: Contract, outputs: dict[str, dict], export: Path) -
 
     Args:
         contract: of the export.
-        outputs: of every signature on the first example.
+        outputs: of `run_example`.
         export: the folder that holds `saved_model.pb`.
     """
     place = export / "assets.extra" / "examples"
@@ -94,7 +88,7 @@ def write_examples(contract: Contract, outputs: dict[str, dict], export: Path) -
     text = json.dumps({"predictions": [answer]}, indent=1)
     (place / "response.json").write_text(text + "\n")
     requests = _list_requests(contract, 1) + _list_requests(contract, 4)
-    write_warmup(requests, contract.name, export)
+    _write_warmup(requests, contract.name, export)
 
 
 def _list_requests(contract: Contract, images: int) -> list[tuple[str, dict]]:
@@ -120,18 +114,11 @@ def _draw(size: tuple[int, int]) -> np.ndarray:
     raise AssertionError("one patient in two has a finding")
 
 
-def write_warmup(
+def _write_warmup(
     requests: list[tuple[str, dict[str, tf.Tensor]]], name: str, export: Path
 ) -> None:
-    """Write warm-up requests; the first run of a graph takes many times as long.
-
-    Args:
-        requests: pairs of a signature and its inputs.
-        name: of the model.
-        export: the folder of a version.
-    """
-    path = export / FILE
-    path.parent.mkdir(exist_ok=True)
+    """Write requests; the first run of a graph takes many times as long."""
+    path = export / "assets.extra" / "tf_serving_warmup_requests"
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in requests:
             request = predict_pb2.PredictRequest()

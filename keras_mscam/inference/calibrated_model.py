@@ -31,7 +31,7 @@ class CalibratedModel:
         contract: its names, sizes and thresholds.
         calibration: what validation said of the run's model.
         protocol: how maps become boxes.
-        notes: what the thresholds come from, one sentence.
+        notes: what the thresholds of maps come from, one sentence.
     """
 
     localizer: keras.Model
@@ -119,8 +119,7 @@ def load_calibrated_model(
 def convert_to_float32(model: keras.Model) -> keras.Model:
     """Return a model that computes in float32, with the weights of one that may not.
 
-    A network trained in mixed precision is as accurate so, and half precision is slow
-    or missing where most exports run.
+    Half precision is slow or missing where most exports run.
     """
     if all(layer.compute_dtype == "float32" for layer in model._flatten_layers()):
         return model

@@ -108,17 +108,14 @@ def _children(path: Path) -> list[Path]:
 
 @contextmanager
 def new_version(repository: Path, name: str, version: int) -> Iterator[Path]:
-    """Give a temporary folder, which becomes a version when the block succeeds.
+    """Give an empty folder, which becomes a version when the block succeeds.
 
-    Servers watch the repository, but pass over names that are no number.
+    Its name has a dot in front, which servers that watch the repository pass over.
 
     Args:
         repository: folder of models; made if it is missing.
         name: of the model, or of the folder of another format.
         version: its number, see `next_common_version`.
-
-    Yields:
-        An empty folder, named after the version with a dot in front.
 
     Raises:
         UserError: the place can't be written into, another export is writing there, or
@@ -202,10 +199,6 @@ def verify_files(export: Path, files: Iterable[Path]) -> None:
     A network with a flipped bit still runs, and what it says may be anything. Files
     without a manifest, or that it doesn't know, are let pass: they may be a person's
     own, taken elsewhere with nothing but the contract.
-
-    Args:
-        export: the folder of a version.
-        files: in it.
 
     Raises:
         UserError: one has changed, or the manifest can't be read.

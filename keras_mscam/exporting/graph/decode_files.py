@@ -51,9 +51,6 @@ def decode_images(
         image_bytes: string `(N,)`, contents of files; N may be 0.
         image_size: (height, width) of the result, known beforehand.
         most_pixels: larger images are refused by what their header says.
-
-    Returns:
-        uint8 images, their original sizes, and errors.
     """
     count = tf.size(image_bytes)
 
