@@ -59,16 +59,11 @@ class Format:
     modules: tuple[str, ...] = ()
 
 
+_WEIGHTS = ("float32", "float16", "int8")
 FORMATS = {
-    "litert": Format(
-        ("float32", "float16", "int8"),
-        "{}.tflite",
-        ("ai_edge_litert", "ai_edge_quantizer"),
-    ),
-    "onnx": Format(
-        ("float32", "float16", "int8"), "{}.onnx", ("onnx", "tf2onnx", "onnxruntime")
-    ),
-    "openvino": Format(("float32", "float16", "int8"), "{}.xml", ("openvino", "nncf")),
+    "litert": Format(_WEIGHTS, "{}.tflite", ("ai_edge_litert", "ai_edge_quantizer")),
+    "onnx": Format(_WEIGHTS, "{}.onnx", ("onnx", "tf2onnx", "onnxruntime")),
+    "openvino": Format(_WEIGHTS, "{}.xml", ("openvino", "nncf")),
     "tfjs": Format(("float32", "float16", "uint8"), "{}/model.json"),
 }
 
@@ -79,11 +74,8 @@ def check_installed(name: str) -> None:
     Raises:
         UserError: a library is.
     """
-    missing = [
-        module
-        for module in FORMATS[name].modules
-        if importlib.util.find_spec(module) is None
-    ]
+    modules = FORMATS[name].modules
+    missing = [m for m in modules if importlib.util.find_spec(m) is None]
     if missing:
         raise UserError(
             f"The format {name} needs {' and '.join(missing)}, which "
