@@ -15,14 +15,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import tyro
 from accuracy import OVERLAPS, measure_accuracy, run_all
 
-from keras_mscam.configs.schema import change_localization
 from keras_mscam.data.pipeline import read_examples
 from keras_mscam.evaluation.calibration import calibrate_run
 from keras_mscam.evaluation.split_outputs import predict_split
@@ -64,9 +63,10 @@ def main(
         if not untrained.exists():
             maker = _HERE.parent / "serving" / "untrained.py"
             subprocess.run([sys.executable, maker, untrained], check=True)
-        protocol = change_localization(
+        protocol = replace(
             read_run(run).config.localization,
-            {"fusion": fusion, "normalization": normalization},
+            fusion=fusion,
+            normalization=normalization,
         )
         seconds = _export(run, work / "trained", protocol)
         _export(untrained, work / "untrained", None)

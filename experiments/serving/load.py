@@ -21,7 +21,7 @@ from server import Watch, start_server
 
 from keras_mscam.images.png_jpeg import encode_png
 from keras_mscam.inference.contract import read_contract
-from keras_mscam.inference.export_folder import find_export
+from keras_mscam.inference.export_folder import find_formats
 from keras_mscam.inference.runtimes.tensorflow_keras import (
     load_signatures,
     run_signature,
@@ -51,7 +51,7 @@ def main(
         protocol: grpc or rest.
         bare_seconds: How long the bare model is measured, before and after.
     """
-    contract = read_contract(find_export(models))
+    contract = read_contract(find_formats(models)["saved_model"])
     phantoms = [draw(number, contract.image_size) for number in range(_PHANTOMS)]
     expected, before = measure_bare(models, signature, phantoms, bare_seconds)
     ports = {"rest": 8601, "grpc": 8600}
@@ -88,7 +88,7 @@ def draw(number: int, size: tuple[int, int]) -> bytes:
 
 def measure_bare(models: Path, signature: str, phantoms: list[bytes], seconds: float):
     """Return the probabilities of every phantom, and images a second in batches."""
-    function = load_signatures(find_export(models))[signature]
+    function = load_signatures(find_formats(models)["saved_model"])[signature]
     batches = [phantoms[i : i + _BATCH] for i in range(0, len(phantoms), _BATCH)]
     found = [run_signature(function, image_bytes=batch) for batch in batches]
     start, done = time.perf_counter(), 0

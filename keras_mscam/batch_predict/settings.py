@@ -15,25 +15,22 @@ from keras_mscam.inference.contract import Contract
 from keras_mscam.inference.predictor import Predictor
 from keras_mscam.inference.runtimes.runtime import find_models
 
-Overlays = Literal["none", "top", "positive", "all"]
-
 
 @dataclass(frozen=True)
 class Options:
     """What is made of each image; results of other options don't go together.
 
     Args:
-        overlays: of which pathologies pictures are drawn: of none, of the positive one
-            of highest probability, of all positive ones, or of all.
-        pathologies: names of those that may be positive or drawn; all if empty.
-        longest_side: of pictures at most, in pixels.
-        maps: whether maps are stored.
-        html: whether reports and an index are written.
-        dicom: whether results of DICOM files are written as DICOM too.
-        crop_borders: whether uniform borders are cut off, see `read_xray`.
+        overlays: Heat maps to draw: none, of the top or of every positive one, or all.
+        pathologies: Call and draw only these.
+        longest_side: Of pictures at most, in pixels.
+        maps: Write raw maps, maps/NAME.npz.
+        html: Write a report of each image, and an index.html of all.
+        dicom: Write a Structured Report and Secondary Captures of DICOM files.
+        crop_borders: Look only at what lies inside of uniform borders.
     """
 
-    overlays: Overlays = "top"
+    overlays: Literal["none", "top", "positive", "all"] = "top"
     pathologies: tuple[str, ...] = ()
     longest_side: int = 512
     maps: bool = False

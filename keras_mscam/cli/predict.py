@@ -9,7 +9,7 @@ import tyro
 from keras_mscam.batch_predict.index import CSV
 from keras_mscam.batch_predict.journal import read_lines
 from keras_mscam.batch_predict.predict_files import predict
-from keras_mscam.batch_predict.settings import Options, Overlays, Thresholds
+from keras_mscam.batch_predict.settings import Options, Thresholds
 from keras_mscam.batch_predict.summary import describe_result
 from keras_mscam.errors import UserError, command
 
@@ -36,23 +36,15 @@ def _predict(
         tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH [PATH ...]")
     ],
     output: Annotated[Path, tyro.conf.arg(metavar="DIR")],
-    overlays: Overlays = Options.overlays,
-    pathologies: Annotated[
-        tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")
-    ] = (),
+    options: Annotated[Options, tyro.conf.arg(name="")],
     probability_threshold: Annotated[
         tuple[str, ...], tyro.conf.arg(metavar="NUMBER | NAME=NUMBER ...")
     ] = (),
-    longest_side: int = Options.longest_side,
-    crop_borders: tyro.conf.FlagCreatePairsOff[bool] = False,
-    maps: tyro.conf.FlagCreatePairsOff[bool] = False,
-    html: tyro.conf.FlagCreatePairsOff[bool] = False,
-    dicom: tyro.conf.FlagCreatePairsOff[bool] = False,
     runtime: str = "auto",
     batch_size: int = 32,
     workers: int | None = None,
-    strict: tyro.conf.FlagCreatePairsOff[bool] = False,
-    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False,
+    strict: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Say of X-rays what they show, and where.
 
@@ -63,23 +55,14 @@ def _predict(
         model: Folder of a run, or an export.
         paths: Files, folders or patterns; - reads paths, one a line, from a pipe.
         output: Folder of results.
-        overlays: Heat maps to draw: none, of the top or of every positive one, or all.
-        pathologies: Call and draw only these.
+        options: See there.
         probability_threshold: Instead of the model's: one, or Mass=0.3 Nodule=0.2.
-        longest_side: Of pictures at most, in pixels.
-        crop_borders: Look only at what lies inside of uniform borders.
-        maps: Write raw maps, maps/NAME.npz.
-        html: Write a report of each image, and an index.html of all.
-        dicom: Write a Structured Report and Secondary Captures of DICOM files.
         runtime: What runs the model; auto takes the fastest that is installed.
         batch_size: Images that the network takes at once.
         workers: Processes that read, and as many that draw; one a processor by default.
         strict: Exit with 2 if any file was refused, when all are done.
         overwrite: Replace results of another model or other options.
     """
-    options = Options(
-        overlays, pathologies, longest_side, maps, html, dicom, crop_borders
-    )
     summary = predict(
         model,
         paths,
@@ -106,7 +89,11 @@ def _predict(
 def main() -> None:
     """Console script `keras_mscam-predict`."""
     try:
-        tyro.cli(_predict, prog="keras_mscam-predict")
+        tyro.cli(
+            _predict,
+            prog="keras_mscam-predict",
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
     except KeyboardInterrupt:
         print("Go on by the same command.", file=sys.stderr)
         raise

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import pydantic
 import tyro
 
+from keras_mscam.cli.options import parse
 from keras_mscam.configs import PRESETS
 from keras_mscam.configs.schema import (
     AugmentationConfig,
@@ -19,12 +19,13 @@ from keras_mscam.configs.schema import (
     LocalizationConfig,
     ModelConfig,
     TrainingConfig,
-    describe,
     read_config,
 )
 from keras_mscam.errors import UserError, command
 from keras_mscam.inference.run_folder import read_run
 from keras_mscam.training.train_run import train
+
+_NAME = "keras_mscam-train"
 
 
 @command
@@ -88,7 +89,9 @@ def parse_options(arguments: list[str]) -> TrainOptions:
         UserError: a value out of its range, or a file that can't be used.
         SystemExit: `--help`, or an option that there isn't.
     """
-    first = _parse(arguments, TrainOptions())
+    # Help shows one default for each option: without presets and files it would have
+    # to show several, so it is left to the second, complete pass where they are known.
+    first = parse(_NAME, arguments, TrainOptions())
     base = PRESETS[first.preset]
     if first.resume:
         if first.output is None:
@@ -103,25 +106,10 @@ def parse_options(arguments: list[str]) -> TrainOptions:
         augmentation=base.augmentation,
         localization=base.localization,
     )
-    options = _parse(arguments, defaults)
+    options = parse(_NAME, arguments, defaults)
     if options.output is None:
         options = dataclasses.replace(options, output=_next_output(options.preset))
     return options
-
-
-def _parse(arguments: list[str], defaults: TrainOptions) -> TrainOptions:
-    # Help shows one default for each option: without presets and files it would have
-    # to show several, so it is left to the second, complete pass where they are known.
-    try:
-        return tyro.cli(
-            TrainOptions,
-            prog="keras_mscam-train",
-            args=arguments,
-            default=defaults,
-            config=(tyro.conf.OmitArgPrefixes,),
-        )
-    except pydantic.ValidationError as error:
-        raise UserError(describe(error)) from error
 
 
 def _next_output(preset: str) -> Path:

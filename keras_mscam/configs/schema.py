@@ -120,8 +120,8 @@ class AugmentationConfig:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class LocalizationConfig:
-    """How maps become boxes and boxes are judged; by default as in Wang et al."""
+class BoxConfig:
+    """How maps become boxes; by default as in Wang et al."""
 
     fusion: Literal["relevance", "standardized"] = "relevance"
     """Fuse blocks by learned weights, or all alike, each over its deviation."""
@@ -138,6 +138,12 @@ class LocalizationConfig:
     """Fraction of the map that a region must cover at least."""
     max_boxes: PositiveInt | None = None
     """Boxes of the highest scores that are kept; all by default."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class LocalizationConfig(BoxConfig):
+    """How maps become boxes and boxes are judged; by default as in Wang et al."""
+
     afp_denominator: Literal["all", "pathology", "images"] = "all"
     """Average false positives over all ground-truth boxes, its own, or its images."""
 
@@ -187,17 +193,6 @@ def merge_config(base: Config, changes: dict, source: str) -> Config:
         return _ADAPTER.validate_python(values)
     except pydantic.ValidationError as error:
         raise UserError(f"{source}: {describe(error)}") from error
-
-
-def change_localization(base: LocalizationConfig, changes: dict) -> LocalizationConfig:
-    """Return a protocol with the given values, those that aren't `None`, in place.
-
-    Raises:
-        UserError: a value out of its range.
-    """
-    given = {key: value for key, value in changes.items() if value is not None}
-    merged = merge_config(Config(localization=base), {"localization": given}, "options")
-    return merged.localization
 
 
 def read_config(path: Path, base: Config) -> Config:

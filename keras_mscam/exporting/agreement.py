@@ -1,12 +1,27 @@
-"""How well what was exported agrees with the Keras model, in whatever format."""
+"""How well what was exported agrees with the Keras model, in whatever format.
 
-from dataclasses import dataclass
+A SavedModel is compared from image files on.
+"""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import keras
 import numpy as np
 
+from keras_mscam.data.pipeline import read_examples
 from keras_mscam.errors import UserError
+from keras_mscam.exporting.examples import draw_examples
+from keras_mscam.images.png_jpeg import encode_png
+from keras_mscam.images.reader import read_grey
+from keras_mscam.images.resize import resize_area
+from keras_mscam.images.xray import ImageError
+from keras_mscam.inference.calibrated_model import CalibratedModel
 from keras_mscam.inference.contract import Contract
 from keras_mscam.inference.find_boxes import find_boxes, find_positives
+from keras_mscam.inference.run_folder import Run, is_prepared
+from keras_mscam.inference.runtimes.tensorflow_keras import run_signature
 from keras_mscam.localization.overlaps import compute_iou
 
 
@@ -62,6 +77,16 @@ LIMITS = {
     "int8": _IN_8_BITS,
     "uint8": _IN_8_BITS,
 }
+_SAME_PIXELS = replace(LIMITS["float32"], boxes=0.99)
+#: Of a SavedModel, by kind of images. Those of odd sizes may differ by one grey level,
+#: where OpenCV rounds otherwise.
+PARITY_LIMITS = {
+    "whole": _SAME_PIXELS,
+    "odd": Limits(5e-3, 5e-3, 2e-2, 2e-2, 0.0),
+    "run": _SAME_PIXELS,
+}
+#: Images of the run's test split that are compared.
+_RUN_IMAGES = 32
 _WORDS = {
     "probabilities": "a probability",
     "pathology_probabilities": "the probabilities of a pathology, in the mean,",
@@ -79,11 +104,9 @@ def compare_outputs(
     """Measure how far outputs are from those of the Keras model.
 
     Args:
-        found: of what was exported. Its own `boxes`, with `box_scores`, are compared if
-            it gives some, else those of its maps.
+        found: of what was exported, which is called `name` in errors. Its own `boxes`,
+            with `box_scores`, are compared if it gives some, else those of its maps.
         expected: of the Keras model, or of `run_reference`.
-        contract: names, sizes and thresholds.
-        name: of what was exported, to say in errors.
 
     Raises:
         UserError: an output is missing, of another shape, or not finite; or one that
@@ -116,15 +139,9 @@ def compare_outputs(
 
 
 def check_agreement(agreement: Agreement, limits: Limits, name: str) -> None:
-    """Refuse outputs that differ by more than they may.
+    """Raise a `UserError` for outputs that differ by more than they may.
 
-    Args:
-        agreement: of `compare_outputs`.
-        limits: that it must keep to.
-        name: of what was exported, to say in the error.
-
-    Raises:
-        UserError: it doesn't.
+    `name` says in it what was exported.
     """
     for field, words in _WORDS.items():
         value, limit = getattr(agreement, field), getattr(limits, field)
@@ -183,3 +200,69 @@ def _compare_boxes(found, expected, contract: Contract, both) -> float | None:
         return None
     pairs = zip(*first, strict=True)
     return float(np.mean([compute_iou([one], [other])[0, 0] for one, other in pairs]))
+
+
+def run_reference(
+    localizer: keras.Model, contract: Contract, files: Sequence[bytes]
+) -> dict[str, np.ndarray]:
+    """Compute what the signature `serving_default` promises, without its graph.
+
+    The files are read and resized by OpenCV, boxes are found by NumPy and OpenCV.
+    """
+    images = np.zeros((len(files), *contract.image_size), "uint8")
+    sizes = np.zeros((len(files), 2), "int32")
+    errors = [""] * len(files)
+    for row, data in enumerate(files):
+        try:
+            image = read_grey(data)
+            images[row] = resize_area(image, contract.image_size)
+            sizes[row] = image.shape
+        except ImageError as error:
+            errors[row] = str(error)
+    outputs = localizer.predict_on_batch(images[..., None])
+    unreadable = np.array(errors) != ""
+    for name, values in outputs.items():
+        if name != "relevance_weights":
+            values[unreadable] = -1 if name == "probabilities" else 0
+    boxes, scores = find_boxes(contract, outputs, sizes)
+    return {
+        **outputs,
+        "boxes": boxes,
+        "box_scores": scores,
+        "pathologies": np.array([contract.pathologies] * len(files)),
+        "original_size": sizes,
+        "error": np.array(errors),
+    }
+
+
+def check_export(
+    calibrated_model: CalibratedModel, run: Run, signatures: dict
+) -> dict[str, Agreement]:
+    """Compare an exported model, by its signatures, with the Keras model.
+
+    Returns:
+        By kind of images: `"whole"`, phantoms of a size that every resampler averages
+        alike; `"odd"`, of others; `"run"`, images of the run's test split, if it is
+        there.
+
+    Raises:
+        UserError: they differ by more than they may.
+    """
+    contract = calibrated_model.contract
+    examples = draw_examples(contract.image_size)
+    sets = {
+        "whole": [example.data for example in examples if example.whole],
+        "odd": [example.data for example in examples if not example.whole],
+    }
+    if is_prepared(run.records):
+        found = read_examples(run.records, "test", image_size=contract.image_size)
+        found = islice(found, _RUN_IMAGES)
+        sets["run"] = [encode_png(example.image) for example in found]
+    agreements = {}
+    name = "The exported model"
+    for kind, images in sets.items():
+        found = run_signature(signatures["serving_default"], image_bytes=images)
+        expected = run_reference(calibrated_model.localizer, contract, images)
+        agreements[kind] = compare_outputs(found, expected, contract, name)
+        check_agreement(agreements[kind], PARITY_LIMITS[kind], name)
+    return agreements

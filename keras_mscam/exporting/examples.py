@@ -2,8 +2,8 @@
 
 import base64
 import json
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,43 +17,44 @@ from keras_mscam.phantom import render_phantom, sample_anatomy, sample_visit
 _SEED = 2018
 
 
-@dataclass(frozen=True)
-class ExampleFile:
-    """An image file.
-
-    Args:
-        name: with its suffix.
-        data: its bytes.
-        whole: whether its size is a power of 2 times what the network sees, so that
-            every resampler averages whole pixels and gives the same.
-    """
+class ExampleFile(NamedTuple):
+    """An image file."""
 
     name: str
+    """With its suffix."""
     data: bytes
     whole: bool
+    """Whether its size is a power of 2 times what the network sees, so that every
+    resampler averages whole pixels and gives the same."""
 
 
 def draw_examples(image_size: tuple[int, int]) -> list[ExampleFile]:
     """Draw phantoms with findings and encode them: PNG and JPEG, 8 and 16 bits, odd.
 
-    Args:
-        image_size: `(height, width)` that the network sees.
-
-    Returns:
-        Files that every signature can read; the same for the same size.
+    They are the same for the same `(height, width)` that the network sees.
     """
     height, width = image_size
     same, double = (height, width), (2 * height, 2 * width)
-    sides = (3 * height // 2 + 7, 2 * width + 31)
-    grow = (height * 2 // 3, width * 3 // 4)
-    chests = iter(_draw(size) for size in (same, double, double, same, sides, grow))
+    odd = (3 * height // 2 + 7, 2 * width + 31)
+    small = (height * 2 // 3, width * 3 // 4)
+    deep = _draw(same)
+    # 16 bits, of which the lower 8 are not those of the upper.
+    deep = deep.astype("uint16") * 256 + 255 - deep
+    files = {
+        "grey.png": _draw(same),
+        "colour.png": cv2.cvtColor(_draw(double), cv2.COLOR_GRAY2BGR),
+        "photo.jpg": cv2.cvtColor(_draw(double), cv2.COLOR_GRAY2BGR),
+        "deep.png": deep,
+        "odd.png": _draw(odd),
+        "small.jpg": _draw(small),
+    }
     return [
-        ExampleFile("grey.png", _encode(".png", next(chests)), True),
-        ExampleFile("colour.png", _encode(".png", _colour(next(chests))), True),
-        ExampleFile("photo.jpg", _encode(".jpg", _colour(next(chests))), True),
-        ExampleFile("deep.png", _encode(".png", _deepen(next(chests))), True),
-        ExampleFile("odd.png", _encode(".png", next(chests)), False),
-        ExampleFile("small.jpg", _encode(".jpg", next(chests)), False),
+        ExampleFile(
+            name,
+            cv2.imencode(Path(name).suffix, image)[1].tobytes(),
+            name not in ("odd.png", "small.jpg"),
+        )
+        for name, image in files.items()
     ]
 
 
@@ -70,7 +71,7 @@ def write_examples(contract: Contract, outputs: dict[str, dict], export: Path) -
 
     Args:
         contract: of the export.
-        outputs: of every signature on the first example.
+        outputs: of `run_example`.
         export: the folder that holds `saved_model.pb`.
     """
     place = export / "assets.extra" / "examples"
@@ -87,7 +88,7 @@ def write_examples(contract: Contract, outputs: dict[str, dict], export: Path) -
     text = json.dumps({"predictions": [answer]}, indent=1)
     (place / "response.json").write_text(text + "\n")
     requests = _list_requests(contract, 1) + _list_requests(contract, 4)
-    write_warmup(requests, contract.name, export)
+    _write_warmup(requests, contract.name, export)
 
 
 def _list_requests(contract: Contract, images: int) -> list[tuple[str, dict]]:
@@ -113,35 +114,11 @@ def _draw(size: tuple[int, int]) -> np.ndarray:
     raise AssertionError("one patient in two has a finding")
 
 
-def _encode(suffix: str, image: np.ndarray) -> bytes:
-    return cv2.imencode(suffix, image)[1].tobytes()
-
-
-def _colour(image: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-
-
-def _deepen(image: np.ndarray) -> np.ndarray:
-    """Give 16 bits, of which the lower 8 are not those of the upper."""
-    return image.astype("uint16") * 256 + 255 - image
-
-
-#: Where TF Serving looks for them, below the folder of a version.
-FILE = "assets.extra/tf_serving_warmup_requests"
-
-
-def write_warmup(
+def _write_warmup(
     requests: list[tuple[str, dict[str, tf.Tensor]]], name: str, export: Path
 ) -> None:
-    """Write warm-up requests; the first run of a graph takes many times as long.
-
-    Args:
-        requests: pairs of a signature and its inputs.
-        name: of the model.
-        export: the folder that holds `saved_model.pb`.
-    """
-    path = export / FILE
-    path.parent.mkdir(exist_ok=True)
+    """Write requests; the first run of a graph takes many times as long."""
+    path = export / "assets.extra" / "tf_serving_warmup_requests"
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in requests:
             request = predict_pb2.PredictRequest()
@@ -149,7 +126,6 @@ def write_warmup(
             request.model_spec.signature_name = signature
             for key, value in inputs.items():
                 request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
-            log = prediction_log_pb2.PredictionLog(
-                predict_log=prediction_log_pb2.PredictLog(request=request)
-            )
+            log = prediction_log_pb2.PredictionLog()
+            log.predict_log.request.CopyFrom(request)
             writer.write(log.SerializeToString())

@@ -1,6 +1,7 @@
 """`keras_mscam-export`: from a run to models that run elsewhere."""
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,20 +13,16 @@ from keras_mscam.errors import UserError
 from keras_mscam.evaluation.calibration import calibrate_run
 from keras_mscam.evaluation.localize import measure_thresholds
 from keras_mscam.evaluation.split_outputs import predict_split
-from keras_mscam.exporting.bundle import new_version, write_manifest
+from keras_mscam.exporting.agreement import check_export
 from keras_mscam.exporting.examples import run_example, write_examples
 from keras_mscam.exporting.formats.conversion import (
-    CALIBRATION_IMAGES,
     FORMATS,
-    TEST_IMAGES,
     check_installed,
     convert,
-    read_images,
+    prepare_conversion,
 )
-from keras_mscam.exporting.formats.network import build_network
 from keras_mscam.exporting.graph.signatures import write_saved_model
 from keras_mscam.exporting.model_card import write_model_card
-from keras_mscam.exporting.parity import check_export
 from keras_mscam.files import find_versions
 from keras_mscam.inference.calibrated_model import (
     CalibratedModel,
@@ -34,33 +31,30 @@ from keras_mscam.inference.calibrated_model import (
     load_classifier,
 )
 from keras_mscam.inference.contract import FILE
-from keras_mscam.inference.export_folder import OTHER_FORMATS, next_common_version
+from keras_mscam.inference.export_folder import (
+    OTHER_FORMATS,
+    new_version,
+    next_common_version,
+    write_manifest,
+)
 from keras_mscam.inference.run_calibration import find_calibration
 from keras_mscam.inference.run_folder import Run, describe_environment, read_run
-from keras_mscam.inference.runtimes import load_runtime
 from keras_mscam.inference.runtimes.tensorflow_keras import load_signatures
 from keras_mscam.localization.fusion import Fusion
 from keras_mscam.localization.thresholds import best_thresholds
 
-_SAVED_MODEL = "saved_model"
-Say = Callable[[str], None]
+SAVED_MODEL = "saved_model"
 
 
 def export(run_path: Path, output: Path, **options) -> Path:
     """Export a run as the next version of a model in a TF Serving repository.
 
-    Args:
-        run_path: a folder that `keras_mscam-train` made.
-        output: the repository; made if it is missing.
-        options: of `export_formats`.
+    See `export_formats`, of which `options` are.
 
     Returns:
         The folder of the version.
-
-    Raises:
-        UserError: the run can't be exported, or the export differs from it.
     """
-    return export_formats(run_path, output, (_SAVED_MODEL,), **options)[_SAVED_MODEL]
+    return export_formats(run_path, output, (SAVED_MODEL,), **options)[SAVED_MODEL]
 
 
 def export_formats(
@@ -98,7 +92,7 @@ def export_formats(
     """
     check_name(name)
     formats = read_formats(formats)
-    others = [kind for kind in formats if kind != _SAVED_MODEL]
+    others = [kind for kind in formats if kind != SAVED_MODEL]
     for kind in others:
         check_installed(kind)
     run = read_run(run_path)
@@ -110,16 +104,49 @@ def export_formats(
     number = next_common_version(Path(output), name)
     say = functools.partial(print, flush=True) if progress else lambda text: None
     made = {}
-    if _SAVED_MODEL in formats:
-        made[_SAVED_MODEL] = export_saved_model(
-            calibrated_model, run, output, number, say
-        )
+
+    def write(kind: str, fill: Callable[[Path], dict]) -> None:
+        folder_name = name if kind == SAVED_MODEL else f"{name}-{kind}"
+        version = Path(output) / folder_name / str(number)
+        say(f"Writing {version}")
+        with new_version(output, folder_name, number) as folder:
+            measured = fill(folder)
+            environment = describe_environment()
+            if kind in FORMATS:
+                environment["versions"] |= find_versions(FORMATS[kind].modules)
+            model = calibrated_model.calibration.model
+            write_manifest(folder, model, environment, measured)
+        say(f"Exported: {version}")
+        made[kind] = version
+
+    if SAVED_MODEL in formats:
+        write(SAVED_MODEL, lambda folder: _fill(folder, calibrated_model, run, say))
     if others:
-        saved_model = made.get(_SAVED_MODEL)
-        made |= export_others(
-            calibrated_model, run, output, number, others, saved_model, say
-        )
+        conversion = prepare_conversion(calibrated_model, run, made.get(SAVED_MODEL))
+        for kind in others:
+            write(
+                kind, lambda folder, kind=kind: convert(kind, conversion, folder, say)
+            )
     return made
+
+
+def _fill(
+    folder: Path, calibrated_model: CalibratedModel, run: Run, say: Callable
+) -> dict:
+    """Write a SavedModel, compare it, and put beside it what explains it."""
+    contract = calibrated_model.contract
+    write_saved_model(calibrated_model.localizer, contract, folder)
+    say("Comparing it with the Keras model")
+    signatures = load_signatures(folder)
+    parities = check_export(calibrated_model, run, signatures)
+    extra = folder / "assets.extra"
+    extra.mkdir()
+    (extra / FILE).write_text(contract.dump())
+    outputs = run_example(signatures, contract)
+    write_examples(contract, outputs, folder)
+    card = extra / "model_card.md"
+    write_model_card(calibrated_model, run, parities, outputs, card)
+    return {"parity": {kind: asdict(item) for kind, item in parities.items()}}
 
 
 def _tune_thresholds(
@@ -148,13 +175,11 @@ def _tune_thresholds(
 def check_name(name: str) -> None:
     """Refuse a name of a model that is no name of a folder, or no part of a URL.
 
-    A number would be taken for a version.
-
     Raises:
-        UserError: it is one of these, or ends as the folder of another format does.
+        UserError: it is one of these, would be taken for a version, or ends as the
+            folder of another format does.
     """
-    allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
-    if not name or set(name) - allowed or name.startswith(".") or name.isdigit():
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", name) or name.isdigit():
         raise UserError(
             f"{name!r} can't be a model's name: use letters, digits, _, - and dots, "
             "not digits alone."
@@ -177,7 +202,7 @@ def read_formats(words: Sequence[str]) -> tuple[str, ...]:
         >>> read_formats(["saved_model,litert", "onnx"])
         ('saved_model', 'litert', 'onnx')
     """
-    known = (_SAVED_MODEL, *OTHER_FORMATS)
+    known = (SAVED_MODEL, *OTHER_FORMATS)
     names = tuple(dict.fromkeys(name for word in words for name in word.split(",")))
     if not names:
         raise UserError(f"No format is named; there are {', '.join(known)}.")
@@ -187,103 +212,3 @@ def read_formats(words: Sequence[str]) -> tuple[str, ...]:
                 f"There is no format {name!r}; there are {', '.join(known)}."
             )
     return names
-
-
-def export_saved_model(
-    calibrated_model: CalibratedModel, run: Run, output: Path, number: int, say: Say
-) -> Path:
-    """Write a SavedModel, compare it, and put beside it what explains it.
-
-    Args:
-        calibrated_model: what is exported.
-        run: that it comes from.
-        output: the repository.
-        number: of the version.
-        say: is told what is being done.
-
-    Returns:
-        The folder of the version.
-    """
-    contract = calibrated_model.contract
-    version = Path(output) / contract.name / str(number)
-    with new_version(output, contract.name, number) as folder:
-        say(f"Writing {version}")
-        write_saved_model(calibrated_model.localizer, contract, folder)
-        say("Comparing it with the Keras model")
-        signatures = load_signatures(folder)
-        parities = check_export(calibrated_model, run, signatures)
-        extra = folder / "assets.extra"
-        extra.mkdir()
-        (extra / FILE).write_text(contract.dump())
-        outputs = run_example(signatures, contract)
-        write_examples(contract, outputs, folder)
-        write_model_card(
-            calibrated_model, run, parities, outputs, extra / "model_card.md"
-        )
-        write_manifest(
-            folder,
-            calibrated_model.calibration.model,
-            describe_environment(),
-            {"parity": {kind: asdict(item) for kind, item in parities.items()}},
-        )
-    say(f"Exported: {version}")
-    return version
-
-
-def export_others(
-    calibrated_model: CalibratedModel,
-    run: Run,
-    output: Path,
-    number: int,
-    formats: Sequence[str],
-    saved_model: Path | None,
-    say: Say,
-) -> dict[str, Path]:
-    """Convert to other formats, each into a folder of its own.
-
-    Args:
-        calibrated_model: what is exported.
-        run: that it comes from.
-        output: the repository.
-        number: of the version.
-        formats: of `OTHER_FORMATS`.
-        saved_model: folder of the same version, to compare times with.
-        say: is told what is being done.
-
-    Returns:
-        The folders of the version, by format.
-    """
-    contract = calibrated_model.contract
-    network = build_network(calibrated_model.localizer, contract)
-    calibration = read_images(run, "validation", contract, CALIBRATION_IMAGES)
-    test = read_images(run, "test", contract, TEST_IMAGES)
-    run_saved_model = saved_model and load_runtime(saved_model).run
-    made = {}
-    for kind in formats:
-        folder_name = f"{contract.name}-{kind}"
-        version = Path(output) / folder_name / str(number)
-        say(f"Writing {version}")
-        with new_version(output, folder_name, number) as folder:
-            variants = convert(
-                kind, network, contract, folder, calibration, test, run_saved_model, say
-            )
-            write_manifest(
-                folder,
-                calibrated_model.calibration.model,
-                _describe_environment(kind),
-                {
-                    "calibration": calibration.source,
-                    "compared_on": test.source,
-                    "variants": {name: asdict(item) for name, item in variants.items()},
-                },
-            )
-        say(f"Exported: {version}")
-        made[kind] = version
-    return made
-
-
-def _describe_environment(kind: str) -> dict:
-    """Add the libraries that converted to what describes every export."""
-    environment = describe_environment()
-    environment["versions"] |= find_versions(FORMATS[kind].modules)
-    return environment

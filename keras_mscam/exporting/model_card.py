@@ -8,9 +8,9 @@ from pathlib import Path
 import jinja2
 import numpy as np
 
+from keras_mscam.configs.schema import DataConfig
 from keras_mscam.exporting.agreement import Agreement
 from keras_mscam.inference.calibrated_model import CalibratedModel
-from keras_mscam.inference.contract import Contract
 from keras_mscam.inference.run_folder import Run
 from keras_mscam.localization.protocol import describe_boxes
 
@@ -45,23 +45,31 @@ def write_model_card(
         path: of the file.
     """
     folder = resources.files("keras_mscam.exporting")
-    template = (folder / "model_card.md.jinja").read_text()
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    environment.filters["decimals"] = _format
+    template = environment.from_string((folder / "model_card.md.jinja").read_text())
+    contract = calibrated_model.contract
     metrics = _read_metrics(run)
+    table = metrics.get("classification", {})
     data = run.config.data
-    text = environment.from_string(template).render(
-        contract=calibrated_model.contract,
+    text = template.render(
+        contract=contract,
         model=asdict(run.config.model),
         training=asdict(run.config.training),
         parameters=f"{calibrated_model.localizer.count_params():,}",
-        data=_describe_data(run),
+        data=_describe_data(data),
         builtin=data.path is None and not data.backgrounds,
         auroc="classification" in metrics,
         metrics=metrics,
-        rows=[
-            _describe_row(calibrated_model, name, metrics)
-            for name in calibrated_model.contract.pathologies
+        points=calibrated_model.calibration.operating_points,
+        thresholds=[
+            ", ".join(f"{threshold:.3g}" for threshold in row)
+            for row in contract.cam_thresholds
         ],
+        aurocs={
+            name: (table.get(name, {}).get("auroc") or {}).get("value")
+            for name in contract.pathologies
+        },
         protocol=describe_boxes(calibrated_model.protocol),
         notes=calibrated_model.notes,
         signatures=list(_describe_signatures(outputs)),
@@ -79,33 +87,12 @@ def _read_metrics(run: Run) -> dict:
         return {}
 
 
-def _describe_data(run: Run) -> str:
-    data = run.config.data
+def _describe_data(data: DataConfig) -> str:
     if data.path is not None:
         return f"the prepared set `{data.path.name}`"
     if data.backgrounds:
         return "lesions planted in real X-rays without findings"
     return f"{data.phantoms:,} drawn chests, the built-in set"
-
-
-def _describe_row(
-    calibrated_model: CalibratedModel, name: str, metrics: dict
-) -> dict[str, str]:
-    contract: Contract = calibrated_model.contract
-    column = contract.pathologies.index(name)
-    point = calibrated_model.calibration.operating_points[name]
-    levels = contract.cam_thresholds[column]
-    table = metrics.get("classification", {}).get(name, {})
-    return {
-        "pathology": name,
-        "threshold": _format(point.probability_threshold),
-        "sensitivity": _format(point.sensitivity),
-        "specificity": _format(point.specificity),
-        "images": str(point.images),
-        "positives": str(point.positives),
-        "levels": ", ".join(f"{level:.3g}" for level in levels),
-        "auroc": _format((table.get("auroc") or {}).get("value")),
-    }
 
 
 def _format(value: float | None) -> str:
@@ -119,8 +106,7 @@ def _describe_signatures(outputs: dict[str, dict[str, np.ndarray]]):
             "signature": f"`{signature}`",
             "input": _INPUTS.get(signature, "`image_bytes`"),
             "outputs": ", ".join(f"`{name}`" for name in names),
-            "bytes": f"{sum(_count_bytes(value[0]) for value in values.values()):,}",
-            "json": f"{sum(_count_json(value[0]) for value in values.values()):,}",
+            **_measure(*(value[0] for value in values.values())),
         }
 
 
@@ -131,32 +117,34 @@ def _describe_outputs(outputs: dict[str, dict[str, np.ndarray]]):
         all_outputs = {**values, **all_outputs}
     for name in sorted(all_outputs):
         value = all_outputs[name][0]
-        text = isinstance(value, bytes) or value.dtype == object
+        is_text = isinstance(value, bytes) or value.dtype == object
         yield {
             "output": f"`{name}`",
             "shape": " x ".join(map(str, np.shape(value))) or "1",
-            "type": "string" if text else str(value.dtype),
-            "bytes": f"{_count_bytes(value):,}",
-            "json": f"{_count_json(value):,}",
+            "type": "string" if is_text else str(value.dtype),
+            **_measure(value),
         }
 
 
-def _count_bytes(value: np.ndarray | bytes) -> int:
-    value = np.asarray(value, object if isinstance(value, bytes) else None)
-    return sum(map(len, value.flat)) if value.dtype == object else value.nbytes
-
-
-def _count_json(value: np.ndarray | bytes) -> int:
-    """Return the length of a value in JSON; pictures are in base64."""
-    value = np.asarray(value, object if isinstance(value, bytes) else None)
-    if value.dtype == object:
-        return sum(map(_count_string, value.flat))
-    # The digits that tell a float32 from its neighbours, in quotes, which numbers lack.
-    text = json.dumps(value.astype(str).tolist(), separators=(",", ":"))
-    return len(text) - 2 * value.size
+def _measure(*values: np.ndarray | bytes) -> dict[str, str]:
+    """Return how long values are as bytes, and in JSON."""
+    raw = text = 0
+    for value in values:
+        value = np.asarray(value, object if isinstance(value, bytes) else None)
+        if value.dtype == object:
+            raw += sum(map(len, value.flat))
+            text += sum(map(_count_string, value.flat))
+        else:
+            raw += value.nbytes
+            # The digits that tell a float32 from its neighbours, in quotes, which
+            # numbers lack.
+            quoted = json.dumps(value.astype(str).tolist(), separators=(",", ":"))
+            text += len(quoted) - 2 * value.size
+    return {"bytes": f"{raw:,}", "json": f"{text:,}"}
 
 
 def _count_string(value: bytes) -> int:
+    """Return the length of a string in JSON, where pictures are in base64."""
     if value.startswith(_PNG_START):
         return len('{"b64":""},') + 4 * -(-len(value) // 3)
     return len(value) + 3

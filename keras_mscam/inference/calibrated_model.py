@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -32,7 +31,7 @@ class CalibratedModel:
         contract: its names, sizes and thresholds.
         calibration: what validation said of the run's model.
         protocol: how maps become boxes.
-        notes: what the thresholds come from, one sentence.
+        notes: what the thresholds of maps come from, one sentence.
     """
 
     localizer: keras.Model
@@ -72,16 +71,21 @@ def load_calibrated_model(
             "fixed or tuned."
         )
     classifier = convert_to_float32(load_classifier(run))
-    _check_finite(classifier, run.model_path)
+    for weights in classifier.weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(weights)).all():
+            raise UserError(
+                f"{run.model_path} has weights that aren't finite ({weights.path}): "
+                "its training has diverged; train again with a lower learning rate."
+            )
     calibration = load_calibration(run)
     blocks, relevance_weights = read_relevance_weights(classifier)
     fusion = build_fusion(protocol.fusion, relevance_weights, calibration.deviations)
     pathologies = tuple(calibration.calibrations)
     if protocol.threshold == "fixed":
-        levels = (protocol.cam_thresholds,) * len(pathologies)
+        thresholds = (protocol.cam_thresholds,) * len(pathologies)
         notes = "Map thresholds are fixed, without a box."
     else:
-        levels, notes = tune(classifier, fusion)
+        thresholds, notes = tune(classifier, fusion)
     scaling = [calibration.calibrations[name] for name in pathologies]
     points = [calibration.operating_points[name] for name in pathologies]
     image_size = tuple(classifier.input.shape[1:3])
@@ -98,7 +102,7 @@ def load_calibrated_model(
         probability_thresholds=tuple(point.probability_threshold for point in points),
         normalization=protocol.normalization,
         map_scales=tuple(fusion.scale.tolist()),
-        cam_thresholds=levels,
+        cam_thresholds=thresholds,
         min_area=protocol.min_area,
         max_boxes=protocol.max_boxes or MAX_BOXES,
     )
@@ -115,29 +119,17 @@ def load_calibrated_model(
 def convert_to_float32(model: keras.Model) -> keras.Model:
     """Return a model that computes in float32, with the weights of one that may not.
 
-    A network trained in mixed precision is as accurate so, and half precision is slow
-    or missing where most exports run.
+    Half precision is slow or missing where most exports run.
     """
     if all(layer.compute_dtype == "float32" for layer in model._flatten_layers()):
         return model
-    converted = keras.models.clone_model(
-        model, clone_function=_clone_in_float32, recursive=True
-    )
+
+    def clone(layer):
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+    converted = keras.models.clone_model(model, clone_function=clone, recursive=True)
     converted.set_weights(model.get_weights())
     return converted
-
-
-def _check_finite(classifier: keras.Model, path: Path) -> None:
-    for weights in classifier.weights:
-        if not np.isfinite(keras.ops.convert_to_numpy(weights)).all():
-            raise UserError(
-                f"{path} has weights that aren't finite ({weights.path}): its training "
-                "has diverged; train again with a lower learning rate."
-            )
-
-
-def _clone_in_float32(layer: keras.layers.Layer) -> keras.layers.Layer:
-    return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
 
 
 def load_classifier(run: Run) -> keras.Model:

@@ -45,7 +45,7 @@ class Contract:
             for one that is never called, as no threshold is better than chance.
         normalization: `"min_max"` or `"exponential"`, see `normalize_map`.
         map_scales: `(C,)`, of the exponential.
-        cam_thresholds: levels of the normalized map, for each pathology.
+        cam_thresholds: thresholds of the normalized map, for each pathology.
         min_area: fraction of the map that a region must cover.
         max_boxes: boxes of a pathology in an image at most, K.
         most_pixels: larger images are refused.
@@ -96,10 +96,7 @@ class Contract:
 
 
 def read_contract(model: Path) -> Contract:
-    """Read the contract of a model.
-
-    Args:
-        model: the folder that holds `saved_model.pb`, or a file of another format.
+    """Read the contract of a folder with `saved_model.pb`, or of another format's file.
 
     Raises:
         UserError: there is none, or it is of another format.

@@ -4,8 +4,12 @@
 `NAME-litert/1` and so on, which no server takes for a model: it is told names.
 """
 
+import fcntl
 import json
-from collections.abc import Iterable
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from keras_mscam.errors import UserError
@@ -13,37 +17,12 @@ from keras_mscam.files import compute_checksum
 
 #: Besides the SavedModel, in folders that end with their name.
 OTHER_FORMATS = ("litert", "onnx", "openvino", "tfjs")
+_MANIFEST = "manifest.json"
 
 
 def list_versions(model: Path) -> list[int]:
     """Return the versions in the folder of a model, rising."""
     return sorted(int(path.name) for path in _children(Path(model)) if _is_number(path))
-
-
-def next_version(model: Path) -> int:
-    """Return the number of the version to come: 1, or one more than the highest."""
-    return max(list_versions(model), default=0) + 1
-
-
-def find_export(path: Path) -> Path:
-    """Return the folder that holds `saved_model.pb`.
-
-    Args:
-        path: that folder; or a model's, of which the newest version is taken; or a
-            repository with one model.
-
-    Raises:
-        UserError: there is none, or the repository has several models.
-    """
-    path = Path(path)
-    if (path / "saved_model.pb").is_file():
-        return path
-    if not list_versions(path):
-        path = _find_model(path)
-    versions = list_versions(path)
-    if not versions or _split(path.absolute().name)[1]:
-        raise _none(path)
-    return path / str(versions[-1])
 
 
 def find_formats(path: Path) -> dict[str, Path]:
@@ -60,13 +39,16 @@ def find_formats(path: Path) -> dict[str, Path]:
         UserError: there is none, or the repository has several models.
     """
     path = Path(path)
-    if _is_version(path):
+    is_repository = any(
+        map(list_versions, _children(path))
+    )  # that is named by a number
+    if _is_number(path.absolute()) and not is_repository:
         return {_split(path.absolute().parent.name)[1] or "saved_model": path}
     if not list_versions(path):
         path = _find_model(path)
     kind = _split(path.absolute().name)[1]
     folders = {kind: path} if kind else {"saved_model": path, **_folders(path)}
-    newest = max(max(list_versions(folder), default=0) for folder in folders.values())
+    newest = _find_newest(folders.values())
     return {
         kind: folder / str(newest)
         for kind, folder in folders.items()
@@ -79,26 +61,31 @@ def _find_model(repository: Path) -> Path:
     children = [child for child in _children(repository) if list_versions(child)]
     names = {_split(child.name)[0] for child in children}
     if len(names) > 1:
-        raise _several(repository, names)
+        raise UserError(
+            f"{repository} holds several models ({', '.join(sorted(names))}): name one "
+            "of them."
+        )
     if not names:
-        raise _none(repository)
+        raise UserError(
+            f"{repository} holds no exported model; keras_mscam-export RUN --output "
+            f"{repository} makes one."
+        )
     return repository / names.pop()
 
 
 def next_common_version(repository: Path, name: str) -> int:
     """Return the number of the version to come, of all formats of a model."""
     model = Path(repository) / name
-    return max(map(next_version, (model, *_folders(model).values())))
+    return 1 + _find_newest([model, *_folders(model).values()])
+
+
+def _find_newest(folders: Iterable[Path]) -> int:
+    return max(max(list_versions(folder), default=0) for folder in folders)
 
 
 def _folders(model: Path) -> dict[str, Path]:
     """Return the folders of a model's other formats, which may not be there."""
     return {kind: model.with_name(f"{model.name}-{kind}") for kind in OTHER_FORMATS}
-
-
-def _is_version(path: Path) -> bool:
-    """Whether this is a version, not a repository that happens to be named so."""
-    return _is_number(path.absolute()) and not any(map(list_versions, _children(path)))
 
 
 def _is_number(path: Path) -> bool:
@@ -113,32 +100,97 @@ def _split(name: str) -> tuple[str, str | None]:
     return name, None
 
 
-def _several(path: Path, names: set[str]) -> UserError:
-    return UserError(
-        f"{path} holds several models ({', '.join(sorted(names))}): name one of them."
-    )
-
-
-def _none(path: Path) -> UserError:
-    return UserError(
-        f"{path} holds no exported model; keras_mscam-export RUN --output {path} makes "
-        "one."
-    )
-
-
 def _children(path: Path) -> list[Path]:
     return (
         [child for child in path.iterdir() if child.is_dir()] if path.is_dir() else []
     )
 
 
-_NAME = "manifest.json"
+@contextmanager
+def new_version(repository: Path, name: str, version: int) -> Iterator[Path]:
+    """Give an empty folder, which becomes a version when the block succeeds.
+
+    Its name has a dot in front, which servers that watch the repository pass over.
+
+    Args:
+        repository: folder of models; made if it is missing.
+        name: of the model, or of the folder of another format.
+        version: its number, see `next_common_version`.
+
+    Raises:
+        UserError: the place can't be written into, another export is writing there, or
+            the version is there already.
+    """
+    model = Path(repository) / name
+    with _lock(model):
+        final, temporary = model / str(version), model / f".{version}"
+        if final.exists():
+            raise UserError(f"{final} is there already; export the run once more.")
+        shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
+        temporary.mkdir()
+        try:
+            yield temporary
+            temporary.rename(final)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if not any(model.iterdir()):
+                model.rmdir()
+
+
+@contextmanager
+def _lock(model: Path) -> Iterator[None]:
+    """Make a folder, and keep other exports from its temporary folders.
+
+    The system takes the lock back from a killed process.
+    """
+    try:
+        model.mkdir(parents=True, exist_ok=True)
+        handle = os.open(model, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"Cannot write into {model}: {error.strerror}.") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise UserError(
+            f"Another export is writing into {model}; wait for it or stop it."
+        ) from error
+    except OSError:
+        pass  # folders of some network file systems can't be locked
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def find_manifest(export: Path) -> Path:
     """Return the path of the manifest; a SavedModel keeps it among its assets."""
     extra = Path(export) / "assets.extra"
-    return (extra if extra.is_dir() else Path(export)) / _NAME
+    return (extra if extra.is_dir() else Path(export)) / _MANIFEST
+
+
+def write_manifest(export: Path, model: str, environment: dict, measured: dict) -> None:
+    """Write `manifest.json` into an export, when all other files are there.
+
+    Args:
+        export: the folder of a version.
+        model: SHA-256 of the Keras model that it was made of.
+        environment: versions, platform and commit.
+        measured: further entries, on how well it met the Keras model.
+    """
+    content = {
+        "format": "keras_mscam export 1",
+        "model": model,
+        "environment": environment,
+        **measured,
+        "checksums": {
+            str(path.relative_to(export)): compute_checksum(path)
+            for path in sorted(export.rglob("*"))
+            if path.is_file() and path != find_manifest(export)
+        },
+    }
+    text = json.dumps(content, indent=1, allow_nan=False)
+    find_manifest(export).write_text(text + "\n")
 
 
 def verify_files(export: Path, files: Iterable[Path]) -> None:
@@ -147,10 +199,6 @@ def verify_files(export: Path, files: Iterable[Path]) -> None:
     A network with a flipped bit still runs, and what it says may be anything. Files
     without a manifest, or that it doesn't know, are let pass: they may be a person's
     own, taken elsewhere with nothing but the contract.
-
-    Args:
-        export: the folder of a version.
-        files: in it.
 
     Raises:
         UserError: one has changed, or the manifest can't be read.

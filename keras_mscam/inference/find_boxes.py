@@ -18,7 +18,7 @@ def find_boxes(
     """Find boxes of the positive pathologies, by NumPy and OpenCV.
 
     Args:
-        contract: names, sizes and thresholds. C pathologies, K boxes at most.
+        contract: of the network, with C pathologies and K boxes at most.
         outputs: of a network: `probabilities` `(N, C)` and `cam_block*`
             `(N, h, w, C)`.
         sizes: `(N, 2)` `(height, width)` of the original images.
@@ -70,13 +70,7 @@ def fuse_positives(
 def compute_heatmap(
     contract: Contract, outputs: dict[str, np.ndarray], row: int, column: int
 ) -> np.ndarray:
-    """Fuse and normalize the maps of one image and pathology.
-
-    Args:
-        contract: names, sizes and thresholds.
-        outputs: of a network: `cam_block*` `(N, h, w, C)`.
-        row: number of the image.
-        column: number of the pathology.
+    """Fuse and normalize the maps of one image and pathology, by their numbers.
 
     Returns:
         float32 `(height, width)` in [0, 1], at the size that the network sees.

@@ -2,14 +2,18 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from keras_mscam.errors import UserError
 from keras_mscam.inference.contract import Contract
-from keras_mscam.inference.find_boxes import Box, compute_heatmap, find_positives
-from keras_mscam.inference.what_if import change_prediction, find_shares
+from keras_mscam.inference.find_boxes import (
+    Box,
+    compute_heatmap,
+    find_boxes,
+    find_positives,
+)
 from keras_mscam.localization.boxes import normalize_map
 
 
@@ -89,13 +93,9 @@ class Prediction:
         Raises:
             UserError: the model has no such pathology, or maps were not asked for.
         """
-        if pathology not in self.probabilities:
-            raise UserError(
-                f"The model has no pathology {pathology!r}; it has "
-                f"{', '.join(self.pathologies)}."
-            )
+        column = self._find_column(pathology)
         if pathology not in self.heatmaps:
-            self.heatmaps[pathology] = self._fuse(self.pathologies.index(pathology))
+            self.heatmaps[pathology] = self._fuse(column)
         return self.heatmaps[pathology]
 
     def _fuse(self, column: int) -> np.ndarray:
@@ -106,15 +106,100 @@ class Prediction:
             raise UserError("This prediction has no maps: they were not asked for.")
         return normalize_map(self.attention[..., column])
 
+    def _find_column(self, pathology: str) -> int:
+        if pathology not in self.probabilities:
+            raise UserError(
+                f"The model has no pathology {pathology!r}; it has "
+                f"{', '.join(self.pathologies)}."
+            )
+        return self.pathologies.index(pathology)
+
     def find_shares(self, pathology: str) -> np.ndarray:
-        """Return each block's share in the fused map, see `what_if.find_shares`."""
-        return find_shares(self.contract, pathology)
+        """Return how much every block counts in the fused map, `(B,)` on the simplex.
+
+        The relevance weights, where maps are fused by them; all alike where each is
+        divided by its own standard deviation.
+        """
+        fused, relevance = self._find_weights(self._find_column(pathology))
+        if np.allclose(fused, relevance):
+            return relevance
+        return np.full(len(fused), 1 / len(fused))
+
+    def _find_weights(self, column: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weights of blocks in the fused map, and those learned."""
+        return (
+            np.array(self.contract.fusion_weights)[:, column],
+            np.array(self.contract.relevance_weights)[:, column],
+        )
 
     def change(
-        self, pathology: str, shares: Sequence[float], cam_thresholds=None
+        self,
+        pathology: str,
+        shares: Sequence[float],
+        cam_thresholds: Sequence[float] | None = None,
     ) -> "Prediction":
-        """Return the prediction under other shares; see `what_if.change_prediction`."""
-        return change_prediction(self, pathology, shares, cam_thresholds)
+        """Fuse one pathology's maps by other weights, and find its boxes anew.
+
+        The network isn't run again. Shares are divided by their sum, which puts them on
+        the simplex. Where maps are divided by their standard deviations, so are these.
+        Probabilities and the scale of an exponential normalization stay what they are.
+
+        Args:
+            pathology: the one to change.
+            shares: B numbers of 0 or more, how much each block is to count; if all are
+                0, the map points nowhere.
+            cam_thresholds: thresholds in [0, 1); those of the model by default.
+
+        Returns:
+            The prediction with another contract, and with boxes of this pathology in
+            place of all others, whether it is positive or not. Without `attention`,
+            which was fused by the model's weights.
+
+        Raises:
+            UserError: there are no maps or no contract, no such pathology, or shares
+                that don't fit.
+        """
+        if self.contract is None or not self.cams:
+            raise UserError(
+                "Only a prediction of a Predictor, with its maps, can be explored: a "
+                "server's answer doesn't hold what maps are fused and cut by."
+            )
+        column = self._find_column(pathology)
+        given = np.asarray(shares, float)
+        blocks = len(self.contract.blocks)
+        if given.shape != (blocks,) or not (given >= 0).all():
+            raise UserError(
+                f"The shares {list(shares)} must be {blocks} numbers of 0 or more, one "
+                "for each block."
+            )
+        fused, relevance = self._find_weights(column)
+        # What a block weighs when it alone counts.
+        scale = 1.0 if np.allclose(fused, relevance) else fused * blocks
+        weights = np.array(self.contract.fusion_weights)
+        weights[:, column] = given / (given.sum() or 1) * scale
+        thresholds = list(self.contract.cam_thresholds)
+        if cam_thresholds is not None:
+            thresholds[column] = tuple(map(float, cam_thresholds))
+        contract = replace(
+            self.contract,
+            fusion_weights=tuple(map(tuple, weights.tolist())),
+            cam_thresholds=tuple(thresholds),
+        )
+        changed = replace(self, contract=contract, attention=None, heatmaps={})
+        return replace(changed, boxes=changed._find_boxes(pathology))
+
+    def _find_boxes(self, pathology: str) -> tuple[Box, ...]:
+        """Find the boxes of one pathology, positive or not."""
+        height, width = self.original_size
+        left, top, right, bottom = self.field or (0, 0, width, height)
+        boxes, scores = find_boxes(
+            self.contract,
+            {"probabilities": np.array([list(self.probabilities.values())], "float32")},
+            np.array([[bottom - top, right - left]]),
+            {(0, self._find_column(pathology)): self.heatmap(pathology)},
+        )
+        offset = [left, top, left, top]
+        return _list_boxes(self.pathologies, boxes[0] + offset, scores[0])
 
     def plot(self, pathology: str | None = None, **options):
         """Show the X-ray, the fused map and its boxes, and what each block says.
@@ -176,9 +261,13 @@ def _take(outputs: Mapping[str, np.ndarray], row: int) -> Prediction:
         if name.startswith("cam_block")
     }
     height, width = outputs["original_size"][row]
+    boxes = ()
+    if "boxes" in outputs:
+        of_row = (np.asarray(outputs[name][row]) for name in ("boxes", "box_scores"))
+        boxes = _list_boxes(names, *of_row)
     return Prediction(
         probabilities=dict(zip(names, map(float, values), strict=True)),
-        boxes=_take_boxes(outputs, row, names),
+        boxes=boxes,
         original_size=(int(height), int(width)),
         attention=_take_map(outputs, "attention", row),
         cams=dict(sorted(cams.items())),
@@ -190,13 +279,11 @@ def _take_map(outputs, name: str, row: int) -> np.ndarray | None:
     return np.asarray(outputs[name][row]) if name in outputs else None
 
 
-def _take_boxes(outputs, row: int, names: list[str]) -> tuple[Box, ...]:
-    if "boxes" not in outputs:
-        return ()
-    boxes, scores = np.asarray(outputs["boxes"][row]), outputs["box_scores"][row]
+def _list_boxes(names: Sequence[str], boxes, scores) -> tuple[Box, ...]:
+    """Return boxes `(C, K, 4)`, where their scores `(C, K)` are above 0, by score."""
     found = [
         Box(names[column], tuple(map(float, boxes[column, place])), float(score))
-        for (column, place), score in np.ndenumerate(np.asarray(scores))
+        for (column, place), score in np.ndenumerate(scores)
         if score > 0
     ]
     return tuple(sorted(found, key=lambda box: -box.score))

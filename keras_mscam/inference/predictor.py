@@ -55,10 +55,10 @@ class Predictor:
     def predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
         """Predict several X-rays at once; one that can't be read says so in `error`."""
         read = [_read(image) for image in images]
-        found = iter(self.predict_xrays([item for item in read if _is_read(item)]))
+        found = iter(self.predict_xrays([xray for xray, _ in read if xray is not None]))
         return [
-            next(found) if _is_read(item) else Prediction({}, error=item)
-            for item in read
+            Prediction({}, error=error) if xray is None else next(found)
+            for xray, error in read
         ]
 
     def predict_xrays(self, xrays: Sequence[XRay]) -> list[Prediction]:
@@ -118,11 +118,11 @@ class Predictor:
         ]
 
 
-def _read(image: Image) -> XRay | str:
+def _read(image: Image) -> tuple[XRay | None, str]:
     try:
-        return read_xray(image)
+        return read_xray(image), ""
     except ImageError as error:
-        return " ".join(str(error).split())  # it may quote the file
+        return None, " ".join(str(error).split())  # it may quote the file
 
 
 def _refuse_nan(prediction: Prediction, **said) -> Prediction:
@@ -134,7 +134,3 @@ def _refuse_nan(prediction: Prediction, **said) -> Prediction:
     if all(map(math.isfinite, prediction.probabilities.values())):
         return replace(prediction, **said)
     return Prediction({}, error="has no probabilities: the model gives NaN for it")
-
-
-def _is_read(item: XRay | str) -> bool:
-    return isinstance(item, XRay)

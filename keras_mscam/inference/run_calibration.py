@@ -1,17 +1,17 @@
 """What validation says of a model: Platt scaling, operating points, scales of maps."""
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated
 
 import numpy as np
 import pydantic
 from pydantic.dataclasses import dataclass
 from scipy.special import expit
 
+from keras_mscam.configs.schema import describe
 from keras_mscam.errors import UserError
 from keras_mscam.files import compute_checksum, write_whole
 from keras_mscam.inference.run_folder import Run
@@ -20,32 +20,8 @@ _Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
 _STRICT = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class _Stored:
-    """What is stored as plain values in JSON."""
-
-    _NAME: ClassVar[str]
-
-    def to_dict(self) -> dict:
-        """Return plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: dict) -> Self:
-        """Take back what `to_dict` returned.
-
-        Raises:
-            UserError: an entry is unknown, of another type or out of range.
-        """
-        try:
-            return cls(**content)
-        except (pydantic.ValidationError, TypeError) as error:
-            raise UserError(
-                f"This is no stored {cls._NAME}: {content}; evaluate the run again."
-            ) from error
-
-
 @dataclass(frozen=True, config=_STRICT)
-class Calibration(_Stored):
+class Calibration:
     """How the logits of one pathology become its probabilities.
 
     `probability = sigmoid(slope logit + intercept)`
@@ -58,7 +34,6 @@ class Calibration(_Stored):
         reason: why it isn't the fit of both numbers; `None` if it is.
     """
 
-    _NAME: ClassVar[str] = "calibration"
     slope: Annotated[float, pydantic.Field(gt=0)] = 1.0
     intercept: float = 0.0
     images: int = 0
@@ -76,7 +51,7 @@ class Calibration(_Stored):
 
 
 @dataclass(frozen=True, config=_STRICT)
-class OperatingPoint(_Stored):
+class OperatingPoint:
     """From where on a pathology is positive: `probability >= probability_threshold`.
 
     Args:
@@ -93,7 +68,6 @@ class OperatingPoint(_Stored):
         reason: why there is no threshold; `None` if there is.
     """
 
-    _NAME: ClassVar[str] = "operating point"
     probability_threshold: _Fraction | None = None
     sensitivity: _Fraction | None = None
     specificity: _Fraction | None = None
@@ -105,7 +79,9 @@ class OperatingPoint(_Stored):
     reason: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclass(
+    frozen=True, eq=False, config=pydantic.ConfigDict(arbitrary_types_allowed=True)
+)
 class RunCalibration:
     """Contents of `calibration.json`.
 
@@ -126,38 +102,24 @@ def read_calibration(path: Path) -> RunCalibration:
     """Read `calibration.json`.
 
     Raises:
-        UserError: it can't be read.
+        UserError: it can't be read, or an entry is unknown or out of range.
     """
     try:
         content = json.loads(path.read_text())
-        return RunCalibration(
-            content["model"],
-            {n: Calibration.from_dict(v) for n, v in content["calibrations"].items()},
-            {
-                name: OperatingPoint.from_dict(values)
-                for name, values in content["operating_points"].items()
-            },
-            np.array(content["map_deviations"]),
-        )
+        content["deviations"] = np.array(content.pop("map_deviations"))
+        return RunCalibration(**content)
     except (OSError, ValueError, KeyError, TypeError) as error:
+        is_out_of_range = isinstance(error, pydantic.ValidationError)
         raise UserError(
-            f"{path} can't be read ({error}); remove it, and keras_mscam-evaluate "
-            "makes it again."
+            f"{path} can't be read ({describe(error) if is_out_of_range else error}); "
+            "remove it, and keras_mscam-evaluate makes it again."
         ) from error
 
 
 def write_calibration(path: Path, calibration: RunCalibration) -> None:
     """Write `calibration.json`."""
-    content = {
-        "model": calibration.model,
-        "calibrations": {
-            name: item.to_dict() for name, item in calibration.calibrations.items()
-        },
-        "operating_points": {
-            name: item.to_dict() for name, item in calibration.operating_points.items()
-        },
-        "map_deviations": calibration.deviations.tolist(),
-    }
+    content = asdict(calibration)
+    content["map_deviations"] = content.pop("deviations").tolist()
     with write_whole(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
@@ -182,9 +144,8 @@ def find_calibration(run: Run) -> RunCalibration | None:
     if not (run.calibration_path.is_file() and run.model_path.is_file()):
         return None
     calibration = read_calibration(run.calibration_path)
-    return (
-        calibration if calibration.model == compute_checksum(run.model_path) else None
-    )
+    is_of_model = calibration.model == compute_checksum(run.model_path)
+    return calibration if is_of_model else None
 
 
 def calibrate(
@@ -192,16 +153,6 @@ def calibrate(
     logits: np.ndarray,
     pathologies: tuple[str, ...],
 ) -> np.ndarray:
-    """Turn a table of logits into calibrated probabilities.
-
-    Args:
-        calibrations: by pathology, at least these.
-        logits: `(images, C)`.
-        pathologies: C names.
-
-    Returns:
-        `(images, C)` in [0, 1], float64.
-    """
-    known = [calibrations[name] for name in pathologies]
-    columns = zip(known, np.asarray(logits).T, strict=True)
-    return np.stack([item.apply(column) for item, column in columns], axis=1)
+    """Turn logits `(images, C)` of C pathologies into probabilities, float64."""
+    columns = zip(pathologies, np.asarray(logits).T, strict=True)
+    return np.stack([calibrations[n].apply(column) for n, column in columns], axis=1)

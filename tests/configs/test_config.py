@@ -1,9 +1,10 @@
 import dataclasses
 import json
+import sys
 
 import pytest
 
-from keras_mscam.cli.train import parse_options
+from keras_mscam.cli.train import main, parse_options
 from keras_mscam.configs import PRESETS
 from keras_mscam.configs.schema import (
     AugmentationConfig,
@@ -136,11 +137,13 @@ class TestOptions:
         assert error.value.code == 2
         assert "--epochz" in capsys.readouterr().err
 
-    def test_values_out_of_range_are_refused(self, capsys):
+    def test_values_out_of_range_are_one_sentence(self, capsys, monkeypatch):
+        monkeypatch.setattr(sys, "argv", ["keras_mscam-train", "--epochs", "0"])
         with pytest.raises(SystemExit) as error:
-            parse_options(["--epochs", "0"])
+            main()
         assert error.value.code == 2
-        assert "greater than 0" in capsys.readouterr().err
+        sentence = "error: epochs: input should be greater than 0 (got 0)\n"
+        assert capsys.readouterr().err == sentence
 
     def test_resume_needs_its_run(self, tmp_path):
         with pytest.raises(UserError, match="--resume needs"):

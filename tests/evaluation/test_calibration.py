@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pydantic
@@ -123,21 +124,17 @@ class TestFallBack:
 class TestStoring:
     def test_round_trip(self):
         for calibration in (fit(*draw(50, 1, -1)), fit([[0]], [[1]])):
-            stored = json.loads(json.dumps(calibration.to_dict(), allow_nan=False))
-            assert Calibration.from_dict(stored) == calibration
+            stored = json.loads(json.dumps(asdict(calibration), allow_nan=False))
+            assert Calibration(**stored) == calibration
 
     @pytest.mark.parametrize(
         "content",
         [{"slope": 0}, {"slope": -1}, {"slope": np.inf}, {"intercept": np.nan},
-         {"slop": 1}, {"slope": "steep"}, {"slope": None}, [1, 0], {1: 2}],
+         {"slop": 1}, {"slope": "steep"}, {"slope": None}],
     )  # fmt: skip
     def test_damaged(self, content):
-        with pytest.raises(UserError, match="no stored calibration"):
-            Calibration.from_dict(content)
-
-    def test_no_falling_one_can_be_made(self):
         with pytest.raises(pydantic.ValidationError):
-            Calibration(slope=-1.0)
+            Calibration(**content)
 
 
 def test_a_table_is_calibrated_column_by_column():

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,12 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_mscam.cli.evaluate import main
-from keras_mscam.configs.schema import LocalizationConfig
+from keras_mscam.cli.evaluate import EvaluateOptions, main
+from keras_mscam.cli.options import parse, parse_localization
+from keras_mscam.configs.schema import Config, LocalizationConfig
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.compare import compare
 from keras_mscam.evaluation.evaluate_run import evaluate
-from keras_mscam.inference.run_folder import read_run
+from keras_mscam.inference.run_folder import create_run, read_run
 
 from .conftest import build, select_outputs, write_untrained
 
@@ -113,10 +115,52 @@ class TestOneRun:
         assert message in result.stderr
         assert "Traceback" not in result.stderr
 
+    def test_a_value_out_of_range_is_one_sentence(self, run_command):
+        # Before the run is looked at, without tyro's box.
+        result = run_command("nowhere", "--max-boxes", "0")
+        assert result.returncode == 2
+        sentence = "error: max_boxes: input should be greater than 0 (got 0)\n"
+        assert result.stderr == sentence
+
     def test_no_run(self, run_command, tmp_path):
         result = run_command(tmp_path)
         assert result.returncode == 2
         assert "is not the folder of a run" in result.stderr
+
+
+class TestOptions:
+    OWN = (
+        LocalizationConfig(threshold="tuned", max_boxes=3, afp_denominator="images"),
+        LocalizationConfig(fusion="standardized", cam_thresholds=(0.5,)),
+    )
+
+    def read(self, tmp_path, *given):
+        runs = []
+        for number, own in enumerate(self.OWN):
+            path = tmp_path / str(number)
+            create_run(path, Config(localization=own))
+            runs.append(str(path))
+        arguments = [*runs, *given]
+        options = parse("evaluate", arguments, EvaluateOptions())
+        return [
+            parse_localization("evaluate", arguments, options, run)
+            for run in options.runs
+        ]
+
+    def test_without_any_each_run_keeps_its_own_protocol(self, tmp_path):
+        assert self.read(tmp_path) == list(self.OWN)
+
+    def test_one_changes_itself_alone_even_to_the_default(self, tmp_path):
+        expected = [replace(own, threshold="fixed") for own in self.OWN]
+        assert self.read(tmp_path, "--threshold", "fixed") == expected
+
+    def test_none_takes_a_limit_away(self, tmp_path):
+        assert self.read(tmp_path, "--max-boxes", "None")[0].max_boxes is None
+
+    def test_wangs_protocol_is_the_same_for_all(self, tmp_path):
+        expected = [LocalizationConfig(min_area=0.1)] * 2
+        given = ("--protocol", "wang", "--min-area", "0.1")
+        assert self.read(tmp_path, *given) == expected
 
 
 class TestReadOnlyRun:

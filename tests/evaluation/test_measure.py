@@ -69,10 +69,7 @@ def identity():
 
 
 def point(threshold):
-    return OperatingPoint.from_dict(
-        {**OperatingPoint.from_dict(EMPTY_POINT).to_dict(),
-         "probability_threshold": threshold}
-    )  # fmt: skip
+    return OperatingPoint(**EMPTY_POINT | {"probability_threshold": threshold})
 
 
 EMPTY_POINT = {
@@ -270,6 +267,24 @@ class TestCalibration:
         path = tmp_path / "calibration.json"
         path.write_text(text)
         with pytest.raises(UserError, match=r"calibration\.json can't be read"):
+            read_calibration(path)
+
+    @pytest.mark.parametrize(
+        ("kind", "content"),
+        [("calibrations", {"slope": 0}), ("calibrations", {"intercept": np.nan}),
+         ("calibrations", {"slope": None}), ("calibrations", [1, 0]),
+         ("operating_points", {"ppv": -1}), ("operating_points", {"threshold": 0.5})],
+    )  # fmt: skip
+    def test_a_damaged_entry_is_one_sentence(
+        self, calibration, tmp_path, kind, content
+    ):
+        path = tmp_path / "calibration.json"
+        write_calibration(path, calibration)
+        changed = json.loads(path.read_text())
+        changed[kind]["Mass"] = content
+        path.write_text(json.dumps(changed))
+        sentence = rf"^.*calibration\.json can't be read \({kind}\.Mass.*$"
+        with pytest.raises(UserError, match=sentence):
             read_calibration(path)
 
 

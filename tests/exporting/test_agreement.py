@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from keras_mscam.errors import UserError
-from keras_mscam.exporting.agreement import LIMITS, check_agreement, compare_outputs
-from keras_mscam.exporting.parity import PARITY_LIMITS
+from keras_mscam.exporting.agreement import (
+    LIMITS,
+    PARITY_LIMITS,
+    check_agreement,
+    compare_outputs,
+)
 
 
 def make_outputs(contract, images=2):

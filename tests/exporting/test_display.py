@@ -5,7 +5,6 @@ import pytest
 
 from keras_mscam import Predictor
 from keras_mscam.images.xray import Frame
-from keras_mscam.inference.what_if import change_prediction, find_shares
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (90, 70), "uint8")
 
@@ -29,8 +28,8 @@ def test_a_prediction_shows_itself(run):
 def test_the_models_own_weights_give_its_own_boxes(run):
     prediction = Predictor(run.path).predict(PIXELS)
     name = prediction.positives[0]
-    shares = find_shares(prediction.contract, name)
-    same = change_prediction(prediction, name, shares)
+    shares = prediction.find_shares(name)
+    same = prediction.change(name, shares)
     mine = [box for box in prediction.boxes if box.pathology == name]
     assert mine and [box.xyxy for box in same.boxes] == [box.xyxy for box in mine]
     assert np.allclose(

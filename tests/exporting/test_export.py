@@ -11,9 +11,9 @@ import pytest
 from keras_mscam.cli.export import main
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.errors import UserError
-from keras_mscam.exporting import parity
+from keras_mscam.exporting import agreement
+from keras_mscam.exporting.agreement import check_export, run_reference
 from keras_mscam.exporting.export_run import export
-from keras_mscam.exporting.parity import check_export, run_reference
 from keras_mscam.inference.contract import read_contract
 from keras_mscam.inference.runtimes.tensorflow_keras import load_signatures
 
@@ -92,7 +92,7 @@ def test_a_model_that_says_something_else_is_refused(
 
     signatures = load_signatures(exported)
     check_export(calibrated_model, run, signatures)
-    monkeypatch.setattr(parity, "run_reference", run_wrongly)
+    monkeypatch.setattr(agreement, "run_reference", run_wrongly)
     with pytest.raises(UserError, match=r"differs .* probability .* not exported"):
         check_export(calibrated_model, run, signatures)
 
@@ -113,6 +113,7 @@ def test_the_command_writes_the_next_version(run_command, make_run, tmp_path):
     assert contract.attention_size == (8, 8)
     assert contract.name == "chest"
     assert contract.cam_thresholds == ((0.5,),) * 3
+    assert contract.normalization == "exponential"  # of the run, as is the fusion
     manifest = json.loads((version / "assets.extra" / "manifest.json").read_text())
     assert manifest["parity"]["whole"]["positives"] == 1.0
 
@@ -124,6 +125,8 @@ def test_the_command_writes_the_next_version(run_command, make_run, tmp_path):
         (["RUN", "--output", "OUT", "--name", "../x"], "can't be a model's name"),
         (["RUN", "--output", "OUT", "--attention-size", "0", "4"], "must be positive"),
         (["RUN", "--output", "OUT", "--cam-thresholds", "1.5"], "cam_thresholds"),
+        (["RUN", "--output", "OUT", "--min-area", "2"], "min_area: input should be"),
+        (["RUN", "--output", "OUT", "--threshold", "otsu"], "can't be exported"),
         (["RUN", "--output", "OUT", "--threshold", "tuned"], "no prepared records"),
         (["RUN", "--output", "FILE"], "Cannot write into"),
     ],
@@ -137,7 +140,7 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(
     assert status == 2
     assert sentence in errors
     assert re.search(r"^error: [^\n]*\n\Z", errors, re.MULTILINE)
-    assert "Traceback" not in errors
+    assert "Traceback" not in errors and "─" not in errors  # nor a box of tyro's
     assert not (tmp_path / "out").exists()
 
 

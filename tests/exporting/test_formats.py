@@ -10,18 +10,17 @@ import pytest
 
 from keras_mscam.errors import UserError
 from keras_mscam.exporting.export_run import check_name, export_formats, read_formats
-from keras_mscam.exporting.formats import conversion, tfjs
+from keras_mscam.exporting.formats import build_network, conversion, tfjs
 from keras_mscam.exporting.formats.conversion import (
     FORMATS,
     check_installed,
     check_weights,
     measure_size,
 )
-from keras_mscam.exporting.formats.network import build_network
 from keras_mscam.inference.contract import read_contract
 from keras_mscam.inference.export_folder import (
     OTHER_FORMATS,
-    find_export,
+    find_formats,
     list_versions,
 )
 from keras_mscam.serving.served_models import find_models
@@ -70,10 +69,8 @@ def test_other_formats_are_served_by_nobody(converted):
     assert list_versions(repository / "keras_mscam-litert") == [1]
     with pytest.raises(UserError, match="holds no model"):
         find_models(repository)
-    with pytest.raises(UserError, match="holds no exported model"):
-        find_export(repository)
-    with pytest.raises(UserError, match="holds no exported model"):
-        find_export(repository / "keras_mscam-litert")
+    for path in (repository, repository / "keras_mscam-litert"):
+        assert set(find_formats(path)) == {"litert"}
 
 
 def test_a_model_without_its_weights_is_refused(network, run, tmp_path, monkeypatch):

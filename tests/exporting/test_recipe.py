@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from keras_mscam.exporting.agreement import run_reference
 from keras_mscam.exporting.examples import draw_examples
-from keras_mscam.exporting.parity import run_reference
 
 
 def enlarge(values, size):

@@ -4,11 +4,9 @@ import pytest
 
 from keras_mscam.errors import UserError
 from keras_mscam.inference.export_folder import (
-    find_export,
     find_formats,
     list_versions,
     next_common_version,
-    next_version,
 )
 
 
@@ -22,40 +20,32 @@ def test_versions_are_numbers_and_the_next_follows_the_highest(tmp_path):
         (tmp_path / name).mkdir()
     (tmp_path / "99").touch()  # a file is no version
     assert list_versions(tmp_path) == [1, 3, 12]
-    assert next_version(tmp_path) == 13
+    assert next_common_version(tmp_path.parent, tmp_path.name) == 13
 
 
 def test_the_first_version_is_1(tmp_path):
-    assert next_version(tmp_path / "missing") == 1
+    assert next_common_version(tmp_path, "missing") == 1
 
 
 def test_the_newest_export_is_found_from_every_level(tmp_path):
     for version in ("2", "10"):
         make(tmp_path / "model" / version)
     newest = tmp_path / "model" / "10"
-    assert find_export(newest) == newest
-    assert find_export(tmp_path / "model") == newest
-    assert find_export(tmp_path) == newest
+    for path in (newest, newest.parent, tmp_path):
+        assert find_formats(path) == {"saved_model": newest}
 
 
 def test_one_of_several_models_must_be_named(tmp_path):
     make(tmp_path / "a" / "1")
     make(tmp_path / "b" / "1")
     with pytest.raises(UserError, match=r"several models \(a, b\)"):
-        find_export(tmp_path)
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_no_export_is_a_sentence(tmp_path, there):
-    with pytest.raises(UserError, match="holds no exported model"):
-        find_export(tmp_path if there else tmp_path / "missing")
+        find_formats(tmp_path)
 
 
 def test_other_formats_are_no_models_of_their_own(tmp_path):
     make(tmp_path / "chest" / "1")
     for name in ("chest-litert", "chest-onnx"):
         (tmp_path / name / "1").mkdir(parents=True)
-    assert find_export(tmp_path) == tmp_path / "chest" / "1"
     expected = {
         "saved_model": tmp_path / "chest" / "1",
         "litert": tmp_path / "chest-litert" / "1",

@@ -39,7 +39,7 @@ def everything(converted, exported, tmp_path_factory):
     repository = tmp_path_factory.mktemp("repository")
     shutil.copytree(exported.parent, repository / "keras_mscam")
     for kind in FILES:
-        pytest.importorskip(runtime._LIBRARIES[kind].name)
+        pytest.importorskip(runtime._LIBRARIES[kind])
         folder = converted(kind).parent
         shutil.copytree(folder, repository / folder.name)
     return repository

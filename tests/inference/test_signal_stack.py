@@ -10,12 +10,12 @@ pytest.importorskip("openvino", reason="needs OpenVINO (the extra `openvino`)")
 # Two that end in the order in which they began, on a processor with AMX, leave the
 # thread a stack for signals whose memory is gone.
 PROGRAM = """
-import keras_mscam.inference.runtimes.openvino_cpu
+import keras_mscam.inference.runtimes.converted
 import signal
 
 import openvino
 
-from keras_mscam.inference.runtimes.openvino_cpu import keep_signal_stack
+from keras_mscam.inference.runtimes.converted import keep_signal_stack
 
 seen = []
 signal.signal(signal.SIGINT, lambda number, _: seen.append(number))

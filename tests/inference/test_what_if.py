@@ -9,7 +9,6 @@ from keras_mscam.errors import UserError
 from keras_mscam.inference.contract import Contract
 from keras_mscam.inference.find_boxes import Box
 from keras_mscam.inference.prediction import Prediction
-from keras_mscam.inference.what_if import change_prediction, find_shares
 
 # A hot cell of each block on 4 x 6 cells: above on the left, below on the right.
 FIRST, SECOND = np.zeros((2, 4, 6), "float32")
@@ -52,7 +51,7 @@ LEFT, RIGHT = (10, 10, 20, 20), (40, 20, 50, 30)
 def test_one_block_alone():
     prediction = make_prediction()
     for shares, expected in (([1, 0], LEFT), ([0, 3], RIGHT)):
-        changed = change_prediction(prediction, "Mass", shares)
+        changed = prediction.change("Mass", shares)
         assert corners(changed) == {expected}
         # The probability times the heat of the cell, which is 1.
         assert changed.boxes[0].score == pytest.approx(0.8)
@@ -63,55 +62,55 @@ def test_threshold_decides_which_are_boxes():
     # Fused 0.75 and 0.25, so 1 and a third of it once scaled.
     prediction = make_prediction()
     for level, expected in ((0.3, {LEFT, RIGHT}), (0.4, {LEFT})):
-        changed = change_prediction(prediction, "Mass", [0.75, 0.25], [level])
+        changed = prediction.change("Mass", [0.75, 0.25], [level])
         assert corners(changed) == expected
 
 
 def test_shares_are_divided_by_their_sum():
-    changed = change_prediction(make_prediction(), "Mass", [3, 1])
+    changed = make_prediction().change("Mass", [3, 1])
     assert changed.contract.fusion_weights == ((0.75, 0.5), (0.25, 0.5))
 
 
 def test_blocks_in_units_of_their_deviation():
     # Deviations of 0.5 and 0.25: weights 1 / (2 * deviation), shares all alike.
     contract = make_contract(fusion=((1.0, 1.0), (2.0, 2.0)))
-    assert find_shares(contract, "Mass").tolist() == [0.5, 0.5]
-    assert find_shares(make_contract(), "Mass").tolist() == [0.75, 0.25]
-    changed = change_prediction(make_prediction(contract), "Mass", [1, 0])
+    assert make_prediction(contract).find_shares("Mass").tolist() == [0.5, 0.5]
+    assert make_prediction().find_shares("Mass").tolist() == [0.75, 0.25]
+    changed = make_prediction(contract).change("Mass", [1, 0])
     assert changed.contract.fusion_weights == ((2.0, 1.0), (0.0, 2.0))
 
 
 def test_nothing_counts():
-    assert change_prediction(make_prediction(), "Mass", [0, 0]).boxes == ()
+    assert make_prediction().change("Mass", [0, 0]).boxes == ()
 
 
 def test_negatives_have_boxes_here():
     # Nodule is never called, but its map can be looked at.
-    (box,) = change_prediction(make_prediction(), "Nodule", [1, 0]).boxes
+    (box,) = make_prediction().change("Nodule", [1, 0]).boxes
     assert box == Box("Nodule", LEFT, pytest.approx(0.1))
 
 
 def test_boxes_lie_in_the_field():
     # The map covers 30 x 20 pixels from (6, 8): a cell is 5 x 5.
     prediction = make_prediction(field=(6, 8, 36, 28))
-    changed = change_prediction(prediction, "Mass", [1, 0])
+    changed = prediction.change("Mass", [1, 0])
     assert corners(changed) == {(11, 13, 16, 18)}
 
 
 def test_maps_that_are_not_finite():
     cams = {3: np.full((4, 6, 2), np.nan), 4: np.ones((4, 6, 2))}
-    assert change_prediction(make_prediction(cams=cams), "Mass", [1, 1]).boxes == ()
+    assert make_prediction(cams=cams).change("Mass", [1, 1]).boxes == ()
 
 
 @pytest.mark.parametrize("shares", [[1], [1, 2, 3], [-1, 2], [np.nan, 1]])
 def test_shares_that_do_not_fit(shares):
     with pytest.raises(UserError, match="must be 2 numbers of 0 or more"):
-        change_prediction(make_prediction(), "Mass", shares)
+        make_prediction().change("Mass", shares)
 
 
 def test_what_cannot_be_changed():
     with pytest.raises(UserError, match="no pathology 'Hernia'; it has Mass, Nodule"):
-        change_prediction(make_prediction(), "Hernia", [1, 1])
+        make_prediction().change("Hernia", [1, 1])
     for without in ({"cams": {}}, {"contract": None}):
         with pytest.raises(UserError, match="with its maps"):
-            change_prediction(replace(make_prediction(), **without), "Mass", [1, 1])
+            replace(make_prediction(), **without).change("Mass", [1, 1])

@@ -53,8 +53,8 @@ def model(tmp_path_factory):
 
     Effusion is always positive, Mass is half the time, Nodule never.
     """
+    from keras_mscam.exporting.formats import build_network
     from keras_mscam.exporting.formats.litert import write_float32
-    from keras_mscam.exporting.formats.network import build_network
 
     folder = tmp_path_factory.mktemp("web")
     run = write_run(folder / "run")

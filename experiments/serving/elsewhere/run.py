@@ -19,11 +19,10 @@ import numpy as np
 import tyro
 
 from keras_mscam.errors import UserError, command
-from keras_mscam.exporting.agreement import compare_outputs
-from keras_mscam.exporting.parity import run_reference
+from keras_mscam.exporting.agreement import compare_outputs, run_reference
 from keras_mscam.inference.calibrated_model import convert_to_float32, load_classifier
 from keras_mscam.inference.contract import read_contract
-from keras_mscam.inference.export_folder import find_export
+from keras_mscam.inference.export_folder import find_formats
 from keras_mscam.inference.run_folder import read_run
 from keras_mscam.modeling import build_localizer
 
@@ -51,7 +50,7 @@ def run(
         most: Images at most.
         environments: Where environments are kept; a temporary place by default.
     """
-    export = find_export(export)
+    export = find_formats(export)["saved_model"]
     contract = read_contract(export)
     paths = sorted(p for p in images.iterdir() if p.suffix in (".png", ".jpg"))[:most]
     if not paths:

@@ -6,7 +6,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -22,14 +22,24 @@ from keras_mscam.exporting.agreement import (
     compare_outputs,
 )
 from keras_mscam.exporting.examples import draw_examples
-from keras_mscam.exporting.formats import tfjs
-from keras_mscam.exporting.formats.network import SCRATCH
+from keras_mscam.exporting.formats import SCRATCH, build_network, tfjs
 from keras_mscam.images.reader import read_grey
 from keras_mscam.images.resize import resize_area
+from keras_mscam.inference.calibrated_model import CalibratedModel
 from keras_mscam.inference.contract import FILE, Contract
 from keras_mscam.inference.export_folder import list_variant_files
 from keras_mscam.inference.run_folder import Run, is_prepared
 from keras_mscam.inference.runtimes import load_runtime
+
+#: Images of the run's validation split that scales of 8-bit maps are taken from.
+_CALIBRATION_IMAGES = 128
+#: Images of the run's test split that are compared.
+_TEST_IMAGES = 32
+_BYTES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1}
+#: How often each is called to measure times, and before that.
+_ROUNDS = 15
+_WARM = 3
+_Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -49,16 +59,11 @@ class Format:
     modules: tuple[str, ...] = ()
 
 
+_WEIGHTS = ("float32", "float16", "int8")
 FORMATS = {
-    "litert": Format(
-        ("float32", "float16", "int8"),
-        "{}.tflite",
-        ("ai_edge_litert", "ai_edge_quantizer"),
-    ),
-    "onnx": Format(
-        ("float32", "float16", "int8"), "{}.onnx", ("onnx", "tf2onnx", "onnxruntime")
-    ),
-    "openvino": Format(("float32", "float16", "int8"), "{}.xml", ("openvino", "nncf")),
+    "litert": Format(_WEIGHTS, "{}.tflite", ("ai_edge_litert", "ai_edge_quantizer")),
+    "onnx": Format(_WEIGHTS, "{}.onnx", ("onnx", "tf2onnx", "onnxruntime")),
+    "openvino": Format(_WEIGHTS, "{}.xml", ("openvino", "nncf")),
     "tfjs": Format(("float32", "float16", "uint8"), "{}/model.json"),
 }
 
@@ -69,11 +74,8 @@ def check_installed(name: str) -> None:
     Raises:
         UserError: a library is.
     """
-    missing = [
-        module
-        for module in FORMATS[name].modules
-        if importlib.util.find_spec(module) is None
-    ]
+    modules = FORMATS[name].modules
+    missing = [m for m in modules if importlib.util.find_spec(m) is None]
     if missing:
         raise UserError(
             f"The format {name} needs {' and '.join(missing)}, which "
@@ -82,44 +84,6 @@ def check_installed(name: str) -> None:
         )
     if name == "tfjs":
         tfjs.find_tools()
-
-
-def get_writer(name: str, variant: str) -> Callable:
-    """Return the function that writes a variant."""
-    module = importlib.import_module(f"keras_mscam.exporting.formats.{name}")
-    return getattr(module, f"write_{variant}")
-
-
-def load_variant(name: str, path: Path) -> Callable[[np.ndarray], dict]:
-    """Load a variant that has been written; see `Runtime.run`."""
-    if name == "tfjs":
-        return lambda images: tfjs.run_in_node(path, images)[0]
-    return load_runtime(path).run
-
-
-def measure_size(path: Path) -> int:
-    """Return the bytes of a variant, of all files that belong to it."""
-    return sum(file.stat().st_size for file in list_variant_files(path))
-
-
-#: Images of the run's validation split that scales of 8-bit maps are taken from.
-CALIBRATION_IMAGES = 128
-#: Images of the run's test split that are compared.
-TEST_IMAGES = 32
-_BYTES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1}
-
-
-@dataclass(frozen=True)
-class Images:
-    """Prepared images, and where they come from.
-
-    Args:
-        pixels: uint8 `(N, height, width)`.
-        source: in words.
-    """
-
-    pixels: np.ndarray
-    source: str
 
 
 @dataclass(frozen=True)
@@ -139,8 +103,58 @@ class Variant:
     milliseconds: float
     of_saved_model: float | None
 
+    def __str__(self) -> str:
+        agreement = self.agreement
+        boxes = "none" if agreement.boxes is None else f"{agreement.boxes:.2f}"
+        text = (
+            f"{self.bytes / 1e6:.2f} MB, probabilities within "
+            f"{agreement.probabilities:.1e} ({agreement.mean_probabilities:.1e} in the "
+            f"mean), maps {agreement.maps:.1e} ({agreement.mean_maps:.1e}), same "
+            f"positives {agreement.positives:.1%}, boxes overlap by {boxes}, "
+            f"{self.milliseconds:.1f} ms"
+        )
+        if self.of_saved_model is not None:
+            text += f" ({self.of_saved_model:.2f} of the SavedModel)"
+        return text
 
-def read_images(run: Run, split: str, contract: Contract, most: int) -> Images:
+
+@dataclass(frozen=True)
+class Conversion:
+    """What is converted, and what it is calibrated on and compared with.
+
+    Args:
+        network: of `build_network`.
+        contract: names, sizes and thresholds.
+        calibration: images that scales of 8-bit maps are taken from, uint8
+            `(N, height, width)`, and where they come from.
+        test: images that are compared; likewise.
+        saved_model: runs the SavedModel, to compare times with, if there is one.
+    """
+
+    network: keras.Model
+    contract: Contract
+    calibration: tuple[np.ndarray, str]
+    test: tuple[np.ndarray, str]
+    saved_model: _Run | None
+
+
+def prepare_conversion(
+    calibrated_model: CalibratedModel, run: Run, saved_model: Path | None
+) -> Conversion:
+    """Read what all formats need; `saved_model` is its folder, if it was exported."""
+    contract = calibrated_model.contract
+    return Conversion(
+        network=build_network(calibrated_model.localizer, contract),
+        contract=contract,
+        calibration=_read_images(run, "validation", contract, _CALIBRATION_IMAGES),
+        test=_read_images(run, "test", contract, _TEST_IMAGES),
+        saved_model=saved_model and load_runtime(saved_model).run,
+    )
+
+
+def _read_images(
+    run: Run, split: str, contract: Contract, most: int
+) -> tuple[np.ndarray, str]:
     """Read prepared images of a split of a run, or draw some where it is gone."""
     size = contract.image_size
     if is_prepared(run.records):
@@ -151,75 +165,79 @@ def read_images(run: Run, split: str, contract: Contract, most: int) -> Images:
         drawn = draw_examples(size)
         pixels = [resize_area(read_grey(file.data), size) for file in drawn]
         source = f"{len(pixels)} phantoms, as the run's records are gone"
-    return Images(np.stack(pixels), source)
+    return np.stack(pixels), source
 
 
 def convert(
-    name: str,
-    network: keras.Model,
-    contract: Contract,
-    folder: Path,
-    calibration: Images,
-    test: Images,
-    saved_model: Callable[[np.ndarray], dict] | None = None,
-    say: Callable[[str], None] = print,
-) -> dict[str, Variant]:
+    name: str, conversion: Conversion, folder: Path, say: Callable[[str], None]
+) -> dict:
     """Write every variant of a format and compare it with the Keras model.
 
     Args:
         name: of the format.
-        network: of `build_network`.
-        contract: names, sizes and thresholds; it is written, too.
+        conversion: what is converted, and what it is compared with.
         folder: to write into.
-        calibration: images that scales of 8-bit maps are taken from.
-        test: images that are compared.
-        saved_model: runs the SavedModel, to compare times with.
         say: is told of every variant.
 
     Returns:
-        What is known of every variant.
+        What was measured, for the manifest.
 
     Raises:
-        UserError: one has lost its weights or an output, or differs too much.
+        UserError: a variant has lost its weights or an output, or differs too much.
     """
+    network, contract = conversion.network, conversion.contract
+    calibration, calibration_source = conversion.calibration
+    test, test_source = conversion.test
     (folder / FILE).write_text(contract.dump())
-    expected = network.predict_on_batch(test.pixels[..., None].astype("float32"))
+    expected = network.predict_on_batch(test[..., None].astype("float32"))
     variants = {}
-    for variant in FORMATS[name].variants:
-        label = f"{name} {variant}"
-        images = calibration.pixels.astype("float32")
-        get_writer(name, variant)(network, folder, images)
-        path = folder / FORMATS[name].path.format(variant)
+    for weights in FORMATS[name].variants:
+        label = f"{name} {weights}"
+        get_writer(name, weights)(network, folder, calibration.astype("float32"))
+        path = folder / FORMATS[name].path.format(weights)
         size = measure_size(path)
-        check_weights(size, network, variant, label)
+        check_weights(size, network, weights, label)
         run = load_variant(name, path)
-        agreement = compare_outputs(run(test.pixels), expected, contract)
-        check_agreement(agreement, LIMITS[variant], label)
-        milliseconds, ratio = _measure_latency(run, path, test, saved_model)
-        variants[variant] = Variant(agreement, size, milliseconds, ratio)
-        say(f"{label}: {describe(variants[variant])}")
+        agreement = compare_outputs(run(test), expected, contract)
+        check_agreement(agreement, LIMITS[weights], label)
+        times = _measure_latency(run, path, test[:1], conversion.saved_model)
+        variants[weights] = Variant(agreement, size, *times)
+        say(f"{label}: {variants[weights]}")
     shutil.rmtree(folder / SCRATCH, ignore_errors=True)
-    return variants
+    return {
+        "calibration": calibration_source,
+        "compared_on": test_source,
+        "variants": {weights: asdict(item) for weights, item in variants.items()},
+    }
+
+
+def get_writer(name: str, weights: str) -> Callable:
+    """Return the function that writes a variant."""
+    module = importlib.import_module(f"keras_mscam.exporting.formats.{name}")
+    return getattr(module, f"write_{weights}")
+
+
+def load_variant(name: str, path: Path) -> _Run:
+    """Load a variant that has been written; see `Runtime.run`."""
+    if name == "tfjs":
+        return lambda images: tfjs.run_in_node(path, images)[0]
+    return load_runtime(path).run
+
+
+def measure_size(path: Path) -> int:
+    """Return the bytes of a variant, of all files that belong to it."""
+    return sum(file.stat().st_size for file in list_variant_files(path))
 
 
 def check_weights(
-    size: int, network: keras.Model, variant: str, label: str = "The model"
+    size: int, network: keras.Model, weights: str, label: str = "The model"
 ) -> None:
-    """Refuse a model that is too small to hold its weights.
+    """Raise a `UserError` for files of `size` bytes that can't hold all weights.
 
     A converter may lose them and say nothing. Those of batch normalizations may be
     folded into others, so a fifth may be missing.
-
-    Args:
-        size: bytes of its files.
-        network: that was converted.
-        variant: what its weights are stored in.
-        label: of the model, to say in the error.
-
-    Raises:
-        UserError: it is.
     """
-    least = int(0.8 * network.count_params() * _BYTES[variant])
+    least = int(0.8 * network.count_params() * _BYTES[weights])
     if size < least:
         raise UserError(
             f"{label} has {size:,} bytes, too few for the {network.count_params():,} "
@@ -227,56 +245,28 @@ def check_weights(
         )
 
 
-def describe(variant: Variant) -> str:
-    """Return one line on a variant."""
-    agreement = variant.agreement
-    boxes = "none" if agreement.boxes is None else f"{agreement.boxes:.2f}"
-    text = (
-        f"{variant.bytes / 1e6:.2f} MB, probabilities within "
-        f"{agreement.probabilities:.1e} ({agreement.mean_probabilities:.1e} in the "
-        f"mean), maps {agreement.maps:.1e} ({agreement.mean_maps:.1e}), same positives "
-        f"{agreement.positives:.1%}, boxes overlap by {boxes}, "
-        f"{variant.milliseconds:.1f} ms"
-    )
-    if variant.of_saved_model is not None:
-        text += f" ({variant.of_saved_model:.2f} of the SavedModel)"
-    return text
-
-
-def _measure_latency(run, path: Path, test: Images, saved_model):
+def _measure_latency(
+    run: _Run, path: Path, image: np.ndarray, saved_model: _Run | None
+) -> tuple[float, float | None]:
     """Return milliseconds of one image, and that over those of the SavedModel."""
-    image = test.pixels[:1]
     runs = {} if saved_model is None else {"saved_model": saved_model}
     if path.name == "model.json":  # another process: it measures itself
         seconds = measure_latencies(runs, image)
-        own = statistics.median(tfjs.run_in_node(path, image, ROUNDS)[1])
+        own = statistics.median(tfjs.run_in_node(path, image, _ROUNDS)[1])
     else:
         seconds = measure_latencies({"own": run, **runs}, image)
         own = seconds["own"]
     return 1000 * own, own / seconds["saved_model"] if runs else None
 
 
-#: How often each is called.
-ROUNDS = 15
-_WARM = 3
-
-
 def measure_latencies(
     runs: Mapping[str, Callable[[np.ndarray], object]],
     images: np.ndarray,
-    rounds: int = ROUNDS,
+    rounds: int = _ROUNDS,
 ) -> dict[str, float]:
-    """Measure the median time of a call.
+    """Return the median seconds of a call with uint8 `(N, height, width)`, by name.
 
     All take turns, so that whatever else the machine does meets them alike.
-
-    Args:
-        runs: functions of images, by name.
-        images: uint8 `(N, height, width)`, of one call.
-        rounds: how often each is called.
-
-    Returns:
-        Seconds, by name.
     """
     for run in runs.values():
         for _ in range(_WARM):

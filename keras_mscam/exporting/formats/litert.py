@@ -12,23 +12,14 @@ from ai_edge_quantizer import qtyping
 from ai_edge_quantizer.quantizer import Quantizer
 from ai_edge_quantizer.recipe_manager import RecipeManager
 
-from keras_mscam.exporting.formats.network import quietly, specify_input
-
-#: The only signature.
-SIGNATURE = "serving_default"
+from keras_mscam.exporting.formats import export_network, quietly
 
 
 def write_float32(network: keras.Model, folder: Path, _images: np.ndarray) -> None:
     """Convert by Keras's exporter, to LiteRT's own operations alone."""
-    with quietly():
-        network.export(
-            str(folder / "float32.tflite"),
-            format="litert",
-            input_signature=specify_input(network, 1),
-            verbose=False,
-            # Keras would allow TensorFlow's operations too, which no phone has.
-            target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]},
-        )
+    # Keras would allow TensorFlow's operations too, which no phone has.
+    own = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
+    export_network(network, folder / "float32.tflite", "litert", 1, target_spec=own)
 
 
 def write_float16(_network: keras.Model, folder: Path, _images: np.ndarray) -> None:
@@ -65,15 +56,16 @@ def write_int8(_network: keras.Model, folder: Path, images: np.ndarray) -> None:
     _quantize(recipe, folder, "int8.tflite", images)
 
 
-def _quantize(recipe, folder: Path, name: str, images=None) -> None:
-    quantizer = Quantizer(
-        str(folder / "float32.tflite"), recipe.get_quantization_recipe()
-    )
+def _quantize(
+    recipe: RecipeManager, folder: Path, name: str, images: np.ndarray | None = None
+) -> None:
+    exact = str(folder / "float32.tflite")
+    quantizer = Quantizer(exact, recipe.get_quantization_recipe())
     calibration = None
     # It draws bars, writes reports and warns of its own way to calibrate.
     with quietly():
         if images is not None:
             samples = [{"image": image[None, ..., None]} for image in images]
-            calibration = quantizer.calibrate({SIGNATURE: samples})
+            calibration = quantizer.calibrate({"serving_default": samples})
         result = quantizer.quantize(calibration)
     (folder / name).write_bytes(result.quantized_model)

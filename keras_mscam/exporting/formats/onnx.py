@@ -1,6 +1,7 @@
 """Convert to ONNX: one `.onnx` file a variant, of any batch."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from keras_mscam.exporting.formats.network import SCRATCH, quietly, specify_input
+from keras_mscam.exporting.formats import SCRATCH, export_network, quietly
 
 #: The newest that tf2onnx writes; scales by channel need 13.
 _OPSET = 18
@@ -19,14 +20,8 @@ _FEW = 64
 
 def write_float32(network: keras.Model, folder: Path, _images: np.ndarray) -> None:
     """Convert by Keras's exporter."""
-    with quietly():
-        network.export(
-            str(folder / "float32.onnx"),
-            format="onnx",
-            input_signature=specify_input(network, None),
-            opset_version=_OPSET,
-            verbose=False,
-        )
+    path = folder / "float32.onnx"
+    export_network(network, path, "onnx", opset_version=_OPSET)
 
 
 def write_float16(_network: keras.Model, folder: Path, _images: np.ndarray) -> None:
@@ -63,26 +58,17 @@ def write_int8(_network: keras.Model, folder: Path, images: np.ndarray) -> None:
     """
     prepared = folder / SCRATCH / "prepared.onnx"
     prepared.parent.mkdir()
+    samples = ({"image": image[None, ..., None]} for image in images)
+    calibration = SimpleNamespace(get_next=lambda: next(samples, None))
     with quietly():
         # Folds what is constant and batch normalizations, that convolutions be alone.
         quant_pre_process(folder / "float32.onnx", prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
             folder / "int8.onnx",
-            _Calibration(images),
+            calibration,
             op_types_to_quantize=["Conv"],
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-
-
-class _Calibration:
-    """Images one by one, as ONNX Runtime's quantizer asks for them."""
-
-    def __init__(self, images: np.ndarray):
-        self._images = iter(images)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        image = next(self._images, None)
-        return None if image is None else {"image": image[None, ..., None]}

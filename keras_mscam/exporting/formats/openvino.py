@@ -6,23 +6,18 @@ import keras
 import numpy as np
 
 # First, as it keeps what is imported after it from telling a server.
-from keras_mscam.inference.runtimes.openvino_cpu import get_core, keep_signal_stack
+from keras_mscam.inference.runtimes.converted import get_core, keep_signal_stack
 
 # isort: split
 import nncf
 import openvino
 
-from keras_mscam.exporting.formats.network import quietly, specify_input
+from keras_mscam.exporting.formats import export_network, quietly
 
 
 def write_float32(network: keras.Model, folder: Path, _images: np.ndarray) -> None:
     """Convert by Keras's exporter."""
-    network.export(
-        str(folder / "float32.xml"),
-        format="openvino",
-        input_signature=specify_input(network, None),
-        verbose=False,
-    )
+    export_network(network, folder / "float32.xml", "openvino")
 
 
 def write_float16(_network: keras.Model, folder: Path, _images: np.ndarray) -> None:

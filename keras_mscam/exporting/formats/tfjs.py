@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from keras_mscam.errors import UserError
-from keras_mscam.exporting.formats.network import SCRATCH, quietly, specify_input
+from keras_mscam.exporting.formats import SCRATCH, export_network
 
 #: Names the folder of another copy of `export/tfjs`.
 VARIABLE = "KERAS_MSCAM_TFJS"
@@ -51,13 +51,7 @@ def find_tools() -> Path:
 def write_float32(network: keras.Model, folder: Path, _images: np.ndarray) -> None:
     """Convert a SavedModel of the bare network, to all variants in one process."""
     scratch = folder / SCRATCH
-    with quietly():
-        network.export(
-            scratch / "saved_model",
-            format="tf_saved_model",
-            input_signature=specify_input(network, None),
-            verbose=False,
-        )
+    export_network(network, scratch / "saved_model", "tf_saved_model")
     tools = find_tools()
     _call(
         [sys.executable, tools / "convert.py", scratch / "saved_model", scratch],
@@ -77,35 +71,27 @@ def write_uint8(_network: keras.Model, folder: Path, _images: np.ndarray) -> Non
 
 
 def _take(variant: str, folder: Path) -> None:
-    _order_outputs(folder / SCRATCH / variant / "model.json")
-    (folder / SCRATCH / variant).rename(folder / variant)
-
-
-def _order_outputs(path: Path) -> None:
-    """Put the outputs in the order of their names.
+    """Put a variant into its place, its outputs in the order of their names.
 
     The converter writes them in any order, and TF.js takes their names from another
     list, by place: maps would be taken for each other.
     """
+    path = folder / SCRATCH / variant / "model.json"
     content = json.loads(path.read_text())
     names = content["userDefinedMetadata"]["structuredOutputKeys"]
     outputs = content["signature"]["outputs"]
     content["signature"]["outputs"] = {name: outputs[name] for name in names}
     path.write_text(json.dumps(content))
+    path.parent.rename(folder / variant)
 
 
 def run_in_node(
     path: Path, images: np.ndarray, rounds: int = 0
 ) -> tuple[dict[str, np.ndarray], list[float]]:
-    """Run a model in Node, one image after the other.
-
-    Args:
-        path: of `model.json`.
-        images: uint8 `(N, height, width)`.
-        rounds: how often the first image is timed.
+    """Run `model.json` in Node, on one image of uint8 `(N, height, width)` at a time.
 
     Returns:
-        Outputs by name, and seconds of each round.
+        Outputs by name, and seconds of the first image in each of so many rounds.
 
     Raises:
         UserError: it can't be run.
@@ -128,11 +114,8 @@ def _call(command: list, **variables: str) -> None:
         command, capture_output=True, text=True, env={**os.environ, **variables}
     )
     if result.returncode:
-        raise UserError(f"{command[1]} failed: {_find_reason(result.stderr)}")
-
-
-def _find_reason(stderr: str) -> str:
-    """Return the line of an exception; Node says its own version after it."""
-    lines = stderr.strip().splitlines() or ["it said nothing"]
-    reasons = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
-    return (reasons or lines)[-1]
+        lines = result.stderr.strip().splitlines() or ["it said nothing"]
+        # The line of an exception; Node says its own version after it.
+        is_reason = re.compile(r"[\w.]*(Error|Exception)\b").match
+        reasons = list(filter(is_reason, lines)) or lines
+        raise UserError(f"{command[1]} failed: {reasons[-1]}")

@@ -24,17 +24,14 @@ _LUMA = (9798 / 2**15, 19235 / 2**15, 3735 / 2**15)
 
 
 class Decoded(NamedTuple):
-    """Images of one size and what became of each.
-
-    Args:
-        images: `(N, height, width, 1)`, 0 where unreadable.
-        sizes: `(N, 2)` int32, height and width of the file's image, 0 where unreadable.
-        errors: `(N,)` string, empty or a sentence that goes on behind the file's name.
-    """
+    """Images of one size and what became of each."""
 
     images: tf.Tensor
+    """`(N, height, width, 1)`, 0 where unreadable."""
     sizes: tf.Tensor
+    """`(N, 2)` int32, height and width of the file's image, 0 where unreadable."""
     errors: tf.Tensor
+    """`(N,)` string, empty or a sentence that goes on behind the file's name."""
 
 
 def decode_images(
@@ -54,9 +51,6 @@ def decode_images(
         image_bytes: string `(N,)`, contents of files; N may be 0.
         image_size: (height, width) of the result, known beforehand.
         most_pixels: larger images are refused by what their header says.
-
-    Returns:
-        uint8 images, their original sizes, and errors.
     """
     count = tf.size(image_bytes)
 
@@ -64,6 +58,10 @@ def decode_images(
     def read(index, data):
         return index, *_read(data, image_size, most_pixels)
 
+    # Nothing is to be tuned: a dataset is built anew for every request.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
     # An empty one, which doesn't fail, comes last: there must be a result to take.
     files = tf.concat([image_bytes, [b""]], axis=0)
     dataset = (
@@ -71,7 +69,7 @@ def decode_images(
         .map(read, num_parallel_calls=PARALLEL, deterministic=True)
         .ignore_errors(log_warning=False)
         .batch(tf.cast(count + 1, tf.int64))
-        .with_options(_options())
+        .with_options(options)
     )
     index, images, sizes, errors = dataset.get_single_element()
     index = index[:, None]
@@ -81,14 +79,6 @@ def decode_images(
         tf.fill([count + 1], _NO_PIXELS), index, errors
     )
     return Decoded(images[:-1], sizes[:-1], errors[:-1])
-
-
-def _options() -> tf.data.Options:
-    """Leave nothing to be tuned: a dataset is built anew for every request."""
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    options.experimental_optimization.apply_default_optimizations = False
-    return options
 
 
 def _read(data: tf.Tensor, image_size: tuple[int, int], most_pixels: int):
@@ -120,7 +110,7 @@ def _find_problem(data: tf.Tensor, is_png: tf.Tensor, most_pixels: int) -> tf.Te
     is_jpeg = tf.strings.substr(data, 0, len(_JPEG_START)) == _JPEG_START
     height, width = tf.case(
         [(is_png, lambda: _read_png_size(data)),
-         (is_jpeg, lambda: tuple(tf.unstack(_read_jpeg_size(data))))],
+         (is_jpeg, lambda: _read_jpeg_size(data))],
         default=lambda: (tf.constant(0.0, tf.float64),) * 2,
     )  # fmt: skip
     sides = [tf.strings.as_string(side, precision=0) for side in (height, width)]
@@ -147,8 +137,9 @@ def _read_png_size(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.tensordot(values[4:8], places, 1), tf.tensordot(values[:4], places, 1)
 
 
-def _read_jpeg_size(data: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.image.extract_jpeg_shape(data)[:2], tf.float64)
+def _read_jpeg_size(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    size = tf.cast(tf.image.extract_jpeg_shape(data)[:2], tf.float64)
+    return size[0], size[1]
 
 
 def _count_scans(data: tf.Tensor) -> tf.Tensor:

@@ -15,19 +15,16 @@ _QUANTUM = 2.0**-36
 
 
 class Regions(NamedTuple):
-    """The regions of all masks, N of them.
-
-    Args:
-        masks: `(N,)` int32, index of the mask.
-        xyxy: `(N, 4)` int32, half-open, in pixels of the mask.
-        areas: `(N,)` int32, pixels.
-        scores: `(N,)` float32, mean heat.
-    """
+    """The regions of all masks, N of them."""
 
     masks: tf.Tensor
+    """`(N,)` int32, index of the mask."""
     xyxy: tf.Tensor
+    """`(N, 4)` int32, half-open, in pixels of the mask."""
     areas: tf.Tensor
+    """`(N,)` int32, pixels."""
     scores: tf.Tensor
+    """`(N,)` float32, mean heat."""
 
 
 def normalize_maps(
@@ -59,25 +56,25 @@ def normalize_maps(
 
 
 def extract_boxes(
-    heatmaps: tf.Tensor, levels: tf.Tensor, min_area: float, max_boxes: int
+    heatmaps: tf.Tensor, thresholds: tf.Tensor, min_area: float, max_boxes: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Turn maps into predicted boxes: see `localization.boxes.extract_boxes`.
 
     Args:
         heatmaps: `(P, height, width)` float32 in [0, 1], see `normalize_maps`.
-        levels: `(P, L)` float32 thresholds; at 1 and above nothing is found.
+        thresholds: `(P, L)` float32; at 1 and above nothing is found.
         min_area: fraction of the map that a region must cover at least.
         max_boxes: how many of the highest scores are kept, K.
 
     Returns:
         `(P, K, 4)` float32, half-open xyxy in pixels of the map, and `(P, K)` float32,
-        mean heats, falling. A rectangle that levels share is given once, with the
+        mean heats, falling. A rectangle that thresholds share is given once, with the
         higher of its scores; equal scores are in the order of top, left, bottom, right.
         The places that are left hold zeros.
     """
     count, height, width = tf.unstack(tf.shape(heatmaps))
-    each = tf.shape(levels)[1]
-    masks = heatmaps[:, None] > levels[:, :, None, None]
+    each = tf.shape(thresholds)[1]
+    masks = heatmaps[:, None] > thresholds[:, :, None, None]
     regions = find_regions(tf.reshape(masks, (count * each, height, width)), heatmaps)
     size = tf.cast(height * width, tf.float64)
     large = tf.where(tf.cast(regions.areas, tf.float64) >= min_area * size)[:, 0]
@@ -137,10 +134,12 @@ def find_regions(masks: tf.Tensor, heat: tf.Tensor) -> Regions:
     roots = connect(*tf.unstack(tf.concat(edges, axis=0), axis=1), tf.size(rows))
     roots, labels = tf.unique(roots)
     count = tf.size(roots)
-    top = tf.math.unsorted_segment_min(rows, labels, count)
-    bottom = tf.math.unsorted_segment_max(rows, labels, count)
-    left = tf.math.unsorted_segment_min(starts, labels, count)
-    right = tf.math.unsorted_segment_max(ends, labels, count)
+    top, left = (
+        tf.math.unsorted_segment_min(values, labels, count) for values in (rows, starts)
+    )
+    bottom, right = (
+        tf.math.unsorted_segment_max(values, labels, count) for values in (rows, ends)
+    )
     areas = tf.math.unsorted_segment_sum(ends - starts, labels, count)
     total = tf.math.unsorted_segment_sum(heats, labels, count)
     return Regions(
@@ -181,18 +180,11 @@ def _find_runs(masks: tf.Tensor, heat: tf.Tensor):
 
 
 def _find_touching(first: tf.Tensor, last: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-    """Return pairs of each run and the first that it touches, one row further.
+    """Return `(E, 2)` pairs of each run and the first that it touches, a row further.
 
     No other pairs are needed, if it is done in both directions: if a run touches
-    several of the next row, it is the first above each of them but the first.
-
-    Args:
-        first: `(R,)` int64, rising, where each run starts in one long line of all rows.
-        last: `(R,)` int64, where it has ended.
-        step: from a row to the next.
-
-    Returns:
-        `(E, 2)` int32, numbers of runs.
+    several of the next row, it is the first above each of them but the first. Runs
+    start and end at `first` and `last`, rising, in one long line of all rows.
     """
     # Half-open runs touch, at a corner too, if neither starts after the other's end.
     found = tf.searchsorted(last, first + step)

@@ -46,7 +46,9 @@ def draw_overlays(
         original_size = tf.cond(
             tf.reduce_all(original_size > 0), lambda: original_size, lambda: size
         )
-        shape = _choose_shape(original_size, tf.reduce_max(size))
+        sides = tf.cast(original_size, tf.float64)
+        factor = tf.cast(tf.reduce_max(size), tf.float64) / tf.reduce_max(sides)
+        shape = tf.maximum(tf.cast(tf.round(sides * factor), tf.int32), 1)
         heat = tf.where(tf.math.is_finite(heatmap), heatmap, 0)[..., None]
         picture = _blend(_stretch(image, shape), _stretch(heat, shape))
         scale = tf.cast(shape, tf.float32) / tf.cast(original_size, tf.float32)
@@ -61,12 +63,6 @@ def draw_overlays(
         (images, heatmaps, original_sizes, boxes, box_scores),
         fn_output_signature=tf.TensorSpec([], tf.string),
     )
-
-
-def _choose_shape(original_size: tf.Tensor, longer_side: tf.Tensor) -> tf.Tensor:
-    sides = tf.cast(original_size, tf.float64)
-    factor = tf.cast(longer_side, tf.float64) / tf.reduce_max(sides)
-    return tf.maximum(tf.cast(tf.round(sides * factor), tf.int32), 1)
 
 
 def _stretch(image: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:

@@ -50,10 +50,18 @@ class Signatures:
             [never if t is None else t for t in contract.probability_thresholds],
             "float32",
         )
-        self.cam_thresholds = _pad_thresholds(contract.cam_thresholds)
+        longest = max(map(len, contract.cam_thresholds))
+        self.cam_thresholds = np.array(  # filled up with some that nothing exceeds
+            [[*row, *[1.0] * (longest - len(row))] for row in contract.cam_thresholds],
+            "float32",
+        )
         # Traced once, and shared by the signatures that call them.
         self._decode = tf.function(
-            self._decode_files, input_signature=[_IMAGE_BYTES], autograph=False
+            lambda image_bytes: decode_images(
+                image_bytes, contract.image_size, contract.most_pixels
+            ),
+            input_signature=[_IMAGE_BYTES],
+            autograph=False,
         )
         self._box_positives = tf.function(self._find_positives, autograph=False)
 
@@ -125,12 +133,8 @@ class Signatures:
         blank = tf.strings.strip(chosen) == ""
         wanted = tf.where(blank[:, None], self._is_positive(probabilities), wanted)
         index = tf.where(wanted & (probabilities != UNREADABLE))
-        heat = self._normalize(maps, index)
-        sizes = tf.gather(decoded.sizes, index[:, 0])
-        boxes, scores = self._propose(heat, index, sizes)
-        pictures = draw_overlays(
-            tf.gather(decoded.images, index[:, 0]), heat, sizes, boxes, scores
-        )
+        images = tf.gather(decoded.images, index[:, 0])
+        pictures = draw_overlays(images, *self._look(decoded, maps, index))
         overlays = tf.tensor_scatter_nd_update(
             tf.fill(tf.shape(probabilities), ""), index, pictures
         )
@@ -139,10 +143,6 @@ class Signatures:
             "overlays_bytes": overlays,
             **self._say(decoded),
         }
-
-    def _decode_files(self, image_bytes: tf.Tensor) -> Decoded:
-        contract = self.contract
-        return decode_images(image_bytes, contract.image_size, contract.most_pixels)
 
     def _take(self, image: tf.Tensor) -> Decoded:
         """Return images given as numbers as if they had been decoded."""
@@ -207,9 +207,7 @@ class Signatures:
     def _find_positives(self, decoded: Decoded, maps: _Outputs) -> _Outputs:
         probabilities = maps["probabilities"]
         index = tf.where(self._is_positive(probabilities))
-        heat = self._normalize(maps, index)
-        sizes = tf.gather(decoded.sizes, index[:, 0])
-        boxes, scores = self._propose(heat, index, sizes)
+        _, _, boxes, scores = self._look(decoded, maps, index)
         scores *= tf.gather_nd(probabilities, index)[:, None]
         shape = tf.concat([tf.shape(probabilities), [self.contract.max_boxes]], 0)
         index = tf.cast(index, tf.int32)
@@ -217,6 +215,26 @@ class Signatures:
             "boxes": tf.scatter_nd(index, boxes, tf.concat([shape, [4]], 0)),
             "box_scores": tf.scatter_nd(index, scores, shape),
         }
+
+    def _look(self, decoded: Decoded, maps: _Outputs, index: tf.Tensor):
+        """Look where images show pathologies, by rows and columns in `(P, 2)`.
+
+        Returns:
+            Normalized maps, sizes of the images that were sent, boxes in pixels of
+            these, and mean heats.
+        """
+        heat = self._normalize(maps, index)
+        contract = self.contract
+        boxes, heats = extract_boxes(
+            heat,
+            tf.gather(tf.constant(self.cam_thresholds), index[:, 1]),
+            contract.min_area,
+            contract.max_boxes,
+        )
+        sizes = tf.gather(decoded.sizes, index[:, 0])
+        scale = tf.cast(sizes, tf.float32) / np.array(contract.image_size, "float32")
+        scale = tf.reverse(scale, axis=[1])  # x first
+        return heat, sizes, boxes * tf.tile(scale, (1, 2))[:, None, :], heats
 
     def _normalize(self, maps: _Outputs, index: tf.Tensor) -> tf.Tensor:
         """Fuse and normalize the maps of images and pathologies, `(P, height, width)`.
@@ -240,35 +258,12 @@ class Signatures:
         )
         return normalize_maps(fused, self.contract.normalization, map_scales)
 
-    def _propose(self, heat: tf.Tensor, index: tf.Tensor, sizes: tf.Tensor):
-        """Return boxes in pixels of the image that was sent, and mean heats."""
-        contract = self.contract
-        levels = tf.gather(tf.constant(self.cam_thresholds), index[:, 1])
-        boxes, heats = extract_boxes(
-            heat, levels, contract.min_area, contract.max_boxes
-        )
-        scale = tf.cast(sizes, tf.float32) / np.array(contract.image_size, "float32")
-        scale = tf.reverse(scale, axis=[1])  # x first
-        return boxes * tf.tile(scale, (1, 2))[:, None, :], heats
-
-
-def _pad_thresholds(levels: tuple[tuple[float, ...], ...]) -> np.ndarray:
-    """Return `(C, L)`; a pathology with fewer levels has some that nothing exceeds."""
-    longest = max(map(len, levels))
-    return np.array(
-        [[*row, *[1.0] * (longest - len(row))] for row in levels], "float32"
-    )
-
 
 def write_saved_model(localizer: keras.Model, contract: Contract, path: Path) -> None:
     """Write a SavedModel with every signature of the contract.
 
-    What is written needs TensorFlow to run: neither Keras nor this package.
-
-    Args:
-        localizer: built by the contract.
-        contract: names, sizes and thresholds.
-        path: folder to make.
+    What is written into the new folder `path` needs TensorFlow to run: neither Keras
+    nor this package.
     """
     archive = keras.export.ExportArchive()
     archive.track(localizer)

@@ -3,26 +3,29 @@
 import importlib
 import importlib.util
 import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from keras_mscam.errors import UserError
-from keras_mscam.inference.contract import FILE, Contract, read_contract
-from keras_mscam.inference.export_folder import (
-    find_formats,
-    list_variant_files,
-    verify_files,
-)
+from keras_mscam.inference.contract import Contract
+from keras_mscam.inference.export_folder import find_formats
 
-# OpenVINO and its quantizer tell a server what is converted, through a package of its
-# own; they do without it where it can't be imported. This runs before they are.
-sys.modules.setdefault("openvino_telemetry", None)
+#: What must be installed, from the fastest on: for one image in float32 on a CPU, see
+#: export/README.md.
+_LIBRARIES = {
+    "openvino": "openvino",
+    "onnx": "onnxruntime",
+    "litert": "ai_edge_litert",
+    "tensorflow": "tensorflow",
+    "keras": "keras",
+}
+RUNTIMES = ("auto", *_LIBRARIES)
+_OWN = ("tensorflow", "keras")  # the others are extras of this package
+_SUFFIXES = {".tflite": "litert", ".onnx": "onnx", ".xml": "openvino"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,39 +68,14 @@ def load_runtime(path: str | os.PathLike, runtime: str = "auto") -> Runtime:
     """
     models = find_models(path)
     name = choose_runtime(models, path, runtime)
-    _, module, loader = _LIBRARIES[name]  # imported here: none but Keras need be there
-    module = importlib.import_module(f"keras_mscam.inference.runtimes.{module}")
-    return getattr(module, loader)(models[name])
-
-
-class _Library(NamedTuple):
-    """The library that must be installed, and what loads a model by it."""
-
-    name: str
-    module: str
-    loader: str
-
-
-#: From the fastest on, for one image in float32 on a CPU: see export/README.md.
-_LIBRARIES = {
-    "openvino": _Library("openvino", "openvino_cpu", "load_openvino"),
-    "onnx": _Library("onnxruntime", "onnx_runtime", "load_onnx"),
-    "litert": _Library("ai_edge_litert", "litert_interpreter", "load_litert"),
-    "tensorflow": _Library("tensorflow", "tensorflow_keras", "load_saved_model"),
-    "keras": _Library("keras", "tensorflow_keras", "load_keras_model"),
-}
-RUNTIMES = ("auto", *_LIBRARIES)
-_SUFFIXES = {".tflite": "litert", ".onnx": "onnx", ".xml": "openvino"}
+    # Imported here: none but Keras need be there.
+    place = "tensorflow_keras" if name in _OWN else "converted"
+    module = importlib.import_module(f"keras_mscam.inference.runtimes.{place}")
+    return getattr(module, f"load_{name}")(models[name])
 
 
 def find_models(path: str | os.PathLike) -> dict[str, Path]:
-    """Find what can be run at a path.
-
-    Args:
-        path: see `load_runtime`.
-
-    Returns:
-        For each runtime the path that its loader takes.
+    """Find what can be run at a path, see `load_runtime`: by runtime, what is loaded.
 
     Raises:
         UserError: there is nothing to run.
@@ -152,12 +130,7 @@ def _find_float32(folder: Path) -> dict[str, Path]:
 
 
 def choose_runtime(models: dict[str, Path], path, runtime: str = "auto") -> str:
-    """Choose one of the runtimes that a path has a model for.
-
-    Args:
-        models: of `find_models`.
-        path: to name in errors.
-        runtime: one of `RUNTIMES`.
+    """Choose one of the runtimes that a path has models for, see `find_models`.
 
     Raises:
         UserError: there is no such runtime, no model for it, or its library is missing.
@@ -171,73 +144,20 @@ def choose_runtime(models: dict[str, Path], path, runtime: str = "auto") -> str:
             f"{path} has no model for the runtime {runtime!r}, only for "
             f"{', '.join(models)}; keras_mscam-export RUN --formats exports others."
         )
-    wanted = [
-        name for name in _LIBRARIES if name in models and runtime in ("auto", name)
-    ]
+    wanted = [name for name in _LIBRARIES if name in models]
+    wanted = wanted if runtime == "auto" else [runtime]
     for name in wanted:
         if _is_installed(name):
             return name
-    library = _LIBRARIES[wanted[0]].name
-    own = wanted[0] in ("tensorflow", "keras")  # the others are extras of the package
-    package = library if own else f'"keras_mscam[{wanted[0]}]"'
+    library = _LIBRARIES[wanted[0]]
+    package = library if wanted[0] in _OWN else f'"keras_mscam[{wanted[0]}]"'
     raise UserError(
         f"{path} needs {library}, which is not installed: pip install {package}."
     )
 
 
 def _is_installed(name: str) -> bool:
-    return importlib.util.find_spec(_LIBRARIES[name].name) is not None
-
-
-def read_verified_contract(model: Path) -> Contract:
-    """Read the contract beside a model, if both are as they were exported.
-
-    Args:
-        model: a file.
-
-    Raises:
-        UserError: there is no contract, or a file is damaged.
-    """
-    contract = read_contract(model)
-    verify_files(model.parent, [model.with_name(FILE), *list_variant_files(model)])
-    return contract
-
-
-def check_fit(
-    path: Path,
-    contract: Contract,
-    inputs: Mapping[str, Sequence],
-    outputs: Mapping[str, Sequence],
-) -> None:
-    """Refuse a model that is another than that of the contract beside it.
-
-    Args:
-        path: of the model, to name in errors.
-        contract: names and sizes.
-        inputs: shapes by name; a side that isn't known is no number.
-        outputs: the same.
-
-    Raises:
-        UserError: it doesn't take the image of the contract, or doesn't give its
-            outputs.
-    """
-    expected = [*contract.image_size, 1]
-    if set(inputs) != {"image"} or list(inputs["image"][1:]) != expected:
-        raise UserError(
-            f"{path} isn't the model of its {FILE}, which says that it takes 'image' "
-            f"of {expected}: it takes {_describe(inputs)}."
-        )
-    count = len(contract.pathologies)
-    for name in contract.output_names:
-        if name not in outputs or outputs[name][-1] != count:
-            raise UserError(
-                f"{path} isn't the model of its {FILE}, which says that it gives "
-                f"{name!r} of {count} pathologies: it gives {_describe(outputs)}."
-            )
-
-
-def _describe(shapes: Mapping[str, Sequence]) -> str:
-    return ", ".join(f"{name!r} of {list(sides[1:])}" for name, sides in shapes.items())
+    return importlib.util.find_spec(_LIBRARIES[name]) is not None
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The Keras model of a run."""
+"""The Keras model of a run, and the SavedModel of an export."""
 
 from pathlib import Path
 
@@ -7,16 +7,13 @@ import tensorflow as tf
 
 from keras_mscam.inference.calibrated_model import load_calibrated_model
 from keras_mscam.inference.contract import FILE, read_contract
-from keras_mscam.inference.export_folder import find_export, verify_files
+from keras_mscam.inference.export_folder import verify_files
 from keras_mscam.inference.run_folder import read_run
 from keras_mscam.inference.runtimes.runtime import Runtime, explain_failure
 
 
-def load_keras_model(run: Path) -> Runtime:
-    """Load the model of a run, calibrated.
-
-    Args:
-        run: its folder.
+def load_keras(run: Path) -> Runtime:
+    """Load the model in the folder of a run, calibrated.
 
     Raises:
         UserError: it is none, or has no model yet.
@@ -29,21 +26,20 @@ def load_keras_model(run: Path) -> Runtime:
     return Runtime("keras", calibrated_model.contract, predict)
 
 
-def load_saved_model(path: Path) -> Runtime:
+def load_tensorflow(path: Path) -> Runtime:
     """Load an exported version.
 
     Args:
-        path: its folder, or one that `find_export` finds it in.
+        path: the folder that holds `saved_model.pb`.
 
     Raises:
-        UserError: there is none, it is no export of this package, or has changed.
+        UserError: it is no export of this package, or has changed.
     """
-    export = find_export(path)
-    contract = read_contract(export)
-    files = [export / "saved_model.pb", export / "assets.extra" / FILE]
-    verify_files(export, [*files, *export.glob("variables/*")])
-    with explain_failure(export):
-        signature = load_signatures(export)["tensor_uint8"]
+    contract = read_contract(path)
+    files = [path / "saved_model.pb", path / "assets.extra" / FILE]
+    verify_files(path, [*files, *path.glob("variables/*")])
+    with explain_failure(path):
+        signature = load_signatures(path)["tensor_uint8"]
 
     def predict(images):
         return run_signature(signature, image=images[..., None])
@@ -58,11 +54,9 @@ def run_signature(signature, **inputs) -> dict[str, np.ndarray]:
 
 
 def load_signatures(path: Path) -> dict:
-    """Load a SavedModel.
+    """Load a SavedModel: a function of keyword arguments for each signature.
 
-    Returns:
-        A function of keyword arguments for each signature. The model lives as long as
-        this dictionary.
+    The model lives as long as this dictionary.
     """
     model = tf.saved_model.load(str(path))
     signatures = dict(model.signatures)

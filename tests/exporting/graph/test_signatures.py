@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_mscam.exporting.agreement import compare_outputs
+from keras_mscam.exporting.agreement import compare_outputs, run_reference
 from keras_mscam.exporting.examples import draw_examples
-from keras_mscam.exporting.parity import run_reference
 from keras_mscam.inference.contract import read_contract
 from keras_mscam.inference.runtimes.tensorflow_keras import (
     load_signatures,

@@ -3,11 +3,11 @@ import json
 import pytest
 
 from keras_mscam.errors import UserError
-from keras_mscam.exporting.bundle import write_manifest
 from keras_mscam.inference.export_folder import (
     find_manifest,
     list_variant_files,
     verify_files,
+    write_manifest,
 )
 
 

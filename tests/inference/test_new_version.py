@@ -1,8 +1,7 @@
 import pytest
 
 from keras_mscam.errors import UserError
-from keras_mscam.exporting.bundle import new_version
-from keras_mscam.inference.export_folder import list_versions
+from keras_mscam.inference.export_folder import list_versions, new_version
 
 
 def list_names(folder):
