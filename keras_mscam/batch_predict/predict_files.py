@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from keras_mscam.batch_predict.discovery import Names, find_files, stamp
-from keras_mscam.batch_predict.index import write_tables
+from keras_mscam.batch_predict.index import Summary, write_tables
 from keras_mscam.batch_predict.journal import (
     Journal,
     drop_lines,
@@ -27,7 +27,6 @@ from keras_mscam.batch_predict.settings import (
     name_model,
 )
 from keras_mscam.batch_predict.stream import stream
-from keras_mscam.batch_predict.summary import Summary
 from keras_mscam.errors import UserError
 
 
