@@ -21,14 +21,14 @@ from pydicom.uid import (
 )
 
 from keras_mscam.images.dicom.decode import check_compression, decode, describe_bits
-from keras_mscam.images.dicom.geometry import (
+from keras_mscam.images.dicom.frame import (
     describe_aspect,
+    describe_view,
     find_exposed,
     find_spacing,
 )
 from keras_mscam.images.dicom.grey import describe_grey, to_grey
 from keras_mscam.images.dicom.header import mend_header, quote, read_number, read_word
-from keras_mscam.images.dicom.view import describe_view
 from keras_mscam.images.xray import Frame, ImageError, XRay
 
 #: By whether values have no types, and whether their lowest byte comes first.
@@ -37,6 +37,9 @@ _SYNTAXES = {
     (False, True): ExplicitVRLittleEndian,
     (False, False): ExplicitVRBigEndian,
 }
+#: Projections, DR being an older name of DX; OT and SC are what secondary captures
+#: (scanned films, exported screens) call themselves.
+RADIOGRAPHS = ("CR", "DX", "DR", "RG", "RF", "OT", "SC")
 
 
 def read_dicom(data: bytes) -> XRay:
@@ -47,7 +50,7 @@ def read_dicom(data: bytes) -> XRay:
 
     Returns:
         Grey pixels, see `grey.to_grey`, and their frame: the distance of pixels by
-        `geometry.find_spacing`, the field by `geometry.find_exposed`.
+        `frame.find_spacing`, the field by `frame.find_exposed`.
 
     Raises:
         ImageError: the file is damaged or incomplete, has no pixels, several frames,
@@ -57,7 +60,7 @@ def read_dicom(data: bytes) -> XRay:
     """
     with _reporting("is damaged: its DICOM data cannot be read"):
         dataset = _parse(data)
-        check_radiograph(dataset)
+        _check_radiograph(dataset)
         check_compression(dataset)
         mend_header(dataset)
     with _reporting("is damaged: its pixels cannot be decoded"):
@@ -107,36 +110,34 @@ def _describe_pixels(dataset: Dataset) -> list[str]:
 
 @contextmanager
 def _reporting(reason: str) -> Iterator[None]:
-    """Raise whatever pydicom makes of a damaged file, which is anything, as a reason.
-
-    Its warnings are about files that are read nevertheless.
-    """
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Give a reason for any error that pydicom has with a damaged file."""
     try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
+        with quiet("pydicom"), np.errstate(all="ignore"):
             yield
     except ImageError:
         raise
     except Exception as error:
         raise ImageError(reason) from error
+
+
+@contextmanager
+def quiet(*libraries: str) -> Iterator[None]:
+    """Keep libraries silent, whose warnings may quote the patient's name."""
+    loggers = [logging.getLogger(library) for library in libraries]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
-#: Projections, DR being an older name of DX; OT and SC are what secondary captures
-#: (scanned films, exported screens) call themselves.
-RADIOGRAPHS = ("CR", "DX", "DR", "RG", "RF", "OT", "SC")
-
-
-def check_radiograph(dataset: Dataset) -> None:
-    """Refuse what is no radiograph, before its pixels are decoded.
-
-    Raises:
-        ImageError: it says why.
-    """
+def _check_radiograph(dataset: Dataset) -> None:
+    """Refuse what is no radiograph, before its pixels are decoded."""
     if dataset.get("Manufacturer") == "keras_mscam":
         raise ImageError("is a result of keras_mscam, and no radiograph")
     if "Rows" not in dataset or "Columns" not in dataset:
