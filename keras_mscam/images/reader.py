@@ -120,7 +120,7 @@ def _take_grey(image: np.ndarray) -> np.ndarray:
 
 
 def find_field(pixels: np.ndarray) -> tuple[int, int, int, int] | None:
-    """Find what lies inside of uniform borders.
+    """Find what lies inside of uniform borders: what the collimator shut, or a frame.
 
     A border begins at an edge of the image, and all its lines have one grey value, but
     for some marks or letters on it. Air beside a patient is noisy and shaded, and
@@ -146,9 +146,8 @@ def find_field(pixels: np.ndarray) -> tuple[int, int, int, int] | None:
 
 def _find_ends(lines: np.ndarray) -> tuple[int, int]:
     """Return the first line inside of the borders, and the first behind it."""
-    first = _count_border(lines)
-    last = len(lines) - _count_border(lines[::-1])
-    return (first, last) if first < last else (0, len(lines))
+    first, end = _count_border(lines), len(lines) - _count_border(lines[::-1])
+    return (first, end) if first < end else (0, len(lines))
 
 
 def _count_border(lines: np.ndarray) -> int:

@@ -17,6 +17,7 @@ from pydicom.uid import (
 )
 
 from keras_mscam.images.dicom.grey import is_little
+from keras_mscam.images.png_jpeg import lengthen_jpeg
 from keras_mscam.images.xray import ImageError
 
 #: Spectral selection and full progression: retired, but found in old archives.
@@ -41,11 +42,7 @@ _END = b"\xff\xd9"
 
 
 def check_compression(dataset: Dataset) -> None:
-    """Refuse pixels of a transfer syntax that can't be read.
-
-    Raises:
-        ImageError: it names the transfer syntax.
-    """
+    """Refuse pixels of a transfer syntax that can't be read, with an `ImageError`."""
     syntax = dataset.file_meta.TransferSyntaxUID
     try:
         readable = syntax in _JPEGS or get_decoder(syntax).is_available
@@ -85,7 +82,7 @@ def decode(dataset: Dataset) -> np.ndarray:
 
 
 def _decode_others(dataset: Dataset, bits: int) -> np.ndarray:
-    """Let pydicom decode, up to the bit that is the sign's."""
+    # pydicom takes the highest of the stored bits for the sign's.
     stored, dataset.BitsStored = dataset.BitsStored, bits
     plugin = _PLUGINS.get(dataset.file_meta.TransferSyntaxUID, "")
     try:
@@ -141,16 +138,10 @@ def _read_frame_header(frame: bytes) -> tuple[int, int, int, int]:
 
 
 def _decode_libjpeg(frame: bytes, spaces: dict[str, str]) -> np.ndarray:
-    """Decode from one colour space to another, and refuse what is incomplete.
-
-    libjpeg makes up what is missing. If it decodes bytes put in front of the end, then
-    there was something missing.
-    """
-    end = frame.rfind(_END)
-    # Its length is made even by 0xff, behind which a byte would be a marker.
-    more = frame[:end].rstrip(b"\xff") + b"\x55" * 64 + _END
+    """Decode between colour spaces, and refuse what libjpeg would make up."""
     pixels = imagecodecs.jpeg8_decode(frame, **spaces)
-    if not np.array_equal(pixels, imagecodecs.jpeg8_decode(more, **spaces)):
+    more = imagecodecs.jpeg8_decode(lengthen_jpeg(frame), **spaces)
+    if not np.array_equal(pixels, more):
         raise ImageError("is damaged: a part of its JPEG data is missing")
     return pixels
 
@@ -158,7 +149,7 @@ def _decode_libjpeg(frame: bytes, spaces: dict[str, str]) -> np.ndarray:
 def describe_bits(dataset: Dataset) -> list[str]:
     """Return a warning where grey values are larger than their header says.
 
-    What is above the stored bits is left out, as every viewer does it. Old files keep
+    What is above the stored bits is left out, as in every viewer. Old files keep
     overlays there, and say so; in others it belongs to the values, and the picture is
     wrong. Compressed and signed values are not looked at.
     """

@@ -137,7 +137,7 @@ def find_exposed(dataset: Dataset) -> tuple[Box | None, list[str]]:
         The field, half-open xyxy in pixels, None for all of the image; and warnings.
     """
     height, width = int(dataset.Rows), int(dataset.Columns)
-    left, top, right, bottom = 0, 0, width, height
+    left, top, right, bottom = whole = 0, 0, width, height
     said = _CROPPED
     for device in ("Shutter", "Collimator"):
         for shape in read_words(dataset, f"{device}Shape"):
@@ -149,7 +149,7 @@ def find_exposed(dataset: Dataset) -> tuple[Box | None, list[str]]:
             left, top = max(left, box[0]), max(top, box[1])
             right, bottom = min(right, box[2]), min(bottom, box[3])
             said = said if shape == "RECTANGULAR" else _AROUND
-    if (left, top, right, bottom) == (0, 0, width, height):
+    if (left, top, right, bottom) == whole:
         return None, []
     if right - left < _SHORTEST * width or bottom - top < _SHORTEST * height:
         return None, [_NONSENSE]
@@ -157,7 +157,7 @@ def find_exposed(dataset: Dataset) -> tuple[Box | None, list[str]]:
 
 
 def _find_rectangle(dataset: Dataset, device: str) -> Box | None:
-    """Return a rectangle: its edges are counted from 1, and belong to it."""
+    # Its edges are counted from 1, and belong to it.
     edges = [read_numbers(dataset, f"{device}{edge}Edge") for edge in _EDGES]
     if any(len(edge) != 1 for edge in edges):
         return None
@@ -166,10 +166,7 @@ def _find_rectangle(dataset: Dataset, device: str) -> Box | None:
 
 
 def _surround_circle(dataset: Dataset, device: str) -> Box | None:
-    """Return the rectangle around a circle, whose radius is counted along a row.
-
-    It is an ellipse of pixels where these are not square.
-    """
+    # The radius is counted along a row: pixels that aren't square make an ellipse.
     centre = read_numbers(dataset, f"CenterOfCircular{device}")
     radius = read_numbers(dataset, f"RadiusOfCircular{device}")
     if len(centre) != 2 or len(radius) != 1:
@@ -185,7 +182,7 @@ def _surround_circle(dataset: Dataset, device: str) -> Box | None:
 
 
 def _surround_polygon(dataset: Dataset, device: str) -> Box | None:
-    """Return the rectangle around a polygon, whose vertices belong to it."""
+    # Vertices are counted from 1, and belong to it.
     numbers = read_numbers(dataset, f"VerticesOfThePolygonal{device}")
     if len(numbers) < 6 or len(numbers) % 2:
         return None
@@ -225,26 +222,18 @@ def find_view(dataset: Dataset) -> str:
         `ViewPosition`, `ViewCodeSequence` and `PatientOrientation`.
     """
     position = read_word(dataset, "ViewPosition")
+    codes = _read_codes(dataset, "ViewCode", sum(_VIEWS.values(), ()))
     named = (view for view, names in _POSITIONS.items() if position in names)
-    known = [code for codes in _VIEWS.values() for code in codes]
-    coded = (
-        view
-        for code in _read_codes(dataset, "ViewCode", known)
-        for view, codes in _VIEWS.items()
-        if code in codes
-    )
+    coded = (v for code in codes for v, known in _VIEWS.items() if code in known)
     return next(named, "") or next(coded, "") or _find_plane(dataset)
 
 
-def _read_codes(dataset: Dataset, name: str, known: list[str]) -> list[str]:
-    """Return the values of a sequence of codes, as those of SNOMED CT that are known.
-
-    pydicom takes codes of the older scheme (SRT, SNM3, 99SDM) for equal.
-    """
+def _read_codes(dataset: Dataset, name: str, known: tuple[str, ...]) -> list[str]:
+    """Return the values of a sequence of codes, in SNOMED CT where they are known."""
     codes = []
     for item in dataset.get(f"{name}Sequence") or []:
         value = str(item.get("CodeValue", ""))
-        older = Code(value, "SRT", "")
+        older = Code(value, "SRT", "")  # as SNM3, and 99SDM
         same = (code for code in known if Code(code, "SCT", "") == older)
         codes.append(next(same, value))
     return codes
@@ -252,8 +241,7 @@ def _read_codes(dataset: Dataset, name: str, known: list[str]) -> list[str]:
 
 def _read_orientation(dataset: Dataset) -> str:
     """Return the main directions of rows and columns, as `"LF"`: `""` if unknown."""
-    words = read_words(dataset, "PatientOrientation")
-    main = "".join(word[:1] for word in words)
+    main = "".join(word[:1] for word in read_words(dataset, "PatientOrientation"))
     return main if len(main) == 2 and set(main) <= set(_AXES) else ""
 
 
@@ -266,5 +254,5 @@ def _shows_other_part(dataset: Dataset) -> bool:
     part = read_word(dataset, "BodyPartExamined")
     if part not in _NO_PARTS:
         return not any(chest in part for chest in _CHESTS)
-    codes = _read_codes(dataset, "AnatomicRegion", list(_CHEST_CODES))
+    codes = _read_codes(dataset, "AnatomicRegion", _CHEST_CODES)
     return bool(codes) and not set(codes) & set(_CHEST_CODES)

@@ -48,7 +48,7 @@ def read_word(dataset: Dataset, keyword: str) -> str:
 
 
 def is_given(dataset: Dataset, keyword: str) -> bool:
-    """Whether an element is there with a value, if it be nonsense."""
+    """Whether an element has a value, be it nonsense."""
     if keyword not in dataset:
         return False
     value = dataset.get_item(keyword).value

@@ -49,14 +49,13 @@ def read_dicom(data: bytes) -> XRay:
         data: content of the file.
 
     Returns:
-        Grey pixels, see `grey.to_grey`, and their frame: the distance of pixels by
-        `frame.find_spacing`, the field by `frame.find_exposed`.
+        Grey pixels, see `grey.to_grey`, and their frame, see the module `frame`.
 
     Raises:
         ImageError: the file is damaged or incomplete, has no pixels, several frames,
             more than 16 bits a pixel or more than 100 million pixels, is of a modality
-            other than `RADIOGRAPHS` (an empty one is let pass), or is
-            compressed in a way that cannot be read.
+            other than `RADIOGRAPHS` (an empty one is let pass), or is compressed in a
+            way that cannot be read.
     """
     with _reporting("is damaged: its DICOM data cannot be read"):
         dataset = _parse(data)
@@ -80,32 +79,17 @@ def _parse(data: bytes) -> Dataset:
 
 
 def _read_frame(dataset: Dataset, size: tuple[int, int]) -> Frame:
-    spacing = find_spacing(dataset)
+    millimetres, plane = find_spacing(dataset) or (None, None)
     field, cropped = find_exposed(dataset)
-    return Frame(
-        size,
-        pixel_spacing=spacing.millimetres if spacing else None,
-        spacing_plane=spacing.plane if spacing else None,
-        field=field,
-        warnings=(
-            *describe_view(dataset),
-            *describe_aspect(dataset),
-            *cropped,
-            *_describe_pixels(dataset),
-        ),
-    )
-
-
-def _describe_pixels(dataset: Dataset) -> list[str]:
-    found = []
+    said = describe_view(dataset) + describe_aspect(dataset) + cropped
     if read_word(dataset, "PresentationIntentType") == "FOR PROCESSING":
-        found.append("It is raw data for processing, not for presentation.")
-    found += describe_grey(dataset) + describe_bits(dataset)
+        said.append("It is raw data for processing, not for presentation.")
+    said += describe_grey(dataset) + describe_bits(dataset)
     if read_word(dataset, "LossyImageCompression") == "01":
-        found.append("It was compressed with loss.")
+        said.append("It was compressed with loss.")
     if read_word(dataset, "BurnedInAnnotation") == "YES":
-        found.append("There is text in the image, perhaps the patient's name.")
-    return found
+        said.append("There is text in the image, perhaps the patient's name.")
+    return Frame(size, millimetres, field, tuple(said), plane)
 
 
 @contextmanager
