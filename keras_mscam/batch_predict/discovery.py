@@ -2,13 +2,14 @@
 
 import functools
 import glob
+import itertools
 import os
 import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from keras_mscam.batch_predict.journal import is_folder_of_results
 from keras_mscam.errors import UserError
@@ -21,22 +22,20 @@ _NO_IMAGES = (
     # The viewer on a patient's CD, and what Windows puts beside pictures.
     ".bat .cmd .db .dll .exe .inf .jar .lnk .msi"
 )
-_PATTERN = frozenset("*?[")
+#: Bytes of a name, of the 255 that a file's name may have: letters other than Latin
+#: take two or three, and a pathology and the mark of a half-written file are added.
+_LONGEST = 100
 
 
-@dataclass(frozen=True)
-class Found:
-    """Files to read.
+class Found(NamedTuple):
+    """Files to read, each once, and the number of those that aren't tried, by kind.
 
-    Args:
-        files: as they were given, those of a folder sorted; each once.
-        passed_over: number of files that aren't tried, by kind: of those in folders
-            that are no images by their name `"hidden"`, `"DICOMDIR"` or a suffix, and
-            `"results"` in the folder of results, which a pattern may match.
+    The kind is `"hidden"`, `"DICOMDIR"` or a suffix for files in folders whose names
+    say that they are no images, and `"results"` for those in the folder of results.
     """
 
     files: list[str]
-    passed_over: Counter = field(default_factory=Counter)
+    passed_over: Counter
 
 
 def find_files(
@@ -59,49 +58,42 @@ def find_files(
     Raises:
         UserError: nothing is given or found, or a pattern matches nothing.
     """
-    found = Found([])
-    seen = set()
+    files, passed_over = {}, Counter()  # a dict is a set that keeps the order
     is_result = _find_results(output)
     for path in _expand(paths, stdin):
-        for file in _walk(path, is_result, found.passed_over):
-            if file in seen:
-                continue
-            seen.add(file)
-            if is_result(file):
-                found.passed_over["results"] += 1
-            else:
-                found.files.append(file)
-    if not found.files:
-        kinds = (f"{count} {kind}" for kind, count in (+found.passed_over).items())
-        over = ", ".join(kinds)
+        for file in _walk(path, is_result, passed_over):
+            files.setdefault(file, is_result(os.path.dirname(file)))
+    found = [file for file, is_result in files.items() if not is_result]
+    if len(found) < len(files):
+        passed_over["results"] = len(files) - len(found)
+    if not found:
+        over = ", ".join(f"{count} {kind}" for kind, count in (+passed_over).items())
         more = f" (passed over: {over})" if over else ""
         raise UserError(f"There is no image{more}: give files, folders or patterns.")
-    return found
+    return Found(found, passed_over)
 
 
 def _find_results(output: Path) -> Callable[[str], bool]:
-    """Return what tells whether a path lies in the folder of results."""
+    """Return what tells whether a folder is that of results, or lies in it."""
     if not is_folder_of_results(output):  # to be refused, if there is something else
-        return lambda path: False
-    folder = os.path.realpath(output)
+        return lambda folder: False
+    results = os.path.realpath(output)
 
     @functools.lru_cache(maxsize=1024)  # files of a folder come one after the other
-    def is_inside(parent: str) -> bool:
+    def is_inside(folder: str) -> bool:
         try:
-            parent = os.path.realpath(parent)
+            return Path(os.path.realpath(folder)).is_relative_to(results)
         except ValueError:  # a zero byte in the name
             return False
-        return parent == folder or parent.startswith(os.path.join(folder, ""))
 
-    return lambda path: is_inside(os.path.dirname(path))
+    return is_inside
 
 
 def _expand(paths: Iterable[str | os.PathLike], stdin: Iterable[str]) -> Iterator[str]:
     for path in map(os.fspath, paths):
         if path == "-":
-            lines = (line.rstrip("\r\n") for line in stdin)
-            yield from (line for line in lines if line)
-        elif _PATTERN.intersection(path) and not os.path.lexists(path):
+            yield from filter(None, (line.rstrip("\r\n") for line in stdin))
+        elif glob.has_magic(path) and not os.path.lexists(path):
             matches = sorted(glob.glob(path, recursive=True))
             if not matches:
                 raise UserError(f"No file matches {path}; check the pattern.")
@@ -122,14 +114,13 @@ def _walk(
     for folder, folders, names in os.walk(path, True, failed.append, followlinks=True):
         status = os.stat(folder)
         # Links may lead round in circles.
-        inside = os.path.join(folder, "")
-        if (status.st_dev, status.st_ino) in entered or is_result(inside):
+        if (status.st_dev, status.st_ino) in entered or is_result(folder):
             folders.clear()
             continue
         entered.add((status.st_dev, status.st_ino))
-        hidden = [name for name in folders if name.startswith(".")]
-        passed_over["hidden"] += len(hidden)
-        folders[:] = sorted(name for name in folders if name not in hidden)
+        shown = sorted(name for name in folders if not name.startswith("."))
+        passed_over["hidden"] += len(folders) - len(shown)
+        folders[:] = shown
         for name in sorted(names):
             kind = _find_kind(name)
             if kind:
@@ -158,36 +149,17 @@ def stamp(path: str) -> tuple[int, int] | None:
         status = os.stat(path)
     except (OSError, ValueError):  # ValueError: a zero byte in the name
         return None
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    return status.st_size, status.st_mtime_ns
-
-
-def explain_no_stamp(path: str) -> str:
-    """Say why there is no `stamp`: half a sentence, to go on behind a colon."""
-    try:
-        mode = os.stat(path).st_mode
-    except (FileNotFoundError, ValueError):
-        is_link = "\0" not in path and os.path.islink(path)
-        return "it is a link to no file" if is_link else "there is no such file"
-    except OSError as error:
-        return error.strerror
-    if stat.S_ISDIR(mode):
-        return "it is a folder that can't be listed"
-    return "it is neither a file nor a folder"
-
-
-# In bytes, of 255 that a file's name may have: others than Latin letters take two or
-# three, and the name of a pathology and that of a half-written file are added.
-_LONGEST = 100
+    is_file = stat.S_ISREG(status.st_mode)
+    return (status.st_size, status.st_mtime_ns) if is_file else None
 
 
 class Names:
     """Names by which the files of images are called.
 
-    The name is the file's, without its suffix; of several in different folders the
-    second gets `-2`. So that a name stays with its file when others come later, those
-    that are taken are told first.
+    The name is the file's, without its suffix and with letters, digits and a few signs
+    that are safe in any file name; of several in different folders the second gets
+    `-2`. So that a name stays with its file when others come later, those that are
+    taken are told first.
 
     Example:
         >>> names = Names()
@@ -198,29 +170,15 @@ class Names:
     def __init__(self, taken: Iterable[str] = ()):
         # Some file systems don't tell upper from lower case.
         self._taken = {name.casefold() for name in taken}
-        self._next: dict[str, int] = {}
+        self._numbers: dict[str, Iterator[int]] = {}
 
     def find(self, path: str) -> str:
         """Return a name for a file, which is taken from then on."""
-        stem = _clean(os.path.splitext(os.path.basename(path))[0])
-        for name in self._count(stem):
-            if name.casefold() not in self._taken:
-                self._taken.add(name.casefold())
-                return name
-        raise AssertionError
-
-    def _count(self, stem: str) -> Iterator[str]:
-        key = stem.casefold()
-        if key not in self._next:
-            self._next[key] = 2
-            yield stem
-        while True:
-            number = self._next[key]
-            self._next[key] += 1
-            yield f"{stem}-{number}"
-
-
-def _clean(stem: str) -> str:
-    """Return letters, digits and a few signs that are safe in any file name."""
-    stem = re.sub(r"[^\w.-]+", "_", stem).encode()[:_LONGEST]
-    return stem.decode(errors="ignore").strip("._") or "image"
+        stem = os.path.splitext(os.path.basename(path))[0]
+        stem = re.sub(r"[^\w.-]+", "_", stem).encode()[:_LONGEST]
+        stem = stem.decode(errors="ignore").strip("._") or "image"
+        numbers = self._numbers.setdefault(stem.casefold(), itertools.count(1))
+        names = (stem if n == 1 else f"{stem}-{n}" for n in numbers)
+        name = next(name for name in names if name.casefold() not in self._taken)
+        self._taken.add(name.casefold())
+        return name

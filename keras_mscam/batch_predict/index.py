@@ -1,19 +1,106 @@
-"""All results at the end: `predictions.csv`, and `index.html` to sort and filter."""
+"""All results at the end: a table, pages to sort and filter, and sentences."""
 
 import csv
+import io
 import json
-from contextlib import ExitStack
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 
 from keras_mscam.batch_predict.journal import read_lines
-from keras_mscam.batch_predict.summary import Summary
 from keras_mscam.files import write_whole
 from keras_mscam.visualization.style import read_template, words
 
 CSV = "predictions.csv"
-_BEFORE = ("path", "status", "height", "width")
-_AFTER = ("positives", "boxes", "warnings", "error")
+#: Images of a page: 2 MB, which a browser sorts and filters at once. More go on
+#: `index-2.html` and so on.
+PAGE = 20_000
+_MOST_REASONS = 8
+_BAR = 20
+
+
+@dataclass
+class Summary:
+    """What a folder of results says in all, and what the last call added.
+
+    Args:
+        folder: of results.
+        read: number of images that were read.
+        refused: number of files that weren't, by reason.
+        positives: number of images, by pathology.
+        warnings: number of images, by sentence.
+        passed_over: number of files in folders that weren't tried, by kind.
+        added: number of files that this call did.
+        seconds: that it took for them, without loading the model.
+    """
+
+    folder: Path
+    read: int = 0
+    refused: Counter = field(default_factory=Counter)
+    positives: Counter = field(default_factory=Counter)
+    warnings: Counter = field(default_factory=Counter)
+    passed_over: Counter = field(default_factory=Counter)
+    added: int = 0
+    seconds: float = 0.0
+
+    def add(self, result: dict) -> None:
+        """Count one line of `predictions.jsonl`."""
+        if result["status"] == "refused":
+            self.refused[result["error"]] += 1
+            return
+        self.read += 1
+        self.positives.update(result["positives"])
+        self.warnings.update(result["warnings"])
+
+    def describe(self) -> str:
+        """Return the lines that are printed at the end."""
+        count = _count(self.read, "image")
+        lines = [f"{count} read, {self.refused.total()} refused."]
+        lines += _list("Refused", self.refused)
+        lines += _list(
+            "Positive", Counter({words(k): n for k, n in self.positives.items()})
+        )
+        lines += _list("Warnings", self.warnings)
+        lines += _list("Passed over", self.passed_over)
+        if self.added and self.seconds:
+            rate = self.added / self.seconds
+            lines.append(
+                f"{_count(self.added, 'file')} in {_time(self.seconds)}, "
+                f"{rate:.1f} a second."
+            )
+        lines.append(f"Results: {self.folder / 'predictions.csv'}")
+        index = self.folder / "index.html"
+        if index.exists():
+            lines.append(f"Report: {index}")
+        return "\n".join(lines)
+
+
+def _list(title: str, counts: Counter) -> list[str]:
+    """Return the most frequent, one a line."""
+    counts = +counts
+    if not counts:
+        return []
+    width = len(str(max(counts.values())))
+    lines = [
+        f"  {count:>{width}}  {name}"
+        for name, count in counts.most_common(_MOST_REASONS)
+    ]
+    more = len(counts) - _MOST_REASONS
+    if more > 0:
+        lines.append(f"  and {more} kinds more, see predictions.csv")
+    return [f"{title}:", *lines]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{seconds:.1f} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def write_tables(
@@ -32,37 +119,34 @@ def write_tables(
     Returns:
         A summary of all results.
     """
-    summary = Summary(folder)
-    pages = IndexPages(folder, pathologies, model) if html else None
-    with ExitStack() as stack:
-        temporary = stack.enter_context(write_whole(folder / CSV))
-        file = stack.enter_context(
-            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape")
-        )
-        table = csv.writer(_LineFeeds(file), lineterminator="\r\n")
-        table.writerow([*_BEFORE, *pathologies, *_AFTER])
+    summary, pages = Summary(folder), IndexPages(folder, pathologies, model)
+    before, after = ("path", "status"), ("positives", "boxes", "warnings", "error")
+    with (
+        write_whole(folder / CSV) as temporary,
+        temporary.open(
+            "w", newline="", encoding="utf-8", errors="surrogateescape"
+        ) as file,
+    ):
+        file.write(_join([*before, "height", "width", *pathologies, *after]))
         for result in read_lines(folder):
             summary.add(result)
-            table.writerow(_tabulate(result, pathologies))
-            if pages:
+            file.write(_join(_tabulate(result, pathologies)))
+            if html:
                 pages.add(result)
-    if pages:
+    if html:
         pages.close(summary)
     return summary
 
 
-class _LineFeeds:
-    """Rows that end with a line feed.
+def _join(row: list) -> str:
+    """Return a row of a table, which ends with a line feed.
 
     Python 3.11 and 3.12 quote of carriage return and line feed, which both may be in
     the name of a file, only what rows end with.
     """
-
-    def __init__(self, file: TextIO):
-        self._file = file
-
-    def write(self, row: str) -> int:
-        return self._file.write(row.removesuffix("\r\n") + "\n")
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(row)
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _tabulate(result: dict, pathologies: tuple[str, ...]) -> list:
@@ -81,13 +165,8 @@ def _tabulate(result: dict, pathologies: tuple[str, ...]) -> list:
     ]
 
 
-#: Images of a page: 2 MB, which a browser sorts and filters at once. More go on
-#: `index-2.html` and so on.
-PAGE = 20_000
-
-
 class IndexPages:
-    """Pages of an index, written one by one: few images are in memory.
+    """Pages of an index.
 
     Args:
         folder: of results; thumbnails and reports lie in it.
@@ -98,41 +177,42 @@ class IndexPages:
     def __init__(self, folder: Path, pathologies: tuple[str, ...], model: str):
         self._folder, self._pathologies, self._model = folder, pathologies, model
         self._rows: list[list] = []
-        self._stored: list[Path] = []
+        self._pages: list[str] = []  # 100 bytes an image
 
     def add(self, result: dict) -> None:
         """Add one line of `predictions.jsonl`."""
         if len(self._rows) == PAGE:
-            self._store()
+            self._end_page()
         self._rows.append(self._describe(result))
 
     def close(self, summary: Summary) -> None:
-        """Write the pages."""
-        self._store()
-        count = len(self._stored)
-        for number, rows in enumerate(self._stored, 1):
+        """Write the pages, and remove those of more results that there were once."""
+        self._end_page()
+        count = len(self._pages)
+        names = ["index.html", *(f"index-{n}.html" for n in range(2, count + 1))]
+        for number, data in enumerate(self._pages, 1):
             html = read_template("index.html.jinja").render(
                 model=self._model,
                 summary=summary,
                 refused=summary.refused.total(),
                 pathologies=[words(name) for name in self._pathologies],
-                data=rows.read_text(),
+                data=data,
                 number=number,
-                pages=[_name(other) for other in range(1, count + 1)],
+                pages=names,
                 page_size=PAGE,
             )
-            rows.unlink()
-            with write_whole(self._folder / _name(number)) as temporary:
+            with write_whole(self._folder / names[number - 1]) as temporary:
                 temporary.write_text(html, "utf-8", errors="replace")
         for old in self._folder.glob("index-*.html"):
-            if old.name not in map(_name, range(1, count + 1)):
+            if old.name not in names:
                 old.unlink()
 
-    def _store(self) -> None:
-        """Put the rows of a page aside until it is known how many pages there are."""
-        path = self._folder / f".index-{len(self._stored)}.0.json"
-        path.write_text(_dump(self._rows))
-        self._stored.append(path)
+    def _end_page(self) -> None:
+        """Turn the rows so far to JSON that is safe inside of `<script>`."""
+        text = json.dumps(self._rows, separators=(",", ":"))
+        for character in "<>&":
+            text = text.replace(character, f"\\u{ord(character):04x}")
+        self._pages.append(text)
         self._rows = []
 
     def _describe(self, result: dict) -> list:
@@ -147,13 +227,52 @@ class IndexPages:
         return [result["path"], result["name"], probabilities, positives, note]
 
 
-def _name(number: int) -> str:
-    return "index.html" if number == 1 else f"index-{number}.html"
+def describe_result(result: dict) -> str:
+    """Return a small table of probabilities and boxes.
+
+    Args:
+        result: a line of `predictions.jsonl`.
+    """
+    if result["status"] == "refused":
+        return f"{_show(result['path'])} {result['error']}."
+    height, width = result["original_size"]
+    lines = [f"{_show(result['path'])}, {height} x {width} pixels", ""]
+    lines += result["warnings"] + [""] * bool(result["warnings"])
+    lines += _list_probabilities(result)
+    if result["boxes"]:
+        lines += ["", *_list_boxes(result["boxes"])]
+    return "\n".join([*lines, ""])
 
 
-def _dump(rows: list) -> str:
-    """Return JSON that is safe inside of `<script>`."""
-    text = json.dumps(rows, separators=(",", ":"))
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
+def _show(path: str) -> str:
+    """Return a path as one line of text: names may hold line breaks, and any bytes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in path)
+
+
+def _list_probabilities(result: dict) -> list[str]:
+    ordered = sorted(result["probabilities"].items(), key=lambda item: -item[1])
+    longest = max(len(name) for name, _ in ordered)
+    return [
+        f"{words(name):<{longest}}  {value:.3f}  "
+        f"{'#' * round(_BAR * value):<{_BAR}}"
+        f"{'  positive' if name in result['positives'] else ''}".rstrip()
+        for name, value in ordered
+    ]
+
+
+def _list_boxes(boxes: list[dict]) -> list[str]:
+    longest = max(len("Box of"), *(len(box["pathology"]) for box in boxes))
+    corners = [[f"{value:.0f}" for value in box["xyxy"]] for box in boxes]
+    header = f"{'Box of':<{longest}}" + "".join(
+        f"{name:>8}" for name in ("left", "top", "right", "bottom", "score")
+    )
+    has_size = all("millimetres" in box for box in boxes)
+    lines = [header + ("   width x height" if has_size else "")]
+    for box, corner in zip(boxes, corners, strict=True):
+        line = f"{words(box['pathology']):<{longest}}"
+        line += "".join(f"{value:>8}" for value in corner) + f"{box['score']:>8.3f}"
+        if has_size:
+            size = box["millimetres"]
+            line += f"   {size['width']:.0f} x {size['height']:.0f} mm"
+        lines.append(line)
+    return lines

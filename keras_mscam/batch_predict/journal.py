@@ -1,6 +1,7 @@
 """`predictions.jsonl`: a line a file, appended as they are done."""
 
 import json
+import mmap
 import os
 import re
 import shutil
@@ -88,15 +89,6 @@ def drop_lines(folder: Path, paths: set[str]) -> None:
         os.fsync(file.fileno())
 
 
-def remove_files(folder: Path, result: dict) -> None:
-    """Remove what was written of an image, before it is done again."""
-    for names in result.get("files", {}).values():
-        if isinstance(names, dict):
-            names = names.values()
-        for name in [names] if isinstance(names, str) else names:
-            (folder / name).unlink(missing_ok=True)
-
-
 @contextmanager
 def open_folder(output: Path, plan: dict, overwrite: bool = False) -> Iterator[None]:
     """Hold a folder of results, new or of the same plan.
@@ -182,14 +174,11 @@ def _remove_halves(output: Path) -> None:
 
 
 def _cut_torn_line(path: Path) -> None:
-    with path.open("r+b") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end:
-            start = max(0, end - 65536)
-            file.seek(start)
-            at = file.read(end - start).rfind(b"\n")
-            if at >= 0:
-                file.truncate(start + at + 1)
-                return
-            end = start
-        file.truncate(0)
+    if not path.stat().st_size:  # of which there can be no map
+        return
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as lines,
+    ):
+        end = lines.rfind(b"\n") + 1
+    os.truncate(path, end)

@@ -1,5 +1,6 @@
-"""The result of one file, as a line of `predictions.jsonl`."""
+"""The files of one image, and its line in `predictions.jsonl`."""
 
+import base64
 import json
 import struct
 import zlib
@@ -7,53 +8,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
+import matplotlib
 import numpy as np
 from isal import isal_zlib
 
-from keras_mscam.batch_predict.reading import describe_prediction
 from keras_mscam.batch_predict.settings import Options
 from keras_mscam.errors import UserError
 from keras_mscam.files import write_whole
+from keras_mscam.images.png_jpeg import PNG_START
 from keras_mscam.images.reader import find_format, read_bytes, read_xray
+from keras_mscam.images.resize import choose_shape, shrink
 from keras_mscam.images.xray import Frame
 from keras_mscam.inference.prediction import Prediction
+from keras_mscam.localization.boxes import normalize_map
 from keras_mscam.visualization.overlay import draw_overlay
+from keras_mscam.visualization.style import MAP_COLOURS, read_template
 
-_START = b"\x89PNG\r\n\x1a\n"
 _UP = 2  # the filter by which a row is stored as its difference from the one above
-
-
-def encode_png(picture: np.ndarray) -> bytes:
-    """Encode uint8 RGB `(height, width, 3)`.
-
-    All rows have the filter "up", and ISA-L compresses them: a fifth of OpenCV's time
-    at the same size of file.
-
-    Reference: PNG specification, third edition, sections 5.2, 9 and 11.2.
-    """
-    height, width, _ = picture.shape
-    rows = np.ascontiguousarray(picture).reshape(height, -1)
-    filtered = np.empty((height, 1 + rows.shape[1]), "uint8")
-    filtered[:, 0] = _UP
-    filtered[0, 1:] = rows[0]  # above the first is a row of zeros
-    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"".join(
-        [
-            _START,
-            *_chunk(b"IHDR", header),
-            *_chunk(b"IDAT", isal_zlib.compress(filtered, 1)),
-            *_chunk(b"IEND", b""),
-        ]
-    )
-
-
-def _chunk(kind: bytes, data: bytes) -> tuple[bytes, ...]:
-    checksum = zlib.crc32(data, zlib.crc32(kind))
-    return struct.pack(">I", len(data)), kind, data, struct.pack(">I", checksum)
-
-
+_DIGITS = 6
 _THUMBNAIL = 224
+_BLOCK_SIDE = 160
 _SAFE = str.maketrans(dict.fromkeys('/\\:*?"<>| ', "_"))
 
 
@@ -76,7 +50,16 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """An image whose files are to be written; as in `Read`, with its prediction."""
+    """An image whose files are to be written.
+
+    Args:
+        path: as given.
+        name: that its files have, see `Names`.
+        stamp: see `discovery.stamp`.
+        frame: what the file says of its pixels.
+        picture: uint8, the X-ray at the size it is drawn at; `None` if not wanted.
+        prediction: of it.
+    """
 
     path: str
     name: str
@@ -95,8 +78,7 @@ def finish(place: Place, item: Predicted) -> str:
     Raises:
         OSError: a file can't be written.
     """
-    options, files = place.options, {}
-    prediction = item.prediction
+    options, prediction, files = place.options, item.prediction, {}
     chosen = options.choose(prediction.positives, prediction.ranked)
     overlays = {
         name: draw_overlay(item.picture, prediction, name, item.picture.shape)
@@ -105,25 +87,103 @@ def finish(place: Place, item: Predicted) -> str:
     if overlays:
         files["overlays"] = {
             name: _write(
-                place, f"overlays/{item.name}.{_clean(name)}.png", encode_png(overlay)
+                place,
+                f"overlays/{item.name}.{name.translate(_SAFE)}.png",
+                encode_png(overlay),
             )
             for name, overlay in overlays.items()
         }
     if options.maps:
-        files["maps"] = _write_maps(place, item)
+        files["maps"] = _write_maps(place, item, chosen)
     if options.dicom:
-        written = _write_dicom(place, item)
-        if isinstance(written, str):
-            said = (*prediction.warnings, written)
+        try:
+            files["dicom"] = _write_dicom(place, item)
+        except UserError as error:
+            reason = f"There are no results as DICOM: {error}"
+            said = (*prediction.warnings, reason)
             item = replace(item, prediction=replace(prediction, warnings=said))
-        else:
-            files["dicom"] = written
     if options.html:
         files |= _write_html(place, item, overlays)
-    line = describe_prediction(
-        item.path, item.name, item.stamp, item.prediction, item.frame, files
+    return json.dumps(describe_prediction(item, files))
+
+
+def describe_prediction(item: Predicted, files: dict) -> dict:
+    """Return what is stored of an image that was read.
+
+    Args:
+        item: the image.
+        files: that were written, by kind, relative to the folder of results.
+
+    Returns:
+        Plain values for JSON: boxes in pixels of the file, and with `millimetres` where
+        the file says how far its pixels are apart.
+    """
+    prediction, spacing = item.prediction, item.frame.pixel_spacing
+    content = prediction.to_dict()
+    del content["error"]
+    content["probabilities"] = {
+        name: round(value, _DIGITS) for name, value in prediction.probabilities.items()
+    }
+    for box in content["boxes"]:
+        xyxy = box["xyxy"]
+        box["xyxy"] = [round(value, 3) for value in xyxy]
+        box["score"] = round(box["score"], _DIGITS)
+        if spacing:
+            box["millimetres"] = measure_box(xyxy, spacing)
+    return {
+        "path": item.path,
+        "status": "read",
+        "stamp": list(item.stamp),
+        "name": item.name,
+        "positives": list(prediction.positives),
+        **content,
+        "files": files,
+    }
+
+
+def measure_box(
+    xyxy: tuple[float, float, float, float], pixel_spacing: tuple[float, float]
+) -> dict[str, float]:
+    """Measure a box in mm and square mm, where its pixels are `(down, across)` apart.
+
+    Example:
+        >>> measure_box((0, 0, 100, 50), (0.2, 0.1))
+        {'width': 10.0, 'height': 10.0, 'area': 100.0}
+    """
+    left, top, right, bottom = xyxy
+    width = (right - left) * pixel_spacing[1]
+    height = (bottom - top) * pixel_spacing[0]
+    measured = {"width": width, "height": height, "area": width * height}
+    return {name: round(value, 3) for name, value in measured.items()}
+
+
+def encode_png(picture: np.ndarray) -> bytes:
+    """Encode uint8 RGB `(height, width, 3)`.
+
+    All rows have the filter "up", and ISA-L compresses them: a fifth of OpenCV's time
+    at the same size of file.
+
+    Reference: PNG specification, third edition, sections 5.2, 9 and 11.2.
+    """
+    height, width, _ = picture.shape
+    rows = np.ascontiguousarray(picture).reshape(height, -1)
+    filtered = np.empty((height, 1 + rows.shape[1]), "uint8")
+    filtered[:, 0] = _UP
+    filtered[0, 1:] = rows[0]  # above the first is a row of zeros
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = {
+        b"IHDR": header,
+        b"IDAT": isal_zlib.compress(filtered, 1),
+        b"IEND": b"",
+    }
+    return PNG_START + b"".join(
+        struct.pack(">I", len(data))
+        + kind
+        + data
+        + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+        for kind, data in chunks.items()
     )
-    return json.dumps(line)
 
 
 def _write(place: Place, name: str, content: bytes) -> str:
@@ -132,7 +192,7 @@ def _write(place: Place, name: str, content: bytes) -> str:
     return name
 
 
-def _write_maps(place: Place, item: Predicted) -> str:
+def _write_maps(place: Place, item: Predicted, drawn: tuple[str, ...]) -> str:
     """Store maps as `.npz`, compressed.
 
     Per image 0.5 MB at the paper's size, most of it `attention`: `cam_block*`
@@ -141,8 +201,7 @@ def _write_maps(place: Place, item: Predicted) -> str:
     `relevance_weights` `(B, C)`, `pathologies` `(C,)`, `original_size`, `field`.
     """
     prediction = item.prediction
-    drawn = place.options.choose(prediction.positives, prediction.ranked)
-    heatmaps = [prediction.heatmap(name).astype("float16") for name in drawn]
+    heatmaps = [prediction.heatmap(name) for name in drawn]
     name = f"maps/{item.name}.npz"
     with write_whole(place.folder / name) as temporary:
         np.savez_compressed(
@@ -159,34 +218,26 @@ def _write_maps(place: Place, item: Predicted) -> str:
     return name
 
 
-def _write_dicom(place: Place, item: Predicted) -> list[str] | str:
+def _write_dicom(place: Place, item: Predicted) -> list[str]:
     """Write results of a DICOM file as DICOM; of others there are none.
 
-    Returns:
-        Names of files, or why there are none.
+    The file is read again. Its pixels, 10 MB at full size, would wait by the hundred
+    for the network and for a process that draws.
     """
     from keras_mscam.dicom_results import write_results
 
-    try:
-        source = read_bytes(Path(item.path))
-        if find_format(source) != "dicom":
-            return []
-        paths = write_results(
-            item.prediction,
-            source,
-            read_xray(source).pixels,
-            place.folder / "dicom",
-            item.name,
-            place.model,
-        )
-    except UserError as error:
-        return f"There are no results as DICOM: {error}"
+    source = read_bytes(item.path)
+    if find_format(source) != "dicom":
+        return []
+    pixels = read_xray(source).pixels
+    folder = place.folder / "dicom"
+    paths = write_results(
+        item.prediction, source, pixels, folder, item.name, place.model
+    )
     return [str(path.relative_to(place.folder)) for path in paths]
 
 
 def _write_html(place: Place, item: Predicted, overlays: dict) -> dict[str, str]:
-    from keras_mscam.batch_predict.image_report import render_report
-
     options, prediction = place.options, item.prediction
     if options.overlays != "all":
         options = replace(options, overlays="positive")  # even if they get no files
@@ -198,21 +249,105 @@ def _write_html(place: Place, item: Predicted, overlays: dict) -> dict[str, str]
         item.frame,
         options.choose(prediction.positives, prediction.ranked),
     )
-    # A name need not be text. What can't be written as such is shown as `?`.
-    page = report.encode(errors="replace")
     drawn = (overlays[name] for name in prediction.positives if name in overlays)
     top = next(drawn, None)
     picture = item.picture if top is None else top[..., ::-1]
-    factor = min(1, _THUMBNAIL / max(picture.shape[:2]))
-    height, width = (max(1, round(side * factor)) for side in picture.shape[:2])
-    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    thumbnail = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+    shape = choose_shape(picture.shape[:2], longest_side=_THUMBNAIL)
     return {
-        "report": _write(place, f"reports/{item.name}.html", page),
-        "thumbnail": _write(place, f"thumbnails/{item.name}.jpg", thumbnail.tobytes()),
+        # A name need not be text. What can't be written as such is shown as `?`.
+        "report": _write(
+            place, f"reports/{item.name}.html", report.encode(errors="replace")
+        ),
+        "thumbnail": _write(
+            place,
+            f"thumbnails/{item.name}.jpg",
+            _encode_jpeg(shrink(picture, shape), 80),
+        ),
     }
 
 
-def _clean(name: str) -> str:
-    """Return the name of a pathology as part of a file's name."""
-    return name.translate(_SAFE)
+def render_report(
+    model: str,
+    path: str,
+    picture: np.ndarray,
+    prediction: Prediction,
+    frame: Frame,
+    pathologies: tuple[str, ...],
+) -> str:
+    """Return the report of one image as HTML that needs nothing beside it.
+
+    Args:
+        model: what to call it.
+        path: of the image, as given.
+        picture: uint8, the X-ray at the size it is drawn at.
+        prediction: of it, with the maps of the blocks.
+        frame: of it.
+        pathologies: whose maps are shown; the most probable one, if there are none.
+    """
+    contract, spacing = prediction.contract, frame.pixel_spacing
+    return read_template("image.html.jinja").render(
+        model=model,
+        path=path,
+        frame=frame,
+        xray=_embed(picture),
+        shape=picture.shape,
+        probabilities=[
+            (name, prediction.probabilities[name]) for name in prediction.ranked
+        ],
+        thresholds=dict(
+            zip(contract.pathologies, contract.probability_thresholds, strict=True)
+        ),
+        positives=prediction.positives,
+        boxes=[
+            {
+                "pathology": box.pathology,
+                "xyxy": [round(value) for value in box.xyxy],
+                "score": box.score,
+                "millimetres": spacing and measure_box(box.xyxy, spacing),
+            }
+            for box in prediction.boxes
+        ],
+        maps=[
+            _describe_maps(name, picture, prediction)
+            for name in pathologies or prediction.ranked[:1]
+        ],
+        warnings=prediction.warnings,
+    )
+
+
+def _describe_maps(name: str, picture: np.ndarray, prediction: Prediction) -> dict:
+    column = prediction.pathologies.index(name)
+    overlay = draw_overlay(picture, prediction, name, picture.shape)
+    shape = choose_shape(picture.shape, longest_side=_BLOCK_SIDE)
+    return {
+        "name": name,
+        "probability": prediction.probabilities[name],
+        "overlay": _embed(overlay[..., ::-1]),
+        "blocks": [
+            {
+                "block": block,
+                "size": cam.shape[:2],
+                "weight": float(prediction.relevance_weights[row, column]),
+                "map": _embed(_colour(cam[..., column], shape)),
+            }
+            for row, (block, cam) in enumerate(prediction.cams.items())
+        ],
+    }
+
+
+def _colour(cam: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return a map between its own minimum and maximum, BGR."""
+    heat = cv2.resize(normalize_map(cam), shape[::-1], interpolation=cv2.INTER_LINEAR)
+    colours = matplotlib.colormaps[MAP_COLOURS](np.arange(256), bytes=True)[:, 2::-1]
+    return colours[np.rint(255 * heat).astype("uint8")]
+
+
+def _embed(picture: np.ndarray) -> str:
+    """Return grey or BGR as a data URL."""
+    data = base64.b64encode(_encode_jpeg(picture, 88)).decode()
+    return f"data:image/jpeg;base64,{data}"
+
+
+def _encode_jpeg(picture: np.ndarray, quality: int) -> bytes:
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    return cv2.imencode(".jpg", picture, options)[1].tobytes()

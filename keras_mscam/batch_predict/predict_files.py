@@ -10,13 +10,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from keras_mscam.batch_predict.discovery import Names, find_files, stamp
-from keras_mscam.batch_predict.index import write_tables
+from keras_mscam.batch_predict.index import Summary, write_tables
 from keras_mscam.batch_predict.journal import (
     Journal,
     drop_lines,
     open_folder,
     read_lines,
-    remove_files,
 )
 from keras_mscam.batch_predict.outputs import Place
 from keras_mscam.batch_predict.settings import (
@@ -24,10 +23,8 @@ from keras_mscam.batch_predict.settings import (
     Thresholds,
     describe_plan,
     load_predictor,
-    name_model,
 )
 from keras_mscam.batch_predict.stream import stream
-from keras_mscam.batch_predict.summary import Summary
 from keras_mscam.errors import UserError
 
 
@@ -94,14 +91,14 @@ def predict(
         plan["working directory, where paths start"] = os.getcwd()
     with open_folder(output, plan, overwrite):
         todo, names = _find_todo(found.files, output)
-        title = name_model(model, contract)
+        # Runs in several folders have models of the same name.
+        title = f"{contract.name}, {Path(*Path(model).absolute().parts[-2:])}"
         place = Place(output, contract.name, options, title)
+        lines = stream(todo, names, predictor, place, batch_size, workers)
         start = time.monotonic()
         with (
             closing(Journal(output)) as journal,
-            closing(
-                stream(todo, names, predictor, place, batch_size, workers)
-            ) as lines,
+            closing(lines),
             tqdm(
                 total=len(found.files),
                 initial=len(found.files) - len(todo),
@@ -134,7 +131,10 @@ def _find_todo(files: list[str], output: Path) -> tuple[list[str], Names]:
         path = result["path"]
         if path in wanted and not _is_done(result):
             changed.add(path)
-            remove_files(output, result)
+            for names in result.get("files", {}).values():
+                names = names.values() if isinstance(names, dict) else names
+                for name in [names] if isinstance(names, str) else names:
+                    (output / name).unlink(missing_ok=True)
             continue
         done.add(path)
         if "name" in result:

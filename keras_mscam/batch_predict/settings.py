@@ -11,7 +11,6 @@ from keras_mscam import __version__
 from keras_mscam.batch_predict.journal import VERSION
 from keras_mscam.errors import UserError
 from keras_mscam.files import compute_checksum
-from keras_mscam.inference.contract import Contract
 from keras_mscam.inference.predictor import Predictor
 from keras_mscam.inference.runtimes.runtime import find_models
 
@@ -88,7 +87,25 @@ def load_predictor(
             in [0, 1].
     """
     predictor = Predictor(path, runtime)
-    contract = _change(predictor.runtime.contract, thresholds, options.pathologies)
+    contract = predictor.runtime.contract
+    known, own = contract.pathologies, contract.probability_thresholds
+    if not isinstance(thresholds, Mapping):
+        thresholds = {} if thresholds is None else dict.fromkeys(known, thresholds)
+    for name in (*thresholds, *options.pathologies):
+        if name not in known:
+            raise UserError(
+                f"The model has no pathology {name!r}; it has {', '.join(known)}."
+            )
+    for name, value in thresholds.items():
+        if not 0 <= value <= 1:
+            raise UserError(
+                f"The probability threshold of {name} must be from 0 to 1, not {value}."
+            )
+    thresholds = tuple(
+        thresholds.get(name, value) if name in (options.pathologies or known) else None
+        for name, value in zip(known, own, strict=True)
+    )
+    contract = replace(contract, probability_thresholds=thresholds)
     predictor.runtime = replace(predictor.runtime, contract=contract)
     return predictor
 
@@ -111,45 +128,6 @@ def describe_plan(
         VERSION: __version__,
         **{f"--{name.replace('_', '-')}": v for name, v in vars(options).items()},
     }
-
-
-def name_model(path: str | os.PathLike, contract: Contract) -> str:
-    """Return what tells a model from others of its name: where it lies.
-
-    Example:
-        >>> name_model("/data/runs/phantom-1", contract)
-        'keras_mscam, runs/phantom-1'
-    """
-    return f"{contract.name}, {Path(*Path(path).absolute().parts[-2:])}"
-
-
-def _change(
-    contract: Contract, thresholds: Thresholds, pathologies: tuple[str, ...]
-) -> Contract:
-    if thresholds is None:
-        thresholds = {}
-    elif not isinstance(thresholds, Mapping):
-        thresholds = dict.fromkeys(contract.pathologies, thresholds)
-    for name in (*thresholds, *pathologies):
-        if name not in contract.pathologies:
-            raise UserError(
-                f"The model has no pathology {name!r}; it has "
-                f"{', '.join(contract.pathologies)}."
-            )
-    for name, value in thresholds.items():
-        if not 0 <= value <= 1:
-            raise UserError(
-                f"The probability threshold of {name} must be from 0 to 1, not {value}."
-            )
-    own = zip(contract.pathologies, contract.probability_thresholds, strict=True)
-    wanted = pathologies or contract.pathologies
-    return replace(
-        contract,
-        probability_thresholds=tuple(
-            thresholds.get(name, value) if name in wanted else None
-            for name, value in own
-        ),
-    )
 
 
 def _list_files(model: Path) -> list[Path]:

@@ -1,22 +1,89 @@
-"""One file to what the network takes: the work of one worker process."""
+"""Files to predictions, with few of them in memory."""
 
 import json
+import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 import numpy as np
 
 from keras_mscam.batch_predict.discovery import Names, stamp
 from keras_mscam.batch_predict.outputs import Place, Predicted, finish
-from keras_mscam.batch_predict.reading import Read, Refused, describe_refusal, read
+from keras_mscam.images.reader import read_xray
+from keras_mscam.images.resize import choose_shape, shrink
+from keras_mscam.images.xray import Frame, ImageError
 from keras_mscam.inference.predictor import Predictor
 from keras_mscam.parallel import map_in_order
 
 DIED = "is damaged: its decoder crashed on it"
 # Decoders of these have never been seen to end their process; those of DICOM have.
 _HARMLESS = (".png", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """An X-ray that has been read.
+
+    Args:
+        stamp: of the file, before it was read.
+        image: uint8 `(height, width)`, as the network takes it.
+        frame: what the file says of its pixels.
+        picture: uint8, the X-ray at the size it is drawn at; `None` if not wanted.
+    """
+
+    stamp: tuple[int, int]
+    image: np.ndarray
+    frame: Frame
+    picture: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A file that can't be used, and why; the reason goes on behind its name."""
+
+    stamp: tuple[int, int] | None
+    reason: str
+
+
+def read(
+    path: str, size: tuple[int, int], longest_side: int | None, crop_borders: bool
+) -> Read | Refused:
+    """Read and resize one X-ray.
+
+    Args:
+        path: the file.
+        size: `(height, width)` that the network takes.
+        longest_side: of the picture, in pixels; `None` for no picture.
+        crop_borders: see `read_xray`.
+    """
+    found = stamp(path)
+    try:
+        if found is None:
+            raise ImageError(f"cannot be opened: {_explain_no_stamp(path)}")
+        xray = read_xray(path, crop_borders=crop_borders)
+    except ImageError as error:
+        return Refused(found, " ".join(str(error).split()))
+    frame, picture = xray.frame, None
+    if longest_side is not None:
+        shape = choose_shape(frame.size, frame.pixel_spacing, longest_side)
+        picture = shrink(xray.pixels, shape)
+    return Read(found, xray.resize(size), frame, picture)
+
+
+def _explain_no_stamp(path: str) -> str:
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, ValueError):
+        is_link = "\0" not in path and os.path.islink(path)
+        return "it is a link to no file" if is_link else "there is no such file"
+    except OSError as error:
+        return error.strerror
+    if stat.S_ISDIR(mode):
+        return "it is a folder that can't be listed"
+    return "it is neither a file nor a folder"
 
 
 def stream(
@@ -27,7 +94,7 @@ def stream(
     batch_size: int,
     workers: int | None,
 ) -> Iterator[str]:
-    """Predict files, with few of them in memory.
+    """Predict files and write what is made of each.
 
     Args:
         files: paths.
@@ -51,8 +118,15 @@ def stream(
     apart = any(PurePath(path).suffix.lower() not in _HARMLESS for path in files)
     full = batch_size if count > batch_size else None
     with closing(map_in_order(read, jobs, workers, count, DIED, apart)) as reads:
-        items = _predict(zip(files, reads, strict=True), names, predictor, full, place)
-        work = ((place, item) for item in items)
+        items = (
+            (path, Refused(stamp(path), item) if isinstance(item, str) else item)
+            for path, item in zip(files, reads, strict=True)
+        )
+        work = (
+            (place, item)
+            for batch in _collect(items, full)
+            for item in _predict(batch, names, predictor, full, options.maps)
+        )
         drawers = workers if options.writes_files else 1
         with closing(map_in_order(_finish, work, drawers, count)) as lines:
             yield from lines
@@ -64,44 +138,50 @@ def _finish(place: Place, item: Predicted | tuple[str, Refused]) -> str:
     return json.dumps(describe_refusal(*item))
 
 
-def _predict(
-    items, names: Names, predictor: Predictor, full: int | None, place: Place
-) -> Iterator[Predicted | tuple[str, Refused]]:
-    """Predict batch by batch.
+def describe_refusal(path: str, refused: Refused) -> dict:
+    """Return what is stored of a file that couldn't be read."""
+    return {
+        "path": path,
+        "status": "refused",
+        "stamp": refused.stamp and list(refused.stamp),
+        "error": refused.reason,
+    }
 
-    Args:
-        items: paths and what became of them.
-        full: images of a batch; fewer are filled up to as many, since a network is
-            compiled anew for every number. `None` for a single batch of all.
+
+def _collect(items, full: int | None) -> Iterator[list[tuple[str, Read | Refused]]]:
+    """Give lists of files with `full` images at most, or all where that is `None`.
+
+    Among many that can't be read, those that can needn't wait for a full batch.
     """
-    waiting = []
-    images = 0
+    waiting, images = [], 0
     for path, item in items:
-        item = Refused(stamp(path), item) if isinstance(item, str) else item
         waiting.append((path, item))
         images += isinstance(item, Read)
-        # Among many that can't be read, those that can needn't wait for a full batch.
         if full and (images == full or len(waiting) == 8 * full):
-            yield from _predict_batch(waiting, names, predictor, full, place)
+            yield waiting
             waiting, images = [], 0
-    yield from _predict_batch(waiting, names, predictor, full, place)
+    yield waiting
 
 
-def _predict_batch(
-    items, names: Names, predictor: Predictor, full: int | None, place: Place
+def _predict(
+    items: list[tuple[str, Read | Refused]],
+    names: Names,
+    predictor: Predictor,
+    full: int | None,
+    maps: bool,
 ) -> Iterator[Predicted | tuple[str, Refused]]:
-    read_items = [item for _, item in items if isinstance(item, Read)]
+    """Predict one batch, filled up to `full` images.
+
+    A network is compiled anew for every number of images.
+    """
+    images = [item.image for _, item in items if isinstance(item, Read)]
+    frames = [item.frame for _, item in items if isinstance(item, Read)]
     predictions = iter(())
-    if read_items:
-        images = np.stack([item.image for item in read_items])
-        frames = [item.frame for item in read_items]
-        missing = (full or 0) - len(images)
-        if missing > 0:
-            images = np.concatenate(
-                [images, np.zeros_like(images, shape=(missing, *images.shape[1:]))]
-            )
-            frames += frames[:1] * missing
-        predictions = iter(predictor.predict_resized(images, frames))
+    if images:
+        missing = max((full or 0) - len(images), 0)
+        images += [np.zeros_like(images[0])] * missing
+        frames += frames[:1] * missing
+        predictions = iter(predictor.predict_resized(np.stack(images), frames))
     for path, item in items:
         if isinstance(item, Refused):
             yield path, item
@@ -110,7 +190,7 @@ def _predict_batch(
         if prediction.error:
             yield path, Refused(item.stamp, prediction.error)
             continue
-        if not place.options.maps:
+        if not maps:
             # Nothing needs what is the largest part of it.
             prediction = replace(prediction, attention=None)
         yield Predicted(

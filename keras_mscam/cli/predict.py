@@ -6,11 +6,10 @@ from typing import Annotated
 
 import tyro
 
-from keras_mscam.batch_predict.index import CSV
+from keras_mscam.batch_predict.index import CSV, describe_result
 from keras_mscam.batch_predict.journal import read_lines
 from keras_mscam.batch_predict.predict_files import predict
 from keras_mscam.batch_predict.settings import Options, Thresholds
-from keras_mscam.batch_predict.summary import describe_result
 from keras_mscam.errors import UserError, command
 
 

@@ -3,6 +3,8 @@
 Needs the extra `dicom`. Nothing here is imported before `write_results` is asked for.
 """
 
+from keras_mscam.errors import UserError
+
 __all__ = ["write_results"]
 
 
@@ -14,8 +16,6 @@ def __getattr__(name: str):
     except ModuleNotFoundError as error:
         if error.name != "highdicom":
             raise
-        from keras_mscam.errors import UserError
-
         raise UserError(
             "Results as DICOM need highdicom: pip install 'keras_mscam[dicom]'."
         ) from None

@@ -7,9 +7,8 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian
 
 from keras_mscam import __version__
-from keras_mscam.dicom_results.codes import to_ascii
 from keras_mscam.dicom_results.source import copy_patient_and_study, is_valid, make_uid
-from keras_mscam.dicom_results.structured_report import NOTICE
+from keras_mscam.dicom_results.structured_report import NOTICE, to_ascii
 from keras_mscam.images.dicom.header import read_word
 
 _SERIES_NUMBER = 9002
@@ -21,6 +20,7 @@ _KEPT = (
     "LossyImageCompressionMethod", "NominalScannedPixelSpacing",
     "NominalScannedPixelSpacingType",
 )  # fmt: skip
+_CALIBRATION = ("PixelSpacingCalibrationType", "PixelSpacingCalibrationDescription")
 
 
 def build_capture(
@@ -66,15 +66,12 @@ def build_capture(
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
     image.PatientOrientation = None
-    if not any(
-        read_word(source, name) for name in ("BodyPartExamined", "ImageLaterality")
-    ):
+    sides = read_word(source, "BodyPartExamined"), read_word(source, "ImageLaterality")
+    if not any(sides):
         image.Laterality = None  # needed where nothing says that a chest is no pair
-    for keyword in _KEPT:
-        if is_valid(source, keyword):
-            image.add(source[keyword])
-    if pixel_spacing is None and is_valid(source, "PixelAspectRatio"):
-        image.add(source["PixelAspectRatio"])
+    _copy(source, image, *_KEPT)
+    if pixel_spacing is None:
+        _copy(source, image, "PixelAspectRatio")
     _keep_calibration(image, source)
     name = to_ascii(pathology).replace("_", " ")
     image.ImageComments = name
@@ -82,7 +79,12 @@ def build_capture(
         f"Heat map and boxes of {name} drawn over the source by keras_mscam "
         f"{__version__}, model {to_ascii(model)}. {NOTICE}"
     )[:1024]
-    image.SourceImageSequence = [_refer_to(source)]
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = source.SOPClassUID
+    reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
+    purpose = codes.DCM.SourceImageForImageProcessingOperation
+    reference.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(purpose)]
+    image.SourceImageSequence = [reference]
     copy_patient_and_study(source, image)
     return image
 
@@ -96,24 +98,14 @@ def _keep_calibration(image: SCImage, source: Dataset) -> None:
         return
     if is_valid(source, "PixelSpacing") and image.PixelSpacing == source.PixelSpacing:
         if read_word(source, "PixelSpacingCalibrationType"):
-            _copy_calibration(image, source)
+            image.PixelSpacingCalibrationDescription = "not described by the source"
+            _copy(source, image, *_CALIBRATION)
     elif "EstimatedRadiographicMagnificationFactor" in source:
         image.PixelSpacingCalibrationType = "GEOMETRY"
         image.PixelSpacingCalibrationDescription = "by the estimated magnification"
 
 
-def _copy_calibration(image: SCImage, source: Dataset) -> None:
-    image.PixelSpacingCalibrationDescription = "not described by the source"
-    for name in ("Type", "Description"):
-        keyword = f"PixelSpacingCalibration{name}"
+def _copy(source: Dataset, image: SCImage, *keywords: str) -> None:
+    for keyword in keywords:
         if is_valid(source, keyword):
             image.add(source[keyword])
-
-
-def _refer_to(source: Dataset) -> Dataset:
-    reference = Dataset()
-    reference.ReferencedSOPClassUID = source.SOPClassUID
-    reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
-    purpose = codes.DCM.SourceImageForImageProcessingOperation
-    reference.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(purpose)]
-    return reference

@@ -1,19 +1,14 @@
 """The DICOM file that was predicted: what its results must say of it."""
 
 import io
-import logging
 import re
 import uuid
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from highdicom.base import SOPClass
 from pydicom import Dataset, dcmread
 from pydicom import uid as uids
 from pydicom.datadict import dictionary_VR
 from pydicom.errors import InvalidDicomError
-from pydicom.multival import MultiValue
 
 from keras_mscam.errors import UserError
 from keras_mscam.images.dicom.header import is_given, read_numbers, read_word
@@ -41,22 +36,6 @@ _REQUIRED = (
 #: Towards left, right, anterior, posterior, head or foot; diagonals have several.
 _DIRECTION = re.compile("[LRAPHF]{1,3}")
 _NAMESPACE = uuid.UUID("8d0a1f0e-5f57-5a2c-9d0b-3c2f6b0f6f3a")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep pydicom and highdicom silent: what they say may quote the patient's name."""
-    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def read_source(data: bytes) -> Dataset:
@@ -120,19 +99,16 @@ def make_evidence(source: Dataset, size: tuple[int, int]) -> Dataset:
 def is_valid(source: Dataset, keyword: str) -> bool:
     """Whether an element of the image can be taken over as it is."""
     try:
-        representation = source[keyword].VR
+        element = source[keyword]
     except Exception:  # of any kind, where it is not there or not of its type
         return False
-    if representation != dictionary_VR(keyword):
+    if dictionary_VR(keyword) != element.VR:
         return False
     if keyword == "PatientOrientation":
-        value = source.get(keyword)
-        directions = value if isinstance(value, MultiValue) else ()
-        return len(directions) == 2 and all(map(_DIRECTION.fullmatch, directions))
-    if keyword.endswith("Spacing"):
-        return len(read_numbers(source, keyword)) == 2
-    if keyword.endswith("Ratio"):
-        return bool(read_numbers(source, keyword))
+        return element.VM == 2 and all(map(_DIRECTION.fullmatch, element.value))
+    if keyword.endswith(("Spacing", "Ratio")):
+        count = len(read_numbers(source, keyword))
+        return count == 2 if keyword.endswith("Spacing") else count > 0
     return True
 
 

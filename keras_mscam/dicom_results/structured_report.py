@@ -5,12 +5,12 @@ Reference: DICOM PS3.16, TID 1500, 1501 and 1410.
 
 import highdicom.sr as sr
 import numpy as np
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 
 from keras_mscam import __version__
-from keras_mscam.dicom_results import codes as ours
-from keras_mscam.dicom_results.codes import code_pathology, to_ascii
 from keras_mscam.dicom_results.source import (
     copy_patient_and_study,
     make_evidence,
@@ -19,6 +19,43 @@ from keras_mscam.dicom_results.source import (
 from keras_mscam.inference.find_boxes import Box
 from keras_mscam.inference.prediction import Prediction
 
+#: Private coding schemes begin with 99.
+SCHEME = "99KMSCAM"
+#: Concepts by pathology, DICOM's own first: radiographic appearances (CID 6102), then
+#: disorders. What its dictionary (PS3.16, as pydicom carries it) holds is taken from
+#: there, but for its entry "Cardiomegaly": code and context (CID 12248) are those of a
+#: septal foramen. The other codes of SNOMED CT, which calls each a disorder, are of
+#: concepts that the DICOM context groups don't list. ChestX-ray14's "Hernia" are
+#: hernias of the diaphragm. No code of pleural thickening could be confirmed, so it has
+#: a private one, as every pathology of another data set has.
+PATHOLOGY_CODES = {
+    "Infiltration": codes.DCM.Infiltrate,
+    "Mass": codes.SCT.Mass,
+    "Nodule": codes.SCT.Nodule,
+    "Pneumothorax": codes.SCT.Pneumothorax,
+    "Effusion": codes.SCT.PleuralEffusion,
+    "Edema": codes.SCT.PulmonaryEdema,
+    "Atelectasis": Code("46621007", "SCT", "Atelectasis"),
+    "Cardiomegaly": Code("8186001", "SCT", "Cardiomegaly"),
+    "Consolidation": Code("95436008", "SCT", "Lung consolidation"),
+    "Emphysema": Code("87433001", "SCT", "Pulmonary emphysema"),
+    "Fibrosis": Code("51615001", "SCT", "Pulmonary fibrosis"),
+    "Hernia": Code("39839004", "SCT", "Diaphragmatic hernia"),
+    "Pneumonia": Code("233604007", "SCT", "Pneumonia"),
+}
+#: Of a pathology: calibrated, in percent.
+PROBABILITY = codes.DCM.Probability
+#: From which probability on a pathology is called positive, in percent.
+THRESHOLD = codes.DCM.ThresholdValue
+#: Of a box: probability of the pathology times the mean heat in it, in percent.
+SCORE = Code("score", SCHEME, "Box score")
+#: Which side of its threshold a probability is on; no statement on the patient.
+RESULT = Code("result", SCHEME, "Result at threshold")
+POSITIVE, NEGATIVE = codes.SCT.Positive, codes.SCT.Negative
+#: Of a pathology that is never called, as no threshold is better than chance.
+INDETERMINATE = codes.SCT.Indeterminate
+#: The part of the image that the network saw.
+FIELD = Code("field", SCHEME, "Part of the image that was looked at")
 NOTICE = (
     "Research software, not a medical device. Computed by a network that learned from "
     "labels of images; not verified by a person."
@@ -69,8 +106,15 @@ def build_report(
         _describe_box(prediction, number, box, evidence, algorithm, identity)
         for number, box in enumerate(prediction.boxes, 1)
     ]
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=make_uid("device", __version__, model),
+        name="keras_mscam",
+        manufacturer_name="keras_mscam",
+        model_name=to_ascii(model),
+    )
+    observer = sr.ObserverContext(codes.DCM.Device, device)
     content = sr.MeasurementReport(
-        observation_context=_describe_observer(model),
+        observation_context=sr.ObservationContext(observer_device_context=observer),
         procedure_reported=codes.LN.XRUnspecifiedBodyRegion,
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
@@ -95,22 +139,10 @@ def build_report(
         software_versions=__version__,
         series_description="keras_mscam findings, research only",
         is_complete=True,
-        coding_schemes=[ours.describe_scheme()],
+        coding_schemes=[CodingSchemeIdentificationItem(SCHEME, name="keras_mscam")],
     )
     copy_patient_and_study(source, report)
     return report
-
-
-def _describe_observer(model: str) -> sr.ObservationContext:
-    device = sr.DeviceObserverIdentifyingAttributes(
-        uid=make_uid("device", __version__, model),
-        name="keras_mscam",
-        manufacturer_name="keras_mscam",
-        model_name=to_ascii(model),
-    )
-    return sr.ObservationContext(
-        observer_device_context=sr.ObserverContext(codes.DCM.Device, device)
-    )
 
 
 def _describe_pathology(
@@ -125,10 +157,10 @@ def _describe_pathology(
         "POLYLINE",
         outline(prediction.field or (0, 0, width, height), prediction.original_size),
         sr.SourceImageForRegion.from_source_image(evidence),
-        purpose=ours.FIELD,
+        purpose=FIELD,
     )
     probability = sr.Measurement(
-        ours.PROBABILITY,
+        PROBABILITY,
         _to_percent(prediction.probabilities[name]),
         codes.UCUM.Percent,
         referenced_coordinates=[field],
@@ -150,13 +182,11 @@ def _describe_result(
     column = prediction.contract.pathologies.index(name)
     threshold = prediction.contract.probability_thresholds[column]
     if threshold is None:
-        return [sr.QualitativeEvaluation(ours.RESULT, ours.INDETERMINATE)]
-    called = name in prediction.positives
-    result = sr.QualitativeEvaluation(
-        ours.RESULT, ours.POSITIVE if called else ours.NEGATIVE
-    )
+        return [sr.QualitativeEvaluation(RESULT, INDETERMINATE)]
+    called = POSITIVE if name in prediction.positives else NEGATIVE
+    result = sr.QualitativeEvaluation(RESULT, called)
     number = sr.NumContentItem(
-        ours.THRESHOLD, _to_percent(threshold), codes.UCUM.Percent, None,
+        THRESHOLD, _to_percent(threshold), codes.UCUM.Percent, None,
         "HAS PROPERTIES",
     )  # fmt: skip
     result[0].ContentSequence = sr.ContentSequence([number])
@@ -171,9 +201,7 @@ def _describe_box(
     algorithm: sr.AlgorithmIdentification,
     identity: str,
 ) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
-    measurements = [
-        sr.Measurement(ours.SCORE, _to_percent(box.score), codes.UCUM.Percent)
-    ]
+    measurements = [sr.Measurement(SCORE, _to_percent(box.score), codes.UCUM.Percent)]
     if prediction.pixel_spacing is not None:
         down, across = prediction.pixel_spacing
         left, top, right, bottom = box.xyxy
@@ -220,3 +248,31 @@ def outline(
 
 def _to_percent(fraction: float) -> float:
     return round(100 * fraction, 2)
+
+
+def code_pathology(name: str) -> sr.CodedConcept:
+    """Return the concept of a pathology; a private one where none is known.
+
+    Example:
+        >>> code_pathology("Lung Opacity").scheme_designator
+        '99KMSCAM'
+    """
+    known = PATHOLOGY_CODES.get(name)
+    if known is not None:
+        return sr.CodedConcept(known.value, known.scheme_designator, known.meaning)
+    text = to_ascii(name)
+    return sr.CodedConcept(text[:64], SCHEME, text[:64].replace("_", " "))
+
+
+def to_ascii(text: str) -> str:
+    """Spell a text so that every character set of DICOM has it.
+
+    The set is the source's, since names of people must stay as they are, and it may not
+    hold what a model is called. A backslash separates values in DICOM.
+
+    Example:
+        >>> to_ascii("Erguß")
+        'Ergu&#223;'
+    """
+    text = "".join(c if c.isprintable() else " " for c in text.replace("\\", "/"))
+    return text.encode("ascii", "xmlcharrefreplace").decode()

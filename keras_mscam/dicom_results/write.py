@@ -10,10 +10,11 @@ import numpy as np
 
 from keras_mscam import __version__
 from keras_mscam.dicom_results.secondary_capture import build_capture
-from keras_mscam.dicom_results.source import quiet, read_source
+from keras_mscam.dicom_results.source import read_source
 from keras_mscam.dicom_results.structured_report import build_report
 from keras_mscam.errors import UserError
 from keras_mscam.files import write_whole
+from keras_mscam.images.dicom.read import quiet
 from keras_mscam.inference.prediction import Prediction
 from keras_mscam.visualization.overlay import draw_overlay
 
@@ -54,7 +55,7 @@ def write_results(
         raise ValueError(
             f"pixels have shape {pixels.shape}, the X-ray {prediction.original_size}"
         )
-    with quiet():
+    with quiet("pydicom", "highdicom"):
         dataset = read_source(source)
         identity = _identify(prediction, str(dataset.SOPInstanceUID), model)
         files = {f"{stem}.sr.dcm": build_report(prediction, dataset, model, identity)}
@@ -99,15 +100,5 @@ def _identify(prediction: Prediction, instance: str, model: str) -> str:
     """
     said = prediction.to_dict()
     said["thresholds"] = getattr(prediction.contract, "probability_thresholds", None)
-    content = [instance, __version__, model, _round(said)]
-    return json.dumps(content, sort_keys=True)
-
-
-def _round(value):
-    if isinstance(value, float):
-        return round(value, 3)
-    if isinstance(value, dict):
-        return {key: _round(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_round(item) for item in value]
-    return value
+    said = json.loads(json.dumps(said), parse_float=lambda text: round(float(text), 3))
+    return json.dumps([instance, __version__, model, said], sort_keys=True)

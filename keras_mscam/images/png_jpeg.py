@@ -18,14 +18,33 @@ _JPEG_END = b"\xff\xd9"
 
 
 def decode_png_or_jpeg(data: bytes) -> np.ndarray:
-    """Decode a PNG or JPEG image to 8-bit grey; see `reader.read_grey`."""
-    _check(data)
+    """Decode a PNG or JPEG image to 8-bit grey; see `reader.read_grey`.
+
+    What a decoder might fill up with grey is refused: whether OpenCV returns the upper
+    part of an incomplete image, and whether it minds wrong checksums, depends on its
+    version. That costs 2% of the decoding.
+    """
+    _check_header(data)
+    if data.startswith(PNG_START):
+        _check_png(data)
+    elif data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
+        # Inside a scan, 0xff is followed by 0x00: both can only be markers.
+        raise ImageError("is damaged: the end of its JPEG data is missing")
     image = _decode(data)
-    if data.startswith(JPEG_START):
-        _check_filling(data, image)
+    # OpenCV fills up with mid-grey what was cut off in front of an end marker.
+    may_be_filled = data.startswith(JPEG_START) and (image[-1, -1] == 128).all()
+    if may_be_filled and not np.array_equal(image, _decode(lengthen_jpeg(data))):
+        raise ImageError("is damaged: a part of its JPEG data is missing")
     if image.ndim == 3:
         image = cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY)
     return (image >> 8).astype(np.uint8) if image.dtype == np.uint16 else image
+
+
+def lengthen_jpeg(data: bytes) -> bytes:
+    """Put bytes in front of the end: a decoder takes them if something is missing."""
+    # Fill bytes may stand before a marker, and would make one of what follows.
+    scan = data[: data.rfind(_JPEG_END)].rstrip(b"\xff")
+    return scan + b"\x55" * 64 + _JPEG_END
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -39,27 +58,10 @@ def is_grey(data: bytes) -> bool:
         return JpegImageFile(io.BytesIO(data)).mode == "L"
     if not data.startswith(PNG_START):
         return False
-    # Transparency and animation, which come ahead of the pixels, are left to some.
+    # Decoders differ in transparency and animation, which come ahead of the pixels.
     ahead = data[: data.index(b"IDAT")]
-    return ahead[24:26] == b"\x08\0" and not any(
-        kind in ahead for kind in (b"tRNS", b"acTL")
-    )
-
-
-def _check(data: bytes) -> None:
-    """Refuse what a decoder might fill up with grey instead of refusing it itself.
-
-    Whether OpenCV returns the upper part of an incomplete image, and whether it minds
-    wrong checksums, depends on its version; this costs 2% of the decoding.
-    """
-    if not data:
-        raise ImageError("is empty")
-    _check_header(data)
-    if data.startswith(PNG_START):
-        _check_png(data)
-    elif data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
-        # Inside a scan, 0xff is followed by 0x00: both can only be markers.
-        raise ImageError("is damaged: the end of its JPEG data is missing")
+    plain = b"tRNS" not in ahead and b"acTL" not in ahead
+    return plain and ahead[24:26] == b"\x08\0"
 
 
 def _decode(data: bytes) -> np.ndarray:
@@ -72,26 +74,13 @@ def _decode(data: bytes) -> np.ndarray:
     return image
 
 
-def _check_filling(data: bytes, image: np.ndarray) -> None:
-    """Refuse a JPEG whose end was cut off and closed with an end marker.
-
-    The decoder fills up what is missing with mid-grey, 128. If it decodes bytes put in
-    front of the end marker, then there was something missing.
-    """
-    if (image[-1, -1] == 128).all():
-        # Fill bytes may stand before a marker, and would make one of what follows.
-        scan = data[: data.rfind(_JPEG_END)].rstrip(b"\xff")
-        more = _decode(scan + b"\x55" * 64 + _JPEG_END)
-        if not np.array_equal(image, more):
-            raise ImageError("is damaged: a part of its JPEG data is missing")
-
-
 def _check_header(data: bytes) -> None:
     """Refuse what is no image, or too large a one, before it is decoded."""
-    kinds = {PNG_START: PngImageFile, JPEG_START: JpegImageFile}
-    kind = next((kinds[known] for known in kinds if data.startswith(known)), None)
-    if kind is None:
+    if not data:
+        raise ImageError("is empty")
+    if not data.startswith((PNG_START, JPEG_START)):
         raise ImageError("is not a PNG, JPEG or DICOM image")
+    kind = PngImageFile if data.startswith(PNG_START) else JpegImageFile
     try:
         width, height = kind(io.BytesIO(data)).size
     except (OSError, ValueError, SyntaxError, struct.error) as error:

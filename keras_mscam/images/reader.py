@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_mscam.images.borders import find_field
 from keras_mscam.images.png_jpeg import JPEG_START, PNG_START, decode_png_or_jpeg
 from keras_mscam.images.xray import Frame, ImageError, XRay
 
@@ -22,6 +21,11 @@ _BARE_DICOM = re.compile(
     rb"|\0\x08\0[\0-\x18][A-Z]{2}\0.",
     re.DOTALL,
 )
+#: A line belongs to a border if so much of it differs by no more than the tolerance
+#: from one grey value, which its border has in common.
+_UNIFORM, _TOLERANCE = 0.98, 6
+#: No border is cut that leaves a shorter side than this part of the image's.
+_SHORTEST = 0.4
 
 
 def read_xray(image: Image, crop_borders: bool = False) -> XRay:
@@ -38,7 +42,7 @@ def read_xray(image: Image, crop_borders: bool = False) -> XRay:
         image: a PNG, JPEG or DICOM file, which is known by its content and not by its
             name; its bytes; or grey pixels, uint8 or uint16 `(height, width)`.
         crop_borders: look only at what lies inside of uniform borders, where no DICOM
-            header gives the field, see `borders.find_field`. The images of
+            header gives the field, see `find_field`. The images of
             ChestX-ray14 have theirs, so models trained on them are used to borders.
 
     Returns:
@@ -113,3 +117,41 @@ def _take_grey(image: np.ndarray) -> np.ndarray:
             "(height, width) of uint8 or uint16"
         )
     return image if image.dtype == np.uint8 else (image >> 8).astype("uint8")
+
+
+def find_field(pixels: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Find what lies inside of uniform borders: what the collimator shut, or a frame.
+
+    A border begins at an edge of the image, and all its lines have one grey value, but
+    for some marks or letters on it. Air beside a patient is noisy and shaded, and
+    stays; where it is as black and even as a border, it goes with it. A frame inside of
+    another stays too: looking again would follow the shade of air into the chest.
+
+    Args:
+        pixels: uint8 `(height, width)`.
+
+    Returns:
+        Half-open xyxy in pixels; None where there are no borders, or where what they
+        leave is too small to be a chest, as of a black image.
+    """
+    top, bottom = _find_ends(pixels)
+    left, right = _find_ends(pixels[top:bottom].T)
+    height, width = pixels.shape
+    if (left, top, right, bottom) == (0, 0, width, height):
+        return None
+    if right - left < _SHORTEST * width or bottom - top < _SHORTEST * height:
+        return None
+    return left, top, right, bottom
+
+
+def _find_ends(lines: np.ndarray) -> tuple[int, int]:
+    """Return the first line inside of the borders, and the first behind it."""
+    first, end = _count_border(lines), len(lines) - _count_border(lines[::-1])
+    return (first, end) if first < end else (0, len(lines))
+
+
+def _count_border(lines: np.ndarray) -> int:
+    value = int(np.median(lines[0]))
+    uniform = np.abs(lines.astype(np.int16) - value) <= _TOLERANCE
+    inside = uniform.mean(axis=1) < _UNIFORM
+    return int(inside.argmax()) if inside.any() else len(lines)

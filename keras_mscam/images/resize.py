@@ -13,10 +13,7 @@ def resize_area(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     Args:
         image: uint8 `(height, width)`.
-        size: (height, width) wanted.
-
-    Returns:
-        uint8 of shape `size`.
+        size: `(height, width)` of what is returned.
 
     Example:
         >>> resize_area(np.array([[0, 20], [40, 60]], np.uint8), (1, 1))

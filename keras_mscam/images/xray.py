@@ -7,6 +7,13 @@ import numpy as np
 from keras_mscam.errors import UserError
 from keras_mscam.images.resize import resize_area
 
+#: More pixels than any radiograph has; decoding as many takes a second and 100 MB.
+MOST_PIXELS = 100_000_000
+
+
+class ImageError(UserError):
+    """An image file can't be used; the message goes on behind its name: "is empty"."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -38,28 +45,15 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class XRay:
-    """Grey pixels and their frame.
+    """Grey pixels and their frame."""
 
-    Args:
-        pixels: uint8 `(height, width)`, dark for air and bright for bone.
-        frame: what the file says of them.
-    """
-
-    pixels: np.ndarray
+    pixels: np.ndarray  # uint8 (height, width), dark for air and bright for bone
     frame: Frame
 
     def resize(self, size: tuple[int, int]) -> np.ndarray:
         """Return the field as a network takes it, uint8 `(height, width)`."""
         left, top, right, bottom = self.frame.corners
         return resize_area(self.pixels[top:bottom, left:right], size)
-
-
-#: More pixels than any radiograph has; decoding as many takes a second and 100 MB.
-MOST_PIXELS = 100_000_000
-
-
-class ImageError(UserError):
-    """An image file can't be used; the message goes on behind its name: "is empty"."""
 
 
 def check_size(height: int, width: int) -> None:

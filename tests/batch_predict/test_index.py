@@ -7,8 +7,7 @@ import sys
 import pytest
 
 from keras_mscam.batch_predict import index
-from keras_mscam.batch_predict.index import IndexPages
-from keras_mscam.batch_predict.summary import Summary
+from keras_mscam.batch_predict.index import IndexPages, Summary
 
 NAMES = ("Mass", "Pleural_Thickening")
 
@@ -71,8 +70,7 @@ def test_page_is_utf_8(tmp_path):
     """As it says of itself, whatever the locale."""
     code = (
         "from pathlib import Path; "
-        "from keras_mscam.batch_predict.index import IndexPages; "
-        "from keras_mscam.batch_predict.summary import Summary; "
+        "from keras_mscam.batch_predict.index import IndexPages, Summary; "
         r"IndexPages(Path(), (), '\xdcbung').close(Summary(Path()))"
     )
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_mscam.batch_predict.index import IndexPages
-from keras_mscam.batch_predict.summary import Summary
+from keras_mscam.batch_predict.index import IndexPages, Summary
 
 CHROMIUM = "/usr/bin/chromium"
 MARKUP = "a/<img src=x onerror=document.title='bad'>\n\udcff.png"

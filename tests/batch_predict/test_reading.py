@@ -4,7 +4,7 @@ import os
 import cv2
 import numpy as np
 
-from keras_mscam.batch_predict.reading import Refused, read
+from keras_mscam.batch_predict.stream import Refused, read
 
 SIZE = (32, 48)
 

@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 
-from keras_mscam.batch_predict.image_report import render_report
+from keras_mscam.batch_predict.outputs import render_report
 from keras_mscam.images.xray import Frame
 
 TIMES = "\N{MULTIPLICATION SIGN}"

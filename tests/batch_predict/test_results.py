@@ -1,11 +1,11 @@
 import json
 
-from keras_mscam.batch_predict.reading import (
-    Refused,
+from keras_mscam.batch_predict.outputs import (
+    Predicted,
     describe_prediction,
-    describe_refusal,
     measure_box,
 )
+from keras_mscam.batch_predict.stream import Refused, describe_refusal
 from keras_mscam.images.xray import Frame
 
 
@@ -23,7 +23,8 @@ def test_prediction(prediction):
         spacing_plane="detector",
     )
     frame = Frame((60, 40), (0.2, 0.1), spacing_plane="detector")
-    line = describe_prediction("a/1.dcm", "1", (3, 7), found, frame, {"maps": "m"})
+    item = Predicted("a/1.dcm", "1", (3, 7), frame, None, found)
+    line = describe_prediction(item, {"maps": "m"})
     assert json.loads(json.dumps(line)) == {
         "path": "a/1.dcm",
         "status": "read",
@@ -50,7 +51,8 @@ def test_prediction(prediction):
 
 def test_no_millimetres_without_spacing(prediction):
     found = prediction(boxes=[(1.0, 2.0, 3.0, 4.0)])
-    line = describe_prediction("1.png", "1", (3, 7), found, Frame((60, 40)), {})
+    item = Predicted("1.png", "1", (3, 7), Frame((60, 40)), None, found)
+    line = describe_prediction(item, {})
     assert "millimetres" not in line["boxes"][0]
 
 

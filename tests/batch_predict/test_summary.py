@@ -1,6 +1,6 @@
 from collections import Counter
 
-from keras_mscam.batch_predict.summary import Summary
+from keras_mscam.batch_predict.index import Summary
 
 
 def test_sentences(tmp_path):

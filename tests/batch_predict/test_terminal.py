@@ -1,4 +1,4 @@
-from keras_mscam.batch_predict.summary import describe_result
+from keras_mscam.batch_predict.index import describe_result
 
 RESULT = {
     "path": "a/1.dcm",

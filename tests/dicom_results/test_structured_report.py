@@ -3,10 +3,9 @@ import pytest
 from pydicom import dcmread
 from pydicom.sr.codedict import codes
 
-from keras_mscam.dicom_results import codes as codes_of
+from keras_mscam.dicom_results import structured_report as codes_of
 from keras_mscam.dicom_results import write_results
-from keras_mscam.dicom_results.codes import SCHEME, code_pathology
-from keras_mscam.dicom_results.structured_report import PLANES
+from keras_mscam.dicom_results.structured_report import PLANES, SCHEME, code_pathology
 from keras_mscam.inference.find_boxes import Box
 from keras_mscam.pathologies import PATHOLOGIES
 

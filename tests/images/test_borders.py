@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_mscam.images.borders import find_field
-from keras_mscam.images.reader import read_grey, read_xray
+from keras_mscam.images.reader import find_field, read_grey, read_xray
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
 """Stored values of DICOM pixels to 8-bit grey, as their header says it is shown.
 
-Windows, rescaling and segmented palettes are computed by pydicom. What is ours are the
-guards that real files need, and lookup tables: pydicom takes the depth and the number
-of entries from descriptors that are often wrong (entries of 12 bits that are said to
-have 16 come out nearly black), counts the entries of an 8-bit table in 8 bits, and cuts
-off the fractions of rescaled values, where dcmtk rounds.
+pydicom computes windows, rescaling and segmented palettes, behind the guards that real
+files need. Lookup tables are ours: pydicom takes the depth and the number of entries
+from descriptors that are often wrong, counts the entries of an 8-bit table in 8 bits,
+and cuts off the fractions of rescaled values, where dcmtk rounds.
 """
 
 from typing import NamedTuple
@@ -58,14 +57,18 @@ def to_grey(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
         lowest = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
         first = min(first, lowest)
         last = max(last, lowest + 2**dataset.BitsStored - 1)
-        stored = np.arange(first, last + 1)
-        actual = np.ones(stored.shape, bool)
-    else:
-        stored = np.arange(first, last + 1)
+    stored = np.arange(first, last + 1)
+    actual = np.ones(stored.shape, bool)
+    if dataset.BitsStored > 8:
         counted = np.bincount(pixels.ravel() - first) > 0
         actual = counted & ~_find_padding(stored, dataset)
         actual = actual if actual.any() else counted
-    grey = _present(_apply_modality(stored, dataset), actual, dataset)
+    lut = _read_first_lut(dataset, "ModalityLUTSequence")
+    if lut:
+        stored = lut.look_up(stored)
+    elif _can_rescale(dataset):
+        stored = apply_rescale(stored, dataset)
+    grey = _present(stored, actual, dataset)
     if _is_inverse(dataset):
         grey = 1 - grey
     return np.floor(255 * grey + 0.5).astype(np.uint8)[pixels - first]
@@ -104,23 +107,11 @@ def _find_padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 
 def _is_inverse(dataset: Dataset) -> bool:
-    """Whether the lowest value is white: by `PresentationLUTShape`, if that says.
-
-    The photometric interpretation should say the same; where it doesn't, other viewers
-    follow the shape as well.
-    """
+    """Whether the lowest value is white: by `PresentationLUTShape`, as in viewers."""
     shape = read_word(dataset, "PresentationLUTShape")
     if shape in ("IDENTITY", "INVERSE"):
         return shape == "INVERSE"
     return dataset.PhotometricInterpretation == "MONOCHROME1"
-
-
-def _apply_modality(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Apply the modality LUT, or else slope and intercept."""
-    lut = _read_first_lut(dataset, "ModalityLUTSequence")
-    if lut:
-        return lut.look_up(stored)
-    return apply_rescale(stored, dataset) if _can_rescale(dataset) else stored
 
 
 def _can_rescale(dataset: Dataset) -> bool:
@@ -133,21 +124,8 @@ def _can_rescale(dataset: Dataset) -> bool:
 
 
 def _present(values: np.ndarray, actual: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Apply the first VOI LUT or else the first window.
-
-    Without either, or where they make all of the image equal, values are stretched from
-    minimum to maximum.
-
-    Args:
-        values: `(count,)`, rescaled.
-        actual: bool `(count,)`, those that the image has.
-        dataset: their header.
-
-    Returns:
-        `(count,)` in [0, 1].
-    """
-    lut = _read_first_lut(dataset, "VOILUTSequence")
-    grey = None
+    """Scale rescaled values `(count,)` to 0..1; `actual` marks those in the image."""
+    lut, grey = _read_first_lut(dataset, "VOILUTSequence"), None
     if lut:
         grey = lut.look_up(values) / (2**lut.bits - 1)
     elif _has_window(dataset):
@@ -177,9 +155,8 @@ def _apply_window(values: np.ndarray, dataset: Dataset) -> np.ndarray:
     header.PhotometricInterpretation = "MONOCHROME2"
     header.BitsStored, header.PixelRepresentation = 8, 0
     # What is unknown is linear, as in dcmtk.
-    header.VOILUTFunction = (
-        function if function in ("SIGMOID", "LINEAR_EXACT") else "LINEAR"
-    )
+    known = function in ("SIGMOID", "LINEAR_EXACT")
+    header.VOILUTFunction = function if known else "LINEAR"
     header["WindowCenter"] = dataset["WindowCenter"]
     header["WindowWidth"] = dataset["WindowWidth"]
     if header.VOILUTFunction == "LINEAR" and read_number(dataset, "WindowWidth") < 1:
@@ -188,23 +165,17 @@ def _apply_window(values: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 
 class Lut(NamedTuple):
-    """A lookup table.
+    """A lookup table."""
 
-    Args:
-        first: the value that the first entry is for.
-        entries: int32 `(count,)`, of 0 to 65535.
-    """
-
-    first: int
-    entries: np.ndarray
+    first: int  # the value that the first entry is for
+    entries: np.ndarray  # int32 (count,), of 0 to 65535
 
     @property
     def bits(self) -> int:
         """How many bits the largest entry needs, 8 at least.
 
-        Descriptors of some vendors say 16 bits for entries of 12, which would show
-        everything as nearly black; the viewers built on Cornerstone go by the entries
-        as well, and so does dcmtk where asked to (`--ignore-vlut-depth`).
+        Descriptors of some vendors say 16 for entries of 12, which would all be nearly
+        black. Cornerstone goes by the entries too, as dcmtk's `--ignore-vlut-depth`.
         """
         return max(8, int(self.entries.max()).bit_length())
 
@@ -230,15 +201,8 @@ def read_lut(dataset: Dataset, name: str, little_endian: bool) -> Lut | None:
     """Read the table in the elements `<name>Descriptor` and `<name>Data`.
 
     As many entries are read as there are, whatever the descriptor says; if there is a
-    byte for each that it says, then they are bytes.
-
-    Args:
-        dataset: a header, or an item of a sequence in it.
-        name: `"LUT"`, or `"RedPaletteColorLookupTable"` and the like.
-        little_endian: the order of bytes in the file.
-
-    Returns:
-        None without both elements.
+    byte for each that it says, then they are bytes. Without both elements or entries,
+    there is no table.
 
     Reference: DICOM PS3.3, C.11.1.1, C.11.2.1.1 and C.7.6.3.1.5.
     """
@@ -268,20 +232,15 @@ def _look_up_colours(values: np.ndarray, dataset: Dataset) -> np.ndarray:
         read_lut(dataset, f"{colour}PaletteColorLookupTable", is_little(dataset))
         for colour in ("Red", "Green", "Blue")
     ]
-    if any(table is None for table in tables):
-        return _look_up_segments(values, dataset)
-    shift = max(table.bits for table in tables) - 8
-    colours = np.stack([table.look_up(values) for table in tables], -1)
-    return (colours >> shift).astype(np.uint8)
-
-
-def _look_up_segments(values: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Let pydicom expand a palette that is stored as a curve (PS3.3, C.7.9.2)."""
+    if all(tables):
+        colours = np.stack([table.look_up(values) for table in tables], -1)
+        return (colours >> max(table.bits for table in tables) - 8).astype(np.uint8)
     if "SegmentedRedPaletteColorLookupTableData" not in dataset:
         raise ImageError("is damaged: its header has no palette for its colours")
     descriptor = read_numbers(dataset, "RedPaletteColorLookupTableDescriptor")
     if descriptor[2] == 8 and descriptor[0] != 256:
         # Where pydicom counts entries in 8 bits.
         raise ImageError("has colours of a palette that cannot be read")
+    # A palette that is stored as a curve. Reference: DICOM PS3.3, C.7.9.2.
     colours = apply_color_lut(values, dataset)[..., :3]
     return (colours >> (8 * colours.itemsize - 8)).astype(np.uint8)

@@ -9,6 +9,15 @@ from pydicom.uid import JPEG2000TransferSyntaxes
 
 from keras_mscam.images.xray import ImageError, check_size
 
+#: How many samples a pixel has, by photometric interpretation.
+_SAMPLES = dict.fromkeys(("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"), 1) | (
+    dict.fromkeys(("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"), 3)
+)
+#: Colours that JPEG 2000 makes and undoes by itself; elsewhere they would stay.
+_OF_JPEG_2000 = ("YBR_RCT", "YBR_ICT")
+_CODE = re.compile("[A-Z][A-Z0-9_ ]{0,15}")
+_NUMBERS = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
+
 
 def read_numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
     """Return an element's finite numbers; none where one of them is no number."""
@@ -39,7 +48,7 @@ def read_word(dataset: Dataset, keyword: str) -> str:
 
 
 def is_given(dataset: Dataset, keyword: str) -> bool:
-    """Whether an element is there with a value, if it be nonsense."""
+    """Whether an element has a value, be it nonsense."""
     if keyword not in dataset:
         return False
     value = dataset.get_item(keyword).value
@@ -56,19 +65,6 @@ def _list(dataset: Dataset, keyword: str) -> list:
     if value is None or value == "":
         return []
     return list(value) if isinstance(value, (MultiValue, list, tuple)) else [value]
-
-
-#: How many samples a pixel has, by photometric interpretation.
-_SAMPLES = {"MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1}
-
-
-_SAMPLES |= {"RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3, "YBR_RCT": 3, "YBR_ICT": 3}
-
-
-#: Colours that JPEG 2000 makes and undoes by itself; elsewhere they would stay.
-_OF_JPEG_2000 = ("YBR_RCT", "YBR_ICT")
-_CODE = re.compile("[A-Z][A-Z0-9_ ]{0,15}")
-_NUMBERS = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
 
 
 def mend_header(dataset: Dataset) -> None:

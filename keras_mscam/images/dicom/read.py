@@ -21,14 +21,14 @@ from pydicom.uid import (
 )
 
 from keras_mscam.images.dicom.decode import check_compression, decode, describe_bits
-from keras_mscam.images.dicom.geometry import (
+from keras_mscam.images.dicom.frame import (
     describe_aspect,
+    describe_view,
     find_exposed,
     find_spacing,
 )
 from keras_mscam.images.dicom.grey import describe_grey, to_grey
 from keras_mscam.images.dicom.header import mend_header, quote, read_number, read_word
-from keras_mscam.images.dicom.view import describe_view
 from keras_mscam.images.xray import Frame, ImageError, XRay
 
 #: By whether values have no types, and whether their lowest byte comes first.
@@ -37,6 +37,9 @@ _SYNTAXES = {
     (False, True): ExplicitVRLittleEndian,
     (False, False): ExplicitVRBigEndian,
 }
+#: Projections, DR being an older name of DX; OT and SC are what secondary captures
+#: (scanned films, exported screens) call themselves.
+RADIOGRAPHS = ("CR", "DX", "DR", "RG", "RF", "OT", "SC")
 
 
 def read_dicom(data: bytes) -> XRay:
@@ -46,18 +49,17 @@ def read_dicom(data: bytes) -> XRay:
         data: content of the file.
 
     Returns:
-        Grey pixels, see `grey.to_grey`, and their frame: the distance of pixels by
-        `geometry.find_spacing`, the field by `geometry.find_exposed`.
+        Grey pixels, see `grey.to_grey`, and their frame, see the module `frame`.
 
     Raises:
         ImageError: the file is damaged or incomplete, has no pixels, several frames,
             more than 16 bits a pixel or more than 100 million pixels, is of a modality
-            other than `RADIOGRAPHS` (an empty one is let pass), or is
-            compressed in a way that cannot be read.
+            other than `RADIOGRAPHS` (an empty one is let pass), or is compressed in a
+            way that cannot be read.
     """
     with _reporting("is damaged: its DICOM data cannot be read"):
         dataset = _parse(data)
-        check_radiograph(dataset)
+        _check_radiograph(dataset)
         check_compression(dataset)
         mend_header(dataset)
     with _reporting("is damaged: its pixels cannot be decoded"):
@@ -77,66 +79,49 @@ def _parse(data: bytes) -> Dataset:
 
 
 def _read_frame(dataset: Dataset, size: tuple[int, int]) -> Frame:
-    spacing = find_spacing(dataset)
+    millimetres, plane = find_spacing(dataset) or (None, None)
     field, cropped = find_exposed(dataset)
-    return Frame(
-        size,
-        pixel_spacing=spacing.millimetres if spacing else None,
-        spacing_plane=spacing.plane if spacing else None,
-        field=field,
-        warnings=(
-            *describe_view(dataset),
-            *describe_aspect(dataset),
-            *cropped,
-            *_describe_pixels(dataset),
-        ),
-    )
-
-
-def _describe_pixels(dataset: Dataset) -> list[str]:
-    found = []
+    said = describe_view(dataset) + describe_aspect(dataset) + cropped
     if read_word(dataset, "PresentationIntentType") == "FOR PROCESSING":
-        found.append("It is raw data for processing, not for presentation.")
-    found += describe_grey(dataset) + describe_bits(dataset)
+        said.append("It is raw data for processing, not for presentation.")
+    said += describe_grey(dataset) + describe_bits(dataset)
     if read_word(dataset, "LossyImageCompression") == "01":
-        found.append("It was compressed with loss.")
+        said.append("It was compressed with loss.")
     if read_word(dataset, "BurnedInAnnotation") == "YES":
-        found.append("There is text in the image, perhaps the patient's name.")
-    return found
+        said.append("There is text in the image, perhaps the patient's name.")
+    return Frame(size, millimetres, field, tuple(said), plane)
 
 
 @contextmanager
 def _reporting(reason: str) -> Iterator[None]:
-    """Raise whatever pydicom makes of a damaged file, which is anything, as a reason.
-
-    Its warnings are about files that are read nevertheless.
-    """
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Give a reason for any error that pydicom has with a damaged file."""
     try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
+        with quiet("pydicom"), np.errstate(all="ignore"):
             yield
     except ImageError:
         raise
     except Exception as error:
         raise ImageError(reason) from error
+
+
+@contextmanager
+def quiet(*libraries: str) -> Iterator[None]:
+    """Keep libraries silent, whose warnings may quote the patient's name."""
+    loggers = [logging.getLogger(library) for library in libraries]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
-#: Projections, DR being an older name of DX; OT and SC are what secondary captures
-#: (scanned films, exported screens) call themselves.
-RADIOGRAPHS = ("CR", "DX", "DR", "RG", "RF", "OT", "SC")
-
-
-def check_radiograph(dataset: Dataset) -> None:
-    """Refuse what is no radiograph, before its pixels are decoded.
-
-    Raises:
-        ImageError: it says why.
-    """
+def _check_radiograph(dataset: Dataset) -> None:
+    """Refuse what is no radiograph, before its pixels are decoded."""
     if dataset.get("Manufacturer") == "keras_mscam":
         raise ImageError("is a result of keras_mscam, and no radiograph")
     if "Rows" not in dataset or "Columns" not in dataset:

@@ -1,7 +1,7 @@
 import pytest
 from pydicom import Dataset
 
-from keras_mscam.images.dicom.geometry import compute_aspect, find_spacing
+from keras_mscam.images.dicom.frame import compute_aspect, find_spacing
 
 
 def find(**elements):

@@ -1,7 +1,7 @@
 import pytest
 from pydicom import Dataset, Sequence
 
-from keras_mscam.images.dicom.view import describe_view, find_view
+from keras_mscam.images.dicom.frame import describe_view, find_view
 
 CHEST = {"BodyPartExamined": "CHEST"}
 
