@@ -11,11 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from keras_mscam.errors import UserError
-from keras_mscam.evaluation.known_labels import (
-    check_tables,
-    explain_one_class,
-    take_known,
-)
+from keras_mscam.evaluation.known_labels import explain_one_class, take_known
 from keras_mscam.evaluation.operating_points import choose_operating_points
 from keras_mscam.evaluation.split_outputs import (
     Predictions,
@@ -66,10 +62,9 @@ def fit_calibration(
         Platt 1999, "Probabilistic outputs for support vector machines", without its
         smoothing of the labels, which would bias the prevalence of a rare pathology.
     """
-    labels, logits = check_tables(labels, logits, pathologies)
     return {
-        name: _fit(*take_known(labels, logits, column, name)[1:])
-        for column, name in enumerate(pathologies)
+        name: _fit(truth, values)
+        for name, _, truth, values in take_known(labels, logits, pathologies)
     }
 
 

@@ -7,7 +7,6 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from keras_mscam.evaluation.known_labels import (
     check_probabilities,
-    check_tables,
     explain_one_class,
     take_known,
 )
@@ -55,10 +54,8 @@ def compute_classification(
         of the pathology rather than of the more likely class, with bins of equal mass
         after Nixon et al. 2019, "Measuring calibration in deep learning".
     """
-    labels, probabilities = check_tables(labels, probabilities, pathologies)
     rows = {}
-    for column, name in enumerate(pathologies):
-        _, truth, values = take_known(labels, probabilities, column, name)
+    for name, _, truth, values in take_known(labels, probabilities, pathologies):
         check_probabilities(values)
         reason = explain_one_class(truth)
         # Of all positives scikit-learn says 1, but then nothing was told apart.
@@ -108,10 +105,8 @@ def compute_reliability(
         Niculescu-Mizil & Caruana 2005, "Predicting good probabilities with supervised
         learning".
     """
-    labels, probabilities = check_tables(labels, probabilities, pathologies)
     curves = {}
-    for column, name in enumerate(pathologies):
-        _, truth, values = take_known(labels, probabilities, column, name)
+    for name, _, truth, values in take_known(labels, probabilities, pathologies):
         check_probabilities(values)
         curves[name] = _bin_probabilities(truth, values)
     return curves
@@ -169,10 +164,8 @@ def compute_roc_curve(
         >>> compute_roc_curve([[0], [1]], [[0.2], [0.7]], ("Mass",))["Mass"]
         {'false_positive_rate': [0.0, 0.0, 1.0], 'true_positive_rate': [0.0, 1.0, 1.0]}
     """
-    labels, scores = check_tables(labels, scores, pathologies)
     result = {}
-    for column, name in enumerate(pathologies):
-        _, truth, values = take_known(labels, scores, column, name)
+    for name, _, truth, values in take_known(labels, scores, pathologies):
         if explain_one_class(truth):
             result[name] = None
             continue

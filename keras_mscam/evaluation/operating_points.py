@@ -7,7 +7,6 @@ from sklearn.metrics import confusion_matrix, roc_curve
 
 from keras_mscam.evaluation.known_labels import (
     check_probabilities,
-    check_tables,
     explain_one_class,
     take_known,
 )
@@ -61,10 +60,8 @@ def choose_operating_points(
             f"The criterion must be one of {CRITERIA} and the sensitivity in (0, 1], "
             f"but got {criterion!r} and {minimum_sensitivity}."
         )
-    labels, probabilities = check_tables(labels, probabilities, pathologies)
     result = {}
-    for column, name in enumerate(pathologies):
-        _, truth, values = take_known(labels, probabilities, column, name)
+    for name, _, truth, values in take_known(labels, probabilities, pathologies):
         check_probabilities(values)
         result[name] = _choose(truth, values, criterion, minimum_sensitivity)
     return result
@@ -141,11 +138,9 @@ def apply_operating_points(
         >>> apply_operating_points(points, [[1]], [[0.4]], ("Mass",))["Mass"]["tp"]
         1
     """
-    labels, probabilities = check_tables(labels, probabilities, pathologies)
     rows = {}
-    for column, name in enumerate(pathologies):
+    for name, _, truth, values in take_known(labels, probabilities, pathologies):
         threshold = points[name].probability_threshold
-        _, truth, values = take_known(labels, probabilities, column, name)
         # Without a threshold images are counted at any, and the row is left empty.
         positive = values >= (0.5 if threshold is None else threshold)
         counts = np.zeros((2, 2), int)

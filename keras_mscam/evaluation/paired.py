@@ -9,7 +9,7 @@ from keras_mscam.evaluation.bootstrap import (
     CELLS,
     Resampled,
     append_mean,
-    find_percentiles,
+    find_intervals,
     resample_auroc,
     resample_ratio,
     sum_by_patient,
@@ -58,17 +58,14 @@ def compare_ratio(
     """Compare ratios of sums of two systems on the same items.
 
     The interval is that of `bootstrap_ratio`, with the same samples of patients for
-    both systems; the p-value comes from exchanging the systems within patients
-    (`exchange_systems`).
+    both systems; the p-value comes from `exchange_systems`.
 
     Args:
         first: numerators and denominators of the one system, as of `bootstrap_ratio`.
         second: those of the other, for the same items in the same order.
-        patients: `(items,)` identifiers.
-        resamples: how often patients are sampled.
+        patients, resamples, level: as of `bootstrap_ratio`.
         permutations: how often systems are exchanged.
-        seed: of both.
-        level: in (0, 1).
+        seed: of samples and exchanges.
 
     Returns:
         A comparison for each metric, and one of the mean over the metrics that both
@@ -112,14 +109,11 @@ def compare_auroc(
     *scores* are alike rather than their AUROCs.
 
     Args:
-        labels: `(images, C)`, 1, 0 or NaN; unknown ones are left out.
         first: `(images, C)` scores of the one system; only their order counts.
         second: those of the other, for the same images in the same order.
-        patients: `(images,)` identifiers.
+        labels, patients, seed, level: as of `bootstrap_auroc`.
         resamples: how often patients are sampled; no p-value is below
             `2 / (1 + resamples)`.
-        seed: of the samples.
-        level: in (0, 1).
 
     Returns:
         A comparison for each pathology, and one of the mean AUROC.
@@ -211,27 +205,28 @@ def _compare(
     """Compare every metric and, last, the mean of those that both systems have."""
     both = ~np.isnan(first.values - second.values)
     first, second = first.append_mean(both), second.append_mean(both)
-    rows = []
-    for column, (one, other) in enumerate(
-        zip(first.values, second.values, strict=True)
-    ):
-        samples = first.samples[:, column] - second.samples[:, column]
-        low, high, _, problem = find_percentiles(samples, level)
-        reason = first.reasons[column] or second.reasons[column] or problem
-        p_value = None
-        if not reason:
-            p_value = _reach_zero(samples) if p_values is None else p_values[column]
-        rows.append(
-            PairedDifference(
-                first=to_float(one),
-                second=to_float(other),
-                difference=to_float(one - other),
-                low=None if reason else low,
-                high=None if reason else high,
-                p_value=None if reason else float(p_value),
-                reason=reason,
-            )
+    difference = Resampled(
+        first.values - second.values,
+        first.samples - second.samples,
+        tuple(a or b for a, b in zip(first.reasons, second.reasons, strict=True)),
+    )
+    if p_values is None:
+        p_values = [_reach_zero(samples) for samples in difference.samples.T]
+    rows = [
+        PairedDifference(
+            first=to_float(one),
+            second=to_float(other),
+            difference=interval.value,
+            low=interval.low,
+            high=interval.high,
+            p_value=None if interval.reason else float(p_value),
+            reason=interval.reason,
         )
+        for one, other, interval, p_value in zip(
+            first.values, second.values, find_intervals(difference, level), p_values,
+            strict=True,
+        )
+    ]  # fmt: skip
     return rows[:-1], rows[-1]
 
 
