@@ -9,15 +9,13 @@ from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.data.pipeline import read_examples
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.localize import map_fused
+from keras_mscam.evaluation.measure import HIT
 from keras_mscam.evaluation.split_outputs import Predictions
 from keras_mscam.localization.accuracy import Localization
 from keras_mscam.localization.boxes import scale_boxes
 from keras_mscam.localization.fusion import Fusion
 from keras_mscam.localization.overlaps import compute_iou
 from keras_mscam.visualization.case_figures import Case
-
-#: Above it a case counts as a hit.
-HIT = 0.3
 
 
 def choose_cases(
@@ -90,9 +88,6 @@ def load_cases(
         protocol: normalizes them.
         records: prepared records that hold the images.
         split: of the predictions.
-
-    Returns:
-        Cases in the order given.
     """
     rows = {name: row for row, name in enumerate(predictions.names.tolist())}
     columns = {name: column for column, name in enumerate(predictions.pathologies)}
@@ -102,15 +97,15 @@ def load_cases(
         (item.row, item.column): item
         for item in map_fused(lambda f: f, predictions, fusion, protocol, set(keys))
     }
-    cams = _read_cams(predictions, set(keys))
     size = predictions.image_size
+    blocks = [f"block{block}" for block in predictions.blocks]
     return [
         Case(
             name=item.name,
             pathology=item.pathology,
             kind=kind,
             image=images[key[0]],
-            cams=cams[key],
+            cams=dict(zip(blocks, fused[key].cams, strict=True)),
             attention=fused[key].cam,
             heatmap=fused[key].heatmap,
             relevance_weights=predictions.relevance_weights[:, key[1]],
@@ -143,15 +138,3 @@ def _read_images(records, split, predictions, rows: set[int]) -> dict[int, np.nd
             if row in rows:
                 images[row] = example.image
     return images
-
-
-def _read_cams(predictions, keys) -> dict[tuple[int, int], dict[str, np.ndarray]]:
-    found = {}
-    for first, maps in predictions.read_maps():
-        for row, column in keys:
-            if first <= row < first + len(maps[0]):
-                found[row, column] = {
-                    f"block{block}": cams[row - first, ..., column]
-                    for block, cams in zip(predictions.blocks, maps, strict=True)
-                }
-    return found
