@@ -1,7 +1,5 @@
 """How well a classifier separates images, and how well its probabilities are true."""
 
-import math
-
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
@@ -58,22 +56,18 @@ def compute_classification(
     for name, _, truth, values in take_known(labels, probabilities, pathologies):
         check_probabilities(values)
         reason = explain_one_class(truth)
-        # Of all positives scikit-learn says 1, but then nothing was told apart.
-        row = {
-            "auroc": math.nan if reason else float(roc_auc_score(truth, values)),
-            "auprc": (
-                math.nan if reason else float(average_precision_score(truth, values))
-            ),
-            "brier": float(np.mean((values - truth) ** 2)) if len(truth) else math.nan,
-            "ece": _compute_ece(_bin_probabilities(truth, values)),
-            "prevalence": float(truth.mean()) if len(truth) else math.nan,
-        }
-        rows[name] = {
-            **{key: None if math.isnan(value) else value for key, value in row.items()},
-            "images": len(truth),
-            "positives": int(truth.sum()),
-            "reason": reason,
-        }
+        row = dict.fromkeys(("auroc", "auprc", "brier", "ece", "prevalence"))
+        if (
+            not reason
+        ):  # of all positives scikit-learn says 1, but nothing is told apart
+            row["auroc"] = float(roc_auc_score(truth, values))
+            row["auprc"] = float(average_precision_score(truth, values))
+        if len(truth):
+            row["brier"] = float(np.mean((values - truth) ** 2))
+            row["ece"] = _compute_ece(_bin_probabilities(truth, values))
+            row["prevalence"] = float(truth.mean())
+        counts = {"images": len(truth), "positives": int(truth.sum())}
+        rows[name] = {**row, **counts, "reason": reason}
     return rows
 
 
@@ -132,8 +126,6 @@ def _bin_probabilities(
 
 
 def _compute_ece(curve: dict[str, list]) -> float:
-    if not curve["images"]:
-        return math.nan
     gaps = np.abs(np.subtract(curve["observed"], curve["predicted"]))
     return float(np.average(gaps, weights=curve["images"]))
 

@@ -13,7 +13,7 @@ from keras_mscam.evaluation.evaluate_run import Evaluation, evaluate, load_chose
 from keras_mscam.evaluation.measure import HIT
 from keras_mscam.evaluation.paired import PairedDifference, compare_auroc, compare_ratio
 from keras_mscam.evaluation.report import write_comparison
-from keras_mscam.evaluation.split_outputs import read_pathologies
+from keras_mscam.evaluation.split_outputs import Predictions, read_pathologies
 from keras_mscam.evaluation.tables import to_csv, to_latex, to_markdown
 from keras_mscam.files import compute_checksum, write_whole
 from keras_mscam.inference.run_folder import is_prepared, read_run
@@ -133,7 +133,7 @@ def _compare_pairs(evaluations: dict[str, Evaluation]) -> dict:
     return {
         f"{first_name} - {name}": {
             "accuracy_0.3": _compare_accuracy(first, other),
-            "auroc": _compare_auroc(first, other),
+            "auroc": _compare_auroc(first.predictions, other.predictions),
         }
         for name, other in others
     }
@@ -156,12 +156,11 @@ def _compare_accuracy(first: Evaluation, second: Evaluation) -> dict:
     return _name(boxed, differences, mean)
 
 
-def _compare_auroc(first: Evaluation, second: Evaluation) -> dict:
-    labels, patients = first.predictions.labels, first.predictions.patients
+def _compare_auroc(first: Predictions, second: Predictions) -> dict:
     differences, mean = compare_auroc(
-        labels, first.predictions.logits, second.predictions.logits, patients
+        first.labels, first.logits, second.logits, first.patients
     )
-    return _name(first.predictions.pathologies, differences, mean)
+    return _name(first.pathologies, differences, mean)
 
 
 def _name(names, differences: Sequence[PairedDifference], mean) -> dict:

@@ -9,6 +9,7 @@ from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.calibration import calibrate_run
 from keras_mscam.evaluation.cases import (
+    Case,
     choose_cases,
     choose_sheet,
     find_chosen,
@@ -33,10 +34,7 @@ class Evaluation:
     """All that an evaluation of one run has found.
 
     Args:
-        run: the run.
-        records: prepared records that it was evaluated on.
-        split: which of their splits.
-        protocol: how maps became boxes.
+        run, records, split, protocol: what was evaluated, and how maps became boxes.
         predictions: stored ones.
         systems: localizations of the fused map, of every block, and of the baselines.
         fusion: of the maps.
@@ -113,36 +111,26 @@ def _evaluate(
     if pathologies is not None:
         predictions = predictions.select(pathologies)
     systems, fusion = locate_all(predictions, calibration, protocol)
-    metrics = {
-        "split": split,
-        **measure(predictions, calibration, protocol, systems, fusion),
-    }
+    numbers = measure(predictions, calibration, protocol, systems, fusion)
+    metrics = {"split": split, **numbers}
     evaluation = Evaluation(
         run, records, split, protocol, predictions, systems, fusion, metrics
     )
     folder = run.path if output is None else Path(output)
-    _write_numbers(evaluation.metrics, folder)
+    with write_whole(folder / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
+    write_tables(folder, metrics)
     if report:
         _write_report(evaluation, images, folder)
     return evaluation
 
 
-def load_chosen(evaluation: Evaluation, chosen) -> list:
+def load_chosen(evaluation: Evaluation, chosen) -> list[Case]:
     """Read the cases of chosen localizations, see `load_cases`."""
     return load_cases(
-        chosen,
-        evaluation.predictions,
-        evaluation.fusion,
-        evaluation.protocol,
-        evaluation.records,
-        evaluation.split,
-    )
-
-
-def _write_numbers(metrics: dict, folder: Path) -> None:
-    with write_whole(folder / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
-    write_tables(folder, metrics)
+        chosen, evaluation.predictions, evaluation.fusion, evaluation.protocol,
+        evaluation.records, evaluation.split,
+    )  # fmt: skip
 
 
 def _write_report(evaluation: Evaluation, images: Sequence[str], folder: Path) -> None:

@@ -1,7 +1,6 @@
 """All numbers of a run on a split: the contents of `metrics.json`."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -80,14 +79,7 @@ def measure(
     systems: Systems,
     fusion: Fusion,
 ) -> dict:
-    """Measure all that stands in `metrics.json`.
-
-    Args:
-        predictions: stored ones.
-        calibration: of the run.
-        protocol: by which the boxes were predicted.
-        systems: of `locate_all`.
-        fusion: of `locate_all`.
+    """Measure all that stands in `metrics.json`, by systems and fusion of `locate_all`.
 
     Returns:
         Plain numbers, strings, lists and dictionaries; `None` for what is undefined,
@@ -113,7 +105,7 @@ def measure(
         "auroc_mean": auroc_mean,
         "curves": curves,
         "localization": {
-            system: measure_system(items, boxed, calibration, protocol.afp_denominator)
+            system: _measure_system(items, boxed, calibration, protocol)
             for system, items in systems.items()
         },
         "relevance_weights": _by_pathology(predictions.relevance_weights, names),
@@ -123,20 +115,20 @@ def measure(
     }
 
 
-def measure_system(
-    items: Sequence[Localization],
-    boxed: tuple[str, ...],
-    calibration: RunCalibration,
-    afp_denominator: str,
-) -> dict:
+def _measure_system(items, boxed: tuple[str, ...], calibration, protocol) -> dict:
     """Measure the localization of one system, by pathology."""
     tables, means = {}, {}
     for overlap in ("iou", "iobb"):
         tables[overlap], means[overlap] = _measure_overlap(
-            items, boxed, overlap, afp_denominator
+            items, boxed, overlap, protocol.afp_denominator
         )
     annotated = [item for item in items if len(item.truth)]
     negatives = len(annotated) < len(items)
+    sides = {"above": [], "below": []}  # the operating point of the classifier
+    for item in annotated:
+        point = calibration.operating_points[item.pathology].probability_threshold
+        is_positive = point is not None and item.probability >= point
+        sides["above" if is_positive else "below"].append(item)
     return {
         **tables,
         "mean_accuracy": means,
@@ -150,9 +142,10 @@ def measure_system(
             size: compute_localization(select_size(annotated, size), boxed, HIT)
             for size in SIZES
         },
-        "by_operating_point": _measure_by_operating_point(
-            annotated, boxed, calibration
-        ),
+        "by_operating_point": {
+            side: compute_localization(found, boxed, HIT)
+            for side, found in sides.items()
+        },
     }
 
 
@@ -163,26 +156,15 @@ def _measure_overlap(items, boxed, overlap: str, afp_denominator: str):
     belongs = counts.pathology[:, None] == np.array(boxed)
     boxes = counts.boxes[:, None] * belongs
     by_threshold, means = {}, {}
-    for place, (threshold, table) in enumerate(
-        zip(OVERLAP_THRESHOLDS, tables, strict=True)
-    ):
+    for place, threshold in enumerate(map(str, OVERLAP_THRESHOLDS)):
         found = counts.found[:, place, None] * belongs
-        intervals, mean = _bootstrap(found, boxes, counts.patient)
-        by_threshold[str(threshold)] = {
-            name: {**table[name], "accuracy": interval}
+        intervals, mean = bootstrap_ratio(found, boxes, counts.patient)
+        by_threshold[threshold] = {
+            name: {**tables[place][name], "accuracy": _ends(interval)}
             for name, interval in zip(boxed, intervals, strict=True)
         }
-        means[str(threshold)] = mean
+        means[threshold] = _ends(mean)
     return by_threshold, means
-
-
-def _bootstrap(found, boxes, patients) -> tuple[list[dict], dict]:
-    """Return the interval of each column, and of their mean."""
-    if not boxes.sum():  # a baseline may have nothing to say
-        undefined = {"value": None, "low": None, "high": None}
-        return [undefined] * boxes.shape[1], undefined
-    intervals, mean = bootstrap_ratio(found, boxes, patients)
-    return [_ends(interval) for interval in intervals], _ends(mean)
 
 
 def _measure_classification(predictions, calibration):
@@ -206,33 +188,11 @@ def _measure_classification(predictions, calibration):
     return rows, mean, curves
 
 
-def _measure_by_operating_point(items, boxed, calibration) -> dict:
-    """Measure images above and below the operating point of the classifier."""
-
-    def is_positive(item: Localization) -> bool:
-        point = calibration.operating_points[item.pathology].probability_threshold
-        return point is not None and item.probability >= point
-
-    return {
-        side: compute_localization(
-            [item for item in items if is_positive(item) == (side == "above")],
-            boxed,
-            HIT,
-        )
-        for side in ("above", "below")
-    }
-
-
 def _collect_notes(classification: dict, calibration: RunCalibration) -> list[str]:
-    notes = [
-        f"{name}: {row['reason']}"
-        for name, row in classification.items()
-        if row["reason"]
-    ]
+    reasons = {name: row["reason"] for name, row in classification.items()}
     for name, item in calibration.calibrations.items():
-        if item.reason:
-            notes.append(f"Calibration of {name}: {item.reason}")
-    return notes
+        reasons[f"Calibration of {name}"] = item.reason
+    return [f"{what}: {reason}" for what, reason in reasons.items() if reason]
 
 
 def _weigh(items: list[Localization]) -> list[Localization]:

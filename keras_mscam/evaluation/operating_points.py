@@ -93,10 +93,7 @@ def _choose(
         best = int(np.argmax(2 * tp / (tp + fp + positives)))
     else:
         best = int(np.argmax(tp / positives >= minimum_sensitivity))
-    confusion = [
-        [negatives - fp[best], fp[best]],
-        [positives - tp[best], tp[best]],
-    ]
+    confusion = [negatives - fp[best], fp[best]], [positives - tp[best], tp[best]]
     rates = compute_rates(np.array(confusion))
     return OperatingPoint(
         probability_threshold=_place_threshold(scores, best),
@@ -171,13 +168,17 @@ def compute_rates(confusion: np.ndarray) -> dict[str, int | float | None]:
         0.75
     """
     (tn, fp), (fn, tp) = np.asarray(confusion).tolist()
-    parts = [tp, tn, tp, tn, 2 * tp]
-    wholes = [tp + fn, tn + fp, tp + fp, tn + fn, 2 * tp + fp + fn]
-    names = ("sensitivity", "specificity", "ppv", "npv", "f1")
+    rates = {
+        "sensitivity": (tp, tp + fn),
+        "specificity": (tn, tn + fp),
+        "ppv": (tp, tp + fp),
+        "npv": (tn, tn + fn),
+        "f1": (2 * tp, 2 * tp + fp + fn),
+    }
     return {
         **{"tn": tn, "fp": fp, "fn": fn, "tp": tp},
         **{
             name: part / whole if whole else None
-            for name, part, whole in zip(names, parts, wholes, strict=True)
+            for name, (part, whole) in rates.items()
         },
     }

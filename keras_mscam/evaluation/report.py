@@ -38,13 +38,13 @@ def write_report(
     """Write the report of one run.
 
     Args:
-        run: the run; its `history.csv` is read where there is one.
+        run: its `history.csv` is read where there is one.
         metrics: the contents of `metrics.json`.
         cases: to show one by one.
         sheets: by pathology, cases to show together.
         path: of the HTML file.
     """
-    history = _read_history(run)
+    history = pd.read_csv(run.history_path) if run.history_path.is_file() else None
     alone = {run.path.name: metrics}
     html = read_template("report.html.jinja", **_FILTERS).render(
         run=run,
@@ -60,7 +60,7 @@ def write_report(
         relevance=_embed(
             plot_relevance_weights(metrics["relevance_weights"], metrics["blocks"])
         ),
-        localization=_draw_localization(metrics),
+        localization=_draw_localization(metrics) if metrics["boxed"] else None,
         froc=_embed(plot_froc(alone)),
         roc=_embed(plot_roc(alone)),
         reliability=_embed(plot_reliability(alone)),
@@ -128,21 +128,18 @@ def _show_sheet(pathology: str, cases: list[Case]) -> dict:
     }
 
 
-def _draw_localization(metrics: dict) -> str | None:
-    if not metrics["boxed"]:
-        return None
-    tables = metrics["localization"]
-    chosen = {"Fused map": "attention"}
-    if len(metrics["blocks"]) > 1:
-        last = metrics["blocks"][-1]
-        chosen[f"Block {last.removeprefix('block')} alone"] = last
-    chosen |= {"Mean box": "mean_box", "Random map": "random_map"}
+def _draw_localization(metrics: dict) -> str:
+    systems, blocks = ["attention", "mean_box", "random_map"], metrics["blocks"]
+    if len(blocks) > 1:
+        systems.insert(1, blocks[-1])
+    titles = {**_title(metrics), "attention": "Fused map"}
+    titles |= {"mean_box": "Mean box", "random_map": "Random map"}
     accuracies = {
-        title: {
+        titles[system]: {
             name: row["accuracy"]["value"]
-            for name, row in tables[system]["iou"]["0.3"].items()
+            for name, row in metrics["localization"][system]["iou"]["0.3"].items()
         }
-        for title, system in chosen.items()
+        for system in systems
     }
     return _embed(plot_localization(accuracies))
 
@@ -158,28 +155,22 @@ def _collect_rows(systems: dict[str, dict]) -> dict:
     return rows
 
 
-def _read_history(run: Run) -> pd.DataFrame | None:
-    return pd.read_csv(run.history_path) if run.history_path.is_file() else None
-
-
 def _number(value: float | None, digits: int = 2) -> str:
     return "n/a" if value is None else f"{value:.{digits}f}"
 
 
-def _interval(values: dict, digits: int = 2) -> str:
-    text = _number(values["value"], digits)
+def _interval(values: dict, digits: int = 2, key: str = "value", sign: str = "") -> str:
+    if values[key] is None:
+        return "n/a"
+    text = f"{values[key]:{sign}.{digits}f}"
     if values["low"] is None:
         return text
-    return f"{text} [{values['low']:.{digits}f}, {values['high']:.{digits}f}]"
+    low, high = (f"{values[end]:{sign}.{digits}f}" for end in ("low", "high"))
+    return f"{text} [{low}, {high}]"
 
 
 def _difference(values: dict, digits: int = 2) -> str:
-    if values["difference"] is None:
-        return "n/a"
-    text = f"{values['difference']:+.{digits}f}"
-    if values["low"] is None:
-        return text
-    return f"{text} [{values['low']:+.{digits}f}, {values['high']:+.{digits}f}]"
+    return _interval(values, digits, "difference", "+")
 
 
 def _p_value(value: float | None) -> str:

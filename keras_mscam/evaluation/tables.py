@@ -42,13 +42,12 @@ def build_table1(systems: dict[str, dict], overlap: str = "iou") -> pd.DataFrame
                 cells = {p: row["accuracy"][end] for p, row in table.items()}
                 rows.append([threshold, name, measure, cells | {"Mean": mean[end]}])
             false = {p: row["afp"] for p, row in table.items()}
-            rows.append([threshold, name, "afp", false | {"Mean": _mean(false)}])
-    frame = pd.DataFrame(
-        [cells for *_, cells in rows], columns=[*first["boxed"], "Mean"]
-    )
-    for place, key in enumerate(["threshold", "system", "measure"]):
-        frame.insert(place, key, [row[place] for row in rows])
-    return frame
+            known = [value for value in false.values() if value is not None]
+            false["Mean"] = sum(known) / len(known) if known else None
+            rows.append([threshold, name, "afp", false])
+    keys = ["threshold", "system", "measure"]
+    rows = [dict(zip(keys, row, strict=False)) | row[-1] for row in rows]
+    return pd.DataFrame(rows, columns=[*keys, *first["boxed"], "Mean"])
 
 
 def to_csv(systems: dict[str, dict]) -> str:
@@ -154,22 +153,13 @@ def _escape(text: str) -> str:
     return "".join(special.get(character, character) for character in text)
 
 
-def _mean(cells: dict) -> float | None:
-    values = [value for value in cells.values() if value is not None]
-    return sum(values) / len(values) if values else None
-
-
 def write_tables(folder: Path, metrics: dict) -> None:
-    """Write `localization.csv` and `classification.csv`.
-
-    Args:
-        folder: where to.
-        metrics: the contents of `metrics.json`.
-    """
-    for name, table in [
-        ("localization", tabulate_localization(metrics)),
-        ("classification", tabulate_classification(metrics)),
-    ]:
+    """Write `localization.csv` and `classification.csv` of a `metrics.json`."""
+    tables = {
+        "localization": tabulate_localization(metrics),
+        "classification": tabulate_classification(metrics),
+    }
+    for name, table in tables.items():
         with write_whole(Path(folder) / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False, float_format="%.6g")
 
