@@ -39,8 +39,8 @@ from keras_mscam.inference.run_calibration import OperatingPoint
 from keras_mscam.inference.run_folder import Run, read_run
 from keras_mscam.localization import boxes
 from keras_mscam.localization.accuracy import Localization
+from keras_mscam.localization.boxes import compute_iou
 from keras_mscam.localization.detection import compute_average_precision
-from keras_mscam.localization.overlaps import compute_iou
 from keras_mscam.modeling import build_localizer
 
 HERE = Path(__file__).parent

@@ -12,9 +12,8 @@ from keras_mscam.evaluation.localize import map_fused
 from keras_mscam.evaluation.measure import HIT
 from keras_mscam.evaluation.split_outputs import Predictions
 from keras_mscam.localization.accuracy import Localization
-from keras_mscam.localization.boxes import scale_boxes
+from keras_mscam.localization.boxes import compute_iou, scale_boxes
 from keras_mscam.localization.fusion import Fusion
-from keras_mscam.localization.overlaps import compute_iou
 from keras_mscam.visualization.case_figures import Case
 
 

@@ -12,6 +12,7 @@ from keras_mscam.evaluation.split_outputs import Predictions
 from keras_mscam.localization.accuracy import Localization
 from keras_mscam.localization.boxes import (
     PredictedBoxes,
+    compute_iou,
     extract_boxes,
     find_boxes,
     find_peak,
@@ -19,7 +20,6 @@ from keras_mscam.localization.boxes import (
     scale_boxes,
 )
 from keras_mscam.localization.fusion import Fusion, fuse_maps
-from keras_mscam.localization.overlaps import compute_iou
 from keras_mscam.localization.thresholds import (
     GRID,
     ThresholdRule,

@@ -16,17 +16,22 @@ from keras_mscam.evaluation.operating_points import apply_operating_points
 from keras_mscam.evaluation.split_outputs import Predictions
 from keras_mscam.inference.run_calibration import RunCalibration, calibrate
 from keras_mscam.localization.accuracy import (
+    SIZES,
     Localization,
     compute_localization,
     count_localizations,
+    select_size,
     summarize_counts,
 )
 from keras_mscam.localization.baselines import localize_at_random, localize_by_mean_box
-from keras_mscam.localization.detection import compute_average_precision, compute_froc
+from keras_mscam.localization.detection import (
+    compute_average_precision,
+    compute_froc,
+    compute_mean_iou,
+    compute_pointing_game,
+)
 from keras_mscam.localization.fusion import Fusion, build_fusion
-from keras_mscam.localization.pointing import compute_mean_iou, compute_pointing_game
 from keras_mscam.localization.protocol import describe_protocol
-from keras_mscam.localization.sizes import SIZES, select_size
 
 #: T(IoU) and T(IoBB) of Wang et al. 2017, Tables 3 and 4.
 OVERLAP_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)

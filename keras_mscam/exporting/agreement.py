@@ -7,7 +7,7 @@ import numpy as np
 from keras_mscam.errors import UserError
 from keras_mscam.inference.contract import Contract
 from keras_mscam.inference.find_boxes import find_boxes, find_positives
-from keras_mscam.localization.overlaps import compute_iou
+from keras_mscam.localization.boxes import compute_iou
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
-"""Maps to boxes."""
+"""Boxes: out of maps, from one frame to another, and what two have in common."""
 
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+
+from keras_mscam.errors import UserError
 
 #: Thresholds of Wang et al. 2017, 60 and 180 out of 255, on the scale 0 to 1.
 WANG_THRESHOLDS = (60 / 255, 180 / 255)
@@ -165,15 +167,79 @@ def find_peak(
 def scale_boxes(
     boxes: np.ndarray, from_size: tuple[int, int], to_size: tuple[int, int]
 ) -> np.ndarray:
-    """Carry boxes from one frame to another of other size.
-
-    Args:
-        boxes: `(N, 4)`, half-open xyxy in pixels of the first frame.
-        from_size: its `(height, width)`.
-        to_size: `(height, width)` of the second.
-
-    Returns:
-        `(N, 4)` in pixels of the second.
-    """
+    """Carry boxes, `(N, 4)` xyxy, from a frame of `(height, width)` to another."""
     factor_y, factor_x = (to / of for to, of in zip(to_size, from_size, strict=True))
     return np.asarray(boxes) * [factor_x, factor_y, factor_x, factor_y]
+
+
+def compute_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of every box of one set with every box of another.
+
+    Args:
+        a: `(N, 4)`, half-open xyxy.
+        b: `(M, 4)`, in the same frame.
+
+    Returns:
+        `(N, M)` in [0, 1]; 0 where both boxes have no area.
+
+    Example:
+        >>> compute_iou([[0, 0, 2, 2]], [[1, 0, 3, 2]])  # 2 / (4 + 4 - 2)
+        array([[0.33333333]])
+    """
+    intersection, area_a, area_b = _intersect(a, b)
+    return _ratio(intersection, area_a[:, None] + area_b[None, :] - intersection)
+
+
+def compute_iobb(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Intersection over the area of the *predicted* box.
+
+    Args:
+        predicted: `(N, 4)`, half-open xyxy.
+        truth: `(M, 4)`, in the same frame.
+
+    Returns:
+        `(N, M)` in [0, 1], never below the IoU: the union is no smaller than the
+        predicted box.
+
+    Reference:
+        Wang et al. 2017 (ChestX-ray8), section 4.2.
+    """
+    intersection, area, _ = _intersect(predicted, truth)
+    return _ratio(intersection, np.broadcast_to(area[:, None], intersection.shape))
+
+
+_OVERLAPS = {"iou": compute_iou, "iobb": compute_iobb}
+
+
+def compute_overlap(
+    predicted: np.ndarray, truth: np.ndarray, overlap: str
+) -> np.ndarray:
+    """Compute `"iou"` or `"iobb"`, `(N, M)`.
+
+    Raises:
+        UserError: there is no overlap of that name.
+    """
+    if overlap not in _OVERLAPS:
+        raise UserError(f"There is no overlap {overlap!r}; use 'iou' or 'iobb'.")
+    return _OVERLAPS[overlap](predicted, truth)
+
+
+def compute_areas(boxes: np.ndarray) -> np.ndarray:
+    """Areas, `(N,)`, of boxes `(N, 4)` xyxy; 0 for one that ends before it begins."""
+    boxes = np.asarray(boxes, dtype="float64").reshape(-1, 4)
+    width, height = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).T
+    return width * height
+
+
+def _intersect(a, b) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the areas of all intersections, of the boxes of a, and of those of b."""
+    a = np.asarray(a, dtype="float64").reshape(-1, 4)
+    b = np.asarray(b, dtype="float64").reshape(-1, 4)
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    sides = np.maximum(high - low, 0)
+    return sides[..., 0] * sides[..., 1], compute_areas(a), compute_areas(b)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
