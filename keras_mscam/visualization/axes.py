@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
@@ -18,7 +17,7 @@ from keras_mscam.visualization.style import MAP_COLOURS, PREDICTED_LINE, alpha
 if TYPE_CHECKING:
     from keras_mscam.inference.prediction import Prediction
 
-_RIM = [withStroke(linewidth=2.2, foreground="black")]
+RIM = [withStroke(linewidth=2.2, foreground="black")]
 _MIDDLE_GREY = 0.45
 
 
@@ -86,7 +85,7 @@ def draw_boxes(axis: Axes, boxes: Iterable[Sequence[float]], **line) -> None:
         frame = Rectangle(
             (left, top), right - left, bottom - top, fill=False,
             edgecolor=line["color"], linestyle=line["linestyle"],
-            linewidth=line["linewidth"], path_effects=_RIM,
+            linewidth=line["linewidth"], path_effects=RIM,
         )  # fmt: skip
         axis.add_patch(frame)
 
@@ -105,12 +104,4 @@ def add_colour_bar(axis: Axes, thresholds: Sequence[float], label: str) -> None:
     bar.outline.set_linewidth(0.5)
     for threshold in thresholds:
         line = bar.ax.axhline(threshold, **PREDICTED_LINE)
-        line.set_path_effects(_RIM)
-
-
-def make_key(**entries: dict) -> list[Line2D]:
-    """Return handles for a legend, with the text of each."""
-    return [
-        Line2D([], [], label=text.replace("_", " "), path_effects=_RIM, **line)
-        for text, line in entries.items()
-    ]
+        line.set_path_effects(RIM)

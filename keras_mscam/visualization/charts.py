@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
 from keras_mscam.visualization.style import (
     BLOCKS,
@@ -123,20 +122,11 @@ def plot_roc(systems: dict[str, dict]) -> Figure:
         systems: contents of `metrics.json` by name of the system.
     """
 
-    def draw(axis: Axes, metrics: dict, name: str, **style) -> None:
-        curve = metrics["curves"]["roc"][name]
-        if curve:
-            axis.plot(
-                curve["false_positive_rate"], curve["true_positive_rate"], **style
-            )
+    def find(metrics: dict, name: str):
+        curve = metrics["curves"]["roc"].get(name)
+        return curve and (curve["false_positive_rate"], curve["true_positive_rate"])
 
-    def guide(axis: Axes) -> None:
-        axis.plot([0, 1], [0, 1], color=GREY, lw=0.6)
-
-    return _plot(
-        systems, _defined(systems, "roc"), draw, guide,
-        ("false positive rate", "true positive rate"),
-    )  # fmt: skip
+    return _plot(systems, find, "false positive rate", "true positive rate")
 
 
 def plot_reliability(systems: dict[str, dict]) -> Figure:
@@ -146,20 +136,12 @@ def plot_reliability(systems: dict[str, dict]) -> Figure:
         systems: contents of `metrics.json` by name of the system.
     """
 
-    def draw(axis: Axes, metrics: dict, name: str, **style) -> None:
-        curve = metrics["curves"]["reliability"][name]
-        if curve:
-            axis.plot(
-                curve["predicted"], curve["observed"], marker="o", ms=2.5, **style
-            )
+    def find(metrics: dict, name: str):
+        curve = metrics["curves"]["reliability"].get(name)
+        return curve and (curve["predicted"], curve["observed"])
 
-    def guide(axis: Axes) -> None:
-        axis.plot([0, 1], [0, 1], color=GREY, lw=0.6)
-
-    return _plot(
-        systems, _defined(systems, "reliability"), draw, guide,
-        ("predicted probability", "observed fraction"),
-    )  # fmt: skip
+    labels = "predicted probability", "observed fraction"
+    return _plot(systems, find, *labels, marker="o", ms=2.5)
 
 
 def plot_froc(systems: dict[str, dict], most: float = 8.0) -> Figure:
@@ -170,35 +152,33 @@ def plot_froc(systems: dict[str, dict], most: float = 8.0) -> Figure:
         most: false positives an image at which the axis ends.
     """
 
-    def draw(axis: Axes, metrics: dict, name: str, **style) -> None:
+    def find(metrics: dict, name: str):
         curve = metrics["localization"]["attention"]["froc"].get(name)
-        if curve:
-            axis.plot(curve["false_positives"], curve["sensitivity"], **style)
+        if not curve:
+            return ((), ()) if name in metrics["boxed"] else None
+        return curve["false_positives"], curve["sensitivity"]
 
-    def guide(axis: Axes) -> None:
-        axis.set_xlim(0, most)
-
-    boxed = [
-        n for n in _names(systems) if any(n in m["boxed"] for m in systems.values())
-    ]
-    return _plot(
-        systems,
-        boxed,
-        draw,
-        guide,
-        ("false boxes an image", "sensitivity"),
-        square=False,
-    )
+    return _plot(systems, find, "false boxes an image", "sensitivity", most)
 
 
 def _plot(
     systems: dict[str, dict],
-    names: Sequence[str],
-    draw: Callable,
-    guide: Callable[[Axes], None],
-    labels: tuple[str, str],
-    square: bool = True,
+    find: Callable[[dict, str], tuple[Sequence, Sequence] | None],
+    x_label: str,
+    y_label: str,
+    most: float | None = None,
+    **markers,
 ) -> Figure:
+    """Plot a panel a pathology, with the curve that `find` gives of each system.
+
+    Args:
+        most: where the x axis ends; a square with its diagonal by default.
+    """
+    names = [
+        name
+        for name in next(iter(systems.values()))["pathologies"]
+        if any(find(metrics, name) for metrics in systems.values())
+    ]
     columns = min(4, max(1, len(names)))
     rows = max(1, math.ceil(len(names) / columns))
     figure = Figure(
@@ -208,18 +188,21 @@ def _plot(
     for axis in axes.ravel()[len(names) :]:
         axis.set_axis_off()
     for axis, name in zip(axes.ravel(), names, strict=False):
-        guide(axis)
+        if most is None:
+            axis.plot([0, 1], [0, 1], color=GREY, lw=0.6)
+            axis.set_aspect("equal")
         for place, (system, metrics) in enumerate(systems.items()):
             colour, line = SYSTEMS[place % len(SYSTEMS)]
-            draw(axis, metrics, name, color=colour, ls=line, lw=1.4, label=system)
+            if curve := find(metrics, name):
+                axis.plot(
+                    *curve, color=colour, ls=line, lw=1.4, label=system, **markers
+                )
+        axis.set_xlim(0, most or 1)
         axis.set_ylim(0, 1)
-        if square:
-            axis.set_xlim(0, 1)
-            axis.set_aspect("equal")
         axis.set_title(words(name), **FONT)
         tidy(axis)
-    figure.supxlabel(labels[0], **FONT)
-    figure.supylabel(labels[1], **FONT)
+    figure.supxlabel(x_label, **FONT)
+    figure.supylabel(y_label, **FONT)
     if len(systems) > 1 and len(names):
         handles, texts = axes[0, 0].get_legend_handles_labels()
         figure.legend(
@@ -227,15 +210,3 @@ def _plot(
             loc="outside upper center",
         )  # fmt: skip
     return figure
-
-
-def _names(systems: dict[str, dict]) -> list[str]:
-    return next(iter(systems.values()))["pathologies"]
-
-
-def _defined(systems: dict[str, dict], curve: str) -> list[str]:
-    return [
-        name
-        for name in _names(systems)
-        if any(metrics["curves"][curve].get(name) for metrics in systems.values())
-    ]
