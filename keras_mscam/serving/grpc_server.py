@@ -24,13 +24,12 @@ from tensorflow_serving.apis import (
     predict_pb2,
     prediction_service_pb2,
     prediction_service_pb2_grpc,
-    status_pb2,
 )
 
 from keras_mscam.serving.batching import count_bytes
 from keras_mscam.serving.core import Answer, Core
 from keras_mscam.serving.served_models import Version
-from keras_mscam.serving.serving_error import ServingError, refuse
+from keras_mscam.serving.serving_error import FAILED, ServingError, refuse
 
 #: What `grpcurl` and its like may ask the server about.
 _SERVICES = (
@@ -150,22 +149,17 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             with self.core.metrics.record("GRPC", request_id) as record:
                 model, options = _read_spec(request), self.core.options
                 inputs = await self.core.convert(
-                    request.ByteSize(),
-                    decode_inputs,
-                    request.inputs,
-                    options.max_request_bytes,
-                )
+                    request.ByteSize(), decode_inputs,
+                    request.inputs, options.max_request_bytes,
+                )  # fmt: skip
                 remaining = context.time_remaining()
+                timeout = math.inf if remaining is None else remaining
                 answer = await self.core.predict(
-                    record,
-                    *model,
-                    signature=request.model_spec.signature_name,
-                    inputs=inputs,
+                    record, *model,
+                    signature=request.model_spec.signature_name, inputs=inputs,
                     output_filter=request.output_filter,
-                    timeout=min(
-                        options.timeout, math.inf if remaining is None else remaining
-                    ),
-                )
+                    timeout=min(options.timeout, timeout),
+                )  # fmt: skip
                 size = sum(array.nbytes for array in answer.outputs.values())
                 return await self.core.convert(size, _build_response, model[0], answer)
 
@@ -208,11 +202,10 @@ def describe_states(
     """Return the states of versions, as GetModelStatus gives them."""
     response = get_model_status_pb2.GetModelStatusResponse()
     for version in versions:
-        status = status_pb2.StatusProto(
-            error_code=version.error_code, error_message=version.error
-        )
         response.model_version_status.add(
-            version=version.number, state=version.state, status=status
+            version=version.number,
+            state=version.state,
+            status={"error_code": version.error_code, "error_message": version.error},
         )
     return response
 
@@ -285,10 +278,7 @@ async def _aborting(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
             await context.abort(error.code, error.message)
         except Exception:
             _log.exception("A request failed.")
-            await context.abort(
-                grpc.StatusCode.INTERNAL,
-                "The server failed at this request; its log says why.",
-            )
+            await context.abort(grpc.StatusCode.INTERNAL, FAILED)
     except grpc.aio.InternalError as error:
         # The client is gone, often since its own deadline was over a moment earlier.
         # gRPC would log a traceback of this, but not of a call that is cancelled.

@@ -6,6 +6,7 @@ A model repository is `DIR/NAME/VERSION/saved_model.pb`.
 import asyncio
 import gc
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -65,12 +66,12 @@ def find_versions(folder: Path) -> dict[int, Path]:
     Other names are passed over, and folders without a `saved_model.pb`, such as one
     that is being written.
     """
-    found: dict[int, Path] = {}
-    for path in sorted(Path(folder).iterdir()):
-        is_number = path.name.isascii() and path.name.isdigit() and len(path.name) < 19
-        if is_number and (path / "saved_model.pb").is_file():
-            found[int(path.name)] = path
-    return found
+    return {
+        int(path.name): path
+        for path in sorted(Path(folder).iterdir())
+        if re.fullmatch("[0-9]{1,18}", path.name)
+        and (path / "saved_model.pb").is_file()
+    }
 
 
 def choose_versions(policy: Sequence[str], numbers: Iterable[int]) -> list[int]:
@@ -104,8 +105,7 @@ class Version:
     """One version of a model, and what became of it.
 
     Args:
-        number: its number.
-        path: its folder.
+        number, path: its number and folder.
         state: START, LOADING, AVAILABLE, UNLOADING or END.
         error_code: name of a gRPC status.
         error: why it could not be loaded, or empty.
@@ -192,9 +192,8 @@ class ServedModels:
         versions = self.list_versions(name, number, label)
         available = [version for version in versions if version.state == AVAILABLE]
         if not available:
-            what = (
-                f"Version {versions[0].number}" if len(versions) == 1 else "A version"
-            )
+            only = len(versions) == 1
+            what = f"Version {versions[0].number}" if only else "A version"
             raise _not_found(f"{what} of the model {name!r} is not available.")
         return available[0]
 
