@@ -1,13 +1,21 @@
 """How well a classifier separates images, and how well its probabilities are true."""
 
+from collections.abc import Mapping
+
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import (
+    average_precision_score,
+    confusion_matrix,
+    roc_auc_score,
+    roc_curve,
+)
 
 from keras_mscam.evaluation.known_labels import (
     check_probabilities,
     explain_one_class,
     take_known,
 )
+from keras_mscam.inference.run_calibration import OperatingPoint
 
 
 def compute_classification(
@@ -88,13 +96,6 @@ def compute_reliability(
         `observed` (fraction of the images that show it) and `images`. All empty where
         no label is known.
 
-    Raises:
-        ValueError: a probability is outside [0, 1].
-
-    Example:
-        >>> compute_reliability([[0], [1]], [[0.25], [0.25]], ("Mass",))
-        {'Mass': {'predicted': [0.25], 'observed': [0.5], 'images': [2]}}
-
     Reference:
         Niculescu-Mizil & Caruana 2005, "Predicting good probabilities with supervised
         learning".
@@ -143,18 +144,13 @@ def compute_roc_curve(
     line's width in a plot.
 
     Args:
-        labels: `(images, C)`, 1, 0 or NaN; unknown ones are left out.
+        labels, pathologies: as `compute_classification`.
         scores: `(images, C)`, logits or probabilities: only their order counts.
-        pathologies: C names.
         points: the most points a curve may have, at least 2.
 
     Returns:
         By pathology `false_positive_rate` and `true_positive_rate`, neither ever
         falling; `None` where only one class is present.
-
-    Example:
-        >>> compute_roc_curve([[0], [1]], [[0.2], [0.7]], ("Mass",))["Mass"]
-        {'false_positive_rate': [0.0, 0.0, 1.0], 'true_positive_rate': [0.0, 1.0, 1.0]}
     """
     result = {}
     for name, _, truth, values in take_known(labels, scores, pathologies):
@@ -175,3 +171,72 @@ def _thin(position: np.ndarray, points: int) -> np.ndarray:
     if len(position) <= points:
         return np.arange(len(position))
     return np.unique(np.searchsorted(position, np.linspace(0, position[-1], points)))
+
+
+def apply_operating_points(
+    points: Mapping[str, OperatingPoint],
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    pathologies: tuple[str, ...],
+) -> dict[str, dict]:
+    """Count right and wrong decisions on other images, ready for JSON.
+
+    An image is positive if `probability >= threshold`. (tensorflow-addons' `F1Score`
+    wants `>`; the two differ only where both are equal.)
+
+    Args:
+        points: by pathology, at least these.
+        labels, probabilities, pathologies: as of `compute_classification`; calibrated
+            like those that were chosen on.
+
+    Returns:
+        By pathology `probability_threshold`, all of `compute_rates`, and `reason`; all
+        but the reason are `None` where there is no threshold.
+    """
+    rows = {}
+    for name, _, truth, values in take_known(labels, probabilities, pathologies):
+        threshold = points[name].probability_threshold
+        # Without a threshold images are counted at any, and the row is left empty.
+        positive = values >= (0.5 if threshold is None else threshold)
+        counts = np.zeros((2, 2), int)
+        if len(truth):
+            counts = confusion_matrix(truth, positive, labels=[False, True])
+        rates = compute_rates(counts)
+        rows[name] = {
+            "probability_threshold": threshold,
+            **(dict.fromkeys(rates) if threshold is None else rates),
+            "reason": points[name].reason,
+        }
+    return rows
+
+
+def compute_rates(confusion: np.ndarray) -> dict[str, int | float | None]:
+    """Counts and rates of one pathology, ready for JSON.
+
+    Args:
+        confusion: `(2, 2)`, `[[tn, fp], [fn, tp]]` as of `confusion_matrix`.
+
+    Returns:
+        `tn`, `fp`, `fn`, `tp`; `sensitivity = tp / (tp + fn)`,
+        `specificity = tn / (tn + fp)`, `ppv = tp / (tp + fp)`,
+        `npv = tn / (tn + fn)` and `f1`, `None` where there is nothing to divide by.
+
+    Example:
+        >>> compute_rates(np.array([[3, 1], [0, 0]]))["specificity"]
+        0.75
+    """
+    (tn, fp), (fn, tp) = np.asarray(confusion).tolist()
+    rates = {
+        "sensitivity": (tp, tp + fn),
+        "specificity": (tn, tn + fp),
+        "ppv": (tp, tp + fp),
+        "npv": (tn, tn + fn),
+        "f1": (2 * tp, 2 * tp + fp + fn),
+    }
+    return {
+        **{"tn": tn, "fp": fp, "fn": fn, "tp": tp},
+        **{
+            name: part / whole if whole else None
+            for name, (part, whole) in rates.items()
+        },
+    }

@@ -63,8 +63,6 @@ def localize(
     pathology; of images labelled with it, but without a box, nothing can be said. Only
     pathologies that have a ground-truth box somewhere are looked for.
 
-    Maps are read a part at a time; what is kept of them are boxes.
-
     Args:
         predictions: stored ones.
         fusion: of the maps.

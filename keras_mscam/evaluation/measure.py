@@ -7,12 +7,12 @@ import numpy as np
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.evaluation.bootstrap import Interval, bootstrap_auroc, bootstrap_ratio
 from keras_mscam.evaluation.classification import (
+    apply_operating_points,
     compute_classification,
     compute_reliability,
     compute_roc_curve,
 )
 from keras_mscam.evaluation.localize import build_extractor, localize
-from keras_mscam.evaluation.operating_points import apply_operating_points
 from keras_mscam.evaluation.split_outputs import Predictions
 from keras_mscam.inference.run_calibration import RunCalibration, calibrate
 from keras_mscam.localization.accuracy import (

@@ -121,12 +121,6 @@ def compare_auroc(
     Raises:
         ValueError, UserError: as `bootstrap_auroc`.
 
-    Example:
-        >>> labels, scores = np.array([[0, 0, 1, 1]]).T, np.array([[1, 2, 3, 4]]).T
-        >>> rows, mean = compare_auroc(labels, scores, scores, ["a", "b", "c", "d"])
-        >>> rows[0].difference, rows[0].p_value
-        (0.0, 1.0)
-
     Reference:
         Efron & Tibshirani 1993, "An introduction to the bootstrap", section 15.4 (tests
         from confidence intervals); Rutter 2000 for sampling patients. With 40 patients
@@ -154,11 +148,6 @@ def exchange_systems(
     Returns:
         `(M + 1,)` two-sided p-values in (0, 1], the last of the mean difference over
         the metrics that both systems have; NaN where the difference is undefined.
-
-    Example:
-        >>> one, count = np.array([[1.0], [1.0]]), np.ones((2, 1))
-        >>> exchange_systems((one, count), (0 * one, count))  # of 4 ways, 2 as large
-        array([0.5, 0.5])
 
     Reference:
         Good 2005, "Permutation, parametric and bootstrap tests of hypotheses"; Phipson

@@ -119,16 +119,11 @@ def predict(
 ) -> Predictions:
     """Run a classifier over a split, or read what an earlier call has stored.
 
-    Maps are stored compressed, in half precision, at the resolution of their block: 38
-    kB an image for the paper's three blocks at 256x256 and 14 pathologies, before
-    compression. Half precision keeps 11 bits of every value, finer than the 8 bits that
-    the published thresholds are given in.
-
+    Maps are stored compressed at the resolution of their block, in half precision,
+    whose 11 bits are finer than the 8 that the published thresholds are given in.
     Labels and boxes are those of the model's pathologies, found in the records by
-    name; others in the records are left out.
-
-    A broken-off call is gone on with at the next part of 256 images. Predictions of
-    another model or other records in the same folder are replaced.
+    name. A broken-off call is gone on with at the next part of 256 images. Predictions
+    of another model or other records in the same folder are replaced.
 
     Args:
         classifier: a model made by `build_classifier`.
