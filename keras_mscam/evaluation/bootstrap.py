@@ -135,8 +135,7 @@ def bootstrap_auroc(
         resamples, seed, level: as of `bootstrap_ratio`.
 
     Returns:
-        An interval for each pathology, and one of the mean AUROC over those that have
-        one.
+        An interval for each pathology, and one of the mean of those that have a value.
 
     Raises:
         ValueError: shapes don't fit.
@@ -231,8 +230,8 @@ def _sample_patients(
         compute: of weights `(patients, W)`, how often each patient counts, gives
             `(W, metrics)`.
         patients, metrics: how many there are.
-        rows: length of the longest table that is made for each resample; it bounds how
-            many are computed together.
+        rows: of the longest table that is made for each resample; it bounds how many
+            are computed together.
         resamples, seed: as of `bootstrap_ratio`.
     """
     if not patients or not metrics:

@@ -62,10 +62,6 @@ def fit_calibration(
     Raises:
         UserError: a logit isn't finite.
 
-    Example:
-        >>> fit_calibration([[0], [1], [0], [1]], [[0], [1], [2], [3]], ("Mass",))
-        {'Mass': Calibration(slope=0.908..., intercept=-1.362..., images=4, ...
-
     Reference:
         Platt 1999, "Probabilistic outputs for support vector machines", without its
         smoothing of the labels, which would bias the prevalence of a rare pathology.
@@ -168,11 +164,6 @@ def choose_operating_points(
 
     Raises:
         ValueError: unknown criterion, or a number out of its range.
-
-    Example:
-        >>> points = choose_operating_points([[0], [1]], [[0.2], [0.4]], ("Mass",))
-        >>> points["Mass"].probability_threshold
-        0.30000000000000004
 
     Reference:
         Youden 1950, "Index for rating diagnostic tests".

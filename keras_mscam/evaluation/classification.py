@@ -24,9 +24,8 @@ def compute_classification(
     """Measures of each pathology in one row, ready for JSON.
 
     - `auroc`: area under the ROC curve.
-    - `auprc`: average precision, the area under the precision-recall curve without
-      interpolation: `sum_n (recall[n] - recall[n - 1]) precision[n]` over the distinct
-      scores from the highest down. Chance level is the prevalence.
+    - `auprc`: average precision, `sum_n (recall[n] - recall[n - 1]) precision[n]` over
+      the distinct scores from the highest down. Chance level is the prevalence.
     - `brier`: mean of `(probability - label)^2`. 0 is perfect; saying the prevalence of
       every image scores `prevalence (1 - prevalence)`.
     - `ece`: expected calibration error, `sum_k images[k] / images |observed[k] -
@@ -220,10 +219,6 @@ def compute_rates(confusion: np.ndarray) -> dict[str, int | float | None]:
         `tn`, `fp`, `fn`, `tp`; `sensitivity = tp / (tp + fn)`,
         `specificity = tn / (tn + fp)`, `ppv = tp / (tp + fp)`,
         `npv = tn / (tn + fn)` and `f1`, `None` where there is nothing to divide by.
-
-    Example:
-        >>> compute_rates(np.array([[3, 1], [0, 0]]))["specificity"]
-        0.75
     """
     (tn, fp), (fn, tp) = np.asarray(confusion).tolist()
     rates = {

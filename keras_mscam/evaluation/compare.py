@@ -33,18 +33,15 @@ def compare(
     """Evaluate several runs on the same images and set them side by side.
 
     They are compared on the pathologies that all of them were trained to find, matched
-    by name.
+    by name; the first run with each of the others.
 
     Args:
-        runs: folders that `keras_mscam-train` made, of different names. The first is
-            compared with each of the others.
+        runs: folders that `keras_mscam-train` made, of different names.
         protocols: of each run.
         output: folder for `comparison.json`, `table1.md`, `.tex` and `.csv`,
             `report.html`, and a folder for each run.
         data: prepared records; by default those that all of the runs were trained on.
-        split: which of their splits.
-        images: names of images to show.
-        progress: whether to show bars.
+        split, images, progress: as of `evaluate`.
 
     Returns:
         Path of the report.

@@ -26,15 +26,12 @@ class PairedDifference:
     """A metric of two systems, and how sure their difference is.
 
     Args:
-        first: metric of the one system; `None` where undefined.
-        second: of the other.
+        first, second: metric of each system; `None` where undefined.
         difference: `first - second`.
-        low: lower end of the difference's interval; `None` where there is none.
-        high: upper end.
+        low, high: ends of the difference's interval; `None` where there is none.
         p_value: two-sided, of no difference; `None` where there is none. Not corrected
             for comparing several metrics or systems.
-        reason: why there is no difference, or no interval and p-value; `None` if all
-            are there.
+        reason: why one of them is missing; `None` if all are there.
     """
 
     first: float | None
@@ -103,10 +100,8 @@ def compare_auroc(
     The p-value comes from the bootstrap that the interval comes from:
     `p = 2 min(1 + resamples with difference <= 0, 1 + those >= 0) / (1 + resamples)`,
     one minus the level at which the interval would just reach 0. DeLong's test takes
-    images for independent, which those of a patient aren't (its extension to clustered
-    data, Obuchowski 1997, has the same spread but no mean over pathologies); exchanging
-    systems within patients needs scores on one scale, and tests whether the systems'
-    *scores* are alike rather than their AUROCs.
+    images for independent, which those of a patient aren't; exchanging systems within
+    patients tests whether the systems' *scores* are alike rather than their AUROCs.
 
     Args:
         first: `(images, C)` scores of the one system; only their order counts.
@@ -138,12 +133,11 @@ def exchange_systems(
 ) -> np.ndarray:
     """p-values of differences between two systems' ratios, by exchanging the systems.
 
-    If the systems don't differ, it doesn't matter which of them did what in a patient.
-    So both are exchanged in a random half of the patients, again and again; the p-value
-    is how often the difference becomes at least as large, either way, as it is. With
-    equal denominators, as of accuracy, this is the sign-flip test of the patients'
-    differences. With so few patients that all `2^patients` ways are no more than
-    `permutations`, each is taken once and the p-value is exact.
+    Both are exchanged in a random half of the patients, again and again; the p-value is
+    how often the difference becomes at least as large, either way, as it is. With equal
+    denominators, as of accuracy, this is the sign-flip test of the patients'
+    differences. Where all `2^patients` ways are no more than `permutations`, each is
+    taken once and the p-value is exact.
 
     Returns:
         `(M + 1,)` two-sided p-values in (0, 1], the last of the mean difference over

@@ -150,9 +150,7 @@ def compute_localization(
     A truth is a ground-truth box. Only images with one of the pathology count. The
     denominator of the AFP is that of Wang et al., whose printed values are multiples of
     1/984, the number of boxes in the whole file. What exactly they count as a false
-    positive isn't spelled out; here it is every predicted box, of an image that has a
-    ground-truth box of that pathology, that overlaps none of them enough. For several
-    thresholds see `summarize_counts`.
+    positive isn't spelled out.
 
     Args:
         localizations: one for each image and pathology.
@@ -245,18 +243,8 @@ def select_size(localizations: Sequence[Localization], name: str) -> list[Locali
     """Leave only lesions of one size in the count, by COCO's rule.
 
     A box is small below 0.1 of the image's side, 102 of 1024 pixels, and large from
-    0.25 on, 256. Of the 984 boxes of ChestX-ray14 that are
-
-    | pathology    | quartiles, pixels | small | medium | large |
-    | ------------ | ----------------- | ----- | ------ | ----- |
-    | Nodule       | 56, 69, 83        | 72    | 7      | 0     |
-    | Mass         | 102, 124, 205     | 22    | 49     | 14    |
-    | Atelectasis  | 109, 140, 205     | 28    | 132    | 20    |
-    | Pneumothorax | 135, 194, 271     | 13    | 53     | 32    |
-    | Effusion     | 172, 242, 319     | 11    | 75     | 67    |
-    | Infiltration | 195, 244, 323     | 2     | 68     | 53    |
-    | Pneumonia    | 201, 245, 319     | 1     | 64     | 55    |
-    | Cardiomegaly | 391, 423, 460     | 0     | 0      | 146   |
+    0.25 on, 256. In ChestX-ray14 that makes 72 of 79 nodules small, 49 of 85 masses
+    medium, and all 146 boxes of cardiomegaly large.
 
     Ground-truth boxes of another size become ignored: they needn't be found, and a box
     that finds one is neither right nor wrong. Predicted boxes of another size are
@@ -268,9 +256,8 @@ def select_size(localizations: Sequence[Localization], name: str) -> list[Locali
         name: `"small"`, `"medium"` or `"large"`.
 
     Returns:
-        As many, in the same order. Where all ground-truth boxes of an image are of
-        another size, there is nothing in it to find, but FROC and average precision go
-        on to count its false boxes.
+        As many, in the same order. In an image whose ground-truth boxes are all of
+        another size, FROC and average precision go on to count false boxes.
 
     Raises:
         UserError: there is no such size.

@@ -34,8 +34,7 @@ def normalize_map(
 
     The first stretches every map to the same range, a clear finding and noise alike.
     The second measures how far below its peak a position is in a scale that does not
-    depend on the image, so the region above a threshold is as large as the peak is
-    broad.
+    depend on the image: a broad peak gives a large region above a threshold.
 
     Args:
         cam: `(height, width)`, signed, of any scale.
@@ -47,10 +46,6 @@ def normalize_map(
         `float32` array of the same shape. A map without contrast, or with a value that
         isn't finite, points nowhere: it becomes all zeros, in which no threshold
         above 0 leaves a region.
-
-    Example:
-        >>> normalize_map(np.array([[-1.0, 3.0]]))
-        array([[0., 1.]], dtype=float32)
 
     Reference:
         Wang et al. 2017 (ChestX-ray8), section 4.2 (`"min_max"`).
@@ -151,9 +146,9 @@ def find_peak(
         original_size: `(height, width)` of the original image.
 
     Returns:
-        `(x, y)` in pixels of the original image: the centre of the map's pixel. Where
-        several share the maximum, the first in reading order. `None` for a map without
-        contrast, or with a value that isn't finite.
+        `(x, y)` in pixels of the original image: the centre of the map's pixel, of
+        several the first in reading order. `None` for a map without contrast, or with a
+        value that isn't finite.
     """
     cam = np.asarray(cam)
     if not cam.size or not np.isfinite(cam).all() or cam.max() == cam.min():
@@ -198,8 +193,7 @@ def compute_iobb(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
         truth: `(M, 4)`, in the same frame.
 
     Returns:
-        `(N, M)` in [0, 1], never below the IoU: the union is no smaller than the
-        predicted box.
+        `(N, M)` in [0, 1], never below the IoU.
 
     Reference:
         Wang et al. 2017 (ChestX-ray8), section 4.2.

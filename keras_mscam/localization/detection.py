@@ -39,11 +39,6 @@ def compute_average_precision(
         For each pathology `average_precision`, 0 where no box is predicted, `None`
         without a ground-truth box; `boxes` of the ground truth, and `images`.
 
-    Example:
-        >>> item = Localization("Mass", "7", [[0, 0, 9, 9]], [[0, 0, 9, 8]], [0.4])
-        >>> compute_average_precision([item], ("Mass",))
-        {'Mass': {'average_precision': 1.0, 'boxes': 1, 'images': 1}}
-
     Reference:
         Lin et al. 2014 (COCO), `COCOeval` of pycocotools. Deviations: no limit of 100
         boxes per image; and precision is read where boxes of one score are all in, so
@@ -78,10 +73,6 @@ def _average(items: list[Localization], boxes: int, threshold: float) -> float:
 
 def match_greedily(item: Localization, threshold: float) -> np.ndarray:
     """Match predicted to ground-truth boxes, each to one at most, by falling score.
-
-    Args:
-        item: one image and pathology.
-        threshold: IoU that a match must at least reach.
 
     Returns:
         `(N,)` in the order of `item.predicted`: 1 right, -1 false, 0 neither. Of boxes
@@ -124,10 +115,9 @@ def compute_froc(
     matter.
 
     Args:
-        localizations: images with a ground-truth box, *and* those labelled negative,
-            without any: a false box there counts like one elsewhere. Leave out images
-            that are labelled positive without a ground-truth box: nobody knows what is
-            false there.
+        localizations: images with a ground-truth box, *and* those labelled negative.
+            Leave out those labelled positive without a box: nobody knows what is false
+            there.
         pathologies: names of the rows.
         threshold: overlap that a hit must exceed.
         overlap: `"iou"` or `"iobb"`.
@@ -136,27 +126,16 @@ def compute_froc(
         For each pathology:
 
         - `score_thresholds`, `false_positives`, `sensitivity`: the curve, lists of one
-          length, from (0, 0), whose threshold is `None`, to all boxes. Points within a
-          straight run to the right or upwards are left out: the curve is the same
-          without them.
+          length, from (0, 0), whose threshold is `None`, to all boxes, without points
+          within a straight run to the right or upwards.
         - `sensitivity_at`: for each of `LUNA16_RATES`, by linear interpolation. A curve
           that ends before a rate keeps its last sensitivity.
-        - `mean_sensitivity`: of these seven, the score of LUNA16.
-        - `boxes` of the ground truth, and `images`.
+        - `mean_sensitivity` of these seven, the score of LUNA16; `boxes`; `images`.
 
         The curve is `None`, as is all that is read from it, without a ground-truth box.
 
     Raises:
         UserError: there is no such overlap.
-
-    Example:
-        >>> items = [
-        ...     Localization("Mass", "7", [[0, 0, 9, 9]], [[0, 0, 9, 8]], [0.4]),
-        ...     Localization("Mass", "8", [], [[0, 0, 9, 9]], [0.7]),
-        ... ]
-        >>> row = compute_froc(items, ("Mass",))["Mass"]
-        >>> row["false_positives"], row["sensitivity"]
-        ([0.0, 0.5, 0.5], [0.0, 0.0, 1.0])
 
     Reference:
         Setio et al. 2017 (LUNA16), whose script interpolates and ends the curve in the
@@ -245,16 +224,10 @@ def compute_pointing_game(
         For each pathology `hit_rate`, `None` where there is nothing to hit; `hits`, and
         `images`: hits and misses together.
 
-    Example:
-        >>> item = Localization("Mass", "7", [[0, 0, 9, 9]], [], peak=(12, 4))
-        >>> compute_pointing_game([item], ("Mass",), tolerance=3)
-        {'Mass': {'hit_rate': 1.0, 'hits': 1, 'images': 1}}
-
     Reference:
-        Zhang et al. 2018 (Excitation Backprop, IJCV), the pointing game, with a
-        tolerance of 15 pixels in photographs of about 500 pixels a
-        side; the same number is stricter in larger images. Distance is measured to the
-        edge of the box, not between centres of pixels: half a pixel less.
+        Zhang et al. 2018 (Excitation Backprop, IJCV), with a tolerance of 15 pixels in
+        photographs of about 500 pixels a side. Distance is measured to the edge of the
+        box, not between centres of pixels: half a pixel less.
     """
     rows = {}
     for pathology in pathologies:

@@ -37,10 +37,7 @@ def build_fusion(
         method: `"relevance"` or `"standardized"`.
         relevance_weights: `(B, C)`.
         deviations: `(B, C)` standard deviation of each block's maps, see
-            `measure_deviations`; image labels are not looked at, nor boxes.
-
-    Returns:
-        The fusion. A map that never varies has weight 0.
+            `measure_deviations`. A map that never varies has weight 0.
 
     Reference:
         Sedai et al. 2018, eq. 3 (`"relevance"`).
