@@ -1,4 +1,4 @@
-"""Numbers by pathology as bars, and losses by epoch."""
+"""Charts of a run: losses by epoch; bars and curves of what `metrics.json` holds."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from keras_mscam.visualization.style import (
 
 
 def plot_history(history: pd.DataFrame) -> Figure:
-    """Show training and validation loss by epoch, and where the rate fell.
+    """Show training and validation loss by epoch, and where the learning rate fell.
 
     Args:
         history: columns `epoch`, `loss`, `val_loss`, `learning_rate`.
@@ -47,12 +47,7 @@ def plot_history(history: pd.DataFrame) -> Figure:
 def plot_relevance_weights(
     weights: dict[str, list[float]], blocks: list[str]
 ) -> Figure:
-    """Show the relevance weights of every pathology as bars that add up to 1.
-
-    Args:
-        weights: by pathology, one number a block.
-        blocks: names of the blocks.
-    """
+    """Show relevance weights, by pathology one a block, as bars that add up to 1."""
     figure = Figure(
         figsize=(6.4, 0.9 + 0.26 * len(weights)), dpi=110, layout="constrained"
     )
@@ -85,11 +80,7 @@ def plot_relevance_weights(
 
 
 def plot_localization(accuracies: dict[str, dict[str, float]]) -> Figure:
-    """Show the localization accuracy of several systems side by side.
-
-    Args:
-        accuracies: by system, by pathology, in [0, 1] or `None`.
-    """
+    """Show accuracies by system and pathology, in [0, 1] or `None`, side by side."""
     pathologies = list(next(iter(accuracies.values())))
     figure = Figure(figsize=(7.6, 3.0), dpi=110, layout="constrained")
     axis = figure.subplots()
@@ -116,11 +107,7 @@ def plot_localization(accuracies: dict[str, dict[str, float]]) -> Figure:
 
 
 def plot_roc(systems: dict[str, dict]) -> Figure:
-    """Show the ROC curve of every pathology that has one.
-
-    Args:
-        systems: contents of `metrics.json` by name of the system.
-    """
+    """Show the ROC curve of every pathology that has one; see `plot_froc`."""
 
     def find(metrics: dict, name: str):
         curve = metrics["curves"]["roc"].get(name)
@@ -130,11 +117,7 @@ def plot_roc(systems: dict[str, dict]) -> Figure:
 
 
 def plot_reliability(systems: dict[str, dict]) -> Figure:
-    """Show, for every pathology, how often it is there where a probability is given.
-
-    Args:
-        systems: contents of `metrics.json` by name of the system.
-    """
+    """Show how often pathologies are there, by their probability; see `plot_froc`."""
 
     def find(metrics: dict, name: str):
         curve = metrics["curves"]["reliability"].get(name)

@@ -281,19 +281,16 @@ def _show_fused(axis: Axes, image, prediction, pathology, truth, dots: int) -> N
 
 def _draw_boxes(axis: Axes, prediction, pathology: str, truth) -> None:
     mine = [box.xyxy for box in prediction.boxes if box.pathology == pathology]
-    draw_boxes(axis, _as_boxes(truth), **TRUTH_LINE)
+    if truth is not None:
+        draw_boxes(axis, np.reshape(truth, (-1, 4)), **TRUTH_LINE)
     draw_boxes(axis, mine, **PREDICTED_LINE)
-
-
-def _as_boxes(truth) -> np.ndarray:
-    return np.zeros((0, 4)) if truth is None else np.reshape(truth, (-1, 4))
 
 
 def _add_key(figure, prediction, pathology: str, truth) -> None:
     entries = {}
     if any(box.pathology == pathology for box in prediction.boxes):
         entries["predicted box"] = PREDICTED_LINE
-    if len(_as_boxes(truth)):
+    if truth is not None and len(truth):
         entries["ground-truth box"] = TRUTH_LINE
     if entries:
         lines = [Line2D([], [], path_effects=RIM, **line) for line in entries.values()]
