@@ -13,7 +13,7 @@ from keras_mscam.evaluation.evaluate_run import Evaluation, evaluate, load_chose
 from keras_mscam.evaluation.measure import HIT
 from keras_mscam.evaluation.paired import PairedDifference, compare_auroc, compare_ratio
 from keras_mscam.evaluation.report import write_comparison
-from keras_mscam.evaluation.split_outputs import Predictions, read_pathologies
+from keras_mscam.evaluation.split_outputs import read_pathologies
 from keras_mscam.evaluation.tables import to_csv, to_latex, to_markdown
 from keras_mscam.files import compute_checksum, write_whole
 from keras_mscam.inference.run_folder import is_prepared, read_run
@@ -65,9 +65,23 @@ def compare(
     }  # fmt: skip
     comparison = {
         "systems": {name: item.metrics for name, item in evaluations.items()},
-        "paired": _compare_pairs(evaluations),
+        "paired": {
+            f"{names[0]} - {name}": _compare_pair(
+                evaluations[names[0]], evaluations[name]
+            )
+            for name in names[1:]
+        },
     }
-    _write(Path(output), comparison, _load_cases(evaluations, images))
+    texts = {
+        "comparison.json": json.dumps(comparison, indent=1, allow_nan=False) + "\n",
+        "table1.md": to_markdown(comparison["systems"]),
+        "table1.tex": to_latex(comparison["systems"]),
+        "table1.csv": to_csv(comparison["systems"]),
+    }
+    for name, text in texts.items():
+        with write_whole(Path(output) / name) as temporary:
+            temporary.write_text(text)
+    write_comparison(Path(output), comparison, _load_cases(evaluations, images))
     return Path(output) / "report.html"
 
 
@@ -95,19 +109,6 @@ def _find_shared(runs: Sequence[Path]) -> list[str]:
     return shared
 
 
-def _write(output: Path, comparison: dict, cases: dict[str, list]) -> None:
-    texts = {
-        "comparison.json": json.dumps(comparison, indent=1, allow_nan=False) + "\n",
-        "table1.md": to_markdown(comparison["systems"]),
-        "table1.tex": to_latex(comparison["systems"]),
-        "table1.csv": to_csv(comparison["systems"]),
-    }
-    for name, text in texts.items():
-        with write_whole(output / name) as temporary:
-            temporary.write_text(text)
-    write_comparison(output, comparison, cases)
-
-
 def _load_cases(evaluations: dict[str, Evaluation], images) -> dict[str, list]:
     """Load the same images for every system: the cases of the first."""
     first = next(iter(evaluations.values()))
@@ -125,14 +126,12 @@ def _load_cases(evaluations: dict[str, Evaluation], images) -> dict[str, list]:
     return cases
 
 
-def _compare_pairs(evaluations: dict[str, Evaluation]) -> dict:
-    (first_name, first), *others = evaluations.items()
+def _compare_pair(first: Evaluation, second: Evaluation) -> dict:
+    one, other = first.predictions, second.predictions
+    auroc = compare_auroc(one.labels, one.logits, other.logits, one.patients)
     return {
-        f"{first_name} - {name}": {
-            "accuracy_0.3": _compare_accuracy(first, other),
-            "auroc": _compare_auroc(first.predictions, other.predictions),
-        }
-        for name, other in others
+        "accuracy_0.3": _compare_accuracy(first, second),
+        "auroc": _name(one.pathologies, *auroc),
     }
 
 
@@ -149,15 +148,7 @@ def _compare_accuracy(first: Evaluation, second: Evaluation) -> dict:
         tables.append((counts.found * belongs, counts.boxes[:, None] * belongs))
     if not boxed:
         return {}
-    differences, mean = compare_ratio(*tables, counts.patient)
-    return _name(boxed, differences, mean)
-
-
-def _compare_auroc(first: Predictions, second: Predictions) -> dict:
-    differences, mean = compare_auroc(
-        first.labels, first.logits, second.logits, first.patients
-    )
-    return _name(first.pathologies, differences, mean)
+    return _name(boxed, *compare_ratio(*tables, counts.patient))
 
 
 def _name(names, differences: Sequence[PairedDifference], mean) -> dict:

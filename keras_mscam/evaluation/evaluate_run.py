@@ -86,10 +86,27 @@ def evaluate(
             the run can't be written to and no other folder is given.
     """
     try:
-        return _evaluate(
-            run_path, data, split, protocol, images, pathologies, output, report,
-            progress,
-        )  # fmt: skip
+        run = read_run(run_path)
+        records = run.records if data is None else Path(data)
+        protocol = protocol or run.config.localization
+        classifier = load_classifier(run)
+        calibration = calibrate_run(run, classifier, progress, output)
+        predictions = predict_split(run, classifier, records, split, progress, output)
+        if pathologies is not None:
+            predictions = predictions.select(pathologies)
+        systems, fusion = locate_all(predictions, calibration, protocol)
+        numbers = measure(predictions, calibration, protocol, systems, fusion)
+        metrics = {"split": split, **numbers}
+        evaluation = Evaluation(
+            run, records, split, protocol, predictions, systems, fusion, metrics
+        )
+        folder = run.path if output is None else Path(output)
+        with write_whole(folder / "metrics.json") as temporary:
+            temporary.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
+        write_tables(folder, metrics)
+        if report:
+            _write_report(evaluation, images, folder)
+        return evaluation
     except OSError as error:
         if output is None and is_read_only(error):
             raise UserError(
@@ -97,32 +114,6 @@ def evaluate(
                 "by --output DIR."
             ) from error
         raise
-
-
-def _evaluate(
-    run_path, data, split, protocol, images, pathologies, output, report, progress
-) -> Evaluation:
-    run = read_run(run_path)
-    records = run.records if data is None else Path(data)
-    protocol = protocol or run.config.localization
-    classifier = load_classifier(run)
-    calibration = calibrate_run(run, classifier, progress, output)
-    predictions = predict_split(run, classifier, records, split, progress, output)
-    if pathologies is not None:
-        predictions = predictions.select(pathologies)
-    systems, fusion = locate_all(predictions, calibration, protocol)
-    numbers = measure(predictions, calibration, protocol, systems, fusion)
-    metrics = {"split": split, **numbers}
-    evaluation = Evaluation(
-        run, records, split, protocol, predictions, systems, fusion, metrics
-    )
-    folder = run.path if output is None else Path(output)
-    with write_whole(folder / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
-    write_tables(folder, metrics)
-    if report:
-        _write_report(evaluation, images, folder)
-    return evaluation
 
 
 def load_chosen(evaluation: Evaluation, chosen) -> list[Case]:

@@ -179,9 +179,8 @@ def build_extractor(protocol: LocalizationConfig):
 
     A tuned threshold is none for such maps: they get the fixed ones.
     """
-    rule = fixed_thresholds(protocol.cam_thresholds)
-    if protocol.threshold == "otsu":
-        rule = otsu_thresholds
+    is_otsu = protocol.threshold == "otsu"
+    rule = otsu_thresholds if is_otsu else fixed_thresholds(protocol.cam_thresholds)
 
     def extract(cam: np.ndarray, original_size: tuple[int, int]) -> PredictedBoxes:
         heatmap = normalize_map(cam, protocol.normalization)

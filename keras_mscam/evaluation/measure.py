@@ -70,10 +70,17 @@ def locate_all(
             systems[f"block{block}"] = localize(
                 predictions, single, protocol, probabilities, negatives=False
             )
-    systems["mean_box"] = _weigh(localize_by_mean_box(attention))
-    systems["random_map"] = _weigh(
-        localize_at_random(annotated, predictions.image_size, build_extractor(protocol))
-    )
+    baselines = {
+        "mean_box": localize_by_mean_box(attention),
+        "random_map": localize_at_random(
+            annotated, predictions.image_size, build_extractor(protocol)
+        ),
+    }
+    for name, items in baselines.items():
+        systems[name] = [  # scores are multiplied as those of a system
+            dataclasses.replace(item, scores=item.scores * item.probability)
+            for item in items
+        ]
     return systems, fusion
 
 
@@ -113,8 +120,10 @@ def measure(
             system: _measure_system(items, boxed, calibration, protocol)
             for system, items in systems.items()
         },
-        "relevance_weights": _by_pathology(predictions.relevance_weights, names),
-        "fusion_weights": _by_pathology(fusion.weights, names),
+        "relevance_weights": dict(
+            zip(names, predictions.relevance_weights.T.tolist(), strict=True)
+        ),
+        "fusion_weights": dict(zip(names, fusion.weights.T.tolist(), strict=True)),
         "blocks": [f"block{block}" for block in predictions.blocks],
         "notes": _collect_notes(classification, calibration),
     }
@@ -198,18 +207,6 @@ def _collect_notes(classification: dict, calibration: RunCalibration) -> list[st
     for name, item in calibration.calibrations.items():
         reasons[f"Calibration of {name}"] = item.reason
     return [f"{what}: {reason}" for what, reason in reasons.items() if reason]
-
-
-def _weigh(items: list[Localization]) -> list[Localization]:
-    """Multiply the scores of a baseline by the probability, as those of a system."""
-    return [
-        dataclasses.replace(item, scores=item.scores * item.probability)
-        for item in items
-    ]
-
-
-def _by_pathology(weights: np.ndarray, names) -> dict[str, list[float]]:
-    return {name: weights[:, c].tolist() for c, name in enumerate(names)}
 
 
 def _ends(interval: Interval) -> dict:

@@ -189,8 +189,6 @@ def _embed(figure: Figure, photographic: bool = False) -> str:
 
 
 _FILTERS = {
-    "number": _number,
-    "interval": _interval,
-    "difference": _difference,
+    "number": _number, "interval": _interval, "difference": _difference,
     "p_value": _p_value,
-}
+}  # fmt: skip

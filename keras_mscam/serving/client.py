@@ -154,11 +154,7 @@ class Client:
         ]
 
     def call(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        """Call any signature.
-
-        Args:
-            signature: its name.
-            inputs: arrays by name; bytes in arrays of `object`.
+        """Call any signature with arrays by name; bytes in arrays of `object`.
 
         Returns:
             Arrays by name; strings as `object` of bytes or text.

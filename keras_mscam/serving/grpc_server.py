@@ -229,9 +229,12 @@ def decode_inputs(
                 raise ValueError("its shape has a size that is unknown")
             if len(sides) > 32:  # more than NumPy and TensorFlow can do
                 raise ValueError(f"it has {len(sides)} dimensions")
+            try:
+                itemsize = np.dtype(tf.as_dtype(proto.dtype).as_numpy_dtype).itemsize
+            except (KeyError, TypeError):
+                raise ValueError(f"type {proto.dtype} is not supported") from None
             # Beside a 0, sizes may be anything for TensorFlow; NumPy counts bytes.
-            claimed = math.prod(max(side, 1) for side in sides)
-            if claimed * _get_itemsize(proto.dtype) > most_bytes:
+            if math.prod(max(side, 1) for side in sides) * itemsize > most_bytes:
                 raise ValueError(f"its shape {sides} is too large")
             arrays[name] = tf.make_ndarray(proto)
             if arrays[name].dtype == object and not all(
@@ -244,13 +247,6 @@ def decode_inputs(
         if most_bytes < 0:
             raise refuse(f"The tensor {name!r} is larger than this server takes.")
     return arrays
-
-
-def _get_itemsize(kind: int) -> int:
-    try:
-        return np.dtype(tf.as_dtype(kind).as_numpy_dtype).itemsize
-    except (KeyError, TypeError):
-        raise ValueError(f"type {kind} is not supported") from None
 
 
 def encode_output(array: np.ndarray) -> tensor_pb2.TensorProto:

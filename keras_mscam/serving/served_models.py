@@ -227,13 +227,13 @@ class ServedModels:
 
     def describe_failures(self) -> str:
         """Say of each model why no version of it is served."""
-        reasons = []
-        for name, versions in self._versions.items():
-            if not versions:
-                reasons.append(f"{name} has no version that is wanted")
-            for version in versions.values():
-                reasons.append(f"{name}/{version.number}: {version.error.rstrip('.')}")
-        return "; ".join(reasons)
+        return "; ".join(
+            f"{name}/{version.number}: {version.error.rstrip('.')}"
+            if version
+            else f"{name} has no version that is wanted"
+            for name, versions in self._versions.items()
+            for version in versions.values() or [None]
+        )
 
     async def watch(self, interval: float) -> None:
         """Look for changes every so many seconds, until cancelled."""
@@ -270,10 +270,9 @@ class ServedModels:
                     _log.info("%s/%d is no longer served.", name, version.number)
             return
         for number in sorted(on_disk, reverse=True):
-            if self.list_available()[name]:
-                return
-            versions.setdefault(number, Version(number, on_disk[number]))
-            await self._load(name, number, on_disk[number])
+            if not self.list_available()[name]:
+                versions.setdefault(number, Version(number, on_disk[number]))
+                await self._load(name, number, on_disk[number])
 
     async def _load(self, name: str, number: int, path: Path) -> None:
         version = self._versions[name][number]
@@ -318,8 +317,8 @@ def _explain(error: Exception) -> tuple[str, str]:
     if isinstance(error, tf.errors.OpError):
         error = explain_failure(error)
     code = error.code if isinstance(error, ServingError) else grpc.StatusCode.UNKNOWN
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return code.name, lines[0] if lines else repr(error)
+    lines = str(error).strip().splitlines()
+    return code.name, lines[0].strip() if lines else repr(error)
 
 
 def _not_found(message: str) -> ServingError:
