@@ -8,8 +8,13 @@ import numpy as np
 
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.errors import UserError
-from keras_mscam.evaluation.cases import choose_cases, find_chosen
-from keras_mscam.evaluation.evaluate_run import Evaluation, evaluate, load_chosen
+from keras_mscam.evaluation.evaluate_run import (
+    Evaluation,
+    choose_cases,
+    evaluate,
+    find_chosen,
+    load_cases,
+)
 from keras_mscam.evaluation.measure import HIT
 from keras_mscam.evaluation.paired import PairedDifference, compare_auroc, compare_ratio
 from keras_mscam.evaluation.report import write_comparison
@@ -81,7 +86,7 @@ def compare(
     for name, text in texts.items():
         with write_whole(Path(output) / name) as temporary:
             temporary.write_text(text)
-    write_comparison(Path(output), comparison, _load_cases(evaluations, images))
+    write_comparison(Path(output), comparison, _load_same_cases(evaluations, images))
     return Path(output) / "report.html"
 
 
@@ -109,7 +114,7 @@ def _find_shared(runs: Sequence[Path]) -> list[str]:
     return shared
 
 
-def _load_cases(evaluations: dict[str, Evaluation], images) -> dict[str, list]:
+def _load_same_cases(evaluations: dict[str, Evaluation], images) -> dict[str, list]:
     """Load the same images for every system: the cases of the first."""
     first = next(iter(evaluations.values()))
     attention = first.systems["attention"]
@@ -122,7 +127,7 @@ def _load_cases(evaluations: dict[str, Evaluation], images) -> dict[str, list]:
         pairs = [
             (items[key], kind) for key, (_, kind) in zip(keys, chosen, strict=True)
         ]
-        cases[name] = load_chosen(evaluation, pairs)
+        cases[name] = load_cases(evaluation, pairs)
     return cases
 
 

@@ -64,9 +64,7 @@ def localize(
     pathologies that have a ground-truth box somewhere are looked for.
 
     Args:
-        predictions: stored ones.
-        fusion: of the maps.
-        protocol: how maps become boxes.
+        predictions, fusion, protocol: whose maps become boxes, and how.
         probabilities: `(images, C)`, calibrated. The score of a box is the probability
             of its pathology times the mean heat of its region.
         negatives: whether images labelled without the pathology are wanted; only FROC

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from keras_mscam.evaluation.cases import Case
 from keras_mscam.evaluation.tables import build_table1
 from keras_mscam.files import write_whole
 from keras_mscam.inference.run_folder import Run
@@ -23,6 +22,7 @@ from keras_mscam.visualization import (
     plot_reliability,
     plot_roc,
 )
+from keras_mscam.visualization.case_figures import Case
 from keras_mscam.visualization.style import read_template
 
 _BASELINES = {"mean_box": "Mean box (baseline)", "random_map": "Random map (baseline)"}
@@ -35,7 +35,7 @@ def write_report(
     sheets: dict[str, list[Case]],
     path: Path,
 ) -> None:
-    """Write the report of one run.
+    """Write the report of one run as HTML.
 
     Args:
         run: its `history.csv` is read where there is one.
@@ -53,8 +53,12 @@ def write_report(
         fused=metrics["localization"]["attention"],
         titles=_title(metrics),
         baselines=list(_BASELINES),
-        cases=[_show_case(case) for case in cases],
-        sheets=[_show_sheet(name, sheet) for name, sheet in sheets.items() if sheet],
+        cases=[(case, _embed(plot_case(case), photographic=True)) for case in cases],
+        sheets=[
+            (name, len(sheet), _embed(plot_contact_sheet(sheet), photographic=True))
+            for name, sheet in sheets.items()
+            if sheet
+        ],
         history=None if history is None else _embed(plot_history(history)),
         epochs=0 if history is None else len(history),
         relevance=_embed(
@@ -72,12 +76,9 @@ def write_report(
 def write_comparison(
     folder: Path, comparison: dict, cases_by_system: dict[str, list[Case]]
 ) -> None:
-    """Write `report.html` of several systems, and `figure2.png` and `.pdf`.
+    """Write `report.html` of a `comparison.json`, and `figure2.png` and `.pdf`.
 
-    Args:
-        folder: where to.
-        comparison: the contents of `comparison.json`.
-        cases_by_system: by name of the system, the same cases in the same order.
+    The cases of the systems are the same in the same order.
     """
     systems = comparison["systems"]
     first = next(iter(systems.values()))
@@ -108,24 +109,6 @@ def _title(metrics: dict) -> dict[str, str]:
         name: f"Block {name.removeprefix('block')} alone" for name in metrics["blocks"]
     }
     return {"attention": "Fused", **blocks, **_BASELINES}
-
-
-def _show_case(case: Case) -> dict:
-    return {
-        "name": case.name,
-        "pathology": case.pathology.replace("_", " "),
-        "kind": case.kind,
-        "iou": case.iou,
-        "figure": _embed(plot_case(case), photographic=True),
-    }
-
-
-def _show_sheet(pathology: str, cases: list[Case]) -> dict:
-    return {
-        "pathology": pathology.replace("_", " "),
-        "count": len(cases),
-        "figure": _embed(plot_contact_sheet(cases), photographic=True),
-    }
 
 
 def _draw_localization(metrics: dict) -> str:
@@ -180,10 +163,9 @@ def _p_value(value: float | None) -> str:
 def _embed(figure: Figure, photographic: bool = False) -> str:
     """Return a figure as a data URL, as JPEG where it shows X-rays, to save bytes."""
     buffer = io.BytesIO()
+    kind, options = "png", {}
     if photographic:
         kind, options = "jpeg", {"pil_kwargs": {"quality": 88}}
-    else:
-        kind, options = "png", {}
     figure.savefig(buffer, format=kind, facecolor="white", **options)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 

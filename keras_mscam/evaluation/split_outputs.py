@@ -39,18 +39,15 @@ class Predictions:
 
     Args:
         folder: where they are stored.
-        pathologies: C names.
-        blocks: B numbers.
+        pathologies, blocks: C names and B numbers.
         image_size: `(height, width)` that the model saw.
         relevance_weights: `(B, C)`.
-        names: `(images,)`.
-        patients: `(images,)`.
+        names, patients: `(images,)`.
         labels: `(images, C)`: 1, 0 or NaN.
         logits: `(images, C)`, merged.
         block_logits: `(images, B, C)`.
         original_sizes: `(images, 2)`, height and width.
-        box_rows: `(boxes,)` image of each ground-truth box.
-        box_columns: `(boxes,)` pathology of each.
+        box_rows, box_columns: `(boxes,)` image and pathology of each ground-truth box.
         box_xyxy: `(boxes, 4)` half-open, in pixels of the original image.
         map_columns: `(C,)` where each pathology is in the stored maps; by default in
             the same place.
