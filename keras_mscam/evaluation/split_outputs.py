@@ -151,7 +151,11 @@ def predict(
         "image_size": list(classifier.input.shape[1:3]),
         "relevance_weights": weights.tolist(),
     }
-    _claim(folder, description)
+    path = folder / "predictions.json"
+    if not path.is_file() or json.loads(path.read_text()) != description:
+        shutil.rmtree(folder, ignore_errors=True)
+        with write_whole(path) as temporary:
+            temporary.write_text(json.dumps(description, indent=2) + "\n")
     done = len(_part_paths(folder)) * _PART
     with tqdm(
         total=images, initial=min(done, images), desc=f"Predicting {split}",
@@ -193,16 +197,6 @@ def _check_names(classifier, model_path, pathologies, records, known) -> None:
             f"model in {model_path.parent} was trained to find; they are of "
             f"{', '.join(known)}."
         )
-
-
-def _claim(folder: Path, description: dict) -> None:
-    """Make the folder one of these predictions: emptied if it held others."""
-    path = folder / "predictions.json"
-    if path.is_file() and json.loads(path.read_text()) == description:
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    with write_whole(path) as temporary:
-        temporary.write_text(json.dumps(description, indent=2) + "\n")
 
 
 def _store(classifier, description, manifest, records, folder, done, bar) -> None:

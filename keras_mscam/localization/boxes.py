@@ -176,24 +176,15 @@ def compute_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     Returns:
         `(N, M)` in [0, 1]; 0 where both boxes have no area.
-
-    Example:
-        >>> compute_iou([[0, 0, 2, 2]], [[1, 0, 3, 2]])  # 2 / (4 + 4 - 2)
-        array([[0.33333333]])
     """
     intersection, area_a, area_b = _intersect(a, b)
     return _ratio(intersection, area_a[:, None] + area_b[None, :] - intersection)
 
 
 def compute_iobb(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Intersection over the area of the *predicted* box.
+    """Intersection over the area of the *predicted* box, never below the IoU.
 
-    Args:
-        predicted: `(N, 4)`, half-open xyxy.
-        truth: `(M, 4)`, in the same frame.
-
-    Returns:
-        `(N, M)` in [0, 1], never below the IoU.
+    Arguments and result are those of `compute_iou`.
 
     Reference:
         Wang et al. 2017 (ChestX-ray8), section 4.2.

@@ -85,9 +85,7 @@ class Batcher:
     Args:
         run: from inputs to outputs, all of which begin with the batch; called in the
             executor.
-        executor: of threads.
-        room: where requests wait.
-        options: of the server.
+        executor, room, options: threads, where requests wait, and those of the server.
         on_batch: called with the size of every batch, the seconds that it ran, and the
             seconds that each of its requests waited before.
     """

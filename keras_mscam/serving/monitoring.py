@@ -37,14 +37,7 @@ _log = logging.getLogger("keras_mscam.serving.requests")
 
 @dataclass
 class Record:
-    """What is told of a request: no name that only its client knows.
-
-    Args:
-        model: name, if there is such a model.
-        version: number, if there is such a version.
-        signature: likewise.
-        images: that it holds.
-    """
+    """What is told of a request: no name that only its client knows."""
 
     model: str = ""
     version: int | None = None
@@ -121,14 +114,9 @@ class Metrics:
 
     @contextmanager
     def record(self, protocol: str, request_id: str | None) -> Iterator[Record]:
-        """Count and log a request when it has ended, however it did.
+        """Count and log a request by REST or GRPC when it has ended, however it did.
 
-        Args:
-            protocol: REST or GRPC.
-            request_id: what the client calls it.
-
-        Yields:
-            What is told of it, to be filled in as it gets known.
+        What is told of it is yielded, to be filled in as it gets known.
         """
         record, start = Record(), time.perf_counter()
         code = grpc.StatusCode.INTERNAL

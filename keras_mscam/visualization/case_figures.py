@@ -7,13 +7,15 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from keras_mscam.localization.boxes import normalize_map
-from keras_mscam.visualization.axes import draw_boxes, show_grey, show_heat
 from keras_mscam.visualization.style import (
     BLOCKS,
     FONT,
     PREDICTED_LINE,
     TRUTH_LINE,
     Figure,
+    draw_boxes,
+    show_grey,
+    show_heat,
     tidy,
     words,
 )

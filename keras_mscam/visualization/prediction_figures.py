@@ -13,24 +13,22 @@ from matplotlib.patches import Patch
 from keras_mscam.errors import UserError
 from keras_mscam.images.resize import choose_shape, shrink
 from keras_mscam.localization.boxes import normalize_map
-from keras_mscam.visualization.axes import (
-    RIM,
-    add_colour_bar,
-    draw_boxes,
-    show_heat,
-    show_xray,
-)
 from keras_mscam.visualization.overlay import draw_overlay
 from keras_mscam.visualization.style import (
     BLOCKS,
     BLUE,
     FONT,
     PREDICTED_LINE,
+    RIM,
     TRUTH_LINE,
     WIDTHS,
     Figure,
+    add_colour_bar,
+    draw_boxes,
     in_own_style,
     read_template,
+    show_heat,
+    show_xray,
     tidy,
     words,
 )
