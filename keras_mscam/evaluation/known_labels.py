@@ -53,12 +53,7 @@ def take_known(
 
 
 def explain_one_class(truth: np.ndarray) -> str | None:
-    """Say why images of one class can't be told apart; `None` if both are there.
-
-    Example:
-        >>> explain_one_class(np.array([False, False]))
-        'none of the 2 images with a known label shows it'
-    """
+    """Say why images of one class can't be told apart; `None` if both are there."""
     if not len(truth):
         return "no image has a known label"
     if not truth.any():

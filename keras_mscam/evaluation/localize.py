@@ -36,8 +36,7 @@ class FusedMap:
     """One fused map, and where it belongs.
 
     Args:
-        row: of the image in the predictions.
-        column: of the pathology.
+        row, column: of the image and the pathology in the predictions.
         cam: `(height, width)` raw, at the size that the model saw.
         heatmap: the same, normalized.
         cams: of every block, `(h, w)` raw.
@@ -102,14 +101,9 @@ def localize(
 
 
 def map_fused(function, predictions, fusion, protocol, wanted) -> Iterator:
-    """Call a function with the `FusedMap` of every wanted image and pathology.
+    """Call a function with the `FusedMap` of every wanted pair of row and column.
 
-    Args:
-        function: its results are yielded, in the order of the images.
-        predictions: stored ones.
-        fusion: of the maps.
-        protocol: normalizes them.
-        wanted: pairs of row and column.
+    Its results are yielded in the order of the images.
     """
     columns = {}
     for row, column in wanted:

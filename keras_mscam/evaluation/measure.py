@@ -103,6 +103,9 @@ def measure(
     classification, auroc_mean, curves = _measure_classification(
         predictions, calibration
     )
+    reasons = {name: row["reason"] for name, row in classification.items()}
+    for name, item in calibration.calibrations.items():
+        reasons[f"Calibration of {name}"] = item.reason
     return {
         "images": len(predictions.names),
         "patients": len(set(predictions.patients.tolist())),
@@ -125,7 +128,7 @@ def measure(
         ),
         "fusion_weights": dict(zip(names, fusion.weights.T.tolist(), strict=True)),
         "blocks": [f"block{block}" for block in predictions.blocks],
-        "notes": _collect_notes(classification, calibration),
+        "notes": [f"{what}: {reason}" for what, reason in reasons.items() if reason],
     }
 
 
@@ -200,13 +203,6 @@ def _measure_classification(predictions, calibration):
     defined = [i.value for i in intervals if i.value is not None]
     mean = {**_ends(mean), "value": float(np.mean(defined)) if defined else None}
     return rows, mean, curves
-
-
-def _collect_notes(classification: dict, calibration: RunCalibration) -> list[str]:
-    reasons = {name: row["reason"] for name, row in classification.items()}
-    for name, item in calibration.calibrations.items():
-        reasons[f"Calibration of {name}"] = item.reason
-    return [f"{what}: {reason}" for what, reason in reasons.items() if reason]
 
 
 def _ends(interval: Interval) -> dict:

@@ -300,11 +300,8 @@ def is_read_only(error: OSError) -> bool:
 def read_pathologies(run: Run) -> tuple[str, ...]:
     """Return the pathologies of a run's model, in the order of its outputs.
 
-    They are in `relevance_weights.csv`, which training writes, and in
-    `calibration.json`; where both are gone, in the records that it was trained on.
-
     Raises:
-        UserError: all three are gone.
+        UserError: nothing that holds them is left.
     """
     if run.relevance_weights_path.is_file():
         return tuple(pd.read_csv(run.relevance_weights_path)["pathology"])

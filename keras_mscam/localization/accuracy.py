@@ -18,8 +18,7 @@ class Localization:
     All positions are pixels of the original image. Arrays may be given as lists.
 
     Args:
-        pathology: name.
-        patient: identifier.
+        pathology, patient: name and identifier.
         truth: `(M, 4)` ground-truth boxes, half-open xyxy. M is 0 for an image labelled
             negative; where an image is labelled positive without a box, there is no
             `Localization`.
@@ -105,12 +104,9 @@ def count_localizations(
     boxes, and one ground-truth box can be found by several.
 
     Args:
-        localizations: one for each image and pathology.
+        localizations: one for each image and pathology; counts are in their order.
         thresholds: overlaps that a hit must exceed, T(IoU) or T(IoBB).
         overlap: `"iou"` or `"iobb"`.
-
-    Returns:
-        Counts in the order of `localizations`, for a bootstrap over patients.
 
     Raises:
         UserError: there is no such overlap.

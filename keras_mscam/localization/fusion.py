@@ -55,8 +55,7 @@ def measure_deviations(parts: Iterable[Sequence[np.ndarray]]) -> np.ndarray:
     """Measure the standard deviation of every block's maps over images and positions.
 
     Args:
-        parts: for each part of the images, the maps of every block,
-            `(images, h, w, C)`.
+        parts: of the images, with the maps of every block, `(images, h, w, C)`.
 
     Returns:
         `(B, C)` float64. Images with a value that isn't finite are left out.

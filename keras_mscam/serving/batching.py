@@ -18,10 +18,10 @@ Arrays = dict[str, np.ndarray]
 
 def count_bytes(arrays: Arrays) -> int:
     """Return how much memory arrays take, with the strings in them."""
-    strings = [value for value in arrays.values() if value.dtype == object]
-    return sum(value.nbytes for value in arrays.values()) + sum(
-        len(string) for value in strings for string in value.flat
+    strings = (
+        s for value in arrays.values() if value.dtype == object for s in value.flat
     )
+    return sum(value.nbytes for value in arrays.values()) + sum(map(len, strings))
 
 
 class WaitingRoom:

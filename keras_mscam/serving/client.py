@@ -58,7 +58,7 @@ class ServiceError(UserError):
 
     Args:
         message: one sentence, with the server's own.
-        code: name of the status, as of gRPC: `"INVALID_ARGUMENT"`.
+        code: name of a gRPC status, such as `"INVALID_ARGUMENT"`.
         may_pass: whether the same request may succeed later.
     """
 
@@ -257,7 +257,11 @@ class _Grpc:
     def __init__(self, url, name, version, label, token, timeout):
         scheme, _, self.target = url.rstrip("/").partition("://")
         self._is_secure = scheme == "grpcs"
-        self._spec = name, version, label
+        self._spec = {"name": name}
+        if version is not None:
+            self._spec["version"] = {"value": version}
+        if label is not None:
+            self._spec["version_label"] = label
         metadata = [("authorization", f"Bearer {token}")] if token else []
         self._options = {"timeout": timeout, "metadata": metadata}
         self._channel: grpc.Channel | None = None
@@ -269,16 +273,10 @@ class _Grpc:
         elif self._channel is None:
             self._channel = grpc.insecure_channel(self.target, _GRPC_OPTIONS)
         stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        name, version, label = self._spec
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = name
-        request.model_spec.signature_name = signature
-        if version is not None:
-            request.model_spec.version.value = version
-        if label is not None:
-            request.model_spec.version_label = label
-        for key, array in inputs.items():
-            request.inputs[key].CopyFrom(tf.make_tensor_proto(array))
+        request = predict_pb2.PredictRequest(
+            model_spec={**self._spec, "signature_name": signature},
+            inputs={key: tf.make_tensor_proto(array) for key, array in inputs.items()},
+        )
         try:
             answer = stub.Predict(request, **self._options)
         except grpc.RpcError as error:

@@ -202,10 +202,9 @@ def describe_states(
     """Return the states of versions, as GetModelStatus gives them."""
     response = get_model_status_pb2.GetModelStatusResponse()
     for version in versions:
+        status = {"error_code": version.error_code, "error_message": version.error}
         response.model_version_status.add(
-            version=version.number,
-            state=version.state,
-            status={"error_code": version.error_code, "error_message": version.error},
+            version=version.number, state=version.state, status=status
         )
     return response
 

@@ -32,13 +32,9 @@ _AROUND = re.compile(
 
 @dataclass(frozen=True)
 class Signature:
-    """A function of a model.
+    """A function of a model, with type and shape of inputs and outputs by name.
 
-    Args:
-        name: its name.
-        inputs: type and shape by name.
-        outputs: likewise.
-        run: from the values of all inputs, by rising name, to those of all outputs.
+    `run` takes the values of all inputs, by rising name, and gives those of outputs.
     """
 
     name: str

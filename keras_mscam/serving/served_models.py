@@ -61,11 +61,7 @@ def find_models(path: Path) -> dict[str, Path]:
 
 
 def find_versions(folder: Path) -> dict[int, Path]:
-    """Return the folder of each version of a model, by its number.
-
-    Other names are passed over, and folders without a `saved_model.pb`, such as one
-    that is being written.
-    """
+    """Return the folder of each version by its number, but of none half written."""
     return {
         int(path.name): path
         for path in sorted(Path(folder).iterdir())
@@ -107,8 +103,7 @@ class Version:
     Args:
         number, path: its number and folder.
         state: START, LOADING, AVAILABLE, UNLOADING or END.
-        error_code: name of a gRPC status.
-        error: why it could not be loaded, or empty.
+        error_code, error: name of a gRPC status, and why it could not be loaded.
         fingerprint: of its files when they were read; changed ones are tried again.
         servable: while it is loaded.
         batchers: of its signatures, made as they are called.

@@ -17,6 +17,11 @@ from keras_mscam.visualization.style import (
     words,
 )
 
+_ABOVE = {
+    "frameon": False, "fontsize": 9, "loc": "lower center",
+    "bbox_to_anchor": (0.5, 1.0),
+}  # fmt: skip
+
 
 def plot_history(history: pd.DataFrame) -> Figure:
     """Show training and validation loss by epoch, and where the learning rate fell.
@@ -72,10 +77,7 @@ def plot_relevance_weights(
     axis.set_xlim(0, 1)
     axis.set_xlabel("relevance weight", **FONT)
     tidy(axis)
-    axis.legend(
-        ncols=len(blocks), frameon=False, fontsize=9, loc="lower center",
-        bbox_to_anchor=(0.5, 1.0),
-    )  # fmt: skip
+    axis.legend(ncols=len(blocks), **_ABOVE)
     return figure
 
 
@@ -101,8 +103,7 @@ def plot_localization(accuracies: dict[str, dict[str, float]]) -> Figure:
     axis.set_ylim(0, 1)
     axis.set_ylabel("accuracy at IoU > 0.3", **FONT)
     tidy(axis)
-    axis.legend(ncols=4, frameon=False, fontsize=9, loc="lower center",
-                bbox_to_anchor=(0.5, 1.0))  # fmt: skip
+    axis.legend(ncols=4, **_ABOVE)
     return figure
 
 

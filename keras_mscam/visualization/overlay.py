@@ -25,11 +25,9 @@ def draw_overlay(
     shape: tuple[int, int] | None = None,
     most_alpha: float = MOST_ALPHA,
 ) -> np.ndarray:
-    """Draw one pathology's heat map and boxes over its X-ray.
+    """Draw one pathology's heat map and boxes over its X-ray, as exported models do.
 
     `picture = (1 - alpha(heat)) * image + alpha(heat) * colour(heat)`
-
-    As the signature `overlay` of an exported model draws it, see `style.alpha`.
 
     Args:
         pixels: uint8 `(height, width)`, the X-ray at its own size or shrunk.

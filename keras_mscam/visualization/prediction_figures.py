@@ -179,11 +179,8 @@ def render_card(prediction: "Prediction") -> str:
     """Return a prediction as a compact piece of HTML, on light ground or dark.
 
     The picture is the X-ray with the map and boxes of the most probable positive
-    pathology, or plain, if there is none or there are no maps.
-
-    Args:
-        prediction: any; one without an image has a table only, one of an image that
-            couldn't be read its sentence.
+    pathology, or plain, if there is none or there are no maps. Without an image there
+    is a table only, of one that couldn't be read its sentence.
     """
     ordered = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
     has_maps = prediction.attention is not None or prediction.cams
