@@ -242,9 +242,7 @@ def calibrate_run(
 
     Args:
         run: `calibration.json` is written into it, where that is possible.
-        classifier: its model.
-        progress: whether to show a bar.
-        output: folder for predictions where the run can't be written to.
+        classifier, progress, output: as of `predict_split`.
 
     Raises:
         UserError: there is none of this model, and no records to make it on.

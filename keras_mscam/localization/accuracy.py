@@ -58,8 +58,8 @@ class Localization:
         count = len(values["predicted"])
         scores = np.zeros(count) if self.scores is None else self.scores
         excused = np.zeros(count) if self.excused is None else self.excused
-        values |= {"scores": np.asarray(scores, "float64")}
-        values |= {"excused": np.asarray(excused, bool)}
+        values["scores"] = np.asarray(scores, "float64")
+        values["excused"] = np.asarray(excused, bool)
         for key, value in values.items():
             if not np.isfinite(value).all():
                 raise ValueError(f"{key} isn't finite: {self.name} {self.pathology}.")

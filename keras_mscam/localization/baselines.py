@@ -48,16 +48,13 @@ def localize_at_random(
 def localize_by_mean_box(localizations: Sequence[Localization]) -> list[Localization]:
     """Predict, for every image, the mean box of the pathology in *other* patients.
 
-    Args:
-        localizations: what a system found, with `original_size`; all but the
-            predicted boxes is taken from it. Boxes are averaged in relative
-            coordinates; images without a ground-truth box add nothing to the mean, but
-            get it too.
+    Boxes are averaged in relative coordinates; images without a ground-truth box add
+    nothing to the mean, but get it too.
 
     Returns:
-        The same with one predicted box each, of score 1, its centre as the peak,
-        nothing excused; without those of a pathology that no other patient has a box
-        of: nothing can be said of them.
+        What a system found, as of `localize_at_random`, with one predicted box each, of
+        score 1, its centre as the peak; without those of a pathology that no other
+        patient has a box of.
     """
     own = _sum_boxes(localizations)
     result = []

@@ -215,8 +215,7 @@ def compute_pointing_game(
     easy to hit: read it beside the mean box of other patients.
 
     Args:
-        localizations: one for each image and pathology.
-        pathologies: names of the rows.
+        localizations, pathologies: images, and names of the rows.
         tolerance: how far from a box, in pixels of the original image, a peak may lie
             and still hit it. At 0 it must lie inside, half-open like the box.
 

@@ -98,15 +98,12 @@ class Core:
                 record.images = max(sizes, default=1)
                 # Rows may share a run; what is no batch, or none of one size, can't.
                 rows = record.images if len(sizes) == 1 and sizes != {0} else None
-                if function.name not in found.batchers:
-                    count = functools.partial(
-                        self.metrics.count_batch, name, function.name
-                    )
-                    found.batchers[function.name] = Batcher(
-                        function, self.executor, self.room, self.options, count
-                    )
+                count = functools.partial(self.metrics.count_batch, name, function.name)
+                batcher = found.batchers.setdefault(
+                    function.name,
+                    Batcher(function, self.executor, self.room, self.options, count),
+                )
                 async with asyncio.timeout(timeout):
-                    batcher = found.batchers[function.name]
                     outputs = await batcher.submit(dict(inputs), rows)
         except TimeoutError as error:
             raise ServingError(

@@ -26,16 +26,14 @@ class Case:
     """One image and pathology, with its maps.
 
     Args:
-        name: of the image.
-        pathology: name.
+        name, pathology: of the image, and what is looked for.
         kind: what it is a case of, in words.
         image: `(height, width)` uint8, as the model saw it.
         cams: by block, `(h, w)` raw maps.
         attention: `(height, width)` raw fused map.
         heatmap: the same, normalized to [0, 1] as the protocol says.
         relevance_weights: `(B,)`.
-        truth: `(M, 4)` ground-truth boxes, half-open xyxy in pixels of `image`.
-        predicted: `(N, 4)` predicted boxes, in the same frame.
+        truth, predicted: `(N, 4)` boxes, half-open xyxy in pixels of `image`.
         probability: calibrated.
         iou: the best of any predicted with any ground-truth box.
     """
@@ -86,13 +84,10 @@ def plot_case(case: Case) -> Figure:
 
 
 def plot_figure2(cases_by_system: dict[str, list[Case]]) -> Figure:
-    """Show the same images as several systems see them, one row per image.
+    """Show the same images, in the same order, as several systems see them.
 
-    The first column is the X-ray with its ground-truth box, the others are the fused
-    maps of the systems with their predicted boxes.
-
-    Args:
-        cases_by_system: by name of the system, the same cases in the same order.
+    Each has a row: the X-ray with its ground-truth box, then the fused maps of the
+    systems with their predicted boxes.
 
     Reference:
         Sedai et al. 2018, Fig. 2.

@@ -24,11 +24,7 @@ _ABOVE = {
 
 
 def plot_history(history: pd.DataFrame) -> Figure:
-    """Show training and validation loss by epoch, and where the learning rate fell.
-
-    Args:
-        history: columns `epoch`, `loss`, `val_loss`, `learning_rate`.
-    """
+    """Show `loss` and `val_loss` by `epoch`, and where `learning_rate` fell."""
     figure = Figure(figsize=(6.4, 2.8), dpi=110, layout="constrained")
     axis = figure.subplots()
     epoch = history["epoch"]

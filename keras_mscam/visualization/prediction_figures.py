@@ -130,13 +130,8 @@ def plot_overlay(
 def plot_probabilities(prediction: "Prediction", width: str = "single") -> Figure:
     """Show all probabilities as bars, the highest above, with operating points.
 
-    Args:
-        prediction: of an X-ray that could be read.
-        width: `"single"` or `"double"` column, 3.5 or 7.2 inches.
-
-    Returns:
-        A figure. Positive pathologies are blue and bold, the black lines mark the
-        probability from which on each is called positive.
+    Positive pathologies are blue and bold; black lines mark the probability from which
+    on each is called positive. For `width` see `plot_prediction`.
 
     Raises:
         UserError: there are no probabilities.
