@@ -13,7 +13,7 @@ from keras_mscam.evaluation.evaluate_run import (
     choose_cases,
     evaluate,
     find_chosen,
-    load_cases,
+    load_chosen,
 )
 from keras_mscam.evaluation.measure import HIT
 from keras_mscam.evaluation.paired import PairedDifference, compare_auroc, compare_ratio
@@ -127,7 +127,7 @@ def _load_same_cases(evaluations: dict[str, Evaluation], images) -> dict[str, li
         pairs = [
             (items[key], kind) for key, (_, kind) in zip(keys, chosen, strict=True)
         ]
-        cases[name] = load_cases(evaluation, pairs)
+        cases[name] = load_chosen(evaluation, pairs)
     return cases
 
 

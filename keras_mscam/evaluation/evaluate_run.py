@@ -124,7 +124,7 @@ def _write_report(evaluation: Evaluation, images: Sequence[str], folder: Path) -
     attention = evaluation.systems["attention"]
     chosen = find_chosen(attention, images) or choose_cases(attention, boxed)
     sheets = {name: choose_sheet(attention, name) for name in boxed}
-    flat = load_cases(
+    flat = load_chosen(
         evaluation, [*chosen, *(pair for sheet in sheets.values() for pair in sheet)]
     )
     cases, rest = flat[: len(chosen)], iter(flat[len(chosen) :])
@@ -184,7 +184,7 @@ def find_chosen(
     return chosen
 
 
-def load_cases(evaluation: Evaluation, chosen: Sequence[Chosen]) -> list[Case]:
+def load_chosen(evaluation: Evaluation, chosen: Sequence[Chosen]) -> list[Case]:
     """Read the images and maps of chosen localizations, in their order."""
     predictions, size = evaluation.predictions, evaluation.predictions.image_size
     rows = {name: row for row, name in enumerate(predictions.names.tolist())}
