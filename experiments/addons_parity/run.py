@@ -30,17 +30,17 @@ import keras_mscam.modeling  # noqa: F401  registers what a saved model holds
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.data.pipeline import read_examples
 from keras_mscam.errors import UserError, command
-from keras_mscam.evaluation.classification import compute_classification
-from keras_mscam.evaluation.operating_points import (
+from keras_mscam.evaluation.calibration import choose_operating_points
+from keras_mscam.evaluation.classification import (
     apply_operating_points,
-    choose_operating_points,
+    compute_classification,
 )
 from keras_mscam.inference.run_calibration import OperatingPoint
 from keras_mscam.inference.run_folder import Run, read_run
 from keras_mscam.localization import boxes
 from keras_mscam.localization.accuracy import Localization
+from keras_mscam.localization.boxes import compute_iou
 from keras_mscam.localization.detection import compute_average_precision
-from keras_mscam.localization.overlaps import compute_iou
 from keras_mscam.modeling import build_localizer
 
 HERE = Path(__file__).parent

@@ -9,7 +9,6 @@ import scipy.stats
 from scipy.sparse import csr_array
 
 from keras_mscam.evaluation.known_labels import (
-    check_tables,
     divide,
     explain_one_class,
     take_known,
@@ -96,13 +95,11 @@ def bootstrap_ratio(
             metric, such as of another pathology, is 0 in both.
         patients: `(items,)` identifiers.
         resamples: how often patients are sampled.
-        seed: of the samples; equal seeds and patients give equal samples.
+        seed: equal seeds and patients give equal samples.
         level: probability that an interval is to cover the truth, in (0, 1).
 
     Returns:
-        An interval for each metric, and one of the mean of those metrics that have a
-        value. Without any item of a metric, or with those of one patient, it has no
-        ends but a reason.
+        An interval for each metric, and one of the mean of those that have a value.
 
     Raises:
         ValueError: shapes differ, a number isn't finite, a denominator is negative, or
@@ -118,7 +115,7 @@ def bootstrap_ratio(
         (percentile interval); Field & Welsh 2007, "Bootstrapping clustered data".
     """
     sums = sum_by_patient(numerators, denominators, patients)
-    return _summarize(resample_ratio(*sums, resamples, seed), level)
+    return summarize(resample_ratio(*sums, resamples, seed), level)
 
 
 def bootstrap_auroc(
@@ -138,19 +135,11 @@ def bootstrap_auroc(
         resamples, seed, level: as of `bootstrap_ratio`.
 
     Returns:
-        An interval for each pathology, and one of the mean AUROC over those that have
-        one. With one class only, or a class that only one patient has, it has no ends
-        but a reason.
+        An interval for each pathology, and one of the mean of those that have a value.
 
     Raises:
         ValueError: shapes don't fit.
         UserError: a score isn't finite.
-
-    Example:
-        >>> labels, scores = [[0], [0], [1], [1]], [[0.1], [0.4], [0.3], [0.9]]
-        >>> intervals, mean = bootstrap_auroc(labels, scores, ["a", "b", "c", "d"])
-        >>> intervals[0].value
-        0.75
 
     Reference:
         Rutter 2000, "Bootstrap estimation of diagnostic accuracy with patient-clustered
@@ -158,21 +147,16 @@ def bootstrap_auroc(
         simulated studies each, 95% intervals covered the truth in 90% with 40 patients
         (30% of images positive), 93% with 100, and 94% with 300 (10% positive).
     """
-    return _summarize(resample_auroc(labels, scores, patients, resamples, seed), level)
+    return summarize(resample_auroc(labels, scores, patients, resamples, seed), level)
 
 
 def sum_by_patient(
     numerators: np.ndarray, denominators: np.ndarray, patients: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Add up the items of each patient, see `bootstrap_ratio`.
+    """Add up the items of each patient, both `(patients, M)`; see `bootstrap_ratio`.
 
-    Returns:
-        Both `(patients, M)`, by patient in the order of their identifiers, which does
-        not depend on the order of items: systems evaluated in different orders get the
-        same samples.
-
-    Raises:
-        ValueError: shapes differ, a number isn't finite, or a denominator is negative.
+    Patients are in the order of their identifiers, which does not depend on the order
+    of items: systems evaluated in different orders get the same samples.
     """
     names, index = np.unique(np.asarray(patients), return_inverse=True)
     tables = [np.asarray(t, "float64") for t in (numerators, denominators)]
@@ -191,12 +175,7 @@ def sum_by_patient(
 def resample_ratio(
     tops: np.ndarray, wholes: np.ndarray, resamples: int, seed: int
 ) -> Resampled:
-    """Divide sums over patients, of all and of samples of them.
-
-    Args:
-        tops, wholes: `(patients, M)` of `sum_by_patient`.
-        resamples, seed: as of `bootstrap_ratio`.
-    """
+    """Divide sums over patients, `(patients, M)`, of all and of samples of them."""
     values, samples = _sample_patients(
         lambda weights: divide(weights.T @ tops, weights.T @ wholes),
         len(tops), tops.shape[1], len(tops), resamples, seed,
@@ -214,18 +193,22 @@ def resample_auroc(
 ) -> Resampled:
     """Compute the AUROC of each pathology, of all patients and of samples of them.
 
-    Args, Raises: as of `bootstrap_auroc`. The samples are the same for all pathologies
-    and systems.
+    The samples are the same for all pathologies and systems; see `bootstrap_auroc`.
     """
-    labels, scores = check_tables(labels, scores)
     names, index = np.unique(np.asarray(patients), return_inverse=True)
     if len(index) != len(labels):
         raise ValueError(f"{len(index)} patients for {len(labels)} images.")
     rankings, reasons = [], []
-    for column in range(labels.shape[1]):
-        rows, truth, values = take_known(labels, scores, column, f"column {column}")
+    for _, rows, truth, values in take_known(labels, scores):
         rankings.append(Ranking(truth, values, index[rows], len(names)))
-        reasons.append(explain_one_class(truth) or _explain_few_of(truth, index[rows]))
+        positives, negatives = (
+            len(np.unique(index[rows[chosen]])) for chosen in (truth, ~truth)
+        )
+        reasons.append(
+            explain_one_class(truth)
+            or _explain_few(positives, "an image that shows it")
+            or _explain_few(negatives, "an image that does not show it")
+        )
     values, samples = _sample_patients(
         lambda weights: np.stack([r.compute_auroc(weights) for r in rankings], axis=1),
         len(names), len(rankings), len(labels), resamples, seed,
@@ -241,25 +224,20 @@ def _sample_patients(
     resamples: int,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compute metrics of all patients, and of samples of them drawn by SciPy.
+    """Compute metrics of all patients, `(metrics,)`, and of samples of them.
 
     Args:
         compute: of weights `(patients, W)`, how often each patient counts, gives
             `(W, metrics)`.
-        patients: how many there are.
-        metrics: number of them.
-        rows: length of the longest table that is made for each resample; it bounds how
-            many are computed together.
+        patients, metrics: how many there are.
+        rows: of the longest table that is made for each resample; it bounds how many
+            are computed together.
         resamples, seed: as of `bootstrap_ratio`.
-
-    Returns:
-        `(metrics,)` and `(resamples, metrics)`; NaN where undefined. The samples of
-        fewer than two patients say nothing: all are NaN.
     """
     if not patients or not metrics:
         return np.full(metrics, np.nan), np.full((resamples, metrics), np.nan)
     values = compute(np.ones((patients, 1)))[0]
-    if patients < 2:
+    if patients < 2:  # samples of one say nothing
         return values, np.full((resamples, metrics), np.nan)
 
     def compute_of_sample(sample: np.ndarray, axis: int) -> np.ndarray:
@@ -267,7 +245,7 @@ def _sample_patients(
         return compute(np.stack(weights, axis=1).astype("float64")).T
 
     with warnings.catch_warnings():
-        # SciPy's own interval is NaN if a sample is undefined: see `find_percentiles`.
+        # SciPy's own interval is NaN if a sample is undefined: see `summarize`.
         warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
         result = scipy.stats.bootstrap(
             (np.arange(patients),), compute_of_sample, vectorized=True,
@@ -280,20 +258,18 @@ def _sample_patients(
 class Ranking:
     """The images of one pathology in the order of their scores.
 
-    Only where negatives lie between the *distinct* scores of positives counts. Step k
-    is the k-th such score, from the lowest; negatives of stratum `2k` lie between
-    steps k - 1 and k, those of stratum `2k + 1` at step k. Two sparse matrices count
-    each patient's images there, and their products with a matrix of weights give the
-    AUROCs of hundreds of samples at once: 1,000 samples of 25,596 images and 14
-    pathologies take 1.2 s, one by one by scikit-learn's `roc_auc_score` 2 minutes
-    (measured on 2 cores). With whole weights all sums are whole numbers, so equal
-    rankings have exactly equal AUROCs.
+    Step k is the k-th *distinct* score of positives, from the lowest; negatives of
+    stratum `2k` lie between steps k - 1 and k, those of stratum `2k + 1` at step k. Two
+    sparse matrices count each patient's images there, and their products with a matrix
+    of weights give the AUROCs of hundreds of samples at once: 1,000 samples of 25,596
+    images and 14 pathologies take 1.2 s, one by one by `roc_auc_score` 2 minutes. With
+    whole weights all sums are whole, so equal rankings have exactly equal AUROCs.
 
     Args:
         truth: `(images,)` bool.
         scores: `(images,)`, finite.
         index: `(images,)` number of the patient of each.
-        patients: how many patients there are.
+        patients: how many there are.
     """
 
     def __init__(
@@ -307,19 +283,12 @@ class Ranking:
         self._negatives = _count(stratum, index[~truth], (2 * size + 1, patients))
 
     def compute_auroc(self, weights: np.ndarray) -> np.ndarray:
-        """AUROC of each weighting.
+        """AUROC, `(W,)`, of each weighting of patients, `(patients, W)`.
 
         `auroc = sum_k positives[k] (below[k] + equal[k] / 2) / (positives negatives)`
 
-        Args:
-            weights: `(patients, W)`, how often each patient counts.
-
-        Returns:
-            `(W,)`; NaN where a class has no weight.
-
-        Reference:
-            Mann & Whitney 1947, ties counted half; weighted as scikit-learn's
-            `roc_auc_score` does with `sample_weight`.
+        NaN where a class has no weight. As `roc_auc_score` with `sample_weight`, ties
+        count half (Mann & Whitney 1947).
         """
         positives = self._positives @ weights
         below = (self._negatives @ weights).cumsum(axis=0)
@@ -338,48 +307,40 @@ def _explain_few(patients: int, what: str) -> str | None:
     return f"{'only one' if patients else 'no'} patient has {what}"
 
 
-def _explain_few_of(truth: np.ndarray, index: np.ndarray) -> str | None:
-    return _explain_few(
-        len(np.unique(index[truth])), "an image that shows it"
-    ) or _explain_few(len(np.unique(index[~truth])), "an image that does not show it")
+def summarize(resampled: Resampled, level: float) -> tuple[list[Interval], Interval]:
+    """Find the interval of every metric, and of the mean of those that are defined."""
+    resampled = resampled.append_mean(~np.isnan(resampled.values))
+    *intervals, mean = find_intervals(resampled, level)
+    return intervals, mean
 
 
-def find_percentiles(
-    samples: np.ndarray, level: float
-) -> tuple[float | None, float | None, int, str | None]:
-    """Find the percentile interval of one metric's samples, `(resamples,)`.
+def find_intervals(resampled: Resampled, level: float) -> list[Interval]:
+    """Find the interval between the percentiles of every metric's samples.
 
-    Returns:
-        Both ends, the number of undefined samples, and why there are no ends: more than
-        half of the samples are undefined, so that the others aren't typical.
+    Where more than half of the samples are undefined, the others aren't typical, and
+    there is none.
 
     Raises:
         ValueError: the level is outside (0, 1).
     """
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1), but got {level}.")
-    defined = samples[~np.isnan(samples)]
-    undefined = len(samples) - len(defined)
-    if not len(samples) or undefined > len(samples) / 2:
-        reason = f"undefined in {undefined} of {len(samples)} resamples"
-        return None, None, undefined, reason
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]).tolist()
-    return low, high, undefined, None
+    intervals = []
+    for value, samples, reason in zip(
+        resampled.values, resampled.samples.T, resampled.reasons, strict=True
+    ):
+        defined = samples[~np.isnan(samples)]
+        undefined = len(samples) - len(defined)
+        if not len(samples) or undefined > len(samples) / 2:
+            reason = reason or f"undefined in {undefined} of {len(samples)} resamples"
+        low = high = None
+        if not reason:
+            ends = [(1 - level) / 2, (1 + level) / 2]
+            low, high = np.quantile(defined, ends).tolist()
+        intervals.append(Interval(to_float(value), low, high, undefined, reason))
+    return intervals
 
 
 def to_float(value: float) -> float | None:
     """Return a plain float, `None` for NaN."""
     return None if np.isnan(value) else float(value)
-
-
-def _summarize(resampled: Resampled, level: float) -> tuple[list[Interval], Interval]:
-    resampled = resampled.append_mean(~np.isnan(resampled.values))
-    intervals = []
-    for value, samples, reason in zip(
-        resampled.values, resampled.samples.T, resampled.reasons, strict=True
-    ):
-        low, high, undefined, problem = find_percentiles(samples, level)
-        reason = reason or problem
-        low, high = (None, None) if reason else (low, high)
-        intervals.append(Interval(to_float(value), low, high, undefined, reason))
-    return intervals[:-1], intervals[-1]

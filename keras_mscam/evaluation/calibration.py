@@ -1,4 +1,4 @@
-"""Logits into probabilities that may be shown to a person."""
+"""What validation decides: from logits to probabilities, and operating points."""
 
 import warnings
 from pathlib import Path
@@ -9,14 +9,15 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_curve
 
 from keras_mscam.errors import UserError
+from keras_mscam.evaluation.classification import compute_rates
 from keras_mscam.evaluation.known_labels import (
-    check_tables,
+    check_probabilities,
     explain_one_class,
     take_known,
 )
-from keras_mscam.evaluation.operating_points import choose_operating_points
 from keras_mscam.evaluation.split_outputs import (
     Predictions,
     is_read_only,
@@ -25,6 +26,7 @@ from keras_mscam.evaluation.split_outputs import (
 from keras_mscam.files import compute_checksum
 from keras_mscam.inference.run_calibration import (
     Calibration,
+    OperatingPoint,
     RunCalibration,
     calibrate,
     find_calibration,
@@ -32,6 +34,8 @@ from keras_mscam.inference.run_calibration import (
 )
 from keras_mscam.inference.run_folder import Run, is_prepared
 from keras_mscam.localization.fusion import measure_deviations
+
+CRITERIA = ("youden", "f1", "sensitivity")
 
 
 def fit_calibration(
@@ -58,18 +62,13 @@ def fit_calibration(
     Raises:
         UserError: a logit isn't finite.
 
-    Example:
-        >>> fit_calibration([[0], [1], [0], [1]], [[0], [1], [2], [3]], ("Mass",))
-        {'Mass': Calibration(slope=0.908..., intercept=-1.362..., images=4, ...
-
     Reference:
         Platt 1999, "Probabilistic outputs for support vector machines", without its
         smoothing of the labels, which would bias the prevalence of a rare pathology.
     """
-    labels, logits = check_tables(labels, logits, pathologies)
     return {
-        name: _fit(*take_known(labels, logits, column, name)[1:])
-        for column, name in enumerate(pathologies)
+        name: _fit(truth, values)
+        for name, _, truth, values in take_known(labels, logits, pathologies)
     }
 
 
@@ -134,6 +133,95 @@ def _match_prevalence(truth: np.ndarray, logits: np.ndarray) -> float:
     return float(brentq(lambda b: expit(logits + b).mean() - prevalence, low, high))
 
 
+def choose_operating_points(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    pathologies: tuple[str, ...],
+    criterion: str = "youden",
+    minimum_sensitivity: float = 0.9,
+) -> dict[str, OperatingPoint]:
+    """Choose a threshold for each pathology.
+
+    - `"youden"`: the largest `J = sensitivity + specificity - 1`. None is chosen where
+      no threshold has J above 0, what chance has.
+    - `"f1"`: the largest F1.
+    - `"sensitivity"`: the most specific one with at least that sensitivity.
+
+    Of thresholds that are equally good the highest is taken, with the fewest positives.
+    It lies half way between the lowest probability above it and the next below, so that
+    a rounding error of another runtime changes no decision.
+
+    Args:
+        labels: `(images, C)` of the validation split, 1, 0 or NaN (left out).
+        probabilities: `(images, C)` in [0, 1].
+        pathologies: C names.
+        criterion: one of `CRITERIA`.
+        minimum_sensitivity: in (0, 1], for `"sensitivity"`.
+
+    Returns:
+        By pathology; without threshold, and with a reason, where only one class is
+        present.
+
+    Raises:
+        ValueError: unknown criterion, or a number out of its range.
+
+    Reference:
+        Youden 1950, "Index for rating diagnostic tests".
+    """
+    if criterion not in CRITERIA or not 0 < minimum_sensitivity <= 1:
+        raise ValueError(
+            f"The criterion must be one of {CRITERIA} and the sensitivity in (0, 1], "
+            f"but got {criterion!r} and {minimum_sensitivity}."
+        )
+    result = {}
+    for name, _, truth, values in take_known(labels, probabilities, pathologies):
+        check_probabilities(values)
+        result[name] = _choose(truth, values, criterion, minimum_sensitivity)
+    return result
+
+
+def _choose(
+    truth: np.ndarray, values: np.ndarray, criterion: str, minimum_sensitivity: float
+) -> OperatingPoint:
+    counts = {
+        "criterion": criterion,
+        "images": len(truth),
+        "positives": int(truth.sum()),
+    }
+    one_class = explain_one_class(truth)
+    if one_class:
+        return OperatingPoint(**counts, reason=one_class)
+    positives, negatives = counts["positives"], len(truth) - counts["positives"]
+    fp, tp, scores = roc_curve(truth, values, drop_intermediate=False)
+    scores = scores[1:]  # the first is infinite: no image is positive
+    tp = np.rint(tp[1:] * positives).astype("int64")
+    fp = np.rint(fp[1:] * negatives).astype("int64")
+    # In whole numbers, so that ties are ties.
+    youden = tp * negatives - fp * positives
+    if criterion == "youden":
+        best = int(np.argmax(youden))
+        if youden[best] <= 0:
+            return OperatingPoint(**counts, reason="no threshold is better than chance")
+    elif criterion == "f1":
+        best = int(np.argmax(2 * tp / (tp + fp + positives)))
+    else:
+        best = int(np.argmax(tp / positives >= minimum_sensitivity))
+    confusion = [negatives - fp[best], fp[best]], [positives - tp[best], tp[best]]
+    rates = compute_rates(np.array(confusion))
+    return OperatingPoint(
+        probability_threshold=_place_threshold(scores, best),
+        **{name: rates[name] for name in ("sensitivity", "specificity", "ppv", "f1")},
+        **counts,
+    )
+
+
+def _place_threshold(scores: np.ndarray, best: int) -> float:
+    above, below = scores[best], scores[min(best + 1, len(scores) - 1)]
+    middle = (above + below) / 2
+    # Between two neighbouring floats there is none: their middle is one of them.
+    return float(middle if middle > below else above)
+
+
 def calibrate_on(predictions: Predictions, model: str) -> RunCalibration:
     """Calibrate on the stored predictions of the validation split."""
     names = predictions.pathologies
@@ -154,9 +242,7 @@ def calibrate_run(
 
     Args:
         run: `calibration.json` is written into it, where that is possible.
-        classifier: its model.
-        progress: whether to show a bar.
-        output: folder for predictions where the run can't be written to.
+        classifier, progress, output: as of `predict_split`.
 
     Raises:
         UserError: there is none of this model, and no records to make it on.

@@ -1,16 +1,21 @@
 """How well a classifier separates images, and how well its probabilities are true."""
 
-import math
+from collections.abc import Mapping
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import (
+    average_precision_score,
+    confusion_matrix,
+    roc_auc_score,
+    roc_curve,
+)
 
 from keras_mscam.evaluation.known_labels import (
     check_probabilities,
-    check_tables,
     explain_one_class,
     take_known,
 )
+from keras_mscam.inference.run_calibration import OperatingPoint
 
 
 def compute_classification(
@@ -19,9 +24,8 @@ def compute_classification(
     """Measures of each pathology in one row, ready for JSON.
 
     - `auroc`: area under the ROC curve.
-    - `auprc`: average precision, the area under the precision-recall curve without
-      interpolation: `sum_n (recall[n] - recall[n - 1]) precision[n]` over the distinct
-      scores from the highest down. Chance level is the prevalence.
+    - `auprc`: average precision, `sum_n (recall[n] - recall[n - 1]) precision[n]` over
+      the distinct scores from the highest down. Chance level is the prevalence.
     - `brier`: mean of `(probability - label)^2`. 0 is perfect; saying the prevalence of
       every image scores `prevalence (1 - prevalence)`.
     - `ece`: expected calibration error, `sum_k images[k] / images |observed[k] -
@@ -55,28 +59,22 @@ def compute_classification(
         of the pathology rather than of the more likely class, with bins of equal mass
         after Nixon et al. 2019, "Measuring calibration in deep learning".
     """
-    labels, probabilities = check_tables(labels, probabilities, pathologies)
     rows = {}
-    for column, name in enumerate(pathologies):
-        _, truth, values = take_known(labels, probabilities, column, name)
+    for name, _, truth, values in take_known(labels, probabilities, pathologies):
         check_probabilities(values)
         reason = explain_one_class(truth)
-        # Of all positives scikit-learn says 1, but then nothing was told apart.
-        row = {
-            "auroc": math.nan if reason else float(roc_auc_score(truth, values)),
-            "auprc": (
-                math.nan if reason else float(average_precision_score(truth, values))
-            ),
-            "brier": float(np.mean((values - truth) ** 2)) if len(truth) else math.nan,
-            "ece": _compute_ece(_bin_probabilities(truth, values)),
-            "prevalence": float(truth.mean()) if len(truth) else math.nan,
-        }
-        rows[name] = {
-            **{key: None if math.isnan(value) else value for key, value in row.items()},
-            "images": len(truth),
-            "positives": int(truth.sum()),
-            "reason": reason,
-        }
+        row = dict.fromkeys(("auroc", "auprc", "brier", "ece", "prevalence"))
+        if (
+            not reason
+        ):  # of all positives scikit-learn says 1, but nothing is told apart
+            row["auroc"] = float(roc_auc_score(truth, values))
+            row["auprc"] = float(average_precision_score(truth, values))
+        if len(truth):
+            row["brier"] = float(np.mean((values - truth) ** 2))
+            row["ece"] = _compute_ece(_bin_probabilities(truth, values))
+            row["prevalence"] = float(truth.mean())
+        counts = {"images": len(truth), "positives": int(truth.sum())}
+        rows[name] = {**row, **counts, "reason": reason}
     return rows
 
 
@@ -97,21 +95,12 @@ def compute_reliability(
         `observed` (fraction of the images that show it) and `images`. All empty where
         no label is known.
 
-    Raises:
-        ValueError: a probability is outside [0, 1].
-
-    Example:
-        >>> compute_reliability([[0], [1]], [[0.25], [0.25]], ("Mass",))
-        {'Mass': {'predicted': [0.25], 'observed': [0.5], 'images': [2]}}
-
     Reference:
         Niculescu-Mizil & Caruana 2005, "Predicting good probabilities with supervised
         learning".
     """
-    labels, probabilities = check_tables(labels, probabilities, pathologies)
     curves = {}
-    for column, name in enumerate(pathologies):
-        _, truth, values = take_known(labels, probabilities, column, name)
+    for name, _, truth, values in take_known(labels, probabilities, pathologies):
         check_probabilities(values)
         curves[name] = _bin_probabilities(truth, values)
     return curves
@@ -137,8 +126,6 @@ def _bin_probabilities(
 
 
 def _compute_ece(curve: dict[str, list]) -> float:
-    if not curve["images"]:
-        return math.nan
     gaps = np.abs(np.subtract(curve["observed"], curve["predicted"]))
     return float(np.average(gaps, weights=curve["images"]))
 
@@ -156,23 +143,16 @@ def compute_roc_curve(
     line's width in a plot.
 
     Args:
-        labels: `(images, C)`, 1, 0 or NaN; unknown ones are left out.
+        labels, pathologies: as `compute_classification`.
         scores: `(images, C)`, logits or probabilities: only their order counts.
-        pathologies: C names.
         points: the most points a curve may have, at least 2.
 
     Returns:
         By pathology `false_positive_rate` and `true_positive_rate`, neither ever
         falling; `None` where only one class is present.
-
-    Example:
-        >>> compute_roc_curve([[0], [1]], [[0.2], [0.7]], ("Mass",))["Mass"]
-        {'false_positive_rate': [0.0, 0.0, 1.0], 'true_positive_rate': [0.0, 1.0, 1.0]}
     """
-    labels, scores = check_tables(labels, scores, pathologies)
     result = {}
-    for column, name in enumerate(pathologies):
-        _, truth, values = take_known(labels, scores, column, name)
+    for name, _, truth, values in take_known(labels, scores, pathologies):
         if explain_one_class(truth):
             result[name] = None
             continue
@@ -190,3 +170,68 @@ def _thin(position: np.ndarray, points: int) -> np.ndarray:
     if len(position) <= points:
         return np.arange(len(position))
     return np.unique(np.searchsorted(position, np.linspace(0, position[-1], points)))
+
+
+def apply_operating_points(
+    points: Mapping[str, OperatingPoint],
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    pathologies: tuple[str, ...],
+) -> dict[str, dict]:
+    """Count right and wrong decisions on other images, ready for JSON.
+
+    An image is positive if `probability >= threshold`. (tensorflow-addons' `F1Score`
+    wants `>`; the two differ only where both are equal.)
+
+    Args:
+        points: by pathology, at least these.
+        labels, probabilities, pathologies: as of `compute_classification`; calibrated
+            like those that were chosen on.
+
+    Returns:
+        By pathology `probability_threshold`, all of `compute_rates`, and `reason`; all
+        but the reason are `None` where there is no threshold.
+    """
+    rows = {}
+    for name, _, truth, values in take_known(labels, probabilities, pathologies):
+        threshold = points[name].probability_threshold
+        # Without a threshold images are counted at any, and the row is left empty.
+        positive = values >= (0.5 if threshold is None else threshold)
+        counts = np.zeros((2, 2), int)
+        if len(truth):
+            counts = confusion_matrix(truth, positive, labels=[False, True])
+        rates = compute_rates(counts)
+        rows[name] = {
+            "probability_threshold": threshold,
+            **(dict.fromkeys(rates) if threshold is None else rates),
+            "reason": points[name].reason,
+        }
+    return rows
+
+
+def compute_rates(confusion: np.ndarray) -> dict[str, int | float | None]:
+    """Counts and rates of one pathology, ready for JSON.
+
+    Args:
+        confusion: `(2, 2)`, `[[tn, fp], [fn, tp]]` as of `confusion_matrix`.
+
+    Returns:
+        `tn`, `fp`, `fn`, `tp`; `sensitivity = tp / (tp + fn)`,
+        `specificity = tn / (tn + fp)`, `ppv = tp / (tp + fp)`,
+        `npv = tn / (tn + fn)` and `f1`, `None` where there is nothing to divide by.
+    """
+    (tn, fp), (fn, tp) = np.asarray(confusion).tolist()
+    rates = {
+        "sensitivity": (tp, tp + fn),
+        "specificity": (tn, tn + fp),
+        "ppv": (tp, tp + fp),
+        "npv": (tn, tn + fn),
+        "f1": (2 * tp, 2 * tp + fp + fn),
+    }
+    return {
+        **{"tn": tn, "fp": fp, "fn": fn, "tp": tp},
+        **{
+            name: part / whole if whole else None
+            for name, (part, whole) in rates.items()
+        },
+    }

@@ -8,8 +8,13 @@ import numpy as np
 
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.errors import UserError
-from keras_mscam.evaluation.cases import choose_cases, find_chosen
-from keras_mscam.evaluation.evaluate_run import Evaluation, evaluate, load_chosen
+from keras_mscam.evaluation.evaluate_run import (
+    Evaluation,
+    choose_cases,
+    evaluate,
+    find_chosen,
+    load_chosen,
+)
 from keras_mscam.evaluation.measure import HIT
 from keras_mscam.evaluation.paired import PairedDifference, compare_auroc, compare_ratio
 from keras_mscam.evaluation.report import write_comparison
@@ -33,18 +38,15 @@ def compare(
     """Evaluate several runs on the same images and set them side by side.
 
     They are compared on the pathologies that all of them were trained to find, matched
-    by name.
+    by name; the first run with each of the others.
 
     Args:
-        runs: folders that `keras_mscam-train` made, of different names. The first is
-            compared with each of the others.
+        runs: folders that `keras_mscam-train` made, of different names.
         protocols: of each run.
         output: folder for `comparison.json`, `table1.md`, `.tex` and `.csv`,
             `report.html`, and a folder for each run.
         data: prepared records; by default those that all of the runs were trained on.
-        split: which of their splits.
-        images: names of images to show.
-        progress: whether to show bars.
+        split, images, progress: as of `evaluate`.
 
     Returns:
         Path of the report.
@@ -68,9 +70,23 @@ def compare(
     }  # fmt: skip
     comparison = {
         "systems": {name: item.metrics for name, item in evaluations.items()},
-        "paired": _compare_pairs(evaluations),
+        "paired": {
+            f"{names[0]} - {name}": _compare_pair(
+                evaluations[names[0]], evaluations[name]
+            )
+            for name in names[1:]
+        },
     }
-    _write(Path(output), comparison, _load_cases(evaluations, images))
+    texts = {
+        "comparison.json": json.dumps(comparison, indent=1, allow_nan=False) + "\n",
+        "table1.md": to_markdown(comparison["systems"]),
+        "table1.tex": to_latex(comparison["systems"]),
+        "table1.csv": to_csv(comparison["systems"]),
+    }
+    for name, text in texts.items():
+        with write_whole(Path(output) / name) as temporary:
+            temporary.write_text(text)
+    write_comparison(Path(output), comparison, _load_same_cases(evaluations, images))
     return Path(output) / "report.html"
 
 
@@ -98,20 +114,7 @@ def _find_shared(runs: Sequence[Path]) -> list[str]:
     return shared
 
 
-def _write(output: Path, comparison: dict, cases: dict[str, list]) -> None:
-    texts = {
-        "comparison.json": json.dumps(comparison, indent=1, allow_nan=False) + "\n",
-        "table1.md": to_markdown(comparison["systems"]),
-        "table1.tex": to_latex(comparison["systems"]),
-        "table1.csv": to_csv(comparison["systems"]),
-    }
-    for name, text in texts.items():
-        with write_whole(output / name) as temporary:
-            temporary.write_text(text)
-    write_comparison(output, comparison, cases)
-
-
-def _load_cases(evaluations: dict[str, Evaluation], images) -> dict[str, list]:
+def _load_same_cases(evaluations: dict[str, Evaluation], images) -> dict[str, list]:
     """Load the same images for every system: the cases of the first."""
     first = next(iter(evaluations.values()))
     attention = first.systems["attention"]
@@ -128,14 +131,12 @@ def _load_cases(evaluations: dict[str, Evaluation], images) -> dict[str, list]:
     return cases
 
 
-def _compare_pairs(evaluations: dict[str, Evaluation]) -> dict:
-    (first_name, first), *others = evaluations.items()
+def _compare_pair(first: Evaluation, second: Evaluation) -> dict:
+    one, other = first.predictions, second.predictions
+    auroc = compare_auroc(one.labels, one.logits, other.logits, one.patients)
     return {
-        f"{first_name} - {name}": {
-            "accuracy_0.3": _compare_accuracy(first, other),
-            "auroc": _compare_auroc(first, other),
-        }
-        for name, other in others
+        "accuracy_0.3": _compare_accuracy(first, second),
+        "auroc": _name(one.pathologies, *auroc),
     }
 
 
@@ -152,16 +153,7 @@ def _compare_accuracy(first: Evaluation, second: Evaluation) -> dict:
         tables.append((counts.found * belongs, counts.boxes[:, None] * belongs))
     if not boxed:
         return {}
-    differences, mean = compare_ratio(*tables, counts.patient)
-    return _name(boxed, differences, mean)
-
-
-def _compare_auroc(first: Evaluation, second: Evaluation) -> dict:
-    labels, patients = first.predictions.labels, first.predictions.patients
-    differences, mean = compare_auroc(
-        labels, first.predictions.logits, second.predictions.logits, patients
-    )
-    return _name(first.predictions.pathologies, differences, mean)
+    return _name(boxed, *compare_ratio(*tables, counts.patient))
 
 
 def _name(names, differences: Sequence[PairedDifference], mean) -> dict:

@@ -1,20 +1,18 @@
-"""`keras_mscam-evaluate`: what models find, where they look, and how sure that is."""
+"""`keras_mscam-evaluate`: one run on a split, its numbers, and cases to look at."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from keras_mscam.configs.schema import LocalizationConfig
+from keras_mscam.data.pipeline import read_examples
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.calibration import calibrate_run
-from keras_mscam.evaluation.cases import (
-    choose_cases,
-    choose_sheet,
-    find_chosen,
-    load_cases,
-)
-from keras_mscam.evaluation.measure import Systems, locate_all, measure
+from keras_mscam.evaluation.localize import map_fused
+from keras_mscam.evaluation.measure import HIT, Systems, locate_all, measure
 from keras_mscam.evaluation.report import write_report
 from keras_mscam.evaluation.split_outputs import (
     Predictions,
@@ -25,7 +23,13 @@ from keras_mscam.evaluation.tables import write_tables
 from keras_mscam.files import write_whole
 from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.run_folder import Run, read_run
+from keras_mscam.localization.accuracy import Localization
+from keras_mscam.localization.boxes import compute_iou, scale_boxes
 from keras_mscam.localization.fusion import Fusion
+from keras_mscam.visualization.case_figures import Case
+
+#: A localization, and what it is a case of.
+Chosen = tuple[Localization, str]
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,7 @@ class Evaluation:
     """All that an evaluation of one run has found.
 
     Args:
-        run: the run.
-        records: prepared records that it was evaluated on.
-        split: which of their splits.
-        protocol: how maps became boxes.
+        run, records, split, protocol: what was evaluated, and how maps became boxes.
         predictions: stored ones.
         systems: localizations of the fused map, of every block, and of the baselines.
         fusion: of the maps.
@@ -88,10 +89,27 @@ def evaluate(
             the run can't be written to and no other folder is given.
     """
     try:
-        return _evaluate(
-            run_path, data, split, protocol, images, pathologies, output, report,
-            progress,
-        )  # fmt: skip
+        run = read_run(run_path)
+        records = run.records if data is None else Path(data)
+        protocol = protocol or run.config.localization
+        classifier = load_classifier(run)
+        calibration = calibrate_run(run, classifier, progress, output)
+        predictions = predict_split(run, classifier, records, split, progress, output)
+        if pathologies is not None:
+            predictions = predictions.select(pathologies)
+        systems, fusion = locate_all(predictions, calibration, protocol)
+        numbers = measure(predictions, calibration, protocol, systems, fusion)
+        metrics = {"split": split, **numbers}
+        evaluation = Evaluation(
+            run, records, split, protocol, predictions, systems, fusion, metrics
+        )
+        folder = run.path if output is None else Path(output)
+        with write_whole(folder / "metrics.json") as temporary:
+            temporary.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
+        write_tables(folder, metrics)
+        if report:
+            _write_report(evaluation, images, folder)
+        return evaluation
     except OSError as error:
         if output is None and is_read_only(error):
             raise UserError(
@@ -99,50 +117,6 @@ def evaluate(
                 "by --output DIR."
             ) from error
         raise
-
-
-def _evaluate(
-    run_path, data, split, protocol, images, pathologies, output, report, progress
-) -> Evaluation:
-    run = read_run(run_path)
-    records = run.records if data is None else Path(data)
-    protocol = protocol or run.config.localization
-    classifier = load_classifier(run)
-    calibration = calibrate_run(run, classifier, progress, output)
-    predictions = predict_split(run, classifier, records, split, progress, output)
-    if pathologies is not None:
-        predictions = predictions.select(pathologies)
-    systems, fusion = locate_all(predictions, calibration, protocol)
-    metrics = {
-        "split": split,
-        **measure(predictions, calibration, protocol, systems, fusion),
-    }
-    evaluation = Evaluation(
-        run, records, split, protocol, predictions, systems, fusion, metrics
-    )
-    folder = run.path if output is None else Path(output)
-    _write_numbers(evaluation.metrics, folder)
-    if report:
-        _write_report(evaluation, images, folder)
-    return evaluation
-
-
-def load_chosen(evaluation: Evaluation, chosen) -> list:
-    """Read the cases of chosen localizations, see `load_cases`."""
-    return load_cases(
-        chosen,
-        evaluation.predictions,
-        evaluation.fusion,
-        evaluation.protocol,
-        evaluation.records,
-        evaluation.split,
-    )
-
-
-def _write_numbers(metrics: dict, folder: Path) -> None:
-    with write_whole(folder / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
-    write_tables(folder, metrics)
 
 
 def _write_report(evaluation: Evaluation, images: Sequence[str], folder: Path) -> None:
@@ -158,3 +132,109 @@ def _write_report(evaluation: Evaluation, images: Sequence[str], folder: Path) -
     write_report(
         evaluation.run, evaluation.metrics, cases, sheets, folder / "report.html"
     )
+
+
+def choose_cases(
+    localizations: Sequence[Localization], pathologies: Sequence[str]
+) -> list[Chosen]:
+    """Choose a typical hit and a confident miss of each pathology.
+
+    The hit is the one of median IoU among those above 0.3, not the best; the miss is
+    the one of the highest probability among the others.
+    """
+    cases = []
+    for pathology in pathologies:
+        mine = [item for item in localizations if _shows(item, pathology)]
+        hits = sorted((i for i in mine if best_iou(i) > HIT), key=best_iou)
+        misses = [item for item in mine if best_iou(item) <= HIT]
+        if hits:
+            cases.append((hits[len(hits) // 2], "typical hit"))
+        if misses:
+            surest = max(misses, key=lambda item: item.probability)
+            cases.append((surest, "most confident miss"))
+    return cases
+
+
+def choose_sheet(
+    localizations: Sequence[Localization], pathology: str, most: int = 24
+) -> list[Chosen]:
+    """Choose images of one pathology, evenly spread from the best hit to the worst."""
+    mine = [item for item in localizations if _shows(item, pathology)]
+    mine.sort(key=best_iou, reverse=True)
+    places = np.unique(np.linspace(0, len(mine) - 1, min(most, len(mine))).astype(int))
+    return [(mine[p], "hit" if best_iou(mine[p]) > HIT else "miss") for p in places]
+
+
+def find_chosen(
+    localizations: Sequence[Localization], names: Sequence[str]
+) -> list[Chosen]:
+    """Find the images that a user has named, with every pathology that has a box.
+
+    Raises:
+        UserError: an image has no ground-truth box, or isn't in the split.
+    """
+    chosen = []
+    for name in names:
+        mine = [item for item in localizations if item.name == name and len(item.truth)]
+        if not mine:
+            raise UserError(
+                f"There is no image {name} with a ground-truth box in the split."
+            )
+        chosen += [(item, "chosen") for item in mine]
+    return chosen
+
+
+def load_chosen(evaluation: Evaluation, chosen: Sequence[Chosen]) -> list[Case]:
+    """Read the images and maps of chosen localizations, in their order."""
+    predictions, size = evaluation.predictions, evaluation.predictions.image_size
+    rows = {name: row for row, name in enumerate(predictions.names.tolist())}
+    keys = [
+        (rows[item.name], predictions.pathologies.index(item.pathology))
+        for item, _ in chosen
+    ]
+    images = _read_images(evaluation, {row for row, _ in keys})
+    fused = {
+        (item.row, item.column): item
+        for item in map_fused(
+            lambda item: item, predictions, evaluation.fusion, evaluation.protocol,
+            set(keys),
+        )
+    }  # fmt: skip
+    blocks = [f"block{block}" for block in predictions.blocks]
+    return [
+        Case(
+            name=item.name,
+            pathology=item.pathology,
+            kind=kind,
+            image=images[key[0]],
+            cams=dict(zip(blocks, fused[key].cams, strict=True)),
+            attention=fused[key].cam,
+            heatmap=fused[key].heatmap,
+            relevance_weights=predictions.relevance_weights[:, key[1]],
+            truth=scale_boxes(item.truth, item.original_size, size),
+            predicted=scale_boxes(item.predicted, item.original_size, size),
+            probability=item.probability,
+            iou=best_iou(item),
+        )
+        for (item, kind), key in zip(chosen, keys, strict=True)
+    ]
+
+
+def best_iou(item: Localization) -> float:
+    """Return the highest IoU of any predicted with any ground-truth box."""
+    return float(compute_iou(item.predicted, item.truth).max(initial=0.0))
+
+
+def _shows(item: Localization, pathology: str) -> bool:
+    return item.pathology == pathology and len(item.truth) > 0
+
+
+def _read_images(evaluation: Evaluation, rows: set[int]) -> dict[int, np.ndarray]:
+    if not rows:
+        return {}
+    size, first = evaluation.predictions.image_size, min(rows)
+    stream = read_examples(
+        evaluation.records, evaluation.split, image_size=size, first=first
+    )
+    numbered = zip(range(first, max(rows) + 1), stream, strict=False)
+    return {row: example.image for row, example in numbered if row in rows}

@@ -1,6 +1,5 @@
 """From stored maps to predicted boxes on every image: the protocol, carried out."""
 
-import functools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from keras_mscam.evaluation.split_outputs import Predictions
 from keras_mscam.localization.accuracy import Localization
 from keras_mscam.localization.boxes import (
     PredictedBoxes,
+    compute_iou,
     extract_boxes,
     find_boxes,
     find_peak,
@@ -20,7 +20,6 @@ from keras_mscam.localization.boxes import (
     scale_boxes,
 )
 from keras_mscam.localization.fusion import Fusion, fuse_maps
-from keras_mscam.localization.overlaps import compute_iou
 from keras_mscam.localization.thresholds import (
     GRID,
     ThresholdRule,
@@ -37,16 +36,17 @@ class FusedMap:
     """One fused map, and where it belongs.
 
     Args:
-        row: of the image in the predictions.
-        column: of the pathology.
+        row, column: of the image and the pathology in the predictions.
         cam: `(height, width)` raw, at the size that the model saw.
         heatmap: the same, normalized.
+        cams: of every block, `(h, w)` raw.
     """
 
     row: int
     column: int
     cam: np.ndarray
     heatmap: np.ndarray
+    cams: list[np.ndarray]
 
 
 def localize(
@@ -62,12 +62,8 @@ def localize(
     pathology; of images labelled with it, but without a box, nothing can be said. Only
     pathologies that have a ground-truth box somewhere are looked for.
 
-    Maps are read a part at a time; what is kept of them are boxes.
-
     Args:
-        predictions: stored ones.
-        fusion: of the maps.
-        protocol: how maps become boxes.
+        predictions, fusion, protocol: whose maps become boxes, and how.
         probabilities: `(images, C)`, calibrated. The score of a box is the probability
             of its pathology times the mean heat of its region.
         negatives: whether images labelled without the pathology are wanted; only FROC
@@ -105,17 +101,9 @@ def localize(
 
 
 def map_fused(function, predictions, fusion, protocol, wanted) -> Iterator:
-    """Call a function with the fused map of every wanted image and pathology.
+    """Call a function with the `FusedMap` of every wanted pair of row and column.
 
-    Args:
-        function: of a `FusedMap`.
-        predictions: stored ones.
-        fusion: of the maps.
-        protocol: normalizes them.
-        wanted: pairs of row and column; images are visited in order.
-
-    Yields:
-        What the function returns.
+    Its results are yielded in the order of the images.
     """
     columns = {}
     for row, column in wanted:
@@ -123,17 +111,17 @@ def map_fused(function, predictions, fusion, protocol, wanted) -> Iterator:
 
     def visit(row: int, cams: list[np.ndarray]) -> list:
         chosen = columns[row]
-        weights = fusion.weights[:, chosen]
         fused = fuse_maps(
-            [cam[..., chosen] for cam in cams], weights, predictions.image_size
+            [cam[..., chosen] for cam in cams],
+            fusion.weights[:, chosen],
+            predictions.image_size,
         )
-        return [
-            function(FusedMap(row, column, cam, _normalize(cam, column)))
-            for column, cam in zip(chosen, fused, strict=True)
-        ]
-
-    def _normalize(cam, column):
-        return normalize_map(cam, protocol.normalization, fusion.scale[column])
+        results = []
+        for column, cam in zip(chosen, fused, strict=True):
+            heatmap = normalize_map(cam, protocol.normalization, fusion.scale[column])
+            alone = [block[..., column] for block in cams]
+            results.append(function(FusedMap(row, column, cam, heatmap, alone)))
+        return results
 
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the images are what is shared among the threads
@@ -153,24 +141,26 @@ def measure_thresholds(
 ) -> tuple[np.ndarray, list[str], list[str]]:
     """Measure how well every ground-truth box is found at every threshold of `GRID`.
 
-    Args:
-        predictions: stored ones.
-        fusion: of the maps.
-        protocol: normalizes them, and gives the minimum area.
-
     Returns:
         For each ground-truth box, `(boxes, thresholds)` the highest IoU of a box
         predicted there; its pathology; and its patient.
     """
     truth = group_boxes(predictions)
-    measure = functools.partial(
-        _measure_thresholds, predictions, truth, protocol.min_area
-    )
+
+    def measure(fused: FusedMap) -> tuple[tuple[int, int], np.ndarray]:
+        key = fused.row, fused.column
+        size = tuple(predictions.original_sizes[fused.row].tolist())
+        columns = []
+        for threshold in GRID:
+            boxes = find_boxes(fused.heatmap, threshold, protocol.min_area).xyxy
+            scaled = scale_boxes(boxes, fused.heatmap.shape, size)
+            columns.append(compute_iou(scaled, truth[key]).max(axis=0, initial=0))
+        return key, np.stack(columns, axis=1)
+
     found = dict(map_fused(measure, predictions, fusion, protocol, list(truth)))
     keys = [key for key in truth for _ in truth[key]]
-    best_iou = [found[key] for key in truth]
     return (
-        np.concatenate(best_iou) if best_iou else np.zeros((0, len(GRID))),
+        np.concatenate([np.zeros((0, len(GRID))), *(found[key] for key in truth)]),
         [predictions.pathologies[column] for _, column in keys],
         [str(predictions.patients[row]) for row, _ in keys],
     )
@@ -181,8 +171,8 @@ def build_extractor(protocol: LocalizationConfig):
 
     A tuned threshold is none for such maps: they get the fixed ones.
     """
-    rule = otsu_thresholds if protocol.threshold == "otsu" else None
-    rule = rule or fixed_thresholds(protocol.cam_thresholds)
+    is_otsu = protocol.threshold == "otsu"
+    rule = otsu_thresholds if is_otsu else fixed_thresholds(protocol.cam_thresholds)
 
     def extract(cam: np.ndarray, original_size: tuple[int, int]) -> PredictedBoxes:
         heatmap = normalize_map(cam, protocol.normalization)
@@ -213,12 +203,9 @@ def _find_negatives(predictions: Predictions) -> list[tuple[int, int]]:
 def _extract(
     heatmap, size, protocol, rule: ThresholdRule, pathology, patient
 ) -> PredictedBoxes:
+    thresholds = rule(pathology, patient, heatmap)
     return extract_boxes(
-        heatmap,
-        size,
-        rule(pathology, patient, heatmap),
-        protocol.min_area,
-        protocol.max_boxes,
+        heatmap, size, thresholds, protocol.min_area, protocol.max_boxes
     )
 
 
@@ -230,15 +217,3 @@ def _choose_thresholds(predictions, fusion, protocol) -> ThresholdRule:
     best_iou, pathologies, patients = measure_thresholds(predictions, fusion, protocol)
     oracle = protocol.threshold == "oracle"
     return tuned_thresholds(best_iou, pathologies, patients, oracle=oracle)
-
-
-def _measure_thresholds(predictions, truth, min_area, fused: FusedMap):
-    """Return the best IoU of each ground-truth box at each threshold of the grid."""
-    key = fused.row, fused.column
-    size = tuple(predictions.original_sizes[fused.row].tolist())
-    columns = []
-    for threshold in GRID:
-        boxes = find_boxes(fused.heatmap, threshold, min_area).xyxy
-        scaled = scale_boxes(boxes, fused.heatmap.shape, size)
-        columns.append(compute_iou(scaled, truth[key]).max(axis=0, initial=0))
-    return key, np.stack(columns, axis=1)

@@ -1,33 +1,37 @@
 """All numbers of a run on a split: the contents of `metrics.json`."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.evaluation.bootstrap import Interval, bootstrap_auroc, bootstrap_ratio
 from keras_mscam.evaluation.classification import (
+    apply_operating_points,
     compute_classification,
     compute_reliability,
     compute_roc_curve,
 )
 from keras_mscam.evaluation.localize import build_extractor, localize
-from keras_mscam.evaluation.operating_points import apply_operating_points
 from keras_mscam.evaluation.split_outputs import Predictions
 from keras_mscam.inference.run_calibration import RunCalibration, calibrate
 from keras_mscam.localization.accuracy import (
+    SIZES,
     Localization,
     compute_localization,
     count_localizations,
+    select_size,
     summarize_counts,
 )
 from keras_mscam.localization.baselines import localize_at_random, localize_by_mean_box
-from keras_mscam.localization.detection import compute_average_precision, compute_froc
+from keras_mscam.localization.detection import (
+    compute_average_precision,
+    compute_froc,
+    compute_mean_iou,
+    compute_pointing_game,
+)
 from keras_mscam.localization.fusion import Fusion, build_fusion
-from keras_mscam.localization.pointing import compute_mean_iou, compute_pointing_game
 from keras_mscam.localization.protocol import describe_protocol
-from keras_mscam.localization.sizes import SIZES, select_size
 
 #: T(IoU) and T(IoBB) of Wang et al. 2017, Tables 3 and 4.
 OVERLAP_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -66,10 +70,17 @@ def locate_all(
             systems[f"block{block}"] = localize(
                 predictions, single, protocol, probabilities, negatives=False
             )
-    systems["mean_box"] = _weigh(localize_by_mean_box(attention))
-    systems["random_map"] = _weigh(
-        localize_at_random(annotated, predictions.image_size, build_extractor(protocol))
-    )
+    baselines = {
+        "mean_box": localize_by_mean_box(attention),
+        "random_map": localize_at_random(
+            annotated, predictions.image_size, build_extractor(protocol)
+        ),
+    }
+    for name, items in baselines.items():
+        systems[name] = [  # scores are multiplied as those of a system
+            dataclasses.replace(item, scores=item.scores * item.probability)
+            for item in items
+        ]
     return systems, fusion
 
 
@@ -80,14 +91,7 @@ def measure(
     systems: Systems,
     fusion: Fusion,
 ) -> dict:
-    """Measure all that stands in `metrics.json`.
-
-    Args:
-        predictions: stored ones.
-        calibration: of the run.
-        protocol: by which the boxes were predicted.
-        systems: of `locate_all`.
-        fusion: of `locate_all`.
+    """Measure all that stands in `metrics.json`, by systems and fusion of `locate_all`.
 
     Returns:
         Plain numbers, strings, lists and dictionaries; `None` for what is undefined,
@@ -99,6 +103,9 @@ def measure(
     classification, auroc_mean, curves = _measure_classification(
         predictions, calibration
     )
+    reasons = {name: row["reason"] for name, row in classification.items()}
+    for name, item in calibration.calibrations.items():
+        reasons[f"Calibration of {name}"] = item.reason
     return {
         "images": len(predictions.names),
         "patients": len(set(predictions.patients.tolist())),
@@ -113,30 +120,32 @@ def measure(
         "auroc_mean": auroc_mean,
         "curves": curves,
         "localization": {
-            system: measure_system(items, boxed, calibration, protocol.afp_denominator)
+            system: _measure_system(items, boxed, calibration, protocol)
             for system, items in systems.items()
         },
-        "relevance_weights": _by_pathology(predictions.relevance_weights, names),
-        "fusion_weights": _by_pathology(fusion.weights, names),
+        "relevance_weights": dict(
+            zip(names, predictions.relevance_weights.T.tolist(), strict=True)
+        ),
+        "fusion_weights": dict(zip(names, fusion.weights.T.tolist(), strict=True)),
         "blocks": [f"block{block}" for block in predictions.blocks],
-        "notes": _collect_notes(classification, calibration),
+        "notes": [f"{what}: {reason}" for what, reason in reasons.items() if reason],
     }
 
 
-def measure_system(
-    items: Sequence[Localization],
-    boxed: tuple[str, ...],
-    calibration: RunCalibration,
-    afp_denominator: str,
-) -> dict:
+def _measure_system(items, boxed: tuple[str, ...], calibration, protocol) -> dict:
     """Measure the localization of one system, by pathology."""
     tables, means = {}, {}
     for overlap in ("iou", "iobb"):
         tables[overlap], means[overlap] = _measure_overlap(
-            items, boxed, overlap, afp_denominator
+            items, boxed, overlap, protocol.afp_denominator
         )
     annotated = [item for item in items if len(item.truth)]
     negatives = len(annotated) < len(items)
+    sides = {"above": [], "below": []}  # the operating point of the classifier
+    for item in annotated:
+        point = calibration.operating_points[item.pathology].probability_threshold
+        is_positive = point is not None and item.probability >= point
+        sides["above" if is_positive else "below"].append(item)
     return {
         **tables,
         "mean_accuracy": means,
@@ -150,9 +159,10 @@ def measure_system(
             size: compute_localization(select_size(annotated, size), boxed, HIT)
             for size in SIZES
         },
-        "by_operating_point": _measure_by_operating_point(
-            annotated, boxed, calibration
-        ),
+        "by_operating_point": {
+            side: compute_localization(found, boxed, HIT)
+            for side, found in sides.items()
+        },
     }
 
 
@@ -163,26 +173,15 @@ def _measure_overlap(items, boxed, overlap: str, afp_denominator: str):
     belongs = counts.pathology[:, None] == np.array(boxed)
     boxes = counts.boxes[:, None] * belongs
     by_threshold, means = {}, {}
-    for place, (threshold, table) in enumerate(
-        zip(OVERLAP_THRESHOLDS, tables, strict=True)
-    ):
+    for place, threshold in enumerate(map(str, OVERLAP_THRESHOLDS)):
         found = counts.found[:, place, None] * belongs
-        intervals, mean = _bootstrap(found, boxes, counts.patient)
-        by_threshold[str(threshold)] = {
-            name: {**table[name], "accuracy": interval}
+        intervals, mean = bootstrap_ratio(found, boxes, counts.patient)
+        by_threshold[threshold] = {
+            name: {**tables[place][name], "accuracy": _ends(interval)}
             for name, interval in zip(boxed, intervals, strict=True)
         }
-        means[str(threshold)] = mean
+        means[threshold] = _ends(mean)
     return by_threshold, means
-
-
-def _bootstrap(found, boxes, patients) -> tuple[list[dict], dict]:
-    """Return the interval of each column, and of their mean."""
-    if not boxes.sum():  # a baseline may have nothing to say
-        undefined = {"value": None, "low": None, "high": None}
-        return [undefined] * boxes.shape[1], undefined
-    intervals, mean = bootstrap_ratio(found, boxes, patients)
-    return [_ends(interval) for interval in intervals], _ends(mean)
 
 
 def _measure_classification(predictions, calibration):
@@ -204,47 +203,6 @@ def _measure_classification(predictions, calibration):
     defined = [i.value for i in intervals if i.value is not None]
     mean = {**_ends(mean), "value": float(np.mean(defined)) if defined else None}
     return rows, mean, curves
-
-
-def _measure_by_operating_point(items, boxed, calibration) -> dict:
-    """Measure images above and below the operating point of the classifier."""
-
-    def is_positive(item: Localization) -> bool:
-        point = calibration.operating_points[item.pathology].probability_threshold
-        return point is not None and item.probability >= point
-
-    return {
-        side: compute_localization(
-            [item for item in items if is_positive(item) == (side == "above")],
-            boxed,
-            HIT,
-        )
-        for side in ("above", "below")
-    }
-
-
-def _collect_notes(classification: dict, calibration: RunCalibration) -> list[str]:
-    notes = [
-        f"{name}: {row['reason']}"
-        for name, row in classification.items()
-        if row["reason"]
-    ]
-    for name, item in calibration.calibrations.items():
-        if item.reason:
-            notes.append(f"Calibration of {name}: {item.reason}")
-    return notes
-
-
-def _weigh(items: list[Localization]) -> list[Localization]:
-    """Multiply the scores of a baseline by the probability, as those of a system."""
-    return [
-        dataclasses.replace(item, scores=item.scores * item.probability)
-        for item in items
-    ]
-
-
-def _by_pathology(weights: np.ndarray, names) -> dict[str, list[float]]:
-    return {name: weights[:, c].tolist() for c, name in enumerate(names)}
 
 
 def _ends(interval: Interval) -> dict:

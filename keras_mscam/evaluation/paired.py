@@ -9,7 +9,7 @@ from keras_mscam.evaluation.bootstrap import (
     CELLS,
     Resampled,
     append_mean,
-    find_percentiles,
+    find_intervals,
     resample_auroc,
     resample_ratio,
     sum_by_patient,
@@ -26,15 +26,12 @@ class PairedDifference:
     """A metric of two systems, and how sure their difference is.
 
     Args:
-        first: metric of the one system; `None` where undefined.
-        second: of the other.
+        first, second: metric of each system; `None` where undefined.
         difference: `first - second`.
-        low: lower end of the difference's interval; `None` where there is none.
-        high: upper end.
+        low, high: ends of the difference's interval; `None` where there is none.
         p_value: two-sided, of no difference; `None` where there is none. Not corrected
             for comparing several metrics or systems.
-        reason: why there is no difference, or no interval and p-value; `None` if all
-            are there.
+        reason: why one of them is missing; `None` if all are there.
     """
 
     first: float | None
@@ -58,17 +55,14 @@ def compare_ratio(
     """Compare ratios of sums of two systems on the same items.
 
     The interval is that of `bootstrap_ratio`, with the same samples of patients for
-    both systems; the p-value comes from exchanging the systems within patients
-    (`exchange_systems`).
+    both systems; the p-value comes from `exchange_systems`.
 
     Args:
         first: numerators and denominators of the one system, as of `bootstrap_ratio`.
         second: those of the other, for the same items in the same order.
-        patients: `(items,)` identifiers.
-        resamples: how often patients are sampled.
+        patients, resamples, level: as of `bootstrap_ratio`.
         permutations: how often systems are exchanged.
-        seed: of both.
-        level: in (0, 1).
+        seed: of samples and exchanges.
 
     Returns:
         A comparison for each metric, and one of the mean over the metrics that both
@@ -106,32 +100,21 @@ def compare_auroc(
     The p-value comes from the bootstrap that the interval comes from:
     `p = 2 min(1 + resamples with difference <= 0, 1 + those >= 0) / (1 + resamples)`,
     one minus the level at which the interval would just reach 0. DeLong's test takes
-    images for independent, which those of a patient aren't (its extension to clustered
-    data, Obuchowski 1997, has the same spread but no mean over pathologies); exchanging
-    systems within patients needs scores on one scale, and tests whether the systems'
-    *scores* are alike rather than their AUROCs.
+    images for independent, which those of a patient aren't; exchanging systems within
+    patients tests whether the systems' *scores* are alike rather than their AUROCs.
 
     Args:
-        labels: `(images, C)`, 1, 0 or NaN; unknown ones are left out.
         first: `(images, C)` scores of the one system; only their order counts.
         second: those of the other, for the same images in the same order.
-        patients: `(images,)` identifiers.
+        labels, patients, seed, level: as of `bootstrap_auroc`.
         resamples: how often patients are sampled; no p-value is below
             `2 / (1 + resamples)`.
-        seed: of the samples.
-        level: in (0, 1).
 
     Returns:
         A comparison for each pathology, and one of the mean AUROC.
 
     Raises:
         ValueError, UserError: as `bootstrap_auroc`.
-
-    Example:
-        >>> labels, scores = np.array([[0, 0, 1, 1]]).T, np.array([[1, 2, 3, 4]]).T
-        >>> rows, mean = compare_auroc(labels, scores, scores, ["a", "b", "c", "d"])
-        >>> rows[0].difference, rows[0].p_value
-        (0.0, 1.0)
 
     Reference:
         Efron & Tibshirani 1993, "An introduction to the bootstrap", section 15.4 (tests
@@ -150,21 +133,15 @@ def exchange_systems(
 ) -> np.ndarray:
     """p-values of differences between two systems' ratios, by exchanging the systems.
 
-    If the systems don't differ, it doesn't matter which of them did what in a patient.
-    So both are exchanged in a random half of the patients, again and again; the p-value
-    is how often the difference becomes at least as large, either way, as it is. With
-    equal denominators, as of accuracy, this is the sign-flip test of the patients'
-    differences. With so few patients that all `2^patients` ways are no more than
-    `permutations`, each is taken once and the p-value is exact.
+    Both are exchanged in a random half of the patients, again and again; the p-value is
+    how often the difference becomes at least as large, either way, as it is. With equal
+    denominators, as of accuracy, this is the sign-flip test of the patients'
+    differences. Where all `2^patients` ways are no more than `permutations`, each is
+    taken once and the p-value is exact.
 
     Returns:
         `(M + 1,)` two-sided p-values in (0, 1], the last of the mean difference over
         the metrics that both systems have; NaN where the difference is undefined.
-
-    Example:
-        >>> one, count = np.array([[1.0], [1.0]]), np.ones((2, 1))
-        >>> exchange_systems((one, count), (0 * one, count))  # of 4 ways, 2 as large
-        array([0.5, 0.5])
 
     Reference:
         Good 2005, "Permutation, parametric and bootstrap tests of hypotheses"; Phipson
@@ -211,27 +188,28 @@ def _compare(
     """Compare every metric and, last, the mean of those that both systems have."""
     both = ~np.isnan(first.values - second.values)
     first, second = first.append_mean(both), second.append_mean(both)
-    rows = []
-    for column, (one, other) in enumerate(
-        zip(first.values, second.values, strict=True)
-    ):
-        samples = first.samples[:, column] - second.samples[:, column]
-        low, high, _, problem = find_percentiles(samples, level)
-        reason = first.reasons[column] or second.reasons[column] or problem
-        p_value = None
-        if not reason:
-            p_value = _reach_zero(samples) if p_values is None else p_values[column]
-        rows.append(
-            PairedDifference(
-                first=to_float(one),
-                second=to_float(other),
-                difference=to_float(one - other),
-                low=None if reason else low,
-                high=None if reason else high,
-                p_value=None if reason else float(p_value),
-                reason=reason,
-            )
+    difference = Resampled(
+        first.values - second.values,
+        first.samples - second.samples,
+        tuple(a or b for a, b in zip(first.reasons, second.reasons, strict=True)),
+    )
+    if p_values is None:
+        p_values = [_reach_zero(samples) for samples in difference.samples.T]
+    rows = [
+        PairedDifference(
+            first=to_float(one),
+            second=to_float(other),
+            difference=interval.value,
+            low=interval.low,
+            high=interval.high,
+            p_value=None if interval.reason else float(p_value),
+            reason=interval.reason,
         )
+        for one, other, interval, p_value in zip(
+            first.values, second.values, find_intervals(difference, level), p_values,
+            strict=True,
+        )
+    ]  # fmt: skip
     return rows[:-1], rows[-1]
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from keras_mscam.evaluation.cases import Case
 from keras_mscam.evaluation.tables import build_table1
 from keras_mscam.files import write_whole
 from keras_mscam.inference.run_folder import Run
@@ -23,6 +22,7 @@ from keras_mscam.visualization import (
     plot_reliability,
     plot_roc,
 )
+from keras_mscam.visualization.case_figures import Case
 from keras_mscam.visualization.style import read_template
 
 _BASELINES = {"mean_box": "Mean box (baseline)", "random_map": "Random map (baseline)"}
@@ -35,16 +35,16 @@ def write_report(
     sheets: dict[str, list[Case]],
     path: Path,
 ) -> None:
-    """Write the report of one run.
+    """Write the report of one run as HTML.
 
     Args:
-        run: the run; its `history.csv` is read where there is one.
+        run: its `history.csv` is read where there is one.
         metrics: the contents of `metrics.json`.
         cases: to show one by one.
         sheets: by pathology, cases to show together.
         path: of the HTML file.
     """
-    history = _read_history(run)
+    history = pd.read_csv(run.history_path) if run.history_path.is_file() else None
     alone = {run.path.name: metrics}
     html = read_template("report.html.jinja", **_FILTERS).render(
         run=run,
@@ -53,14 +53,18 @@ def write_report(
         fused=metrics["localization"]["attention"],
         titles=_title(metrics),
         baselines=list(_BASELINES),
-        cases=[_show_case(case) for case in cases],
-        sheets=[_show_sheet(name, sheet) for name, sheet in sheets.items() if sheet],
+        cases=[(case, _embed(plot_case(case), photographic=True)) for case in cases],
+        sheets=[
+            (name, len(sheet), _embed(plot_contact_sheet(sheet), photographic=True))
+            for name, sheet in sheets.items()
+            if sheet
+        ],
         history=None if history is None else _embed(plot_history(history)),
         epochs=0 if history is None else len(history),
         relevance=_embed(
             plot_relevance_weights(metrics["relevance_weights"], metrics["blocks"])
         ),
-        localization=_draw_localization(metrics),
+        localization=_draw_localization(metrics) if metrics["boxed"] else None,
         froc=_embed(plot_froc(alone)),
         roc=_embed(plot_roc(alone)),
         reliability=_embed(plot_reliability(alone)),
@@ -72,12 +76,9 @@ def write_report(
 def write_comparison(
     folder: Path, comparison: dict, cases_by_system: dict[str, list[Case]]
 ) -> None:
-    """Write `report.html` of several systems, and `figure2.png` and `.pdf`.
+    """Write `report.html` of a `comparison.json`, and `figure2.png` and `.pdf`.
 
-    Args:
-        folder: where to.
-        comparison: the contents of `comparison.json`.
-        cases_by_system: by name of the system, the same cases in the same order.
+    The cases of the systems are the same in the same order.
     """
     systems = comparison["systems"]
     first = next(iter(systems.values()))
@@ -110,39 +111,18 @@ def _title(metrics: dict) -> dict[str, str]:
     return {"attention": "Fused", **blocks, **_BASELINES}
 
 
-def _show_case(case: Case) -> dict:
-    return {
-        "name": case.name,
-        "pathology": case.pathology.replace("_", " "),
-        "kind": case.kind,
-        "iou": case.iou,
-        "figure": _embed(plot_case(case), photographic=True),
-    }
-
-
-def _show_sheet(pathology: str, cases: list[Case]) -> dict:
-    return {
-        "pathology": pathology.replace("_", " "),
-        "count": len(cases),
-        "figure": _embed(plot_contact_sheet(cases), photographic=True),
-    }
-
-
-def _draw_localization(metrics: dict) -> str | None:
-    if not metrics["boxed"]:
-        return None
-    tables = metrics["localization"]
-    chosen = {"Fused map": "attention"}
-    if len(metrics["blocks"]) > 1:
-        last = metrics["blocks"][-1]
-        chosen[f"Block {last.removeprefix('block')} alone"] = last
-    chosen |= {"Mean box": "mean_box", "Random map": "random_map"}
+def _draw_localization(metrics: dict) -> str:
+    systems, blocks = ["attention", "mean_box", "random_map"], metrics["blocks"]
+    if len(blocks) > 1:
+        systems.insert(1, blocks[-1])
+    titles = {**_title(metrics), "attention": "Fused map"}
+    titles |= {"mean_box": "Mean box", "random_map": "Random map"}
     accuracies = {
-        title: {
+        titles[system]: {
             name: row["accuracy"]["value"]
-            for name, row in tables[system]["iou"]["0.3"].items()
+            for name, row in metrics["localization"][system]["iou"]["0.3"].items()
         }
-        for title, system in chosen.items()
+        for system in systems
     }
     return _embed(plot_localization(accuracies))
 
@@ -158,28 +138,22 @@ def _collect_rows(systems: dict[str, dict]) -> dict:
     return rows
 
 
-def _read_history(run: Run) -> pd.DataFrame | None:
-    return pd.read_csv(run.history_path) if run.history_path.is_file() else None
-
-
 def _number(value: float | None, digits: int = 2) -> str:
     return "n/a" if value is None else f"{value:.{digits}f}"
 
 
-def _interval(values: dict, digits: int = 2) -> str:
-    text = _number(values["value"], digits)
+def _interval(values: dict, digits: int = 2, key: str = "value", sign: str = "") -> str:
+    if values[key] is None:
+        return "n/a"
+    text = f"{values[key]:{sign}.{digits}f}"
     if values["low"] is None:
         return text
-    return f"{text} [{values['low']:.{digits}f}, {values['high']:.{digits}f}]"
+    low, high = (f"{values[end]:{sign}.{digits}f}" for end in ("low", "high"))
+    return f"{text} [{low}, {high}]"
 
 
 def _difference(values: dict, digits: int = 2) -> str:
-    if values["difference"] is None:
-        return "n/a"
-    text = f"{values['difference']:+.{digits}f}"
-    if values["low"] is None:
-        return text
-    return f"{text} [{values['low']:+.{digits}f}, {values['high']:+.{digits}f}]"
+    return _interval(values, digits, "difference", "+")
 
 
 def _p_value(value: float | None) -> str:
@@ -189,17 +163,14 @@ def _p_value(value: float | None) -> str:
 def _embed(figure: Figure, photographic: bool = False) -> str:
     """Return a figure as a data URL, as JPEG where it shows X-rays, to save bytes."""
     buffer = io.BytesIO()
+    kind, options = "png", {}
     if photographic:
         kind, options = "jpeg", {"pil_kwargs": {"quality": 88}}
-    else:
-        kind, options = "png", {}
     figure.savefig(buffer, format=kind, facecolor="white", **options)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 _FILTERS = {
-    "number": _number,
-    "interval": _interval,
-    "difference": _difference,
+    "number": _number, "interval": _interval, "difference": _difference,
     "p_value": _p_value,
-}
+}  # fmt: skip

@@ -27,8 +27,10 @@ from keras_mscam.modeling.localizer import get_cams
 FORMAT = "keras_mscam predictions 1"
 _BATCH = 32
 _PART = 256  # images a file: 10 MB of maps at the paper's size, lost by a kill at most
-_TABLES = ("names", "patients", "labels", "logits", "block_logits", "original_sizes")
-_BOX_TABLES = ("box_rows", "box_columns", "box_xyxy")
+_TABLES = (
+    "names", "patients", "labels", "logits", "block_logits", "original_sizes",
+    "box_rows", "box_columns", "box_xyxy",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,18 +39,15 @@ class Predictions:
 
     Args:
         folder: where they are stored.
-        pathologies: C names.
-        blocks: B numbers.
+        pathologies, blocks: C names and B numbers.
         image_size: `(height, width)` that the model saw.
         relevance_weights: `(B, C)`.
-        names: `(images,)`.
-        patients: `(images,)`.
+        names, patients: `(images,)`.
         labels: `(images, C)`: 1, 0 or NaN.
         logits: `(images, C)`, merged.
         block_logits: `(images, B, C)`.
         original_sizes: `(images, 2)`, height and width.
-        box_rows: `(boxes,)` image of each ground-truth box.
-        box_columns: `(boxes,)` pathology of each.
+        box_rows, box_columns: `(boxes,)` image and pathology of each ground-truth box.
         box_xyxy: `(boxes, 4)` half-open, in pixels of the original image.
         map_columns: `(C,)` where each pathology is in the stored maps; by default in
             the same place.
@@ -117,23 +116,18 @@ def predict(
 ) -> Predictions:
     """Run a classifier over a split, or read what an earlier call has stored.
 
-    Maps are stored compressed, in half precision, at the resolution of their block: 38
-    kB an image for the paper's three blocks at 256x256 and 14 pathologies, before
-    compression. Half precision keeps 11 bits of every value, finer than the 8 bits that
-    the published thresholds are given in.
-
+    Maps are stored compressed at the resolution of their block, in half precision,
+    whose 11 bits are finer than the 8 that the published thresholds are given in.
     Labels and boxes are those of the model's pathologies, found in the records by
-    name; others in the records are left out.
-
-    A broken-off call is gone on with at the next part of 256 images. Predictions of
-    another model or other records in the same folder are replaced.
+    name. A broken-off call is gone on with at the next part of 256 images. Predictions
+    of another model or other records in the same folder are replaced.
 
     Args:
         classifier: a model made by `build_classifier`.
         model_path: its file, known again by its checksum.
         pathologies: C names, in the order of its outputs.
         records: prepared records.
-        split: which of their splits.
+        split: name of one of theirs.
         folder: where to store.
         progress: whether to show a bar.
 
@@ -143,14 +137,32 @@ def predict(
     manifest = Manifest.read(records)
     manifest.shard_paths(records, split)  # says so if there is no such split
     _check_names(classifier, model_path, pathologies, records, manifest.pathologies)
-    description = _describe(classifier, model_path, pathologies, records, split)
-    _claim(folder, description)
     images = manifest.splits[split].images
     if not images:
         raise UserError(f"The split {split!r} of {records} has no images.")
+    blocks, weights = read_relevance_weights(classifier)
+    description = {
+        "format": FORMAT,
+        "model": compute_checksum(model_path),
+        "records": compute_checksum(Path(records) / "manifest.json"),
+        "split": split,
+        "pathologies": list(pathologies),
+        "blocks": list(blocks),
+        "image_size": list(classifier.input.shape[1:3]),
+        "relevance_weights": weights.tolist(),
+    }
+    path = folder / "predictions.json"
+    if not path.is_file() or json.loads(path.read_text()) != description:
+        shutil.rmtree(folder, ignore_errors=True)
+        with write_whole(path) as temporary:
+            temporary.write_text(json.dumps(description, indent=2) + "\n")
     done = len(_part_paths(folder)) * _PART
-    if done < images:
-        _store(classifier, pathologies, records, split, folder, done, progress)
+    with tqdm(
+        total=images, initial=min(done, images), desc=f"Predicting {split}",
+        unit=" images", disable=not progress or done >= images,
+    ) as bar:  # fmt: skip
+        if done < images:
+            _store(classifier, description, manifest, records, folder, done, bar)
     return read_predictions(folder)
 
 
@@ -158,10 +170,7 @@ def read_predictions(folder: Path) -> Predictions:
     """Read predictions that `predict` has stored."""
     content = json.loads((folder / "predictions.json").read_text())
     parts = [np.load(path) for path in _part_paths(folder)]
-    tables = {
-        name: np.concatenate([part[name] for part in parts])
-        for name in (*_TABLES, *_BOX_TABLES)
-    }
+    tables = {name: np.concatenate([part[name] for part in parts]) for name in _TABLES}
     for part in parts:
         part.close()
     return Predictions(
@@ -190,91 +199,51 @@ def _check_names(classifier, model_path, pathologies, records, known) -> None:
         )
 
 
-def _describe(classifier, model_path, pathologies, records, split) -> dict:
-    blocks, weights = read_relevance_weights(classifier)
-    return {
-        "format": FORMAT,
-        "model": compute_checksum(model_path),
-        "records": compute_checksum(Path(records) / "manifest.json"),
-        "split": split,
-        "pathologies": list(pathologies),
-        "blocks": list(blocks),
-        "image_size": list(classifier.input.shape[1:3]),
-        "relevance_weights": weights.tolist(),
-    }
-
-
-def _claim(folder: Path, description: dict) -> None:
-    """Make the folder one of these predictions: emptied if it held others."""
-    path = folder / "predictions.json"
-    if path.is_file() and json.loads(path.read_text()) == description:
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    with write_whole(path) as temporary:
-        temporary.write_text(json.dumps(description, indent=2) + "\n")
-
-
-def _store(classifier, pathologies, records, split, folder, done, progress) -> None:
-    manifest = Manifest.read(records)
-    images = manifest.splits[split].images
-    columns = [manifest.pathologies.index(name) for name in pathologies]
-    size = classifier.input.shape[1:3]
+def _store(classifier, description, manifest, records, folder, done, bar) -> None:
+    """Predict the images from number `done` on, and write them part by part."""
+    names = description["pathologies"]
+    columns = [manifest.pathologies.index(name) for name in names]
     network = keras.Model(
         classifier.input, {**classifier.output, **get_cams(classifier)}
     )
-    stream = read_examples(records, split, image_size=size, first=done)
-    with tqdm(
-        total=images, initial=done, desc=f"Predicting {split}", unit=" images",
-        disable=not progress,
-    ) as bar:  # fmt: skip
-        while examples := list(islice(stream, _PART)):
-            outputs = _run(network, examples, bar)
-            tables = _tabulate(examples, outputs, done, pathologies, columns)
-            with write_whole(folder / f"part-{done // _PART:05d}.npz") as temporary:
-                np.savez_compressed(temporary, **tables)
-            done += len(examples)
+    stream = read_examples(
+        records, description["split"], image_size=classifier.input.shape[1:3],
+        first=done,
+    )  # fmt: skip
+    while examples := list(islice(stream, _PART)):
+        outputs = _run(network, examples, bar)
+        boxes = [
+            (row, names.index(box.pathology), box.xyxy)
+            for row, example in enumerate(examples, done)
+            for box in example.boxes
+            if box.pathology in names
+        ]
+        block_logits = [v for k, v in outputs.items() if k.startswith("logits_block")]
+        tables = {
+            "names": np.array([example.name for example in examples]),
+            "patients": np.array([example.patient for example in examples]),
+            "labels": np.stack([example.labels[columns] for example in examples]),
+            "original_sizes": np.array([example.original_size for example in examples]),
+            "logits": outputs["logits"],
+            "block_logits": np.stack(block_logits, axis=1),
+            "box_rows": np.array([row for row, _, _ in boxes], "int64"),
+            "box_columns": np.array([column for _, column, _ in boxes], "int64"),
+            "box_xyxy": np.array([xyxy for _, _, xyxy in boxes]).reshape(-1, 4),
+            **{k: _compress(v) for k, v in outputs.items() if k.startswith("cam_")},
+        }
+        with write_whole(folder / f"part-{done // _PART:05d}.npz") as temporary:
+            np.savez_compressed(temporary, **tables)
+        done += len(examples)
 
 
-def _run(network, examples: list[Example], bar) -> dict[str, np.ndarray]:
+def _run(network, examples: list[Example], bar: tqdm) -> dict[str, np.ndarray]:
     batches = []
     for start in range(0, len(examples), _BATCH):
         images = [example.image for example in examples[start : start + _BATCH]]
         batches.append(network.predict_on_batch(np.stack(images)[..., None]))
         bar.update(len(images))
     return {
-        name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]
-    }
-
-
-def _tabulate(
-    examples: list[Example],
-    outputs: dict,
-    first: int,
-    pathologies: Sequence[str],
-    columns: list[int],
-) -> dict:
-    place = {name: column for column, name in enumerate(pathologies)}
-    boxes = [
-        (first + row, box) for row, example in enumerate(examples)
-        for box in example.boxes if box.pathology in place
-    ]  # fmt: skip
-    return {
-        "names": np.array([example.name for example in examples]),
-        "patients": np.array([example.patient for example in examples]),
-        "labels": np.stack([example.labels[columns] for example in examples]),
-        "original_sizes": np.array([example.original_size for example in examples]),
-        "logits": outputs["logits"],
-        "block_logits": np.stack(
-            [outputs[name] for name in outputs if name.startswith("logits_block")], 1
-        ),
-        "box_rows": np.array([row for row, _ in boxes], "int64"),
-        "box_columns": np.array([place[box.pathology] for _, box in boxes], "int64"),
-        "box_xyxy": np.array([box.xyxy for _, box in boxes]).reshape(-1, 4),
-        **{
-            name: _compress(maps)
-            for name, maps in outputs.items()
-            if name.startswith("cam_")
-        },
+        key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]
     }
 
 
@@ -300,10 +269,7 @@ def predict_split(
 
     Args:
         run: predictions are stored in it, under `predictions/`.
-        classifier: its model.
-        records: prepared records.
-        split: which of their splits.
-        progress: whether to show a bar.
+        classifier, records, split, progress: as of `predict`.
         output: folder to store predictions in where the run can't be written to.
 
     Raises:
@@ -317,19 +283,13 @@ def predict_split(
         )
     pathologies = read_pathologies(run)
     name = f"{split}-{compute_checksum(records / 'manifest.json')[:8]}"
-
-    def predict_into(folder: Path) -> Predictions:
-        return predict(
-            classifier, run.model_path, pathologies, records, split, folder / name,
-            progress,
-        )  # fmt: skip
-
+    arguments = classifier, run.model_path, pathologies, records, split
     try:
-        return predict_into(run.predictions)
+        return predict(*arguments, run.predictions / name, progress)
     except OSError as error:
         if output is None or not is_read_only(error):
             raise
-    return predict_into(Path(output) / run.predictions.name)
+    return predict(*arguments, Path(output) / run.predictions.name / name, progress)
 
 
 def is_read_only(error: OSError) -> bool:
@@ -340,11 +300,8 @@ def is_read_only(error: OSError) -> bool:
 def read_pathologies(run: Run) -> tuple[str, ...]:
     """Return the pathologies of a run's model, in the order of its outputs.
 
-    They are in `relevance_weights.csv`, which training writes, and in
-    `calibration.json`; where both are gone, in the records that it was trained on.
-
     Raises:
-        UserError: all three are gone.
+        UserError: nothing that holds them is left.
     """
     if run.relevance_weights_path.is_file():
         return tuple(pd.read_csv(run.relevance_weights_path)["pathology"])

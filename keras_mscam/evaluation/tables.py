@@ -42,13 +42,12 @@ def build_table1(systems: dict[str, dict], overlap: str = "iou") -> pd.DataFrame
                 cells = {p: row["accuracy"][end] for p, row in table.items()}
                 rows.append([threshold, name, measure, cells | {"Mean": mean[end]}])
             false = {p: row["afp"] for p, row in table.items()}
-            rows.append([threshold, name, "afp", false | {"Mean": _mean(false)}])
-    frame = pd.DataFrame(
-        [cells for *_, cells in rows], columns=[*first["boxed"], "Mean"]
-    )
-    for place, key in enumerate(["threshold", "system", "measure"]):
-        frame.insert(place, key, [row[place] for row in rows])
-    return frame
+            known = [value for value in false.values() if value is not None]
+            false["Mean"] = sum(known) / len(known) if known else None
+            rows.append([threshold, name, "afp", false])
+    keys = ["threshold", "system", "measure"]
+    rows = [dict(zip(keys, row, strict=False)) | row[-1] for row in rows]
+    return pd.DataFrame(rows, columns=[*keys, *first["boxed"], "Mean"])
 
 
 def to_csv(systems: dict[str, dict]) -> str:
@@ -80,8 +79,7 @@ def to_markdown(systems: dict[str, dict]) -> str:
                 cells = [_format(rows[column], measure) for column in columns]
                 lines.append(f"| {system} | " + " | ".join(cells) + " |")
             parts.append("\n".join(lines) + "\n")
-    parts += [f"{names}: {text}\n" for text, names in _group_protocols(systems).items()]
-    return "\n".join(parts)
+    return "\n".join(parts + [text + "\n" for text in _list_protocols(systems)])
 
 
 def to_latex(systems: dict[str, dict]) -> str:
@@ -102,32 +100,25 @@ def to_latex(systems: dict[str, dict]) -> str:
         lines.append(r"\midrule")
         for system, rows in part.groupby("system", sort=False):
             rows = rows.set_index("measure")
-            cells = [
-                _format_latex(
-                    rows[column], best[column].max() if system in systems else None
-                )
-                for column in columns
-            ]
-            lines.append(
-                f"{threshold} & {_escape(system)} & {' & '.join(cells)}" + r" \\"
-            )
-    protocols = " ".join(
-        f"{names}: {text}" for text, names in _group_protocols(systems).items()
-    )
+            highest = best if system in systems else best[:0]
+            cells = [_format_latex(rows[c], highest[c].max()) for c in columns]
+            cells = [threshold, _escape(system), *cells]
+            lines.append(" & ".join(cells) + r" \\")
+    protocols = _escape(" ".join(_list_protocols(systems)))
     lines += [
         r"\bottomrule", r"\end{tabular}",
-        r"\caption{Localization accuracy (AFP). " + _escape(protocols) + "}",
+        r"\caption{Localization accuracy (AFP). " + protocols + "}",
         r"\end{table*}",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
-def _group_protocols(systems: dict[str, dict]) -> dict[str, str]:
-    """Return each distinct protocol once, with the names of its systems."""
+def _list_protocols(systems: dict[str, dict]) -> list[str]:
+    """Return each distinct protocol once, after the names of its systems."""
     groups = {}
     for name, metrics in systems.items():
         groups.setdefault(metrics["protocol"]["text"], []).append(name)
-    return {text: ", ".join(names) for text, names in groups.items()}
+    return [f"{', '.join(names)}: {text}" for text, names in groups.items()]
 
 
 def _format(values: pd.Series, measure: str) -> str:
@@ -138,11 +129,11 @@ def _format(values: pd.Series, measure: str) -> str:
     return f"{values['accuracy']:.2f} [{values['low']:.2f}, {values['high']:.2f}]"
 
 
-def _format_latex(values: pd.Series, best: float | None) -> str:
+def _format_latex(values: pd.Series, best: float) -> str:
     if pd.isna(values["accuracy"]):
         return "--"
     accuracy = f"{values['accuracy']:.2f}"
-    if best is not None and values["accuracy"] == best:
+    if values["accuracy"] == best:
         accuracy = rf"\textbf{{{accuracy}}}"
     return f"{accuracy} ({values['afp']:.2f})"
 
@@ -154,22 +145,13 @@ def _escape(text: str) -> str:
     return "".join(special.get(character, character) for character in text)
 
 
-def _mean(cells: dict) -> float | None:
-    values = [value for value in cells.values() if value is not None]
-    return sum(values) / len(values) if values else None
-
-
 def write_tables(folder: Path, metrics: dict) -> None:
-    """Write `localization.csv` and `classification.csv`.
-
-    Args:
-        folder: where to.
-        metrics: the contents of `metrics.json`.
-    """
-    for name, table in [
-        ("localization", tabulate_localization(metrics)),
-        ("classification", tabulate_classification(metrics)),
-    ]:
+    """Write `localization.csv` and `classification.csv` of a `metrics.json`."""
+    tables = {
+        "localization": tabulate_localization(metrics),
+        "classification": tabulate_classification(metrics),
+    }
+    for name, table in tables.items():
         with write_whole(Path(folder) / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False, float_format="%.6g")
 

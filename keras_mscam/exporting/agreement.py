@@ -22,7 +22,7 @@ from keras_mscam.inference.contract import Contract
 from keras_mscam.inference.find_boxes import find_boxes, find_positives
 from keras_mscam.inference.run_folder import Run, is_prepared
 from keras_mscam.inference.runtimes.tensorflow_keras import run_signature
-from keras_mscam.localization.overlaps import compute_iou
+from keras_mscam.localization.boxes import compute_iou
 
 
 @dataclass(frozen=True)

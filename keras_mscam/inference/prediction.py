@@ -219,7 +219,7 @@ class Prediction:
         return plot_prediction(self, pathology, **options)
 
     def _repr_html_(self) -> str:
-        from keras_mscam.visualization.card import render_card
+        from keras_mscam.visualization.prediction_figures import render_card
 
         return render_card(self)
 

@@ -12,15 +12,7 @@ from keras_mscam.localization.boxes import PredictedBoxes, find_peak, scale_boxe
 
 
 def draw_random_map(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Draw a map of noise that is as smooth as one of the last block.
-
-    Args:
-        size: `(height, width)`.
-        rng: source of the 8 by 8 uniform values that are enlarged bilinearly.
-
-    Returns:
-        `(height, width)` in [0, 1].
-    """
+    """Draw a map of noise, in [0, 1], that is as smooth as one of the last block."""
     return cv2.resize(rng.random((8, 8)), (size[1], size[0]))
 
 
@@ -36,8 +28,7 @@ def localize_at_random(
         localizations: what a system found, with `original_size`; all but the
             predicted boxes is taken from it.
         image_size: `(height, width)` of the maps.
-        extract: turns a map and the `(height, width)` of the original image into boxes,
-            such as `extract_boxes` with the settings of the protocol in force.
+        extract: turns a map and the `(height, width)` of the original image into boxes.
         seed: of the maps.
 
     Returns:
@@ -57,16 +48,13 @@ def localize_at_random(
 def localize_by_mean_box(localizations: Sequence[Localization]) -> list[Localization]:
     """Predict, for every image, the mean box of the pathology in *other* patients.
 
-    Args:
-        localizations: what a system found, with `original_size`; all but the
-            predicted boxes is taken from it. Boxes are averaged in relative
-            coordinates; images without a ground-truth box add nothing to the mean, but
-            get it too.
+    Boxes are averaged in relative coordinates; images without a ground-truth box add
+    nothing to the mean, but get it too.
 
     Returns:
-        The same with one predicted box each, of score 1, its centre as the peak,
-        nothing excused; without those of a pathology that no other patient has a box
-        of: nothing can be said of them.
+        What a system found, as of `localize_at_random`, with one predicted box each, of
+        score 1, its centre as the peak; without those of a pathology that no other
+        patient has a box of.
     """
     own = _sum_boxes(localizations)
     result = []

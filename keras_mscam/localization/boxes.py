@@ -1,9 +1,11 @@
-"""Maps to boxes."""
+"""Boxes: out of maps, from one frame to another, and what two have in common."""
 
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+
+from keras_mscam.errors import UserError
 
 #: Thresholds of Wang et al. 2017, 60 and 180 out of 255, on the scale 0 to 1.
 WANG_THRESHOLDS = (60 / 255, 180 / 255)
@@ -32,8 +34,7 @@ def normalize_map(
 
     The first stretches every map to the same range, a clear finding and noise alike.
     The second measures how far below its peak a position is in a scale that does not
-    depend on the image, so the region above a threshold is as large as the peak is
-    broad.
+    depend on the image: a broad peak gives a large region above a threshold.
 
     Args:
         cam: `(height, width)`, signed, of any scale.
@@ -45,10 +46,6 @@ def normalize_map(
         `float32` array of the same shape. A map without contrast, or with a value that
         isn't finite, points nowhere: it becomes all zeros, in which no threshold
         above 0 leaves a region.
-
-    Example:
-        >>> normalize_map(np.array([[-1.0, 3.0]]))
-        array([[0., 1.]], dtype=float32)
 
     Reference:
         Wang et al. 2017 (ChestX-ray8), section 4.2 (`"min_max"`).
@@ -149,9 +146,9 @@ def find_peak(
         original_size: `(height, width)` of the original image.
 
     Returns:
-        `(x, y)` in pixels of the original image: the centre of the map's pixel. Where
-        several share the maximum, the first in reading order. `None` for a map without
-        contrast, or with a value that isn't finite.
+        `(x, y)` in pixels of the original image: the centre of the map's pixel, of
+        several the first in reading order. `None` for a map without contrast, or with a
+        value that isn't finite.
     """
     cam = np.asarray(cam)
     if not cam.size or not np.isfinite(cam).all() or cam.max() == cam.min():
@@ -165,15 +162,69 @@ def find_peak(
 def scale_boxes(
     boxes: np.ndarray, from_size: tuple[int, int], to_size: tuple[int, int]
 ) -> np.ndarray:
-    """Carry boxes from one frame to another of other size.
-
-    Args:
-        boxes: `(N, 4)`, half-open xyxy in pixels of the first frame.
-        from_size: its `(height, width)`.
-        to_size: `(height, width)` of the second.
-
-    Returns:
-        `(N, 4)` in pixels of the second.
-    """
+    """Carry boxes, `(N, 4)` xyxy, from a frame of `(height, width)` to another."""
     factor_y, factor_x = (to / of for to, of in zip(to_size, from_size, strict=True))
     return np.asarray(boxes) * [factor_x, factor_y, factor_x, factor_y]
+
+
+def compute_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of every box of one set with every box of another.
+
+    Args:
+        a: `(N, 4)`, half-open xyxy.
+        b: `(M, 4)`, in the same frame.
+
+    Returns:
+        `(N, M)` in [0, 1]; 0 where both boxes have no area.
+    """
+    intersection, area_a, area_b = _intersect(a, b)
+    return _ratio(intersection, area_a[:, None] + area_b[None, :] - intersection)
+
+
+def compute_iobb(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Intersection over the area of the *predicted* box, never below the IoU.
+
+    Arguments and result are those of `compute_iou`.
+
+    Reference:
+        Wang et al. 2017 (ChestX-ray8), section 4.2.
+    """
+    intersection, area, _ = _intersect(predicted, truth)
+    return _ratio(intersection, np.broadcast_to(area[:, None], intersection.shape))
+
+
+_OVERLAPS = {"iou": compute_iou, "iobb": compute_iobb}
+
+
+def compute_overlap(
+    predicted: np.ndarray, truth: np.ndarray, overlap: str
+) -> np.ndarray:
+    """Compute `"iou"` or `"iobb"`, `(N, M)`.
+
+    Raises:
+        UserError: there is no overlap of that name.
+    """
+    if overlap not in _OVERLAPS:
+        raise UserError(f"There is no overlap {overlap!r}; use 'iou' or 'iobb'.")
+    return _OVERLAPS[overlap](predicted, truth)
+
+
+def compute_areas(boxes: np.ndarray) -> np.ndarray:
+    """Areas, `(N,)`, of boxes `(N, 4)` xyxy; 0 for one that ends before it begins."""
+    boxes = np.asarray(boxes, dtype="float64").reshape(-1, 4)
+    width, height = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).T
+    return width * height
+
+
+def _intersect(a, b) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the areas of all intersections, of the boxes of a, and of those of b."""
+    a = np.asarray(a, dtype="float64").reshape(-1, 4)
+    b = np.asarray(b, dtype="float64").reshape(-1, 4)
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    sides = np.maximum(high - low, 0)
+    return sides[..., 0] * sides[..., 1], compute_areas(a), compute_areas(b)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

@@ -1,11 +1,11 @@
-"""Boxes judged by their scores: average precision and FROC."""
+"""Measures beside accuracy: average precision, FROC, pointing game and mean IoU."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from keras_mscam.localization.accuracy import Localization
-from keras_mscam.localization.overlaps import compute_iou, compute_overlap
+from keras_mscam.localization.boxes import compute_iou, compute_overlap
 
 _RECALLS = np.linspace(0, 1, 101)
 _FALSE, _NEITHER, _TRUE = -1, 0, 1
@@ -38,11 +38,6 @@ def compute_average_precision(
     Returns:
         For each pathology `average_precision`, 0 where no box is predicted, `None`
         without a ground-truth box; `boxes` of the ground truth, and `images`.
-
-    Example:
-        >>> item = Localization("Mass", "7", [[0, 0, 9, 9]], [[0, 0, 9, 8]], [0.4])
-        >>> compute_average_precision([item], ("Mass",))
-        {'Mass': {'average_precision': 1.0, 'boxes': 1, 'images': 1}}
 
     Reference:
         Lin et al. 2014 (COCO), `COCOeval` of pycocotools. Deviations: no limit of 100
@@ -78,10 +73,6 @@ def _average(items: list[Localization], boxes: int, threshold: float) -> float:
 
 def match_greedily(item: Localization, threshold: float) -> np.ndarray:
     """Match predicted to ground-truth boxes, each to one at most, by falling score.
-
-    Args:
-        item: one image and pathology.
-        threshold: IoU that a match must at least reach.
 
     Returns:
         `(N,)` in the order of `item.predicted`: 1 right, -1 false, 0 neither. Of boxes
@@ -124,10 +115,9 @@ def compute_froc(
     matter.
 
     Args:
-        localizations: images with a ground-truth box, *and* those labelled negative,
-            without any: a false box there counts like one elsewhere. Leave out images
-            that are labelled positive without a ground-truth box: nobody knows what is
-            false there.
+        localizations: images with a ground-truth box, *and* those labelled negative.
+            Leave out those labelled positive without a box: nobody knows what is false
+            there.
         pathologies: names of the rows.
         threshold: overlap that a hit must exceed.
         overlap: `"iou"` or `"iobb"`.
@@ -136,27 +126,16 @@ def compute_froc(
         For each pathology:
 
         - `score_thresholds`, `false_positives`, `sensitivity`: the curve, lists of one
-          length, from (0, 0), whose threshold is `None`, to all boxes. Points within a
-          straight run to the right or upwards are left out: the curve is the same
-          without them.
+          length, from (0, 0), whose threshold is `None`, to all boxes, without points
+          within a straight run to the right or upwards.
         - `sensitivity_at`: for each of `LUNA16_RATES`, by linear interpolation. A curve
           that ends before a rate keeps its last sensitivity.
-        - `mean_sensitivity`: of these seven, the score of LUNA16.
-        - `boxes` of the ground truth, and `images`.
+        - `mean_sensitivity` of these seven, the score of LUNA16; `boxes`; `images`.
 
         The curve is `None`, as is all that is read from it, without a ground-truth box.
 
     Raises:
         UserError: there is no such overlap.
-
-    Example:
-        >>> items = [
-        ...     Localization("Mass", "7", [[0, 0, 9, 9]], [[0, 0, 9, 8]], [0.4]),
-        ...     Localization("Mass", "8", [], [[0, 0, 9, 9]], [0.7]),
-        ... ]
-        >>> row = compute_froc(items, ("Mass",))["Mass"]
-        >>> row["false_positives"], row["sensitivity"]
-        ([0.0, 0.5, 0.5], [0.0, 0.0, 1.0])
 
     Reference:
         Setio et al. 2017 (LUNA16), whose script interpolates and ends the curve in the
@@ -189,9 +168,7 @@ def _draw_curve(items: list[Localization], threshold: float, overlap: str) -> di
     kept = _find_corners(x, y)
     return {
         **row,
-        "score_thresholds": [
-            None if k == 0 else float(thresholds[k - 1]) for k in kept
-        ],
+        "score_thresholds": [float(thresholds[k - 1]) if k else None for k in kept],
         "false_positives": x[kept].tolist(),
         "sensitivity": y[kept].tolist(),
         "sensitivity_at": at_rates.tolist(),
@@ -222,3 +199,91 @@ def _find_corners(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     right, up = np.diff(x) > 0, np.diff(y) > 0
     same = (right[1:] == right[:-1]) & (up[1:] == up[:-1]) & ~(right[1:] & up[1:])
     return np.flatnonzero(np.concatenate([[True], ~same, [True]])[: len(x)])
+
+
+def compute_pointing_game(
+    localizations: Sequence[Localization],
+    pathologies: tuple[str, ...],
+    tolerance: float = 0,
+) -> dict[str, dict]:
+    """Share of images in which the map's peak lies on a ground-truth box.
+
+    `hit_rate = hits / (hits + misses)`
+
+    Every image with a ground-truth box of the pathology is one hit or one miss. A map
+    without a peak is a miss. A peak on an ignored box alone is neither. Large boxes are
+    easy to hit: read it beside the mean box of other patients.
+
+    Args:
+        localizations, pathologies: images, and names of the rows.
+        tolerance: how far from a box, in pixels of the original image, a peak may lie
+            and still hit it. At 0 it must lie inside, half-open like the box.
+
+    Returns:
+        For each pathology `hit_rate`, `None` where there is nothing to hit; `hits`, and
+        `images`: hits and misses together.
+
+    Reference:
+        Zhang et al. 2018 (Excitation Backprop, IJCV), with a tolerance of 15 pixels in
+        photographs of about 500 pixels a side. Distance is measured to the edge of the
+        box, not between centres of pixels: half a pixel less.
+    """
+    rows = {}
+    for pathology in pathologies:
+        outcomes = [
+            _point(item, tolerance)
+            for item in localizations
+            if item.pathology == pathology and len(item.truth)
+        ]
+        hits, images = outcomes.count(True), len(outcomes) - outcomes.count(None)
+        rate = hits / images if images else None
+        rows[pathology] = {"hit_rate": rate, "hits": hits, "images": images}
+    return rows
+
+
+def _point(item: Localization, tolerance: float) -> bool | None:
+    """Return whether the peak hits; None if it hits an ignored box alone."""
+    if item.peak is None:
+        return False
+    if _is_near(item.peak, item.truth, tolerance):
+        return True
+    return None if _is_near(item.peak, item.ignored, tolerance) else False
+
+
+def _is_near(point: tuple[float, float], boxes: np.ndarray, tolerance: float) -> bool:
+    low, high = boxes[:, :2], boxes[:, 2:]
+    inside = ((low <= point) & (np.asarray(point) < high)).all(axis=1)
+    gap = np.maximum(np.maximum(low - point, point - high), 0)
+    near = (np.hypot(*gap.T) <= tolerance) & (tolerance > 0)  # at 0 a box is half-open
+    return bool((inside | near).any())
+
+
+def compute_mean_iou(
+    localizations: Sequence[Localization], pathologies: tuple[str, ...]
+) -> dict[str, dict]:
+    """Mean, over ground-truth boxes, of the best IoU that any predicted box reaches.
+
+    It needs no threshold of overlap, and doesn't punish boxes that find nothing: read
+    it beside the AFP. Numbers of this name in papers often are something else: the IoU
+    of pixels, of the mask of a thresholded map with all ground-truth boxes or outlines
+    of the image together, a mean over images.
+
+    Returns:
+        For each pathology `mean_iou`, 0 for a box in an image where none is
+        predicted, `None` for a pathology without a ground-truth box; and `boxes`.
+
+    Reference:
+        Saporta et al. 2022, "Benchmarking saliency methods for chest X-ray
+        interpretation", has the other kind: of pixels.
+    """
+    rows = {}
+    for pathology in pathologies:
+        best = [
+            compute_iou(item.predicted, item.truth).max(0, initial=0)
+            for item in localizations
+            if item.pathology == pathology and len(item.truth)
+        ]
+        ious = np.concatenate(best) if best else np.zeros(0)
+        mean = float(ious.mean()) if len(ious) else None
+        rows[pathology] = {"mean_iou": mean, "boxes": len(ious)}
+    return rows

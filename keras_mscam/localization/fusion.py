@@ -37,10 +37,7 @@ def build_fusion(
         method: `"relevance"` or `"standardized"`.
         relevance_weights: `(B, C)`.
         deviations: `(B, C)` standard deviation of each block's maps, see
-            `measure_deviations`; image labels are not looked at, nor boxes.
-
-    Returns:
-        The fusion. A map that never varies has weight 0.
+            `measure_deviations`. A map that never varies has weight 0.
 
     Reference:
         Sedai et al. 2018, eq. 3 (`"relevance"`).
@@ -58,8 +55,7 @@ def measure_deviations(parts: Iterable[Sequence[np.ndarray]]) -> np.ndarray:
     """Measure the standard deviation of every block's maps over images and positions.
 
     Args:
-        parts: for each part of the images, the maps of every block,
-            `(images, h, w, C)`.
+        parts: of the images, with the maps of every block, `(images, h, w, C)`.
 
     Returns:
         `(B, C)` float64. Images with a value that isn't finite are left out.

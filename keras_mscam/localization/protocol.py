@@ -50,10 +50,15 @@ def describe_protocol(protocol: LocalizationConfig) -> str:
 
 def describe_boxes(protocol: LocalizationConfig) -> str:
     """Say in one sentence how maps become boxes."""
+    limits = ""
+    if protocol.min_area:
+        limits += f" of at least {protocol.min_area:g} of the map"
+    if protocol.max_boxes:
+        limits += f", the {protocol.max_boxes} of the highest score"
     return (
         f"{_FUSION[protocol.fusion]}, {_NORMALIZATION[protocol.normalization]} and "
         f"{_describe_threshold(protocol)}; a box around every 8-connected region"
-        f"{_describe_limits(protocol)}."
+        f"{limits}."
     )
 
 
@@ -63,12 +68,3 @@ def _describe_threshold(protocol: LocalizationConfig) -> str:
     values = [f"{round(255 * value, 1):g}" for value in protocol.cam_thresholds]
     together = ", all thresholds together" if len(values) > 1 else ""
     return f"thresholded at {' and '.join(values)}{together}, chosen without any box"
-
-
-def _describe_limits(protocol: LocalizationConfig) -> str:
-    text = ""
-    if protocol.min_area:
-        text += f" of at least {protocol.min_area:g} of the map"
-    if protocol.max_boxes:
-        text += f", the {protocol.max_boxes} of the highest score"
-    return text

@@ -41,8 +41,7 @@ def tuned_thresholds(
     Args:
         best_iou: `(boxes, candidates)`, for every ground-truth box and every threshold
             of `GRID`, the highest IoU of a box predicted there.
-        pathologies: of each ground-truth box.
-        patients: of each ground-truth box.
+        pathologies, patients: of each ground-truth box.
         oracle: choose on the evaluated boxes themselves. That is no result, but a bound
             on one, and must be named so.
 
@@ -65,15 +64,8 @@ def tuned_thresholds(
 def best_thresholds(best_iou: np.ndarray, pathologies: list[str]) -> dict[str, float]:
     """Choose the threshold of each pathology that is best for all ground-truth boxes.
 
-    For a model that goes on to other patients. On the patients of these boxes, it would
-    be an oracle.
-
-    Args:
-        best_iou: `(boxes, candidates)`, as of `tuned_thresholds`.
-        pathologies: of each ground-truth box.
-
-    Returns:
-        By pathology that has a ground-truth box: the candidate of the highest mean IoU.
+    For a model that goes on to other patients: on those of these boxes, it would be an
+    oracle. The arguments are those of `tuned_thresholds`.
     """
     names = np.array(pathologies)
     return {

@@ -1,6 +1,7 @@
 """Requests that come at the same time run as one batch."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,10 +18,10 @@ Arrays = dict[str, np.ndarray]
 
 def count_bytes(arrays: Arrays) -> int:
     """Return how much memory arrays take, with the strings in them."""
-    strings = [value for value in arrays.values() if value.dtype == object]
-    return sum(value.nbytes for value in arrays.values()) + sum(
-        len(string) for value in strings for string in value.flat
+    strings = (
+        s for value in arrays.values() if value.dtype == object for s in value.flat
     )
+    return sum(value.nbytes for value in arrays.values()) + sum(map(len, strings))
 
 
 class WaitingRoom:
@@ -84,9 +85,7 @@ class Batcher:
     Args:
         run: from inputs to outputs, all of which begin with the batch; called in the
             executor.
-        executor: of threads.
-        room: where requests wait.
-        options: of the server.
+        executor, room, options: threads, where requests wait, and those of the server.
         on_batch: called with the size of every batch, the seconds that it ran, and the
             seconds that each of its requests waited before.
     """
@@ -125,13 +124,10 @@ class Batcher:
         size, step = rows or 1, self.options.max_batch_size
         self._room.enter(size, count_bytes(inputs))
         self.waiting += size
-        if rows is None:
-            pieces = [_Piece(inputs, 1, is_batch=False)]
-        else:
-            pieces = []
-            for start in range(0, size, step):
-                part = {k: value[start : start + step] for k, value in inputs.items()}
-                pieces.append(_Piece(part, min(step, size - start), is_batch=True))
+        pieces = [] if rows else [_Piece(inputs, 1, is_batch=False)]
+        for start in range(0, rows or 0, step):
+            part = {k: value[start : start + step] for k, value in inputs.items()}
+            pieces.append(_Piece(part, min(step, size - start), is_batch=True))
         self._queue.extend(pieces)
         self._arrived.set()
         if self._worker is None or self._worker.done():
@@ -160,13 +156,11 @@ class Batcher:
     async def _fill(self) -> None:
         """Wait until there is a full batch, or the first has waited long enough."""
         waited = time.monotonic() - self._queue[0].arrived
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(self.options.batch_timeout - waited, 0)):
                 while self.waiting < self.options.max_batch_size:
                     self._arrived.clear()
                     await self._arrived.wait()
-        except TimeoutError:
-            pass
 
     def _take(self) -> list[_Piece]:
         """Take from the front what fits together."""

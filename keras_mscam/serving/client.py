@@ -1,7 +1,7 @@
 """A client of a served model: TensorFlow Serving's, or `keras_mscam-serve`'s."""
 
-import base64
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -58,7 +58,7 @@ class ServiceError(UserError):
 
     Args:
         message: one sentence, with the server's own.
-        code: name of the status, as of gRPC: `"INVALID_ARGUMENT"`.
+        code: name of a gRPC status, such as `"INVALID_ARGUMENT"`.
         may_pass: whether the same request may succeed later.
     """
 
@@ -154,11 +154,7 @@ class Client:
         ]
 
     def call(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        """Call any signature.
-
-        Args:
-            signature: its name.
-            inputs: arrays by name; bytes in arrays of `object`.
+        """Call any signature with arrays by name; bytes in arrays of `object`.
 
         Returns:
             Arrays by name; strings as `object` of bytes or text.
@@ -200,8 +196,9 @@ class _Rest:
     def call(self, signature: str, inputs: dict) -> dict[str, np.ndarray]:
         if self._client is None:
             self._client = httpx.Client(headers=self._headers, timeout=self._timeout)
-        columns = {name: _encode(array.tolist()) for name, array in inputs.items()}
-        body = json.dumps({"signature_name": signature, "inputs": columns})
+        columns = {name: array.tolist() for name, array in inputs.items()}
+        document = {"signature_name": signature, "inputs": columns}
+        body = json.dumps(document, default=lambda b: {"b64": b64encode(b).decode()})
         try:
             response = self._client.post(self.url, content=body)
         except httpx.TimeoutException as error:
@@ -241,14 +238,6 @@ class _Rest:
         return {name: _decode_column(values) for name, values in outputs.items()}
 
 
-def _encode(values):
-    if isinstance(values, list):
-        return [_encode(value) for value in values]
-    if isinstance(values, bytes):
-        return {"b64": base64.b64encode(values).decode()}
-    return values
-
-
 def _decode_column(values: list) -> np.ndarray:
     """Return integers as int64, floats as float32, strings as objects, b64 decoded."""
     array = np.asarray(values)
@@ -256,7 +245,7 @@ def _decode_column(values: list) -> np.ndarray:
         return array.astype("float32") if array.dtype.kind == "f" else array
     result = np.empty(array.shape, object)
     result.flat = [
-        base64.b64decode(item["b64"]) if isinstance(item, dict) else item
+        b64decode(item["b64"]) if isinstance(item, dict) else item
         for item in array.ravel().tolist()
     ]
     return result
@@ -267,26 +256,27 @@ class _Grpc:
 
     def __init__(self, url, name, version, label, token, timeout):
         scheme, _, self.target = url.rstrip("/").partition("://")
-        self.is_secure = scheme == "grpcs"
-        self._spec = name, version, label
+        self._is_secure = scheme == "grpcs"
+        self._spec = {"name": name}
+        if version is not None:
+            self._spec["version"] = {"value": version}
+        if label is not None:
+            self._spec["version_label"] = label
         metadata = [("authorization", f"Bearer {token}")] if token else []
         self._options = {"timeout": timeout, "metadata": metadata}
         self._channel: grpc.Channel | None = None
 
     def call(self, signature: str, inputs: dict) -> dict[str, np.ndarray]:
-        if self._channel is None:
-            self._channel = self._connect()
+        if self._channel is None and self._is_secure:
+            credentials = grpc.ssl_channel_credentials()
+            self._channel = grpc.secure_channel(self.target, credentials, _GRPC_OPTIONS)
+        elif self._channel is None:
+            self._channel = grpc.insecure_channel(self.target, _GRPC_OPTIONS)
         stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        name, version, label = self._spec
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = name
-        request.model_spec.signature_name = signature
-        if version is not None:
-            request.model_spec.version.value = version
-        if label is not None:
-            request.model_spec.version_label = label
-        for key, array in inputs.items():
-            request.inputs[key].CopyFrom(tf.make_tensor_proto(array))
+        request = predict_pb2.PredictRequest(
+            model_spec={**self._spec, "signature_name": signature},
+            inputs={key: tf.make_tensor_proto(array) for key, array in inputs.items()},
+        )
         try:
             answer = stub.Predict(request, **self._options)
         except grpc.RpcError as error:
@@ -302,19 +292,9 @@ class _Grpc:
             self._channel.close()
             self._channel = None
 
-    def _connect(self) -> grpc.Channel:
-        if self.is_secure:
-            credentials = grpc.ssl_channel_credentials()
-            return grpc.secure_channel(self.target, credentials, _GRPC_OPTIONS)
-        return grpc.insecure_channel(self.target, _GRPC_OPTIONS)
-
 
 def _find_scheme(url: str) -> str:
-    """Return the scheme of a URL that makes sense.
-
-    Raises:
-        UserError: it makes none.
-    """
+    """Return the scheme of a URL, or raise a `UserError` about one of no server."""
     try:
         parts = urlsplit(url)
         is_known = parts.hostname and parts.port != 0

@@ -12,8 +12,7 @@ import numpy as np
 
 from keras_mscam.serving.batching import Arrays, Batcher, WaitingRoom
 from keras_mscam.serving.monitoring import Metrics, Record
-from keras_mscam.serving.servable import Signature
-from keras_mscam.serving.served_models import ServedModels, Version, find_models
+from keras_mscam.serving.served_models import ServedModels, find_models
 from keras_mscam.serving.server_options import ServerOptions
 from keras_mscam.serving.serving_error import ServingError
 
@@ -77,9 +76,7 @@ class Core:
 
         Args:
             record: of the request.
-            name: of the model.
-            version: its number; the newest by default.
-            label: of the version, in place of a number.
+            name, version, label: which model; the newest version by default.
             signature: `serving_default` by default.
             inputs: arrays by name; strings as `object` of bytes.
             output_filter: names of the outputs that are wanted; all by default.
@@ -101,7 +98,11 @@ class Core:
                 record.images = max(sizes, default=1)
                 # Rows may share a run; what is no batch, or none of one size, can't.
                 rows = record.images if len(sizes) == 1 and sizes != {0} else None
-                batcher = self._find_batcher(found, name, function)
+                count = functools.partial(self.metrics.count_batch, name, function.name)
+                batcher = found.batchers.setdefault(
+                    function.name,
+                    Batcher(function, self.executor, self.room, self.options, count),
+                )
                 async with asyncio.timeout(timeout):
                     outputs = await batcher.submit(dict(inputs), rows)
         except TimeoutError as error:
@@ -120,13 +121,3 @@ class Core:
             return function(*arguments)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._converters, function, *arguments)
-
-    def _find_batcher(
-        self, version: Version, name: str, function: Signature
-    ) -> Batcher:
-        if function.name not in version.batchers:
-            count = functools.partial(self.metrics.count_batch, name, function.name)
-            version.batchers[function.name] = Batcher(
-                function, self.executor, self.room, self.options, count
-            )
-        return version.batchers[function.name]

@@ -24,13 +24,12 @@ from tensorflow_serving.apis import (
     predict_pb2,
     prediction_service_pb2,
     prediction_service_pb2_grpc,
-    status_pb2,
 )
 
 from keras_mscam.serving.batching import count_bytes
 from keras_mscam.serving.core import Answer, Core
 from keras_mscam.serving.served_models import Version
-from keras_mscam.serving.serving_error import ServingError, refuse
+from keras_mscam.serving.serving_error import FAILED, ServingError, refuse
 
 #: What `grpcurl` and its like may ask the server about.
 _SERVICES = (
@@ -150,22 +149,17 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             with self.core.metrics.record("GRPC", request_id) as record:
                 model, options = _read_spec(request), self.core.options
                 inputs = await self.core.convert(
-                    request.ByteSize(),
-                    decode_inputs,
-                    request.inputs,
-                    options.max_request_bytes,
-                )
+                    request.ByteSize(), decode_inputs,
+                    request.inputs, options.max_request_bytes,
+                )  # fmt: skip
                 remaining = context.time_remaining()
+                timeout = math.inf if remaining is None else remaining
                 answer = await self.core.predict(
-                    record,
-                    *model,
-                    signature=request.model_spec.signature_name,
-                    inputs=inputs,
+                    record, *model,
+                    signature=request.model_spec.signature_name, inputs=inputs,
                     output_filter=request.output_filter,
-                    timeout=min(
-                        options.timeout, math.inf if remaining is None else remaining
-                    ),
-                )
+                    timeout=min(options.timeout, timeout),
+                )  # fmt: skip
                 size = sum(array.nbytes for array in answer.outputs.values())
                 return await self.core.convert(size, _build_response, model[0], answer)
 
@@ -208,9 +202,7 @@ def describe_states(
     """Return the states of versions, as GetModelStatus gives them."""
     response = get_model_status_pb2.GetModelStatusResponse()
     for version in versions:
-        status = status_pb2.StatusProto(
-            error_code=version.error_code, error_message=version.error
-        )
+        status = {"error_code": version.error_code, "error_message": version.error}
         response.model_version_status.add(
             version=version.number, state=version.state, status=status
         )
@@ -236,9 +228,12 @@ def decode_inputs(
                 raise ValueError("its shape has a size that is unknown")
             if len(sides) > 32:  # more than NumPy and TensorFlow can do
                 raise ValueError(f"it has {len(sides)} dimensions")
+            try:
+                itemsize = np.dtype(tf.as_dtype(proto.dtype).as_numpy_dtype).itemsize
+            except (KeyError, TypeError):
+                raise ValueError(f"type {proto.dtype} is not supported") from None
             # Beside a 0, sizes may be anything for TensorFlow; NumPy counts bytes.
-            claimed = math.prod(max(side, 1) for side in sides)
-            if claimed * _get_itemsize(proto.dtype) > most_bytes:
+            if math.prod(max(side, 1) for side in sides) * itemsize > most_bytes:
                 raise ValueError(f"its shape {sides} is too large")
             arrays[name] = tf.make_ndarray(proto)
             if arrays[name].dtype == object and not all(
@@ -251,13 +246,6 @@ def decode_inputs(
         if most_bytes < 0:
             raise refuse(f"The tensor {name!r} is larger than this server takes.")
     return arrays
-
-
-def _get_itemsize(kind: int) -> int:
-    try:
-        return np.dtype(tf.as_dtype(kind).as_numpy_dtype).itemsize
-    except (KeyError, TypeError):
-        raise ValueError(f"type {kind} is not supported") from None
 
 
 def encode_output(array: np.ndarray) -> tensor_pb2.TensorProto:
@@ -285,10 +273,7 @@ async def _aborting(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
             await context.abort(error.code, error.message)
         except Exception:
             _log.exception("A request failed.")
-            await context.abort(
-                grpc.StatusCode.INTERNAL,
-                "The server failed at this request; its log says why.",
-            )
+            await context.abort(grpc.StatusCode.INTERNAL, FAILED)
     except grpc.aio.InternalError as error:
         # The client is gone, often since its own deadline was over a moment earlier.
         # gRPC would log a traceback of this, but not of a call that is cancelled.

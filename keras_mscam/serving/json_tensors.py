@@ -3,6 +3,7 @@
 import base64
 import codecs
 import json
+import operator
 from collections.abc import Mapping
 
 import grpc
@@ -95,11 +96,8 @@ def _get_only(specs: Mapping[str, tf.TensorSpec]) -> str:
 
 
 def _is_base64(value) -> bool:
-    return (
-        isinstance(value, dict)
-        and value.keys() == {"b64"}
-        and isinstance(value["b64"], str)
-    )
+    is_alone = isinstance(value, dict) and value.keys() == {"b64"}
+    return is_alone and isinstance(value["b64"], str)
 
 
 def _make_array(value, name: str, spec: tf.TensorSpec) -> np.ndarray:
@@ -178,11 +176,10 @@ def write_outputs(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
         for place in range(max(sizes) if rows else 0)
     ]
     document = {"predictions": examples} if rows else {"outputs": _strip_name(plain)}
+    as_list = operator.methodcaller("tolist")
     if all(np.isfinite(a).all() for a in outputs.values() if a.dtype.kind == "f"):
-        return orjson.dumps(
-            document, default=_to_list, option=orjson.OPT_SERIALIZE_NUMPY
-        )
-    return json.dumps(document, default=_to_list).encode()  # writes NaN and Infinity
+        return orjson.dumps(document, as_list, orjson.OPT_SERIALIZE_NUMPY)
+    return json.dumps(document, default=as_list).encode()  # writes NaN and Infinity
 
 
 def _strip_name(values: dict):
@@ -194,13 +191,10 @@ def _write_strings(array: np.ndarray, name: str):
     if array.dtype != object:
         return array
     written = np.empty(array.shape, object)
-    if name.endswith("_bytes"):
-        texts = [{"b64": base64.b64encode(v).decode()} for v in array.flat]
-    else:
-        texts = [value.decode("utf-8", "replace") for value in array.flat]
-    written.flat = texts
+    written.flat = [
+        {"b64": base64.b64encode(value).decode()}
+        if name.endswith("_bytes")
+        else value.decode("utf-8", "replace")
+        for value in array.flat
+    ]
     return written.tolist()
-
-
-def _to_list(value):
-    return value.tolist()

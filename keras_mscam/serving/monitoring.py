@@ -37,14 +37,7 @@ _log = logging.getLogger("keras_mscam.serving.requests")
 
 @dataclass
 class Record:
-    """What is told of a request: no name that only its client knows.
-
-    Args:
-        model: name, if there is such a model.
-        version: number, if there is such a version.
-        signature: likewise.
-        images: that it holds.
-    """
+    """What is told of a request: no name that only its client knows."""
 
     model: str = ""
     version: int | None = None
@@ -62,35 +55,40 @@ class Metrics:
         disable_created_metrics()
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+
+        def make(kind, name: str, text: str, labels: Sequence[str] = (), **options):
+            return kind(name, text, labels, registry=self.registry, **options)
+
         model = ("model_name", "signature")
-        self._requests = self._make(
+        times = {"buckets": _MICROSECONDS}
+        self._requests = make(
             Counter, f"{_SERVING}request_count", "Requests.", [*model, "status"]
         )
-        self._latency = self._make(
+        self._latency = make(
             Histogram, f"{_SERVING}request_latency", "Microseconds of an answer.",
-            [*model, "API", "entrypoint"], buckets=_MICROSECONDS,
+            [*model, "API", "entrypoint"], **times,
         )  # fmt: skip
-        self._runtime = self._make(
+        self._runtime = make(
             Histogram, f"{_SERVING}runtime_latency", "Microseconds of running a batch.",
-            [*model, "API", "runtime"], buckets=_MICROSECONDS,
+            [*model, "API", "runtime"], **times,
         )  # fmt: skip
-        self._queuing = self._make(
+        self._queuing = make(
             Histogram, f"{_SERVING}batching_session:queuing_latency",
-            "Microseconds that a request waited for its batch.", buckets=_MICROSECONDS,
+            "Microseconds that a request waited for its batch.", **times,
         )  # fmt: skip
-        self._loads = self._make(
+        self._loads = make(
             Counter, f"{_SAVED_MODEL}load_latency", "Microseconds of loading and "
             "warming up a version.", ["model_path"],
         )  # fmt: skip
-        self._attempts = self._make(
+        self._attempts = make(
             Counter, f"{_SAVED_MODEL}load_attempt_count", "Tries of loading.",
             ["model_path", "status"],
         )  # fmt: skip
-        self._batches = self._make(
+        self._batches = make(
             Histogram, "keras_mscam:serving:batch_size", "Images.", model,
             buckets=_SIZES,
         )  # fmt: skip
-        self._queue = self._make(
+        self._queue = make(
             Gauge, "keras_mscam:serving:queue_length", "Images that wait."
         )
 
@@ -116,14 +114,9 @@ class Metrics:
 
     @contextmanager
     def record(self, protocol: str, request_id: str | None) -> Iterator[Record]:
-        """Count and log a request when it has ended, however it did.
+        """Count and log a request by REST or GRPC when it has ended, however it did.
 
-        Args:
-            protocol: REST or GRPC.
-            request_id: what the client calls it.
-
-        Returns:
-            What is told of it, to be filled in as it gets known.
+        What is told of it is yielded, to be filled in as it gets known.
         """
         record, start = Record(), time.perf_counter()
         code = grpc.StatusCode.INTERNAL
@@ -160,9 +153,6 @@ class Metrics:
             page = page.replace(f":{name}_total".encode(), f":{name}".encode())
         return page, CONTENT_TYPE_LATEST
 
-    def _make(self, kind, name: str, text: str, labels: Sequence[str] = (), **options):
-        return kind(name, text, labels, registry=self.registry, **options)
-
 
 class JsonFormatter(logging.Formatter):
     """A record as one line of JSON; what `extra={"fields": ...}` gives comes along."""
@@ -185,8 +175,7 @@ def set_up_logs() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     levels = {"keras_mscam.serving": "INFO", "tensorflow": "ERROR"}
-    for name in ("uvicorn", "grpc", "asyncio"):
-        levels[name] = "WARNING"
+    levels |= dict.fromkeys(("uvicorn", "grpc", "asyncio"), "WARNING")
     for name, least in levels.items():
         logger = logging.getLogger(name)
         logger.handlers = [handler]

@@ -1,6 +1,7 @@
 """TensorFlow Serving's REST API, over the core."""
 
 import asyncio
+import re
 import zlib
 from collections.abc import Awaitable, Callable
 
@@ -18,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from keras_mscam.serving.core import Core
 from keras_mscam.serving.grpc_server import describe_states, get_signatures, has_token
 from keras_mscam.serving.json_tensors import parse_document, read_inputs, write_outputs
-from keras_mscam.serving.serving_error import ServingError, refuse
+from keras_mscam.serving.serving_error import FAILED, ServingError, refuse
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 #: Answers as long as the process does, to anybody. TensorFlow Serving has no such path.
@@ -138,17 +139,14 @@ async def _answer_error(request: Request, error: Exception) -> Response:
         message = f"Malformed request: {path}: {error.detail}."
         return JSONResponse({"error": message}, error.status_code, error.headers)
     # The web server logs the traceback.
-    message = "The server failed at this request; its log says why."
-    return JSONResponse({"error": message}, 500)
+    return JSONResponse({"error": FAILED}, 500)
 
 
 def _read_model(request: Request) -> tuple[str, int | None, str | None]:
     """Return name, version and label of the model in the path."""
     place = request.path_params
     version = place.get("version")
-    if version is not None and not (
-        version.isascii() and version.isdigit() and len(version) < 20
-    ):
+    if version is not None and not re.fullmatch("[0-9]{1,19}", version):
         raise refuse(f"{version[:40]!r} is no version of a model.")
     return place["name"], None if version is None else int(version), place.get("label")
 

@@ -32,13 +32,9 @@ _AROUND = re.compile(
 
 @dataclass(frozen=True)
 class Signature:
-    """A function of a model.
+    """A function of a model, with type and shape of inputs and outputs by name.
 
-    Args:
-        name: its name.
-        inputs: type and shape by name.
-        outputs: likewise.
-        run: from the values of all inputs, by rising name, to those of all outputs.
+    `run` takes the values of all inputs, by rising name, and gives those of outputs.
     """
 
     name: str
@@ -54,11 +50,7 @@ class Signature:
         return bool(self.inputs) and all(batches)
 
     def check(self, inputs: Mapping[str, np.ndarray], wanted: Sequence[str]) -> None:
-        """Refuse inputs of other names, types or shapes, and unknown outputs.
-
-        Args:
-            inputs: of a request; strings as `object` of bytes.
-            wanted: names of outputs.
+        """Refuse inputs of other names, types or shapes, and unknown wanted outputs.
 
         Raises:
             ServingError: INVALID_ARGUMENT.
@@ -201,12 +193,8 @@ def _get_specs(infos: Mapping[str, meta_graph_pb2.TensorInfo]) -> dict:
 
 
 def _to_array(value) -> np.ndarray:
-    if not isinstance(value, bytes):
-        return np.asarray(value)
-    # A string of rank 0; NumPy would cut zeros at its end.
-    whole = np.empty((), object)
-    whole[()] = value
-    return whole
+    # Strings of rank 0 too: NumPy would cut zeros at the end of bytes.
+    return np.array(value, object) if isinstance(value, bytes) else np.asarray(value)
 
 
 def _join(names) -> str:

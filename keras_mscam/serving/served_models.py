@@ -6,6 +6,7 @@ A model repository is `DIR/NAME/VERSION/saved_model.pb`.
 import asyncio
 import gc
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -60,17 +61,13 @@ def find_models(path: Path) -> dict[str, Path]:
 
 
 def find_versions(folder: Path) -> dict[int, Path]:
-    """Return the folder of each version of a model, by its number.
-
-    Other names are passed over, and folders without a `saved_model.pb`, such as one
-    that is being written.
-    """
-    found: dict[int, Path] = {}
-    for path in sorted(Path(folder).iterdir()):
-        is_number = path.name.isascii() and path.name.isdigit() and len(path.name) < 19
-        if is_number and (path / "saved_model.pb").is_file():
-            found[int(path.name)] = path
-    return found
+    """Return the folder of each version by its number, but of none half written."""
+    return {
+        int(path.name): path
+        for path in sorted(Path(folder).iterdir())
+        if re.fullmatch("[0-9]{1,18}", path.name)
+        and (path / "saved_model.pb").is_file()
+    }
 
 
 def choose_versions(policy: Sequence[str], numbers: Iterable[int]) -> list[int]:
@@ -104,11 +101,9 @@ class Version:
     """One version of a model, and what became of it.
 
     Args:
-        number: its number.
-        path: its folder.
+        number, path: its number and folder.
         state: START, LOADING, AVAILABLE, UNLOADING or END.
-        error_code: name of a gRPC status.
-        error: why it could not be loaded, or empty.
+        error_code, error: name of a gRPC status, and why it could not be loaded.
         fingerprint: of its files when they were read; changed ones are tried again.
         servable: while it is loaded.
         batchers: of its signatures, made as they are called.
@@ -192,9 +187,8 @@ class ServedModels:
         versions = self.list_versions(name, number, label)
         available = [version for version in versions if version.state == AVAILABLE]
         if not available:
-            what = (
-                f"Version {versions[0].number}" if len(versions) == 1 else "A version"
-            )
+            only = len(versions) == 1
+            what = f"Version {versions[0].number}" if only else "A version"
             raise _not_found(f"{what} of the model {name!r} is not available.")
         return available[0]
 
@@ -228,13 +222,13 @@ class ServedModels:
 
     def describe_failures(self) -> str:
         """Say of each model why no version of it is served."""
-        reasons = []
-        for name, versions in self._versions.items():
-            if not versions:
-                reasons.append(f"{name} has no version that is wanted")
-            for version in versions.values():
-                reasons.append(f"{name}/{version.number}: {version.error.rstrip('.')}")
-        return "; ".join(reasons)
+        return "; ".join(
+            f"{name}/{version.number}: {version.error.rstrip('.')}"
+            if version
+            else f"{name} has no version that is wanted"
+            for name, versions in self._versions.items()
+            for version in versions.values() or [None]
+        )
 
     async def watch(self, interval: float) -> None:
         """Look for changes every so many seconds, until cancelled."""
@@ -271,10 +265,9 @@ class ServedModels:
                     _log.info("%s/%d is no longer served.", name, version.number)
             return
         for number in sorted(on_disk, reverse=True):
-            if self.list_available()[name]:
-                return
-            versions.setdefault(number, Version(number, on_disk[number]))
-            await self._load(name, number, on_disk[number])
+            if not self.list_available()[name]:
+                versions.setdefault(number, Version(number, on_disk[number]))
+                await self._load(name, number, on_disk[number])
 
     async def _load(self, name: str, number: int, path: Path) -> None:
         version = self._versions[name][number]
@@ -319,8 +312,8 @@ def _explain(error: Exception) -> tuple[str, str]:
     if isinstance(error, tf.errors.OpError):
         error = explain_failure(error)
     code = error.code if isinstance(error, ServingError) else grpc.StatusCode.UNKNOWN
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return code.name, lines[0] if lines else repr(error)
+    lines = str(error).strip().splitlines()
+    return code.name, lines[0].strip() if lines else repr(error)
 
 
 def _not_found(message: str) -> ServingError:

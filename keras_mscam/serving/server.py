@@ -17,11 +17,8 @@ from keras_mscam.serving.rest import build_app, watch_connections
 async def run_server(core: Core, announce: Callable[[str, str], None]) -> None:
     """Load the models and serve them until SIGTERM or Ctrl-C.
 
-    What has been begun by then is answered, as long as `drain` allows.
-
-    Args:
-        core: that knows models and options.
-        announce: called with the URLs of REST and gRPC when requests are taken.
+    What has been begun by then is answered, as long as `drain` allows. When requests
+    are taken, `announce` is called with the URLs of REST and gRPC.
 
     Raises:
         UserError: a port is in use, or no model can be loaded.

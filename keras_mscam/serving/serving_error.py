@@ -2,6 +2,8 @@
 
 import grpc
 
+#: Told where the server is at fault.
+FAILED = "The server failed at this request; its log says why."
 #: Of a message: gRPC sends it in a header, which may have 8 KB, and in which every byte
 #: of what isn't ASCII takes three.
 _MOST_BYTES = 1000

@@ -7,13 +7,15 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from keras_mscam.localization.boxes import normalize_map
-from keras_mscam.visualization.axes import draw_boxes, show_grey, show_heat
 from keras_mscam.visualization.style import (
     BLOCKS,
     FONT,
     PREDICTED_LINE,
     TRUTH_LINE,
     Figure,
+    draw_boxes,
+    show_grey,
+    show_heat,
     tidy,
     words,
 )
@@ -24,16 +26,14 @@ class Case:
     """One image and pathology, with its maps.
 
     Args:
-        name: of the image.
-        pathology: name.
+        name, pathology: of the image, and what is looked for.
         kind: what it is a case of, in words.
         image: `(height, width)` uint8, as the model saw it.
         cams: by block, `(h, w)` raw maps.
         attention: `(height, width)` raw fused map.
         heatmap: the same, normalized to [0, 1] as the protocol says.
         relevance_weights: `(B,)`.
-        truth: `(M, 4)` ground-truth boxes, half-open xyxy in pixels of `image`.
-        predicted: `(N, 4)` predicted boxes, in the same frame.
+        truth, predicted: `(N, 4)` boxes, half-open xyxy in pixels of `image`.
         probability: calibrated.
         iou: the best of any predicted with any ground-truth box.
     """
@@ -59,23 +59,15 @@ def plot_case(case: Case) -> Figure:
     every block, each on its own scale, the fused map on the scale that its threshold is
     on, and the relevance weights.
 
-    Args:
-        case: the image with its maps.
-
-    Returns:
-        A figure, 2.1 inches a panel.
-
     Reference:
         Sedai et al. 2018, Fig. 2.
     """
     panels = len(case.cams) + 3
-    figure = Figure(figsize=(2.1 * panels, 2.5), dpi=110, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01)
+    figure = _make_figure(2.1 * panels, 2.5)
     axes = figure.subplots(1, panels, width_ratios=[1] * (panels - 1) + [0.62])
     show_grey(axes[0], case.image, case.image.shape)
     _draw_boxes(axes[0], case)
-    title = f"{words(case.pathology)}, p = {case.probability:.2f}"
-    axes[0].set_title(title, **FONT)
+    axes[0].set_title(f"{words(case.pathology)}, p = {case.probability:.2f}", **FONT)
     for axis, (name, cam) in zip(axes[1:], case.cams.items(), strict=False):
         _show_map(axis, case.image, normalize_map(cam))
         axis.set_title(words(name), **FONT)
@@ -83,35 +75,31 @@ def plot_case(case: Case) -> Figure:
     _show_map(fused, case.image, case.heatmap)
     _draw_boxes(fused, case)
     fused.set_title("Fused", **FONT)
-    _show_weights(axes[-1], list(case.cams), case.relevance_weights)
+    blocks = [name.removeprefix("block") for name in case.cams]
+    axes[-1].bar(blocks, case.relevance_weights, color=BLOCKS[4 - len(blocks) :])
+    axes[-1].set_ylim(0, 1)
+    axes[-1].set_title("Weights", **FONT)
+    tidy(axes[-1])
     return figure
 
 
 def plot_figure2(cases_by_system: dict[str, list[Case]]) -> Figure:
-    """Show the same images as several systems see them, one row per image.
+    """Show the same images, in the same order, as several systems see them.
 
-    The first column is the X-ray with its ground-truth box, the others are the fused
-    maps of the systems with their predicted boxes.
-
-    Args:
-        cases_by_system: by name of the system, the same cases in the same order.
-
-    Returns:
-        A figure, 2.1 inches a panel.
+    Each has a row: the X-ray with its ground-truth box, then the fused maps of the
+    systems with their predicted boxes.
 
     Reference:
         Sedai et al. 2018, Fig. 2.
     """
     systems = list(cases_by_system)
     rows = len(cases_by_system[systems[0]])
-    size = (2.1 * (len(systems) + 1), 2.3 * max(rows, 1))
-    figure = Figure(figsize=size, dpi=110, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure = _make_figure(2.1 * (len(systems) + 1), 2.3 * max(rows, 1))
     axes = figure.subplots(max(rows, 1), len(systems) + 1, squeeze=False)
     for row in range(rows):
         cases = [cases_by_system[name][row] for name in systems]
         show_grey(axes[row, 0], cases[0].image, cases[0].image.shape)
-        _draw_boxes(axes[row, 0], cases[0], predicted=False)
+        draw_boxes(axes[row, 0], cases[0].truth, **TRUTH_LINE)
         axes[row, 0].set_title(words(cases[0].pathology), **FONT)
         for axis, name, case in zip(axes[row, 1:], systems, cases, strict=True):
             _show_map(axis, case.image, case.heatmap)
@@ -121,18 +109,9 @@ def plot_figure2(cases_by_system: dict[str, list[Case]]) -> Figure:
 
 
 def plot_contact_sheet(cases: list[Case], columns: int = 6) -> Figure:
-    """Show many images of one pathology, in the order given.
-
-    Args:
-        cases: of one pathology.
-        columns: tiles in a row.
-
-    Returns:
-        A figure, 1.5 inches a tile. Each tells its overlap and probability.
-    """
+    """Show many images of one pathology, each with its overlap and probability."""
     rows = max(1, math.ceil(len(cases) / columns))
-    figure = Figure(figsize=(1.5 * columns, 1.68 * rows), dpi=100, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure = _make_figure(1.5 * columns, 1.68 * rows, dpi=100)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
@@ -144,20 +123,17 @@ def plot_contact_sheet(cases: list[Case], columns: int = 6) -> Figure:
     return figure
 
 
+def _make_figure(width: float, height: float, dpi: int = 110) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    return figure
+
+
 def _show_map(axis: Axes, image: np.ndarray, heatmap: np.ndarray) -> None:
     show_grey(axis, image, image.shape)
     show_heat(axis, heatmap, (0, 0, image.shape[1], image.shape[0]))
 
 
-def _draw_boxes(axis: Axes, case: Case, predicted: bool = True) -> None:
+def _draw_boxes(axis: Axes, case: Case) -> None:
     draw_boxes(axis, case.truth, **TRUTH_LINE)
-    if predicted:
-        draw_boxes(axis, case.predicted, **PREDICTED_LINE)
-
-
-def _show_weights(axis: Axes, blocks: list[str], weights: np.ndarray) -> None:
-    colours = BLOCKS[4 - len(blocks) :]
-    axis.bar([b.removeprefix("block") for b in blocks], weights, color=colours)
-    axis.set_ylim(0, 1)
-    axis.set_title("Weights", **FONT)
-    tidy(axis)
+    draw_boxes(axis, case.predicted, **PREDICTED_LINE)

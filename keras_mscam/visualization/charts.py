@@ -1,11 +1,10 @@
-"""Numbers by pathology as bars, and losses by epoch."""
+"""Charts of a run: losses by epoch; bars and curves of what `metrics.json` holds."""
 
 import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
 from keras_mscam.visualization.style import (
     BLOCKS,
@@ -18,13 +17,14 @@ from keras_mscam.visualization.style import (
     words,
 )
 
+_ABOVE = {
+    "frameon": False, "fontsize": 9, "loc": "lower center",
+    "bbox_to_anchor": (0.5, 1.0),
+}  # fmt: skip
+
 
 def plot_history(history: pd.DataFrame) -> Figure:
-    """Show training and validation loss by epoch, and where the rate fell.
-
-    Args:
-        history: columns `epoch`, `loss`, `val_loss`, `learning_rate`.
-    """
+    """Show `loss` and `val_loss` by `epoch`, and where `learning_rate` fell."""
     figure = Figure(figsize=(6.4, 2.8), dpi=110, layout="constrained")
     axis = figure.subplots()
     epoch = history["epoch"]
@@ -48,12 +48,7 @@ def plot_history(history: pd.DataFrame) -> Figure:
 def plot_relevance_weights(
     weights: dict[str, list[float]], blocks: list[str]
 ) -> Figure:
-    """Show the relevance weights of every pathology as bars that add up to 1.
-
-    Args:
-        weights: by pathology, one number a block.
-        blocks: names of the blocks.
-    """
+    """Show relevance weights, by pathology one a block, as bars that add up to 1."""
     figure = Figure(
         figsize=(6.4, 0.9 + 0.26 * len(weights)), dpi=110, layout="constrained"
     )
@@ -78,19 +73,12 @@ def plot_relevance_weights(
     axis.set_xlim(0, 1)
     axis.set_xlabel("relevance weight", **FONT)
     tidy(axis)
-    axis.legend(
-        ncols=len(blocks), frameon=False, fontsize=9, loc="lower center",
-        bbox_to_anchor=(0.5, 1.0),
-    )  # fmt: skip
+    axis.legend(ncols=len(blocks), **_ABOVE)
     return figure
 
 
 def plot_localization(accuracies: dict[str, dict[str, float]]) -> Figure:
-    """Show the localization accuracy of several systems side by side.
-
-    Args:
-        accuracies: by system, by pathology, in [0, 1] or `None`.
-    """
+    """Show accuracies by system and pathology, in [0, 1] or `None`, side by side."""
     pathologies = list(next(iter(accuracies.values())))
     figure = Figure(figsize=(7.6, 3.0), dpi=110, layout="constrained")
     axis = figure.subplots()
@@ -111,55 +99,29 @@ def plot_localization(accuracies: dict[str, dict[str, float]]) -> Figure:
     axis.set_ylim(0, 1)
     axis.set_ylabel("accuracy at IoU > 0.3", **FONT)
     tidy(axis)
-    axis.legend(ncols=4, frameon=False, fontsize=9, loc="lower center",
-                bbox_to_anchor=(0.5, 1.0))  # fmt: skip
+    axis.legend(ncols=4, **_ABOVE)
     return figure
 
 
 def plot_roc(systems: dict[str, dict]) -> Figure:
-    """Show the ROC curve of every pathology that has one.
+    """Show the ROC curve of every pathology that has one; see `plot_froc`."""
 
-    Args:
-        systems: contents of `metrics.json` by name of the system.
-    """
+    def find(metrics: dict, name: str):
+        curve = metrics["curves"]["roc"].get(name)
+        return curve and (curve["false_positive_rate"], curve["true_positive_rate"])
 
-    def draw(axis: Axes, metrics: dict, name: str, **style) -> None:
-        curve = metrics["curves"]["roc"][name]
-        if curve:
-            axis.plot(
-                curve["false_positive_rate"], curve["true_positive_rate"], **style
-            )
-
-    def guide(axis: Axes) -> None:
-        axis.plot([0, 1], [0, 1], color=GREY, lw=0.6)
-
-    return _plot(
-        systems, _defined(systems, "roc"), draw, guide,
-        ("false positive rate", "true positive rate"),
-    )  # fmt: skip
+    return _plot(systems, find, "false positive rate", "true positive rate")
 
 
 def plot_reliability(systems: dict[str, dict]) -> Figure:
-    """Show, for every pathology, how often it is there where a probability is given.
+    """Show how often pathologies are there, by their probability; see `plot_froc`."""
 
-    Args:
-        systems: contents of `metrics.json` by name of the system.
-    """
+    def find(metrics: dict, name: str):
+        curve = metrics["curves"]["reliability"].get(name)
+        return curve and (curve["predicted"], curve["observed"])
 
-    def draw(axis: Axes, metrics: dict, name: str, **style) -> None:
-        curve = metrics["curves"]["reliability"][name]
-        if curve:
-            axis.plot(
-                curve["predicted"], curve["observed"], marker="o", ms=2.5, **style
-            )
-
-    def guide(axis: Axes) -> None:
-        axis.plot([0, 1], [0, 1], color=GREY, lw=0.6)
-
-    return _plot(
-        systems, _defined(systems, "reliability"), draw, guide,
-        ("predicted probability", "observed fraction"),
-    )  # fmt: skip
+    labels = "predicted probability", "observed fraction"
+    return _plot(systems, find, *labels, marker="o", ms=2.5)
 
 
 def plot_froc(systems: dict[str, dict], most: float = 8.0) -> Figure:
@@ -170,35 +132,33 @@ def plot_froc(systems: dict[str, dict], most: float = 8.0) -> Figure:
         most: false positives an image at which the axis ends.
     """
 
-    def draw(axis: Axes, metrics: dict, name: str, **style) -> None:
+    def find(metrics: dict, name: str):
         curve = metrics["localization"]["attention"]["froc"].get(name)
-        if curve:
-            axis.plot(curve["false_positives"], curve["sensitivity"], **style)
+        if not curve:
+            return ((), ()) if name in metrics["boxed"] else None
+        return curve["false_positives"], curve["sensitivity"]
 
-    def guide(axis: Axes) -> None:
-        axis.set_xlim(0, most)
-
-    boxed = [
-        n for n in _names(systems) if any(n in m["boxed"] for m in systems.values())
-    ]
-    return _plot(
-        systems,
-        boxed,
-        draw,
-        guide,
-        ("false boxes an image", "sensitivity"),
-        square=False,
-    )
+    return _plot(systems, find, "false boxes an image", "sensitivity", most)
 
 
 def _plot(
     systems: dict[str, dict],
-    names: Sequence[str],
-    draw: Callable,
-    guide: Callable[[Axes], None],
-    labels: tuple[str, str],
-    square: bool = True,
+    find: Callable[[dict, str], tuple[Sequence, Sequence] | None],
+    x_label: str,
+    y_label: str,
+    most: float | None = None,
+    **markers,
 ) -> Figure:
+    """Plot a panel a pathology, with the curve that `find` gives of each system.
+
+    Args:
+        most: where the x axis ends; a square with its diagonal by default.
+    """
+    names = [
+        name
+        for name in next(iter(systems.values()))["pathologies"]
+        if any(find(metrics, name) for metrics in systems.values())
+    ]
     columns = min(4, max(1, len(names)))
     rows = max(1, math.ceil(len(names) / columns))
     figure = Figure(
@@ -208,18 +168,21 @@ def _plot(
     for axis in axes.ravel()[len(names) :]:
         axis.set_axis_off()
     for axis, name in zip(axes.ravel(), names, strict=False):
-        guide(axis)
+        if most is None:
+            axis.plot([0, 1], [0, 1], color=GREY, lw=0.6)
+            axis.set_aspect("equal")
         for place, (system, metrics) in enumerate(systems.items()):
             colour, line = SYSTEMS[place % len(SYSTEMS)]
-            draw(axis, metrics, name, color=colour, ls=line, lw=1.4, label=system)
+            if curve := find(metrics, name):
+                axis.plot(
+                    *curve, color=colour, ls=line, lw=1.4, label=system, **markers
+                )
+        axis.set_xlim(0, most or 1)
         axis.set_ylim(0, 1)
-        if square:
-            axis.set_xlim(0, 1)
-            axis.set_aspect("equal")
         axis.set_title(words(name), **FONT)
         tidy(axis)
-    figure.supxlabel(labels[0], **FONT)
-    figure.supylabel(labels[1], **FONT)
+    figure.supxlabel(x_label, **FONT)
+    figure.supylabel(y_label, **FONT)
     if len(systems) > 1 and len(names):
         handles, texts = axes[0, 0].get_legend_handles_labels()
         figure.legend(
@@ -227,15 +190,3 @@ def _plot(
             loc="outside upper center",
         )  # fmt: skip
     return figure
-
-
-def _names(systems: dict[str, dict]) -> list[str]:
-    return next(iter(systems.values()))["pathologies"]
-
-
-def _defined(systems: dict[str, dict], curve: str) -> list[str]:
-    return [
-        name
-        for name in _names(systems)
-        if any(metrics["curves"][curve].get(name) for metrics in systems.values())
-    ]

@@ -23,9 +23,9 @@ _STEP = 0.01  # of weights and thresholds
 class Explorer:
     """Show a prediction with controls; what they ask for is shown at once.
 
-    A pathology, which blocks count and how much, where boxes are cut and how far the
-    map hides the X-ray. Maps are fused and cut anew from those of the blocks, the
-    network isn't asked again; probabilities stay what they are.
+    They are the pathology, which blocks count and how much, the threshold of boxes and
+    how far the map hides the X-ray. The maps of the blocks are fused and thresholded
+    anew, the network isn't asked again; probabilities stay what they are.
 
     Args:
         prediction: of `Predictor.predict`.
@@ -49,7 +49,13 @@ class Explorer:
         pathology: str | None = None,
         image: np.ndarray | None = None,
     ):
-        self._widgets = _import_widgets()
+        try:
+            import ipywidgets
+        except ImportError as error:
+            raise UserError(
+                "The explorer needs ipywidgets: pip install 'keras_mscam[notebooks]'."
+            ) from error
+        self._widgets = ipywidgets
         self._image = choose_image(prediction, image)
         self._original = self.prediction = prediction
         pathology = pathology or choose_pathology(prediction)
@@ -91,10 +97,9 @@ class Explorer:
     def _build(self, pathology: str) -> None:
         make = self._widgets
         narrow = make.Layout(width="auto")
-        ordered = sorted(
-            self._original.probabilities.items(), key=lambda item: -item[1]
-        )
-        options = [(f"{words(name)}, {value:.2f}", name) for name, value in ordered]
+        probabilities = self._original.probabilities
+        ordered = sorted(probabilities, key=probabilities.get, reverse=True)
+        options = [(f"{words(n)}, {probabilities[n]:.2f}", n) for n in ordered]
         self.pathology = make.Dropdown(
             options=options, value=pathology, description="Pathology"
         )
@@ -119,31 +124,23 @@ class Explorer:
         )  # fmt: skip
         self.picture = make.Image(format="png", layout=shown)
         self.text = make.HTML()
-        self._observe()
-        rows = zip(self.blocks, self.weights, self.shares, strict=True)
-        controls = make.VBox(
-            [
-                self.pathology,
-                *(make.HBox(row) for row in rows),
-                make.HBox([self.threshold, self.own_threshold]),
-                self.opacity,
-                self.reset_button,
-                self.text,
-            ]
-        )
-        self.widget = make.HBox(
-            [self.picture, controls], layout=make.Layout(flex_flow="row wrap")
-        )
-
-    def _observe(self) -> None:
         self.pathology.observe(self.reset, "value")
         for control in (*self.blocks, *self.weights, self.own_threshold, self.opacity):
             control.observe(self._show, "value")
         self.threshold.observe(self._cut, "value")
         self.reset_button.on_click(self.reset)
+        rows = zip(self.blocks, self.weights, self.shares, strict=True)
+        controls = make.VBox([
+            self.pathology, *map(make.HBox, rows),
+            make.HBox([self.threshold, self.own_threshold]),
+            self.opacity, self.reset_button, self.text,
+        ])  # fmt: skip
+        self.widget = make.HBox(
+            [self.picture, controls], layout=make.Layout(flex_flow="row wrap")
+        )
 
     def _cut(self, _) -> None:
-        """Cut where the slider is from now on, rather than at the model's levels."""
+        """Threshold at the slider from now on, rather than at the model's levels."""
         if not self._is_setting:
             self._is_setting, self.own_threshold.value = True, True
             self._is_setting = False
@@ -186,13 +183,3 @@ def _slide(make, description: str, most: float = 1.0):
     return make.FloatSlider(
         min=0, max=most, step=_STEP, description=description, readout_format=".2f"
     )
-
-
-def _import_widgets():
-    try:
-        import ipywidgets
-    except ImportError as error:
-        raise UserError(
-            "The explorer needs ipywidgets: pip install 'keras_mscam[notebooks]'."
-        ) from error
-    return ipywidgets

@@ -25,11 +25,9 @@ def draw_overlay(
     shape: tuple[int, int] | None = None,
     most_alpha: float = MOST_ALPHA,
 ) -> np.ndarray:
-    """Draw one pathology's heat map and boxes over its X-ray.
+    """Draw one pathology's heat map and boxes over its X-ray, as exported models do.
 
     `picture = (1 - alpha(heat)) * image + alpha(heat) * colour(heat)`
-
-    As the signature `overlay` of an exported model draws it, see `style.alpha`.
 
     Args:
         pixels: uint8 `(height, width)`, the X-ray at its own size or shrunk.
@@ -107,13 +105,11 @@ def _draw_boxes(picture: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 def _draw_frame(picture, box, width: int, colour) -> None:
     left, top, right, bottom = box
     across, down = min(width, right - left), min(width, bottom - top)
-    _fill(picture, (left, top, right, top + down), colour)
-    _fill(picture, (left, bottom - down, right, bottom), colour)
-    _fill(picture, (left, top, left + across, bottom), colour)
-    _fill(picture, (right - across, top, right, bottom), colour)
-
-
-def _fill(picture, box, colour) -> None:
-    # Of what lies outside, NumPy would count negative indices from the other end.
-    left, top, right, bottom = (max(0, int(value)) for value in box)
-    picture[top:bottom, left:right] = colour
+    for x, y, x_end, y_end in (
+        (left, top, right, top + down),
+        (left, bottom - down, right, bottom),
+        (left, top, left + across, bottom),
+        (right - across, top, right, bottom),
+    ):
+        # NumPy would count negative indices from the other end.
+        picture[max(0, y) : max(0, y_end), max(0, x) : max(0, x_end)] = colour

@@ -1,30 +1,34 @@
 """Figures of one prediction, for a notebook, a slide or a page."""
 
+import base64
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from keras_mscam.errors import UserError
+from keras_mscam.images.resize import choose_shape, shrink
 from keras_mscam.localization.boxes import normalize_map
-from keras_mscam.visualization.axes import (
-    add_colour_bar,
-    draw_boxes,
-    make_key,
-    show_heat,
-    show_xray,
-)
+from keras_mscam.visualization.overlay import draw_overlay
 from keras_mscam.visualization.style import (
     BLOCKS,
     BLUE,
     FONT,
     PREDICTED_LINE,
+    RIM,
     TRUTH_LINE,
     WIDTHS,
     Figure,
+    add_colour_bar,
+    draw_boxes,
     in_own_style,
+    read_template,
+    show_heat,
+    show_xray,
     tidy,
     words,
 )
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
 
 _SMALL = {**FONT, "fontsize": 7.5}
 _DOTS = 400  # an inch, of the X-ray in print
+_CARD_SIDE = 320  # of the picture, in pixels
+_CARD_BOXES = 8
 
 
 @in_own_style
@@ -66,10 +72,10 @@ def plot_prediction(
         >>> figure = plot_prediction(Predictor("run").predict("chest.png"), "Mass")
         >>> figure.savefig("mass.pdf")
     """
-    inches = find_width(width)
+    inches = _find_width(width)
     pathology = pathology or choose_pathology(prediction)
     image = choose_image(prediction, image)
-    heatmap = prediction.heatmap(pathology)
+    size = prediction.heatmap(pathology).shape[::-1]
     column = prediction.pathologies.index(pathology)
     ratio = _find_ratio(prediction)
     small = inches / (len(prediction.cams) + 1)
@@ -79,23 +85,20 @@ def plot_prediction(
     above, below = figure.subfigures(2, 1, height_ratios=heights)
     plain, fused = above.subplots(1, 2)
     dots = round(inches / 2 * _DOTS)
-    _show_boxes(plain, image, prediction, pathology, truth, dots)
+    show_xray(plain, image, prediction, dots)
+    _draw_boxes(plain, prediction, pathology, truth)
     plain.set_title(_title(prediction, pathology), **_SMALL)
-    show_xray(fused, image, prediction, dots)
-    show_heat(fused, heatmap, _find_corners(prediction))
-    _draw_both(fused, prediction, pathology, truth)
+    _show_fused(fused, image, prediction, pathology, truth, dots)
     fused.set_title("Fused map", **_SMALL)
-    add_colour_bar(fused, _get_thresholds(prediction, column), _explain(prediction))
     _add_key(above, prediction, pathology, truth)
-    axes = below.subplots(1, len(prediction.cams) + 1)
-    for axis, (block, cam) in zip(
-        np.atleast_1d(axes), prediction.cams.items(), strict=False
-    ):
+    *axes, last = below.subplots(1, len(prediction.cams) + 1, squeeze=False)[0]
+    for axis, (block, cam) in zip(axes, prediction.cams.items(), strict=True):
         show_xray(axis, image, prediction, dots // 2)
-        heat = _enlarge(cam[..., column], heatmap.shape)
+        raw = np.asarray(cam[..., column], "float32")
+        heat = normalize_map(cv2.resize(raw, size, interpolation=cv2.INTER_LINEAR))
         show_heat(axis, heat, _find_corners(prediction))
         axis.set_title(f"Block {block}", **_SMALL)
-    _show_weights(np.atleast_1d(axes)[-1], prediction, column, ratio)
+    _show_weights(last, prediction, column, ratio)
     return figure
 
 
@@ -111,19 +114,14 @@ def plot_overlay(
 
     Args, returns and raises: as `plot_prediction`.
     """
-    inches = find_width(width)
+    inches = _find_width(width)
     pathology = pathology or choose_pathology(prediction)
     image = choose_image(prediction, image)
-    heatmap = prediction.heatmap(pathology)
     height = inches * 0.8 * _find_ratio(prediction) + 0.5
     figure = Figure(figsize=(inches, height), dpi=150, layout="constrained")
-    axis = figure.subplots()
-    show_xray(axis, image, prediction, round(inches * _DOTS))
-    show_heat(axis, heatmap, _find_corners(prediction))
-    _draw_both(axis, prediction, pathology, truth)
+    axis, dots = figure.subplots(), round(inches * _DOTS)
+    _show_fused(axis, image, prediction, pathology, truth, dots)
     axis.set_title(_title(prediction, pathology), **_SMALL)
-    column = prediction.pathologies.index(pathology)
-    add_colour_bar(axis, _get_thresholds(prediction, column), _explain(prediction))
     _add_key(figure, prediction, pathology, truth)
     return figure
 
@@ -132,18 +130,13 @@ def plot_overlay(
 def plot_probabilities(prediction: "Prediction", width: str = "single") -> Figure:
     """Show all probabilities as bars, the highest above, with operating points.
 
-    Args:
-        prediction: of an X-ray that could be read.
-        width: `"single"` or `"double"` column, 3.5 or 7.2 inches.
-
-    Returns:
-        A figure. Positive pathologies are blue and bold, the black lines mark the
-        probability from which on each is called positive.
+    Positive pathologies are blue and bold; black lines mark the probability from which
+    on each is called positive. For `width` see `plot_prediction`.
 
     Raises:
         UserError: there are no probabilities.
     """
-    inches = find_width(width)
+    inches = _find_width(width)
     choose_pathology(prediction)
     ordered = sorted(prediction.probabilities.items(), key=lambda item: item[1])
     positives = prediction.positives
@@ -169,11 +162,57 @@ def plot_probabilities(prediction: "Prediction", width: str = "single") -> Figur
     axis.tick_params(labelsize=7.5)
     axis.tick_params(axis="y", length=0)
     if prediction.contract:
-        _add_meaning(figure)
+        point = Line2D([], [], color="black", lw=0, marker="|", ms=9, mew=1.3)
+        figure.legend(
+            [Patch(color=BLUE), point], ["positive", "operating point"], ncols=2,
+            frameon=False, fontsize=7.5, loc="outside upper center",
+        )  # fmt: skip
     return figure
 
 
-def find_width(width: str) -> float:
+def render_card(prediction: "Prediction") -> str:
+    """Return a prediction as a compact piece of HTML, on light ground or dark.
+
+    The picture is the X-ray with the map and boxes of the most probable positive
+    pathology, or plain, if there is none or there are no maps. Without an image there
+    is a table only, of one that couldn't be read its sentence.
+    """
+    ordered = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+    has_maps = prediction.attention is not None or prediction.cams
+    is_mapped = prediction.positives and has_maps
+    shown = choose_pathology(prediction) if is_mapped else None
+    return read_template("card.html.jinja").render(
+        prediction=prediction,
+        rows=[(name, p, find_threshold(prediction, name)) for name, p in ordered],
+        positives=prediction.positives,
+        shown=shown,
+        picture=_draw_picture(prediction, shown),
+        boxes=prediction.boxes[:_CARD_BOXES],
+        more=max(0, len(prediction.boxes) - _CARD_BOXES),
+    )
+
+
+def _draw_picture(prediction: "Prediction", pathology: str | None) -> dict | None:
+    if prediction.image is None:
+        return None
+    size, spacing = prediction.original_size, prediction.pixel_spacing
+    height, width = choose_shape(size, spacing)
+    factor = _CARD_SIDE / max(height, width)
+    shape = choose_shape(size, spacing, int(1.5 * _CARD_SIDE))
+    if pathology is None:
+        picture = shrink(prediction.image, shape)
+    else:
+        picture = draw_overlay(prediction.image, prediction, pathology, shape)
+        picture = picture[..., ::-1]
+    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
+    return {
+        "data": base64.b64encode(data).decode(),
+        "width": max(1, round(width * factor)),
+        "height": max(1, round(height * factor)),
+    }
+
+
+def _find_width(width: str) -> float:
     """Return the inches of a column."""
     if width not in WIDTHS:
         raise UserError(
@@ -217,47 +256,38 @@ def find_threshold(prediction: "Prediction", pathology: str) -> float | None:
     return prediction.contract.probability_thresholds[column]
 
 
-def _show_boxes(axis, image, prediction, pathology, truth, dots) -> None:
+def _show_fused(axis: Axes, image, prediction, pathology, truth, dots: int) -> None:
+    """Show the X-ray with the fused map and its boxes, and a colour bar beside it."""
     show_xray(axis, image, prediction, dots)
-    _draw_both(axis, prediction, pathology, truth)
+    show_heat(axis, prediction.heatmap(pathology), _find_corners(prediction))
+    _draw_boxes(axis, prediction, pathology, truth)
+    thresholds, label = (), "heat: from the lowest\nto the highest of the map"
+    if contract := prediction.contract:
+        thresholds = contract.cam_thresholds[contract.pathologies.index(pathology)]
+        if contract.normalization == "exponential":
+            label = "heat: 1 at the peak,\n0.37 a unit below it"
+    add_colour_bar(axis, thresholds, label)
 
 
-def _draw_both(axis: Axes, prediction, pathology: str, truth) -> None:
+def _draw_boxes(axis: Axes, prediction, pathology: str, truth) -> None:
     mine = [box.xyxy for box in prediction.boxes if box.pathology == pathology]
-    draw_boxes(axis, _as_boxes(truth), **TRUTH_LINE)
+    if truth is not None:
+        draw_boxes(axis, np.reshape(truth, (-1, 4)), **TRUTH_LINE)
     draw_boxes(axis, mine, **PREDICTED_LINE)
-
-
-def _as_boxes(truth) -> np.ndarray:
-    return np.zeros((0, 4)) if truth is None else np.reshape(truth, (-1, 4))
 
 
 def _add_key(figure, prediction, pathology: str, truth) -> None:
     entries = {}
     if any(box.pathology == pathology for box in prediction.boxes):
-        entries["predicted_box"] = PREDICTED_LINE
-    if len(_as_boxes(truth)):
-        entries["ground-truth_box"] = TRUTH_LINE
+        entries["predicted box"] = PREDICTED_LINE
+    if truth is not None and len(truth):
+        entries["ground-truth box"] = TRUTH_LINE
     if entries:
+        lines = [Line2D([], [], path_effects=RIM, **line) for line in entries.values()]
         figure.legend(
-            handles=make_key(**entries), ncols=2, frameon=False, fontsize=7.5,
+            lines, list(entries), ncols=2, frameon=False, fontsize=7.5,
             loc="outside lower center", handlelength=2.6,
         )  # fmt: skip
-
-
-def _add_meaning(figure) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    handles = [
-        Patch(color=BLUE, label="positive"),
-        Line2D([], [], color="black", lw=0, marker="|", ms=9, mew=1.3,
-               label="operating point"),
-    ]  # fmt: skip
-    figure.legend(
-        handles=handles, ncols=2, frameon=False, fontsize=7.5,
-        loc="outside upper center",
-    )  # fmt: skip
 
 
 def _title(prediction: "Prediction", pathology: str) -> str:
@@ -269,28 +299,6 @@ def _find_ratio(prediction: "Prediction") -> float:
     height, width = prediction.original_size
     down, across = prediction.pixel_spacing or (1, 1)
     return float(np.clip(height * down / (width * across), 0.25, 2))
-
-
-def _get_thresholds(prediction: "Prediction", column: int) -> tuple[float, ...]:
-    if prediction.contract is None:
-        return ()
-    return prediction.contract.cam_thresholds[column]
-
-
-def _explain(prediction: "Prediction") -> str:
-    contract = prediction.contract
-    if contract is not None and contract.normalization == "exponential":
-        return "heat: 1 at the peak,\n0.37 a unit below it"
-    return "heat: from the lowest\nto the highest of the map"
-
-
-def _enlarge(cam: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return a raw map in [0, 1] at the size of the fused one."""
-    return normalize_map(
-        cv2.resize(
-            np.asarray(cam, "float32"), shape[::-1], interpolation=cv2.INTER_LINEAR
-        )
-    )
 
 
 def _show_weights(

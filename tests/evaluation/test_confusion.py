@@ -2,10 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, multilabel_confusion_matrix
 
-from keras_mscam.evaluation.operating_points import (
-    apply_operating_points,
-    compute_rates,
-)
+from keras_mscam.evaluation.classification import apply_operating_points, compute_rates
 from keras_mscam.inference.run_calibration import OperatingPoint
 
 

@@ -8,7 +8,7 @@ import pytest
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.calibration import calibrate_on
-from keras_mscam.evaluation.cases import choose_cases, choose_sheet, find_chosen
+from keras_mscam.evaluation.evaluate_run import choose_cases, choose_sheet, find_chosen
 from keras_mscam.evaluation.localize import localize
 from keras_mscam.evaluation.measure import locate_all, measure
 from keras_mscam.evaluation.split_outputs import Predictions

@@ -6,10 +6,8 @@ import pydantic
 import pytest
 from sklearn.metrics import f1_score, roc_curve
 
-from keras_mscam.evaluation.operating_points import (
-    apply_operating_points,
-    choose_operating_points,
-)
+from keras_mscam.evaluation.calibration import choose_operating_points
+from keras_mscam.evaluation.classification import apply_operating_points
 from keras_mscam.inference.run_calibration import OperatingPoint
 
 

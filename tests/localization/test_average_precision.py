@@ -4,9 +4,8 @@ import io
 import numpy as np
 import pytest
 
-from keras_mscam.localization.accuracy import Localization
+from keras_mscam.localization.accuracy import Localization, select_size
 from keras_mscam.localization.detection import compute_average_precision, match_greedily
-from keras_mscam.localization.sizes import select_size
 
 HERE, THERE, NOWHERE = [0, 0, 10, 10], [50, 0, 60, 10], [80, 80, 90, 90]
 PATHOLOGIES = ("Mass", "Nodule")

@@ -8,8 +8,7 @@ from keras_mscam.localization.baselines import (
     localize_by_mean_box,
 )
 from keras_mscam.localization.boxes import PredictedBoxes, extract_boxes, find_peak
-from keras_mscam.localization.detection import compute_froc
-from keras_mscam.localization.pointing import compute_pointing_game
+from keras_mscam.localization.detection import compute_froc, compute_pointing_game
 
 
 def item(pathology, patient, truth, size=(100, 100), **fields):

@@ -3,8 +3,8 @@ import pytest
 
 from keras_mscam.errors import UserError
 from keras_mscam.localization.accuracy import Localization
+from keras_mscam.localization.boxes import compute_overlap
 from keras_mscam.localization.detection import LUNA16_RATES, compute_froc
-from keras_mscam.localization.overlaps import compute_overlap
 
 HERE, THERE, NOWHERE = [0, 0, 10, 10], [50, 0, 60, 10], [80, 80, 90, 90]
 

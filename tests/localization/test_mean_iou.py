@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from keras_mscam.localization.accuracy import Localization
-from keras_mscam.localization.pointing import compute_mean_iou
+from keras_mscam.localization.detection import compute_mean_iou
 
 
 def item(truth, predicted, **fields):

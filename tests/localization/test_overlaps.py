@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from keras_mscam.errors import UserError
-from keras_mscam.localization.overlaps import (
+from keras_mscam.localization.boxes import (
     compute_areas,
     compute_iobb,
     compute_iou,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_mscam.localization.accuracy import Localization
-from keras_mscam.localization.pointing import compute_pointing_game
+from keras_mscam.localization.detection import compute_pointing_game
 
 DRAWN = [[10, 20, 30, 25]]  # wide and low, so that swapped axes show
 

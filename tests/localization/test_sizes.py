@@ -2,10 +2,19 @@ import numpy as np
 import pytest
 
 from keras_mscam.errors import UserError
-from keras_mscam.localization.accuracy import Localization, compute_localization
-from keras_mscam.localization.detection import compute_average_precision, compute_froc
-from keras_mscam.localization.pointing import compute_mean_iou, compute_pointing_game
-from keras_mscam.localization.sizes import SIZES, compute_sizes, select_size
+from keras_mscam.localization.accuracy import (
+    SIZES,
+    Localization,
+    compute_localization,
+    compute_sizes,
+    select_size,
+)
+from keras_mscam.localization.detection import (
+    compute_average_precision,
+    compute_froc,
+    compute_mean_iou,
+    compute_pointing_game,
+)
 
 # In an image of 100 by 400, whose side is 200 (the root of its area): small below 20,
 # large from 50 on.

@@ -3,7 +3,6 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from keras_mscam.evaluation.cases import Case
 from keras_mscam.visualization import (
     plot_case,
     plot_contact_sheet,
@@ -15,6 +14,7 @@ from keras_mscam.visualization import (
     plot_reliability,
     plot_roc,
 )
+from keras_mscam.visualization.case_figures import Case
 
 RNG = np.random.default_rng(0)
 
