@@ -21,27 +21,16 @@ _BAR = 20
 
 @dataclass
 class Summary:
-    """What a folder of results says in all, and what the last call added.
-
-    Args:
-        folder: of results.
-        read: number of images that were read.
-        refused: number of files that weren't, by reason.
-        positives: number of images, by pathology.
-        warnings: number of images, by sentence.
-        passed_over: number of files in folders that weren't tried, by kind.
-        added: number of files that this call did.
-        seconds: that it took for them, without loading the model.
-    """
+    """What a folder of results says in all, and what the last call added."""
 
     folder: Path
-    read: int = 0
-    refused: Counter = field(default_factory=Counter)
-    positives: Counter = field(default_factory=Counter)
-    warnings: Counter = field(default_factory=Counter)
-    passed_over: Counter = field(default_factory=Counter)
-    added: int = 0
-    seconds: float = 0.0
+    read: int = 0  # images
+    refused: Counter = field(default_factory=Counter)  # files, by reason
+    positives: Counter = field(default_factory=Counter)  # images, by pathology
+    warnings: Counter = field(default_factory=Counter)  # images, by sentence
+    passed_over: Counter = field(default_factory=Counter)  # files not tried, by kind
+    added: int = 0  # files that the last call did
+    seconds: float = 0.0  # that they took, without loading the model
 
     def add(self, result: dict) -> None:
         """Count one line of `predictions.jsonl`."""
@@ -110,12 +99,6 @@ def write_tables(
 
     Both are made from `predictions.jsonl`, which is read once, line by line.
 
-    Args:
-        folder: of results.
-        pathologies: of the model; each has a column of probabilities.
-        model: what the index calls the model.
-        html: whether to write the index.
-
     Returns:
         A summary of all results.
     """
@@ -166,13 +149,7 @@ def _tabulate(result: dict, pathologies: tuple[str, ...]) -> list:
 
 
 class IndexPages:
-    """Pages of an index.
-
-    Args:
-        folder: of results; thumbnails and reports lie in it.
-        pathologies: of the model.
-        model: what to call the model.
-    """
+    """Pages of an index, in a folder in which thumbnails and reports lie."""
 
     def __init__(self, folder: Path, pathologies: tuple[str, ...], model: str):
         self._folder, self._pathologies, self._model = folder, pathologies, model
@@ -228,11 +205,7 @@ class IndexPages:
 
 
 def describe_result(result: dict) -> str:
-    """Return a small table of probabilities and boxes.
-
-    Args:
-        result: a line of `predictions.jsonl`.
-    """
+    """Return a line of `predictions.jsonl` as a small table for the terminal."""
     if result["status"] == "refused":
         return f"{_show(result['path'])} {result['error']}."
     height, width = result["original_size"]

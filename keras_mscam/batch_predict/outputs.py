@@ -33,39 +33,23 @@ _SAFE = str.maketrans(dict.fromkeys('/\\:*?"<>| ', "_"))
 
 @dataclass(frozen=True)
 class Place:
-    """Where results go, and what they are.
-
-    Args:
-        folder: of results.
-        model: name of the model.
-        options: what is made of each image.
-        title: what reports call the model; its name by default.
-    """
+    """Where results go, and what they are."""
 
     folder: Path
     model: str
     options: Options
-    title: str = ""
+    title: str = ""  # what reports call the model; its name by default
 
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """An image whose files are to be written.
-
-    Args:
-        path: as given.
-        name: that its files have, see `Names`.
-        stamp: see `discovery.stamp`.
-        frame: what the file says of its pixels.
-        picture: uint8, the X-ray at the size it is drawn at; `None` if not wanted.
-        prediction: of it.
-    """
+    """An image whose files are to be written."""
 
     path: str
-    name: str
+    name: str  # that its files have, see `Names`
     stamp: tuple[int, int]
     frame: Frame
-    picture: np.ndarray | None
+    picture: np.ndarray | None  # uint8, at the size it is drawn at, if it is
     prediction: Prediction
 
 
@@ -110,13 +94,9 @@ def finish(place: Place, item: Predicted) -> str:
 def describe_prediction(item: Predicted, files: dict) -> dict:
     """Return what is stored of an image that was read.
 
-    Args:
-        item: the image.
-        files: that were written, by kind, relative to the folder of results.
-
-    Returns:
-        Plain values for JSON: boxes in pixels of the file, and with `millimetres` where
-        the file says how far its pixels are apart.
+    Plain values for JSON: boxes are in pixels of the file, and with `millimetres` where
+    the file says how far its pixels are apart; `files` by kind are relative to the
+    folder of results.
     """
     prediction, spacing = item.prediction, item.frame.pixel_spacing
     content = prediction.to_dict()
@@ -172,18 +152,13 @@ def encode_png(picture: np.ndarray) -> bytes:
     filtered[0, 1:] = rows[0]  # above the first is a row of zeros
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = {
-        b"IHDR": header,
-        b"IDAT": isal_zlib.compress(filtered, 1),
-        b"IEND": b"",
-    }
-    return PNG_START + b"".join(
-        struct.pack(">I", len(data))
-        + kind
-        + data
-        + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
-        for kind, data in chunks.items()
-    )
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        length, checksum = len(data), zlib.crc32(kind + data)
+        return struct.pack(">I", length) + kind + data + struct.pack(">I", checksum)
+
+    data = chunk(b"IDAT", isal_zlib.compress(filtered, 1))
+    return PNG_START + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
 
 
 def _write(place: Place, name: str, content: bytes) -> str:
@@ -276,13 +251,8 @@ def render_report(
 ) -> str:
     """Return the report of one image as HTML that needs nothing beside it.
 
-    Args:
-        model: what to call it.
-        path: of the image, as given.
-        picture: uint8, the X-ray at the size it is drawn at.
-        prediction: of it, with the maps of the blocks.
-        frame: of it.
-        pathologies: whose maps are shown; the most probable one, if there are none.
+    The prediction needs the maps of the blocks. Those of `pathologies` are shown, or of
+    the most probable one, if there are none.
     """
     contract, spacing = prediction.contract, frame.pixel_spacing
     return read_template("image.html.jinja").render(

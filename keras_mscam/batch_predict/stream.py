@@ -25,19 +25,12 @@ _HARMLESS = (".png", ".jpg", ".jpeg")
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """An X-ray that has been read.
+    """An X-ray that has been read."""
 
-    Args:
-        stamp: of the file, before it was read.
-        image: uint8 `(height, width)`, as the network takes it.
-        frame: what the file says of its pixels.
-        picture: uint8, the X-ray at the size it is drawn at; `None` if not wanted.
-    """
-
-    stamp: tuple[int, int]
-    image: np.ndarray
+    stamp: tuple[int, int]  # of the file, before it was read
+    image: np.ndarray  # uint8 (height, width), as the network takes it
     frame: Frame
-    picture: np.ndarray | None
+    picture: np.ndarray | None  # uint8, at the size it is drawn at, if it is
 
 
 @dataclass(frozen=True)
@@ -51,13 +44,9 @@ class Refused:
 def read(
     path: str, size: tuple[int, int], longest_side: int | None, crop_borders: bool
 ) -> Read | Refused:
-    """Read and resize one X-ray.
+    """Read one X-ray, for a network that takes `size`, `(height, width)`.
 
-    Args:
-        path: the file.
-        size: `(height, width)` that the network takes.
-        longest_side: of the picture, in pixels; `None` for no picture.
-        crop_borders: see `read_xray`.
+    The picture is `longest_side` pixels long at most; there is none where that is None.
     """
     found = stamp(path)
     try:
@@ -170,10 +159,7 @@ def _predict(
     full: int | None,
     maps: bool,
 ) -> Iterator[Predicted | tuple[str, Refused]]:
-    """Predict one batch, filled up to `full` images.
-
-    A network is compiled anew for every number of images.
-    """
+    """Predict a batch, filled up: a network is compiled anew for every number."""
     images = [item.image for _, item in items if isinstance(item, Read)]
     frames = [item.frame for _, item in items if isinstance(item, Read)]
     predictions = iter(())

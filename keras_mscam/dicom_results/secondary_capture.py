@@ -32,7 +32,9 @@ def build_capture(
     model: str,
     identity: str,
 ) -> SCImage:
-    """Build the picture of one pathology.
+    """Build the picture of one pathology, uncompressed.
+
+    Every viewer reads it, and archives compress by themselves.
 
     Args:
         overlay: uint8 RGB `(height, width, 3)`, at the size of the source.
@@ -42,10 +44,6 @@ def build_capture(
         source: see `read_source`.
         model: its name.
         identity: text that is the same for the same results; UIDs are made of it.
-
-    Returns:
-        A dataset to be saved, uncompressed: every viewer reads it, and archives
-        compress by themselves.
     """
     image = SCImage(
         overlay,

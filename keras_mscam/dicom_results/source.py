@@ -41,9 +41,6 @@ _NAMESPACE = uuid.UUID("8d0a1f0e-5f57-5a2c-9d0b-3c2f6b0f6f3a")
 def read_source(data: bytes) -> Dataset:
     """Read all but the pixels of a DICOM radiograph, and check that it can be cited.
 
-    Args:
-        data: content of the file.
-
     Raises:
         UserError: it is no DICOM file, damaged, no radiograph, or without identifiers.
     """
@@ -76,10 +73,7 @@ def make_evidence(source: Dataset, size: tuple[int, int]) -> Dataset:
 
     highdicom refuses or logs names and dates that aren't quite as they should be, and
     hospitals have such; `copy_patient_and_study` takes them over as they are.
-
-    Args:
-        source: as read.
-        size: `(height, width)` in pixels.
+    `size` is `(height, width)` in pixels.
     """
     evidence = Dataset()
     for name in _IDENTIFIERS:
@@ -114,10 +108,6 @@ def is_valid(source: Dataset, keyword: str) -> bool:
 
 def copy_patient_and_study(source: Dataset, document: SOPClass) -> None:
     """Copy what the source says of its patient and study, by the same bytes.
-
-    Args:
-        source: as read.
-        document: gets it, with the character set.
 
     Raises:
         UserError: it can't be read.

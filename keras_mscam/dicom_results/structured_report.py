@@ -91,19 +91,34 @@ def build_report(
         source: see `read_source`.
         model: its name.
         identity: text that is the same for the same results; UIDs are made of it.
-
-    Returns:
-        A dataset to be saved.
     """
     evidence = make_evidence(source, prediction.original_size)
+    image = sr.SourceImageForRegion.from_source_image(evidence)
     algorithm = sr.AlgorithmIdentification(
         "keras_mscam", __version__, parameters=[f"model {to_ascii(model)}"]
     )
     groups = [
-        _describe_pathology(prediction, name, evidence, algorithm, identity)
+        sr.MeasurementsAndQualitativeEvaluations(
+            sr.TrackingIdentifier(make_uid(identity, name), to_ascii(name)),
+            finding_type=code_pathology(name),
+            algorithm_id=algorithm,
+            measurements=[_measure_probability(prediction, name, image)],
+            qualitative_evaluations=_describe_result(prediction, name),
+        )
         for name in prediction.pathologies
     ] + [
-        _describe_box(prediction, number, box, evidence, algorithm, identity)
+        sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+            sr.TrackingIdentifier(
+                make_uid(identity, "box", str(number)),
+                f"{to_ascii(box.pathology)}, box {number}",
+            ),
+            referenced_region=sr.ImageRegion(
+                "POLYLINE", outline(box.xyxy, prediction.original_size), image
+            ),
+            finding_type=code_pathology(box.pathology),
+            algorithm_id=algorithm,
+            measurements=_measure_box(box, prediction.pixel_spacing),
+        )
         for number, box in enumerate(prediction.boxes, 1)
     ]
     device = sr.DeviceObserverIdentifyingAttributes(
@@ -145,32 +160,21 @@ def build_report(
     return report
 
 
-def _describe_pathology(
-    prediction: Prediction,
-    name: str,
-    evidence: Dataset,
-    algorithm: sr.AlgorithmIdentification,
-    identity: str,
-) -> sr.MeasurementsAndQualitativeEvaluations:
+def _measure_probability(
+    prediction: Prediction, name: str, image: sr.SourceImageForRegion
+) -> sr.Measurement:
     height, width = prediction.original_size
     field = sr.CoordinatesForMeasurement(
         "POLYLINE",
         outline(prediction.field or (0, 0, width, height), prediction.original_size),
-        sr.SourceImageForRegion.from_source_image(evidence),
+        image,
         purpose=FIELD,
     )
-    probability = sr.Measurement(
+    return sr.Measurement(
         PROBABILITY,
         _to_percent(prediction.probabilities[name]),
         codes.UCUM.Percent,
         referenced_coordinates=[field],
-    )
-    return sr.MeasurementsAndQualitativeEvaluations(
-        sr.TrackingIdentifier(make_uid(identity, name), to_ascii(name)),
-        finding_type=code_pathology(name),
-        algorithm_id=algorithm,
-        measurements=[probability],
-        qualitative_evaluations=_describe_result(prediction, name),
     )
 
 
@@ -193,38 +197,20 @@ def _describe_result(
     return [result]
 
 
-def _describe_box(
-    prediction: Prediction,
-    number: int,
-    box: Box,
-    evidence: Dataset,
-    algorithm: sr.AlgorithmIdentification,
-    identity: str,
-) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
-    measurements = [sr.Measurement(SCORE, _to_percent(box.score), codes.UCUM.Percent)]
-    if prediction.pixel_spacing is not None:
-        down, across = prediction.pixel_spacing
-        left, top, right, bottom = box.xyxy
-        measurements += [
-            sr.Measurement(concept, round(size, 2), codes.UCUM.Millimeter)
-            for concept, size in (
-                (codes.SCT.Width, across * (right - left)),
-                (codes.DCM.Height, down * (bottom - top)),
-            )
-        ]
-    region = sr.ImageRegion(
-        "POLYLINE",
-        outline(box.xyxy, prediction.original_size),
-        sr.SourceImageForRegion.from_source_image(evidence),
-    )
-    label = f"{to_ascii(box.pathology)}, box {number}"
-    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        sr.TrackingIdentifier(make_uid(identity, "box", str(number)), label),
-        referenced_region=region,
-        finding_type=code_pathology(box.pathology),
-        algorithm_id=algorithm,
-        measurements=measurements,
-    )
+def _measure_box(
+    box: Box, pixel_spacing: tuple[float, float] | None
+) -> list[sr.Measurement]:
+    score = sr.Measurement(SCORE, _to_percent(box.score), codes.UCUM.Percent)
+    if pixel_spacing is None:
+        return [score]
+    down, across = pixel_spacing
+    left, top, right, bottom = box.xyxy
+    width, height = round(across * (right - left), 2), round(down * (bottom - top), 2)
+    return [
+        score,
+        sr.Measurement(codes.SCT.Width, width, codes.UCUM.Millimeter),
+        sr.Measurement(codes.DCM.Height, height, codes.UCUM.Millimeter),
+    ]
 
 
 def outline(
