@@ -16,7 +16,7 @@ _PLACES = {
     "Predictor": "inference.predictor",
     "build_classifier": "modeling.classifier",
     "build_localizer": "modeling.localizer",
-    "read_run": "inference.run_folder",
+    "load_run": "inference.run_folder",
 }
 __all__ = list(_PLACES)
 

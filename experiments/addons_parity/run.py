@@ -36,7 +36,7 @@ from keras_mscam.evaluation.classification import (
     compute_classification,
 )
 from keras_mscam.inference.run_calibration import OperatingPoint
-from keras_mscam.inference.run_folder import Run, read_run
+from keras_mscam.inference.run_folder import Run, load_run
 from keras_mscam.localization import boxes
 from keras_mscam.localization.accuracy import Localization
 from keras_mscam.localization.boxes import compute_iou
@@ -63,7 +63,7 @@ def run(run: Path, images: int = 200, environment: Path | None = None) -> bool:
         images: Test images to look at; as many of validation choose the thresholds.
         environment: Where the other environment is kept; a temporary one by default.
     """
-    opened = read_run(run)
+    opened = load_run(run)
     if images < 1:
         raise UserError(f"--images must be at least 1, but is {images}.")
     if not opened.model_path.is_file():

@@ -31,7 +31,7 @@ from keras_mscam.exporting.formats.conversion import FORMATS, load_variant, meas
 from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.contract import read_contract
 from keras_mscam.inference.export_folder import find_formats
-from keras_mscam.inference.run_folder import read_run
+from keras_mscam.inference.run_folder import load_run
 from keras_mscam.inference.runtimes.runtime import count_cores
 
 _HERE = Path(__file__).parent
@@ -64,7 +64,7 @@ def main(
             maker = _HERE.parent / "serving" / "untrained.py"
             subprocess.run([sys.executable, maker, untrained], check=True)
         protocol = replace(
-            read_run(run).config.localization,
+            load_run(run).config.localization,
             fusion=fusion,
             normalization=normalization,
         )
@@ -103,7 +103,7 @@ def _list_variants(exports: Path) -> Iterator[tuple[str, str, Path]]:
 
 
 def _measure_all_accuracies(run_path: Path, exports: Path, protocol) -> dict:
-    run = read_run(run_path)
+    run = load_run(run_path)
     classifier = load_classifier(run)
     calibration = calibrate_run(run, classifier)
     known = predict_split(run, classifier, run.records, "test")

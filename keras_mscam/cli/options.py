@@ -12,7 +12,7 @@ import tyro
 
 from keras_mscam.configs.schema import LocalizationConfig, describe
 from keras_mscam.errors import UserError
-from keras_mscam.inference.run_folder import read_run
+from keras_mscam.inference.run_folder import load_run
 
 Options = TypeVar("Options")
 
@@ -53,6 +53,6 @@ def parse_localization(
     """
     own = LocalizationConfig()
     if options.protocol == "own":
-        own = read_run(run).config.localization
+        own = load_run(run).config.localization
     defaults = dataclasses.replace(options, localization=own)
     return parse(command, arguments, defaults).localization

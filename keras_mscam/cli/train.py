@@ -22,7 +22,7 @@ from keras_mscam.configs.schema import (
     read_config,
 )
 from keras_mscam.errors import UserError, command
-from keras_mscam.inference.run_folder import read_run
+from keras_mscam.inference.run_folder import load_run
 from keras_mscam.training.train_run import train
 
 _NAME = "keras_mscam-train"
@@ -96,7 +96,7 @@ def parse_options(arguments: list[str]) -> TrainOptions:
     if first.resume:
         if first.output is None:
             raise UserError("--resume needs the --output of the run to go on with.")
-        base = read_run(first.output).config
+        base = load_run(first.output).config
     if first.config_file is not None:
         base = read_config(first.config_file, base)
     defaults = TrainOptions(

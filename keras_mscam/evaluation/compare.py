@@ -21,7 +21,7 @@ from keras_mscam.evaluation.report import write_comparison
 from keras_mscam.evaluation.split_outputs import read_pathologies
 from keras_mscam.evaluation.tables import to_csv, to_latex, to_markdown
 from keras_mscam.files import compute_checksum, write_whole
-from keras_mscam.inference.run_folder import is_prepared, read_run
+from keras_mscam.inference.run_folder import is_prepared, load_run
 from keras_mscam.localization.accuracy import count_localizations
 
 
@@ -93,7 +93,7 @@ def compare(
 def _check_records(runs: Sequence[Path]) -> None:
     manifests = set()
     for run in runs:
-        records = read_run(run).records
+        records = load_run(run).records
         if not is_prepared(records):
             raise UserError(f"The records of {run}, {records}, are gone: give --data.")
         manifests.add(compute_checksum(records / "manifest.json"))
@@ -106,7 +106,7 @@ def _check_records(runs: Sequence[Path]) -> None:
 
 def _find_shared(runs: Sequence[Path]) -> list[str]:
     """Find the pathologies that all runs have, in the order of the first."""
-    first, *others = [read_pathologies(read_run(run)) for run in runs]
+    first, *others = [read_pathologies(load_run(run)) for run in runs]
     shared = [name for name in first if all(name in other for other in others)]
     if not shared:
         found = "; ".join(", ".join(names) for names in (first, *others))

@@ -22,7 +22,7 @@ from keras_mscam.evaluation.split_outputs import (
 from keras_mscam.evaluation.tables import write_tables
 from keras_mscam.files import write_whole
 from keras_mscam.inference.calibrated_model import load_classifier
-from keras_mscam.inference.run_folder import Run, read_run
+from keras_mscam.inference.run_folder import Run, load_run
 from keras_mscam.localization.accuracy import Localization
 from keras_mscam.localization.boxes import compute_iou, scale_boxes
 from keras_mscam.localization.fusion import Fusion
@@ -89,7 +89,7 @@ def evaluate(
             the run can't be written to and no other folder is given.
     """
     try:
-        run = read_run(run_path)
+        run = load_run(run_path)
         records = run.records if data is None else Path(data)
         protocol = protocol or run.config.localization
         classifier = load_classifier(run)

@@ -38,7 +38,7 @@ from keras_mscam.inference.export_folder import (
     write_manifest,
 )
 from keras_mscam.inference.run_calibration import find_calibration
-from keras_mscam.inference.run_folder import Run, describe_environment, read_run
+from keras_mscam.inference.run_folder import Run, describe_environment, load_run
 from keras_mscam.inference.runtimes.tensorflow_keras import load_signatures
 from keras_mscam.localization.fusion import Fusion
 from keras_mscam.localization.thresholds import best_thresholds
@@ -95,7 +95,7 @@ def export_formats(
     others = [kind for kind in formats if kind != SAVED_MODEL]
     for kind in others:
         check_installed(kind)
-    run = read_run(run_path)
+    run = load_run(run_path)
     protocol = protocol or run.config.localization
     if find_calibration(run) is None:
         calibrate_run(run, load_classifier(run), progress)

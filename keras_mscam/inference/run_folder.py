@@ -87,7 +87,7 @@ def write_config(run: Run) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read_run(path: Path) -> Run:
+def load_run(path: Path) -> Run:
     """Open the folder of a run.
 
     Raises:

@@ -7,7 +7,7 @@ import keras
 
 from keras_mscam.errors import UserError
 from keras_mscam.inference.calibrated_model import load_classifier
-from keras_mscam.inference.run_folder import read_pathologies, read_run
+from keras_mscam.inference.run_folder import load_run, read_pathologies
 
 
 def copy_weights(
@@ -31,7 +31,7 @@ def copy_weights(
     Raises:
         UserError: the run has no model, or one whose backbone has other layers.
     """
-    run = read_run(Path(path))
+    run = load_run(Path(path))
     source = _leaves(load_classifier(run))
     target = _leaves(classifier)
     heads = [name for name in target if name.startswith(("head_", "block_"))]

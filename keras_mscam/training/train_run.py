@@ -12,7 +12,7 @@ from keras_mscam.inference.run_folder import (
     create_run,
     discard_empty_run,
     is_prepared,
-    read_run,
+    load_run,
     write_beta,
     write_config,
     write_relevance_weights,
@@ -260,7 +260,7 @@ def _count_steps(manifest, batch_size: int) -> int:
 
 
 def _resume_run(config: Config, output: Path) -> Run:
-    run = read_run(output)
+    run = load_run(output)
     longer = config.training.epochs != run.config.training.epochs
     if longer and run.config.training.schedule == "cosine":
         raise UserError(

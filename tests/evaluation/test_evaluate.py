@@ -19,7 +19,7 @@ from keras_mscam.configs.schema import Config, LocalizationConfig
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.compare import compare
 from keras_mscam.evaluation.evaluate_run import evaluate
-from keras_mscam.inference.run_folder import create_run, read_run
+from keras_mscam.inference.run_folder import create_run, load_run
 
 from .conftest import build, select_outputs, write_untrained
 
@@ -60,7 +60,7 @@ class TestOneRun:
     def test_options_change_the_protocol_and_only_the_folder_given(
         self, run_command, runs, evaluation, tmp_path
     ):
-        before = read_run(runs[0]).metrics_path.read_text()
+        before = load_run(runs[0]).metrics_path.read_text()
         result = run_command(
             runs[0], "--output", tmp_path, "--threshold", "otsu", "--max-boxes", "1"
         )
@@ -68,13 +68,13 @@ class TestOneRun:
         metrics = json.loads((tmp_path / "metrics.json").read_text())
         assert metrics["protocol"]["threshold"] == "otsu"
         assert "Otsu" in metrics["protocol"]["text"]
-        assert read_run(runs[0]).metrics_path.read_text() == before
+        assert load_run(runs[0]).metrics_path.read_text() == before
         # At most one box per image: no more false ones than ground-truth boxes.
         for row in metrics["localization"]["attention"]["iou"]["0.3"].values():
             assert row["afp"] <= 1
 
     def test_tables_say_what_the_json_says(self, runs, evaluation):
-        metrics = json.loads(read_run(runs[0]).metrics_path.read_text())
+        metrics = json.loads(load_run(runs[0]).metrics_path.read_text())
         table = pd.read_csv(runs[0] / "localization.csv")
         pathology = metrics["boxed"][0]
         row = table.query(
@@ -86,7 +86,7 @@ class TestOneRun:
         assert row["boxes"] == expected["boxes"]
 
     def test_calibration_is_of_the_model(self, runs, evaluation):
-        run = read_run(runs[0])
+        run = load_run(runs[0])
         stale = json.loads(run.calibration_path.read_text())
         stale["model"] = "of another model"
         run.calibration_path.write_text(json.dumps(stale))
@@ -339,7 +339,7 @@ class TestSeveralRuns:
         config = json.loads((runs[1] / "config.json").read_text())
         records = tmp_path / "records"
         records.mkdir()
-        manifest = (read_run(runs[1]).records / "manifest.json").read_text()
+        manifest = (load_run(runs[1]).records / "manifest.json").read_text()
         (records / "manifest.json").write_text(manifest + " ")
         config["data"]["path"] = str(records)
         (other / "config.json").write_text(json.dumps(config))

@@ -23,7 +23,7 @@ from keras_mscam.configs.schema import merge_config
 from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.evaluate_run import evaluate
-from keras_mscam.inference.run_folder import read_run
+from keras_mscam.inference.run_folder import load_run
 from keras_mscam.training.train_run import train
 
 
@@ -139,7 +139,7 @@ def test_sizes_to_see_and_to_store(make_patients, no_report, tmp_path, stored, s
     run = train(config, tmp_path / "run")
     classifier = keras.saving.load_model(run.model_path)
     assert classifier.input.shape[1:3] == seen
-    assert read_run(run.path).config.data.image_size == seen
+    assert load_run(run.path).config.data.image_size == seen
     assert run.metrics_path.is_file()
 
 
@@ -260,7 +260,7 @@ def test_more_epochs_by_resuming(run, phantom_records, no_report, tmp_path):
         train(toy(**paper, epochs=2, learning_rate=1.0), run.path, resume=True)
     train(toy(**paper, epochs=2), run.path, resume=True)
     assert list(pd.read_csv(run.history_path)["epoch"]) == [1, 2]
-    assert read_run(run.path).config.training.epochs == 2
+    assert load_run(run.path).config.training.epochs == 2
 
 
 def test_a_mistake_is_one_sentence(command, tmp_path, capsys):

@@ -23,7 +23,7 @@ from keras_mscam.exporting.agreement import compare_outputs, run_reference
 from keras_mscam.inference.calibrated_model import convert_to_float32, load_classifier
 from keras_mscam.inference.contract import read_contract
 from keras_mscam.inference.export_folder import find_formats
-from keras_mscam.inference.run_folder import read_run
+from keras_mscam.inference.run_folder import load_run
 from keras_mscam.modeling import build_localizer
 
 HERE = Path(__file__).parent
@@ -56,7 +56,7 @@ def run(
     if not paths:
         raise UserError(f"{images} has no PNG or JPEG file.")
     localizer = build_localizer(
-        convert_to_float32(load_classifier(read_run(run))),
+        convert_to_float32(load_classifier(load_run(run))),
         contract.attention_size,
         np.array(contract.fusion_weights),
         (np.array(contract.slopes), np.array(contract.intercepts)),

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_mscam.inference.calibrated_model import load_calibrated_model
 from keras_mscam.inference.contract import FILE, read_contract
 from keras_mscam.inference.export_folder import verify_files
-from keras_mscam.inference.run_folder import read_run
+from keras_mscam.inference.run_folder import load_run
 from keras_mscam.inference.runtimes.runtime import Runtime, explain_failure
 
 
@@ -18,7 +18,7 @@ def load_keras(run: Path) -> Runtime:
     Raises:
         UserError: it is none, or has no model yet.
     """
-    calibrated_model = load_calibrated_model(read_run(run))
+    calibrated_model = load_calibrated_model(load_run(run))
 
     def predict(images):
         return calibrated_model.localizer.predict_on_batch(images[..., None])
