@@ -37,6 +37,11 @@ HERE = Path(__file__).parent
 SYSTEMS = ("a-cnn-plus", "a-cnn", "dn-cam", "rn-cam")
 STAGES = ("drawn", "planted", "real")
 SIZE = (192, 192)
+#: The first stage: the drawn set without augmentation, otherwise as the second.
+DRAWN = dataclasses.replace(
+    PRESETS["phantom-a-cnn-plus"],
+    training=dataclasses.replace(PRESETS["planted"].training, learning_rate=2e-3),
+)
 PROTOCOLS = {
     "wang": LocalizationConfig(),
     "plus": PRESETS["paper-a-cnn-plus"].localization,
@@ -151,8 +156,8 @@ def train_stages(system: str, seed: int, sets: dict, paths: list[Path]) -> None:
 def configure(system: str, stage: str, seed: int, records, before):
     """Return the preset of a stage, with what tells a system from A-CNN+."""
     name = f"phantom-{system}".removesuffix("-a-cnn")
-    a_cnn_plus = PRESETS["phantom-a-cnn-plus" if stage == "drawn" else stage]
     own = PRESETS[name]
+    a_cnn_plus = DRAWN if stage == "drawn" else PRESETS[stage]
     return dataclasses.replace(
         a_cnn_plus,
         data=dataclasses.replace(a_cnn_plus.data, path=records, split_seed=seed),

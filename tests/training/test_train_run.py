@@ -27,7 +27,7 @@ from keras_mscam.inference.run_folder import load_run
 from keras_mscam.training.train_run import train
 
 
-def toy(records=None, preset="phantom-a-cnn-plus", **training):
+def toy(records=None, preset="planted", **training):
     training = {"epochs": 2, "batch_size": 16, **training}
     data = {"phantoms": 60, "image_size": [64, 96]}
     if records is not None:
@@ -175,7 +175,18 @@ def test_real_images(shared, no_report, tmp_path):
     assert sum(row["boxes"] for row in rows.values()) == 6
 
 
-OPTIONS = ("--batch-size", 16, "--image-size", 64, 96, "--blocks", 1, 2)
+OPTIONS = (
+    "--preset",
+    "planted",
+    "--batch-size",
+    16,
+    "--image-size",
+    64,
+    96,
+    "--blocks",
+    1,
+    2,
+)
 
 
 @pytest.fixture
