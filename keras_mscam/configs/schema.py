@@ -90,7 +90,7 @@ class TrainingConfig:
     early_stopping: PositiveInt | None = None
     """Stop after that many epochs without a better validation loss."""
     batch_norm_images: Annotated[int, Field(ge=0)] = 0
-    """Training images that BN's averages are estimated on anew before validating."""
+    """Training images to estimate BN's statistics on before validating; 0: its own."""
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     """Keras dtype policy."""
     seed: int = 0

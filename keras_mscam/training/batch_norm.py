@@ -13,8 +13,9 @@ class BatchNormStatistics(keras.callbacks.Callback):
 
     Args:
         network: the model that is trained; its layers' statistics are replaced.
-        batches: images `(batch, height, width, 1)`, an iterable that can be read
-            again and again, of the training split and not augmented.
+        batches: images `(batch, height, width, 1)` of the training split, not
+            augmented: an iterable that can be read again and again. Every batch counts
+            alike.
 
     Reference:
         Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3.
