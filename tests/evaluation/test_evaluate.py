@@ -85,6 +85,17 @@ class TestOneRun:
         assert row["accuracy"] == pytest.approx(expected["accuracy"]["value"], abs=1e-5)
         assert row["boxes"] == expected["boxes"]
 
+    def test_the_report_puts_the_last_block_beside_the_fused_map(
+        self, runs, evaluation
+    ):
+        metrics = json.loads(load_run(runs[0]).metrics_path.read_text())
+        last = metrics["localization"][metrics["blocks"][-1]]["mean_accuracy"]
+        report = (runs[0] / "report.html").read_text()
+        assert f"last block: {last['iou']['0.3']['value']:.2f}" in report
+        # This run fuses by its relevance weights, so nothing is said against them.
+        assert metrics["protocol"]["fusion"] == "relevance"
+        assert "all blocks weigh alike" not in report
+
     def test_calibration_is_of_the_model(self, runs, evaluation):
         run = load_run(runs[0])
         stale = json.loads(run.calibration_path.read_text())
