@@ -1,1 +1,39 @@
 """The commands: what each takes from its command line, and one call."""
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+_BACKENDS = ("tensorflow", "jax", "torch", "openvino")
+
+
+def find_problem() -> str | None:
+    """Say why Keras can't be imported with the user's settings; `None` if it can.
+
+    Its backend comes from the environment variable `KERAS_BACKEND`, else from its file
+    of settings. Keras passes over a file that is no JSON.
+    """
+    source = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "keras.json"
+    try:
+        settings = json.loads(source.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        settings = {}
+    if not isinstance(settings, dict):
+        return f"{source} must be a JSON object; mend or remove it."
+    backend = settings.get("backend", "tensorflow")
+    if os.environ.get("KERAS_BACKEND"):
+        source, backend = "KERAS_BACKEND", os.environ["KERAS_BACKEND"]
+    asks = f"{source} asks for the backend {backend!r}, which"
+    if backend not in _BACKENDS:
+        return f"{asks} Keras does not know; it knows {', '.join(_BACKENDS)}."
+    if importlib.util.find_spec(backend) is None:
+        return f"{asks} is not installed; install it or choose another."
+    return None
+
+
+# Before a command imports Keras, which would end in a traceback.
+if _problem := find_problem():
+    print(f"error: {_problem}", file=sys.stderr)
+    sys.exit(2)

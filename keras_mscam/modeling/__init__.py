@@ -3,6 +3,8 @@
 Importing this package registers every class that a saved model may hold.
 """
 
+import keras
+
 from keras_mscam.modeling.classifier import build_classifier
 from keras_mscam.modeling.constraints import UnitSimplex
 from keras_mscam.modeling.layers import ClassActivationMap, ConvexCombination
@@ -13,6 +15,11 @@ from keras_mscam.modeling.losses import (
     MaskedBinaryCrossEntropy,
 )
 from keras_mscam.modeling.optimizer import ConstrainedAdam
+
+# A user's keras.json may say otherwise. All axes here are those of channels that come
+# last, and lower precision is a choice of the training configuration.
+keras.config.set_image_data_format("channels_last")
+keras.config.set_floatx("float32")
 
 __all__ = [
     "BatchBalancedCrossEntropy",
