@@ -232,19 +232,21 @@ def _to_json(message) -> dict:
 def watch_connections(seconds: float) -> Callable[..., H11Protocol]:
     """Return what makes a connection in `uvicorn.Config(http=...)` that can't be idle.
 
-    One that has no request in progress, and began none in so many seconds, is closed:
-    uvicorn itself waits for ever for the end of a head, and takes only so many
-    connections. (Its other implementation, `httptools`, takes a head of any size.)
+    One that has had no request in progress for so many seconds, twice as many at most,
+    is closed: uvicorn itself waits for ever for the end of a head, and takes only so
+    many connections. (Its other implementation, `httptools`, takes a head of any size.)
     """
 
-    def watch(connection: H11Protocol, before) -> None:
+    def watch(connection: H11Protocol, idle_since) -> None:
         cycle = connection.cycle  # the latest request and its answer, or None
         if connection.transport.is_closing():
             return
-        if cycle is before and (cycle is None or cycle.response_complete):
+        idle = cycle is None or cycle.response_complete
+        if idle and cycle is idle_since:
             connection.transport.close()
-        else:
-            connection.loop.call_later(seconds, watch, connection, cycle)
+            return
+        idle_since = cycle if idle else object()  # in progress: like no other
+        connection.loop.call_later(seconds, watch, connection, idle_since)
 
     def connect(**options) -> H11Protocol:
         connection = H11Protocol(**options)
