@@ -108,3 +108,14 @@ def read_relevance_weights(classifier: keras.Model):
     )
     weights = classifier.get_layer("block_combination").relevance_weights
     return blocks, keras.ops.convert_to_numpy(weights)
+
+
+def find_leaves(model: keras.Model) -> dict[str, keras.Layer]:
+    """Return the layers of a classifier that have weights, at any depth, by name."""
+    found = {}
+    for layer in model.layers:
+        if getattr(layer, "layers", None):
+            found |= find_leaves(layer)
+        elif layer.weights:
+            found[layer.name] = layer
+    return found

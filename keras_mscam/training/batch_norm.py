@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_mscam.modeling.classifier import find_leaves
+
 
 class BatchNormStatistics(keras.callbacks.Callback):
     """Estimate batch-norm statistics on training images before every validation.
@@ -64,14 +66,12 @@ class _TrainingMode(keras.Model):
         return self.network(images, training=True)["logits"]
 
 
-def find_batch_norms(layer: keras.Layer) -> list[keras.layers.BatchNormalization]:
+def find_batch_norms(network: keras.Model) -> list[keras.layers.BatchNormalization]:
     """Return the layers of batch normalization that are trained, at any depth."""
-    if isinstance(layer, keras.layers.BatchNormalization):
-        return [layer] if layer.trainable else []
     return [
-        found
-        for inner in getattr(layer, "layers", ())
-        for found in find_batch_norms(inner)
+        layer
+        for layer in find_leaves(network).values()
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
     ]
 
 

@@ -8,6 +8,7 @@ import keras
 from keras_mscam.errors import UserError
 from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.run_folder import load_run, read_pathologies
+from keras_mscam.modeling.classifier import find_leaves
 
 
 def copy_weights(
@@ -32,8 +33,8 @@ def copy_weights(
         UserError: the run has no model, or one whose backbone has other layers.
     """
     run = load_run(Path(path))
-    source = _leaves(load_classifier(run))
-    target = _leaves(classifier)
+    source = find_leaves(load_classifier(run))
+    target = find_leaves(classifier)
     heads = [name for name in target if name.startswith(("head_", "block_"))]
     unfit = [
         name
@@ -58,17 +59,6 @@ def copy_weights(
         f"{len(pathologies)} pathologies, {', '.join(taken) or 'no head'}"
         + (f"; new: {', '.join(new)}." if new else ".")
     )
-
-
-def _leaves(model: keras.Model) -> dict[str, keras.Layer]:
-    """Return the layers with weights at any depth, by name."""
-    found = {}
-    for layer in model.layers:
-        if getattr(layer, "layers", None):
-            found |= _leaves(layer)
-        elif layer.weights:
-            found[layer.name] = layer
-    return found
 
 
 def _fits(layer: keras.Layer, other: keras.Layer | None) -> bool:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import sys
+from functools import partial
 from pathlib import Path
 
 from keras_mscam.configs.schema import Config
@@ -143,22 +144,19 @@ def _fit_to_records(run: Run, manifest) -> None:
     write_beta(run, manifest.beta)
     trainer, classifier, state = _start(run, manifest, steps)
     first_epoch, first_step = state["epoch"], state["step"]
-    validation = make_dataset(
+    make_pass = partial(
+        make_dataset,
         run.records,
-        "validation",
         batch_size=training.batch_size,
         image_size=run.config.data.image_size,
     )
+    validation = make_pass("validation")
     waiting = waiting_callbacks(training)
     statistics = []
     if training.batch_norm_images:
-        batches = make_dataset(
-            run.records,
-            "train",
-            batch_size=training.batch_size,
-            image_size=run.config.data.image_size,
-        ).take(math.ceil(training.batch_norm_images / training.batch_size))
-        statistics = [BatchNormStatistics(classifier, batches.map(lambda x, _: x))]
+        count = math.ceil(training.batch_norm_images / training.batch_size)
+        images = make_pass("train").take(count).map(lambda images, _: images)
+        statistics = [BatchNormStatistics(classifier, images)]
     stop = StopSignals()
     checkpoint = Checkpoint(run, classifier, waiting, state["history"], stop)
     progress = Progress(
