@@ -24,14 +24,13 @@ from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.data.chestxray14 import read_chestxray14
 from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import command
-from keras_mscam.evaluation.evaluate_run import evaluate
 from keras_mscam.inference.run_folder import is_prepared
 from keras_mscam.pathologies import BOXED_PATHOLOGIES
 from keras_mscam.phantom import write_phantoms
 from keras_mscam.training.train_run import train
 
 sys.path.append(str(Path(__file__).parents[1] / "table1"))
-from tables import write_tables
+from tables import measure_run, write_tables
 
 HERE = Path(__file__).parent
 SYSTEMS = ("a-cnn-plus", "a-cnn", "dn-cam", "rn-cam")
@@ -77,9 +76,9 @@ def run(
             paths = [output / stage / f"{system}-seed{seed}" for stage in STAGES]
             if sealed is None:
                 train_stages(system, seed, sets, paths)
-                measure(paths[1], sets["planted"], "planted")
+                measure_run(paths[1], PROTOCOLS, sets["planted"], "planted")
             for path in paths:
-                measure(path, records, name)
+                measure_run(path, PROTOCOLS, records, name)
     for stage in STAGES:
         write_tables(output / stage, HERE / f"{name}-{stage}", folder=name)
     if sealed is None:
@@ -170,17 +169,6 @@ def configure(system: str, stage: str, seed: int, records, before):
         ),
         localization=own.localization,
     )
-
-
-def measure(path: Path, records: Path, name: str) -> None:
-    """Evaluate a run on a set by every protocol, unless that is done."""
-    for protocol_name, protocol in PROTOCOLS.items():
-        folder = path / name / protocol_name
-        if not (folder / "classification.csv").is_file():
-            evaluate(
-                path, data=records, protocol=protocol, output=folder, report=False,
-                progress=False,
-            )  # fmt: skip
 
 
 @command

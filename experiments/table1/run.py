@@ -11,12 +11,12 @@ import json
 from pathlib import Path
 
 import tyro
+from tables import measure_run, write_tables  # beside this file
 
 from keras_mscam.configs import PRESETS
 from keras_mscam.configs.schema import LocalizationConfig, merge_config
 from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import command
-from keras_mscam.evaluation.evaluate_run import evaluate
 from keras_mscam.phantom import write_phantoms
 from keras_mscam.training.train_run import train
 
@@ -59,9 +59,7 @@ def run(
             if not (path / "report.html").is_file():
                 records = make_records(output, config.data, seed, backgrounds)
                 train(_with_seed(config, records, seed), path, resume=path.exists())
-            measure_run(path)
-    from tables import write_tables  # beside this file
-
+            measure_run(path, PROTOCOLS)
     write_tables(output, HERE / results)
 
 
@@ -78,16 +76,6 @@ def make_records(output: Path, data, seed: int, backgrounds) -> Path:
             )
         prepare(source, records, image_size=data.image_size, seed=seed)
     return records
-
-
-def measure_run(path: Path) -> None:
-    """Measure a run by every protocol, unless that is done."""
-    for name, protocol in PROTOCOLS.items():
-        folder = path / "protocols" / name
-        if not (folder / "classification.csv").is_file():
-            evaluate(
-                path, protocol=protocol, output=folder, report=False, progress=False
-            )
 
 
 def _with_seed(config, records: Path, seed: int):

@@ -1,14 +1,40 @@
-"""Tables of many runs: a long CSV of single numbers, Markdown of means and spreads."""
+"""Measurements of many runs, and tables: single numbers as CSV, means as Markdown."""
 
 import json
 from pathlib import Path
 
 import pandas as pd
 
+from keras_mscam.configs.schema import LocalizationConfig
+from keras_mscam.evaluation.evaluate_run import evaluate
+
 #: Columns of the Markdown tables, beside the mean over all boxed pathologies.
 SMALL = ("Nodule", "Mass")
 PROTOCOLS = ("wang", "exponential", "plus", "tuned")
 BASELINES = {"mean_box": "baseline: mean box", "random_map": "baseline: random map"}
+
+
+def measure_run(
+    run: Path,
+    protocols: dict[str, LocalizationConfig],
+    data: Path | None = None,
+    folder: str = "protocols",
+) -> None:
+    """Evaluate a run by every protocol, unless that is done.
+
+    Args:
+        run: folder of the run.
+        protocols: how maps become boxes, by name.
+        data: prepared records; those of the run by default.
+        folder: where in the run to write, one folder per protocol.
+    """
+    for name, protocol in protocols.items():
+        output = run / folder / name
+        if not (output / "classification.csv").is_file():
+            evaluate(
+                run, data=data, protocol=protocol, output=output, report=False,
+                progress=False,
+            )  # fmt: skip
 
 
 def write_tables(output: Path, stem: Path, folder: str = "protocols") -> None:
