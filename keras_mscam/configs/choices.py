@@ -14,6 +14,9 @@ Backbone = Literal[
     "resnet50",
     "resnet101",
     "resnet152",
+    "resnet50_v1_5",
+    "resnet101_v1_5",
+    "resnet152_v1_5",
 ]
 Taps = Literal["activated", "raw"]
 Pooling = Literal["gap", "max", "lse", "lse_map", "pcam"]

@@ -1,5 +1,7 @@
 """Backbones and their taps: where the features of each block are read."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -21,15 +23,19 @@ _RESNETS = {
 }
 BACKBONES = get_args(Backbone)
 TAPS = get_args(Taps)
-#: Mean and standard deviation of each input channel on the scale 0..255: what
-#: `keras.applications` subtracts and divides by ("torch" mode for DenseNets; "caffe"
-#: mode, in the order blue, green, red, for ResNets), and one grey channel for ours.
-_NORMALIZATION = {
-    "densenet": (
+#: Mean and standard deviation of each input channel, on the scale of grey values.
+ChannelStatistics = tuple[Sequence[float], Sequence[float]]
+#: What networks were trained with: ImageNet's colours as PyTorch's libraries and the
+#: "torch" mode of `keras.applications` have them; its "caffe" mode, in the order blue,
+#: green, red; -1 to 1 on three channels; TorchXRayVision's -1024 to 1024 on one.
+NORMALIZATIONS: dict[str, ChannelStatistics] = {
+    "imagenet": (
         [0.485 * 255, 0.456 * 255, 0.406 * 255],
         [0.229 * 255, 0.224 * 255, 0.225 * 255],
     ),
-    "resnet": ([103.939, 116.779, 123.68], [1.0, 1.0, 1.0]),
+    "imagenet_caffe": ([103.939, 116.779, 123.68], [1.0, 1.0, 1.0]),
+    "minus1_to_1": ([127.5] * 3, [127.5] * 3),
+    "torchxrayvision": ([127.5], [127.5 / 1024]),
     "small": ([127.5], [64.0]),
 }
 
@@ -41,6 +47,7 @@ def build_backbone(
     taps: str = "activated",
     weights: str | Path | None = None,
     batch_norm_momentum: float = 0.99,
+    normalization: ChannelStatistics | None = None,
 ) -> keras.Model:
     """Build a backbone that gives the features at the end of each chosen block.
 
@@ -63,6 +70,9 @@ def build_backbone(
         weights: `None` (Glorot), `"imagenet"` (downloaded by Keras), or a
             `.weights.h5` file of the `keras.applications` model without its top.
         batch_norm_momentum: share of the moving averages that a training step keeps.
+        normalization: mean and standard deviation of each channel that the network
+            gets, of grey values 0..255; by default what `keras.applications` has for
+            it, `"imagenet"` for ResNets V1.5, and one channel for the small ones.
 
     Input shape:
         `(batch, height, width, 1)`, grey 0..255.
@@ -78,8 +88,7 @@ def build_backbone(
         Sedai et al. 2018, section 2 and Fig. 1.
     """
     _check(name, image_size, blocks, taps)
-    family = "small" if name in _SMALL else name.rstrip("0123456789")
-    mean, deviation = _NORMALIZATION[family]
+    mean, deviation = normalization or NORMALIZATIONS[_default_normalization(name)]
     network = _build_network(name, (*image_size, len(mean)), weights)
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -97,11 +106,17 @@ def build_backbone(
     return keras.Model(grey, as_list(network(normalized)), name="backbone")
 
 
-def _build_network(name, input_shape, weights) -> keras.Model:
+def _default_normalization(name: str) -> str:
     if name in _SMALL:
+        return "small"
+    return "imagenet_caffe" if name in _RESNETS else "imagenet"
+
+
+def _build_network(name, input_shape, weights) -> keras.Model:
+    if name in _OURS:
         if weights == "imagenet":
-            raise UserError(f"There are no ImageNet weights of {name}.")
-        network = _SMALL[name](input_shape)
+            raise UserError(f"Keras has no ImageNet weights of {name}.")
+        network = _OURS[name](input_shape)
     else:
         application = {**_DENSENETS, **_RESNETS}[name]
         network = application(
@@ -277,9 +292,16 @@ def _residual_block(x, width: int, stride: int, name: str):
     return layers.ReLU(name=f"{name}_out")(y)
 
 
-def _convolve(x, width: int, stride: int, name: str):
+def _convolve(x, width: int, stride: int, name: str, size: int = 3, pad: int = 0):
+    if pad:
+        x = layers.ZeroPadding2D(pad, name=f"{name}_pad")(x)
     x = layers.Conv2D(
-        width, 3, strides=stride, padding="same", use_bias=False, name=f"{name}_conv"
+        width,
+        size,
+        strides=stride,
+        padding="valid" if pad else "same",
+        use_bias=False,
+        name=f"{name}_conv",
     )(x)
     return _normalize(x, name)
 
@@ -288,4 +310,62 @@ def _normalize(x, name: str):
     return layers.BatchNormalization(epsilon=1.001e-5, name=f"{name}_bn")(x)
 
 
+def build_resnet_v1_5(
+    input_shape: tuple[int, int, int], depths: tuple[int, ...]
+) -> keras.Model:
+    """Build a ResNet V1.5: what PyTorch's libraries mean by ResNet-50, 101 and 152.
+
+    `keras.applications` has V1, as in the paper of He et al.: there a stage halves its
+    size in the 1x1 convolution with which its first bottleneck begins, here in the 3x3
+    convolution after that. Weights fit both; their results are right in one.
+
+    Convolutions are padded alike on all sides, as PyTorch does; Keras's own "same"
+    leaves out the top and left where a stride of 2 meets an even size. Layers are named
+    as in `keras.applications`.
+
+    Args:
+        input_shape: `(height, width, channels)`.
+        depths: bottlenecks in each of the four stages.
+
+    Returns:
+        A functional model from `(batch, height, width, channels)` to the activated end
+        of the last stage, `(batch, height / 32, width / 32, 2048)`.
+
+    Reference:
+        He et al. 2016, "Deep residual learning for image recognition", Fig. 5, right;
+        Goyal et al. 2017, "Accurate, large minibatch SGD", section 5.1, for the place
+        of the stride.
+    """
+    inputs = keras.Input(input_shape)
+    x = _convolve(inputs, 64, 2, "conv1", size=7, pad=3)
+    x = layers.ReLU(name="conv1_relu")(x)
+    # Zeros are no larger than what a ReLU gives.
+    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
+    x = layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)
+    for stage, depth in enumerate(depths, start=2):
+        for block in range(1, depth + 1):
+            stride = 2 if stage > 2 and block == 1 else 1
+            width = 64 * 2 ** (stage - 2)
+            x = _bottleneck(x, width, stride, f"conv{stage}_block{block}")
+    return keras.Model(inputs, x, name="resnet_v1_5")
+
+
+def _bottleneck(x, width: int, stride: int, name: str):
+    shortcut = x
+    if x.shape[-1] != 4 * width:
+        shortcut = _convolve(x, 4 * width, stride, f"{name}_0", size=1)
+    y = layers.ReLU(name=f"{name}_1_relu")(_convolve(x, width, 1, f"{name}_1", size=1))
+    y = _convolve(y, width, stride, f"{name}_2", pad=1)
+    y = layers.ReLU(name=f"{name}_2_relu")(y)
+    y = _convolve(y, 4 * width, 1, f"{name}_3", size=1)
+    y = layers.Add(name=f"{name}_add")([shortcut, y])
+    return layers.ReLU(name=f"{name}_out")(y)
+
+
 _SMALL = {"small_densenet": build_small_densenet, "small_resnet": build_small_resnet}
+_OURS = {
+    **_SMALL,
+    "resnet50_v1_5": partial(build_resnet_v1_5, depths=(3, 4, 6, 3)),
+    "resnet101_v1_5": partial(build_resnet_v1_5, depths=(3, 4, 23, 3)),
+    "resnet152_v1_5": partial(build_resnet_v1_5, depths=(3, 8, 36, 3)),
+}

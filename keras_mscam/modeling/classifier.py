@@ -4,7 +4,11 @@ from pathlib import Path
 
 import keras
 
-from keras_mscam.modeling.backbones import as_list, build_backbone
+from keras_mscam.modeling.backbones import (
+    ChannelStatistics,
+    as_list,
+    build_backbone,
+)
 from keras_mscam.modeling.layers import ClassActivationMap, ConvexCombination
 
 
@@ -19,6 +23,7 @@ def build_classifier(
     combination: str = "projection",
     weights: str | Path | None = None,
     batch_norm_momentum: float = 0.99,
+    normalization: ChannelStatistics | None = None,
 ) -> keras.Model:
     """Build the classification network, the paper's C-CNN.
 
@@ -44,6 +49,7 @@ def build_classifier(
         weights: initial weights of the backbone, see `build_backbone`.
         batch_norm_momentum: see `build_backbone`. Keras's 0.99 needs some 500 steps
             before the moving averages can be trusted: use 0.9 for short trainings.
+        normalization: see `build_backbone`.
 
     Input shape:
         `(batch, height, width, 1)`, grey 0..255, any integer or float type.
@@ -66,7 +72,13 @@ def build_classifier(
         but neither the size of its kernel nor what follows it.
     """
     features = build_backbone(
-        backbone, image_size, blocks, taps, weights, batch_norm_momentum
+        backbone,
+        image_size,
+        blocks,
+        taps,
+        weights,
+        batch_norm_momentum,
+        normalization,
     )
     image = keras.Input((*image_size, 1), name="image")
     outputs = {}

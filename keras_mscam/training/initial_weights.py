@@ -1,19 +1,110 @@
-"""Start a training from the network of another run."""
+"""Start a training: from nothing, ImageNet, another run, or published weights."""
 
+import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 
+from keras_mscam.configs.schema import ModelConfig
 from keras_mscam.errors import UserError
 from keras_mscam.inference.calibrated_model import load_classifier
-from keras_mscam.inference.run_folder import load_run, read_pathologies
-from keras_mscam.modeling.classifier import find_leaves
+from keras_mscam.inference.run_folder import Run, load_run, read_pathologies
+from keras_mscam.modeling.backbones import NORMALIZATIONS, ChannelStatistics
+from keras_mscam.modeling.classifier import build_classifier, find_leaves
+from keras_mscam.modeling.published import PublishedWeights, read_published
 
 
-def copy_weights(
-    classifier: keras.Model, pathologies: Sequence[str], path: Path
+def build_initial_classifier(
+    model: ModelConfig, pathologies: Sequence[str], image_size: tuple[int, int]
+) -> keras.Model:
+    """Build the classifier of a configuration, with the weights that it starts from.
+
+    What is taken of another run or of a PyTorch file is said on standard error. Its
+    normalization of grey values is taken, too: it is part of what the weights mean.
+
+    Args:
+        model: its `weights` are `None`, `"imagenet"`, a `.h5` file of
+            `keras.applications`, the folder of a run, or a file of PyTorch.
+        pathologies: C names, in the order of its outputs.
+        image_size: `(height, width)`.
+
+    Raises:
+        UserError: the weights can't be had, or don't fit.
+    """
+    source = open_weights(model)
+    options = dataclasses.asdict(model)
+    if source is None:
+        return build_classifier(len(pathologies), image_size, **options)
+    options["weights"] = None
+    if isinstance(source, PublishedWeights):
+        statistics = NORMALIZATIONS[source.normalization]
+        copy = copy_published
+    else:
+        statistics = read_normalization(load_classifier(source))
+        copy = copy_run
+    classifier = build_classifier(
+        len(pathologies), image_size, normalization=statistics, **options
+    )
+    print(copy(classifier, pathologies, source), file=sys.stderr)
+    return classifier
+
+
+def open_weights(model: ModelConfig) -> Run | PublishedWeights | None:
+    """Read what a training starts from, where that is a run or a PyTorch file.
+
+    Raises:
+        UserError: it can't be read, or is of another backbone.
+    """
+    if model.weights in (None, "imagenet") or model.weights.endswith(".h5"):
+        return None
+    path = Path(model.weights)
+    if path.is_dir():
+        return load_run(path)
+    published = read_published(path)
+    published.check_matched()
+    if published.backbone != model.backbone:
+        raise UserError(
+            f"{path} is a {published.backbone}, not a {model.backbone}: give "
+            f"--backbone {published.backbone}."
+        )
+    return published
+
+
+def read_normalization(classifier: keras.Model) -> ChannelStatistics:
+    """Return mean and standard deviation of every channel that a backbone gets."""
+    layer = classifier.get_layer("backbone").get_layer("normalization")
+    config = layer.get_config()
+    return config["mean"], [variance**0.5 for variance in config["variance"]]
+
+
+def copy_published(
+    classifier: keras.Model, pathologies: Sequence[str], published: PublishedWeights
 ) -> str:
+    """Give a new classifier published weights.
+
+    The head of block 4 takes the outputs whose names the file has and this classifier,
+    too; the heads of other blocks stay as they are initialized.
+
+    Returns:
+        A sentence that says what was taken.
+    """
+    published.copy_backbone(classifier)
+    names = published.pathologies or ()
+    taken = published.copy_head(classifier, names, pathologies)
+    said = f"Starting from {published.path}: its backbone"
+    if taken:
+        said += f" and, for {', '.join(taken)}, the head of block 4"
+    elif published.head is not None and not names:
+        said += (
+            ". Its classifier is left out, as the file does not name its outputs; "
+            "keras_mscam-weights convert --pathologies names them"
+        )
+    return said + "."
+
+
+def copy_run(classifier: keras.Model, pathologies: Sequence[str], run: Run) -> str:
     """Give a new classifier the weights of a trained one.
 
     Layers correspond by name. The backbone has to fit as a whole, up to the last block
@@ -24,7 +115,7 @@ def copy_weights(
     Args:
         classifier: made by `build_classifier`; its weights are replaced.
         pathologies: C names, in the order of its outputs.
-        path: folder of the run.
+        run: the trained one.
 
     Returns:
         A sentence that says what was taken.
@@ -32,7 +123,6 @@ def copy_weights(
     Raises:
         UserError: the run has no model, or one whose backbone has other layers.
     """
-    run = load_run(Path(path))
     source = find_leaves(load_classifier(run))
     target = find_leaves(classifier)
     heads = [name for name in target if name.startswith(("head_", "block_"))]
@@ -43,19 +133,21 @@ def copy_weights(
     ]
     if unfit:
         raise UserError(
-            f"The weights of {path} do not fit this backbone: layer {unfit[0]} and "
+            f"The weights of {run.path} do not fit this backbone: layer {unfit[0]} and "
             f"{len(unfit) - 1} others are missing there or have other shapes. Train "
             "with the --backbone, --blocks, --taps and --transition of that run."
         )
     for name, layer in target.items():
         if name not in heads:
             layer.set_weights(source[name].get_weights())
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.epsilon = source[name].epsilon
     columns = {name: i for i, name in enumerate(read_pathologies(run))}
     pairs = [(i, columns[n]) for i, n in enumerate(pathologies) if n in columns]
     new = [name for name in pathologies if name not in columns]
     taken = [name for name in heads if _copy_columns(target, source, name, pairs)]
     return (
-        f"Starting from {path}: its backbone and, for {len(pairs)} of "
+        f"Starting from {run.path}: its backbone and, for {len(pairs)} of "
         f"{len(pathologies)} pathologies, {', '.join(taken) or 'no head'}"
         + (f"; new: {', '.join(new)}." if new else ".")
     )

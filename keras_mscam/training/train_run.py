@@ -45,7 +45,10 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
     from keras_mscam.evaluation.calibration import calibrate_run
     from keras_mscam.evaluation.evaluate_run import evaluate
     from keras_mscam.inference.calibrated_model import load_classifier
+    from keras_mscam.training.initial_weights import open_weights
 
+    if not resume:
+        open_weights(config.model)  # before anything is drawn or prepared
     run = _resume_run(config, output) if resume else create_run(output, config)
     try:
         prepare_data(run)
@@ -216,14 +219,13 @@ def _start(run: Run, manifest, steps: int):
     """Return trainer, classifier and `read_state`: new, or as they were."""
     import keras
 
-    from keras_mscam.modeling.classifier import build_classifier
     from keras_mscam.training.checkpoint import (
         latest_checkpoint,
         load_trainer,
         read_state,
     )
     from keras_mscam.training.fit import compile_trainer
-    from keras_mscam.training.initial_weights import copy_weights
+    from keras_mscam.training.initial_weights import build_initial_classifier
 
     path = latest_checkpoint(run)
     if path is not None:
@@ -231,17 +233,9 @@ def _start(run: Run, manifest, steps: int):
         trainer = load_trainer(path)
         classifier = keras.Model(trainer.input, trainer.output, name="classifier")
         return trainer, classifier, state
-    model = run.config.model
-    source = model.weights if model.weights and Path(model.weights).is_dir() else None
-    if source is not None:
-        model = dataclasses.replace(model, weights=None)
-    classifier = build_classifier(
-        len(manifest.pathologies),
-        run.config.data.image_size,
-        **dataclasses.asdict(model),
+    classifier = build_initial_classifier(
+        run.config.model, manifest.pathologies, run.config.data.image_size
     )
-    if source is not None:
-        print(copy_weights(classifier, manifest.pathologies, source), file=sys.stderr)
     beta = tuple(manifest.beta[name] for name in manifest.pathologies)
     trainer = compile_trainer(classifier, beta, run.config.training, steps)
     return trainer, classifier, {"epoch": 0, "step": 0, "history": []}

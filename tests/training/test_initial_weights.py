@@ -2,11 +2,11 @@ import keras
 import numpy as np
 import pytest
 
-from keras_mscam.configs.schema import Config
+from keras_mscam.configs.schema import Config, ModelConfig
 from keras_mscam.errors import UserError
 from keras_mscam.inference.run_folder import create_run, write_beta
 from keras_mscam.modeling import build_classifier
-from keras_mscam.training.initial_weights import copy_weights
+from keras_mscam.training.initial_weights import copy_run, open_weights
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (1, 32, 64, 1)).astype("uint8")
 
@@ -34,7 +34,7 @@ def source(tmp_path_factory):
 def test_the_same_pathologies_in_another_order(source):
     run, classifier = source
     new = build(3)
-    said = copy_weights(new, ["Hernia", "Mass", "Nodule"], run.path)
+    said = copy_run(new, ["Hernia", "Mass", "Nodule"], run)
     assert "for 3 of 3 pathologies" in said and "new" not in said
     expected = classifier(IMAGE)
     for name, logits in new(IMAGE).items():
@@ -47,7 +47,7 @@ def test_new_pathologies_and_blocks_begin_anew(source):
     run, classifier = source
     new = build(2, blocks=(1, 2, 3))
     begun = [np.array(w) for w in new.get_layer("head_block2").weights]
-    said = copy_weights(new, ["Edema", "Mass"], run.path)
+    said = copy_run(new, ["Edema", "Mass"], run)
     assert "for 1 of 2 pathologies, head_block2, head_block3; new: Edema." in said
     kernel = np.array(new.get_layer("head_block2").kernel)
     old = np.array(classifier.get_layer("head_block2").kernel)
@@ -61,7 +61,7 @@ def test_another_size_of_image(source):
     run, classifier = source
     keras.utils.set_random_seed(1)
     new = build_classifier(3, (64, 64), "small_densenet", (2, 3))
-    copy_weights(new, ["Mass", "Nodule", "Hernia"], run.path)
+    copy_run(new, ["Mass", "Nodule", "Hernia"], run)
     for a, b in zip(new.get_weights(), classifier.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -74,7 +74,7 @@ def test_layers_that_the_run_does_not_have_are_refused(source, change, layer):
     new = build(3, **change)
     before = new.get_weights()
     with pytest.raises(UserError, match=f"layer {layer} and [0-9]+ others are missing"):
-        copy_weights(new, ["Mass", "Nodule", "Hernia"], source[0].path)
+        copy_run(new, ["Mass", "Nodule", "Hernia"], source[0])
     for a, b in zip(before, new.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -83,9 +83,9 @@ def test_another_backbone_is_refused(source):
     keras.utils.set_random_seed(0)
     new = build_classifier(3, (32, 64), "small_resnet", (2, 3))
     with pytest.raises(UserError, match="do not fit this backbone"):
-        copy_weights(new, ["Mass", "Nodule", "Hernia"], source[0].path)
+        copy_run(new, ["Mass", "Nodule", "Hernia"], source[0])
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(UserError, match="not the folder of a run"):
-        copy_weights(build(2), ["Mass", "Nodule"], tmp_path)
+        open_weights(ModelConfig(weights=str(tmp_path)))

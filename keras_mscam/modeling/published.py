@@ -1,0 +1,333 @@
+"""Published PyTorch networks: what a file holds, and its weights in Keras's layers."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_mscam.errors import UserError
+from keras_mscam.modeling.classifier import find_leaves
+from keras_mscam.modeling.pytorch_file import read_state_dict
+from keras_mscam.pathologies import PATHOLOGIES
+
+#: Orders of outputs that files leave out; "" for one that was not trained.
+OUTPUT_NAMES: dict[str, tuple[str, ...]] = {
+    "chestxray14": PATHOLOGIES,
+    "chexpert": (
+        "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity",
+        "Lung Lesion", "Edema", "Consolidation", "Pneumonia", "Atelectasis",
+        "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture",
+        "Support Devices",
+    ),
+    "torchxrayvision": (
+        "Atelectasis", "Consolidation", "Infiltration", "Pneumothorax", "Edema",
+        "Emphysema", "Fibrosis", "Effusion", "Pneumonia", "Pleural_Thickening",
+        "Cardiomegaly", "Nodule", "Mass", "Hernia", "Lung Lesion", "Fracture",
+        "Lung Opacity", "Enlarged Cardiomediastinum",
+    ),
+}  # fmt: skip
+#: Layers in each dense block, bottlenecks in each stage.
+_DEPTHS = {
+    "densenet121": (6, 12, 24, 16),
+    "densenet169": (6, 12, 32, 32),
+    "densenet201": (6, 12, 48, 32),
+    "resnet50_v1_5": (3, 4, 6, 3),
+    "resnet101_v1_5": (3, 4, 23, 3),
+    "resnet152_v1_5": (3, 8, 36, 3),
+}
+#: PyTorch's default, which all these libraries keep; Keras's applications differ.
+_EPSILON = 1e-5
+_KINDS = {
+    "conv": ("weight",),
+    "bn": ("weight", "bias", "running_mean", "running_var"),
+}
+#: Children of a torchvision ResNet by number, as `nn.Sequential` names them.
+_NUMBERED = {
+    "0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"
+}  # fmt: skip
+_IGNORED = ("num_batches_tracked", "op_threshs")
+
+
+@dataclass(frozen=True, eq=False)
+class PublishedWeights:
+    """Weights of a classifier that was trained elsewhere.
+
+    Args:
+        path: the file.
+        backbone: one of `BACKBONES`.
+        layers: weights of every layer of the backbone by Keras's name, in Keras's
+            order and axes.
+        normalization: of `NORMALIZATIONS`, as the layout of the file tells it.
+        head: kernel `(features, outputs)` and bias `(outputs,)`, or `None`.
+        pathologies: names of the outputs, "" for one that was not trained; `None` where
+            the file doesn't say.
+        thresholds: probability of each output from which on it is positive; `None`
+            where the file doesn't say.
+        missing: tensors that the architecture has and the file hasn't.
+        left_over: tensors that the file has and the architecture hasn't.
+    """
+
+    path: Path
+    backbone: str
+    layers: dict[str, list[np.ndarray]]
+    normalization: str
+    head: tuple[np.ndarray, np.ndarray] | None
+    pathologies: tuple[str, ...] | None
+    thresholds: tuple[float, ...] | None
+    missing: tuple[str, ...]
+    left_over: tuple[str, ...]
+
+    @property
+    def channels(self) -> int:
+        return self.layers["conv1_conv"][0].shape[2]
+
+    def check_matched(self) -> None:
+        """Refuse weights of which some are missing or left over.
+
+        Raises:
+            UserError: they are listed.
+        """
+        problems = [
+            f"{len(names)} tensors {what} ({', '.join(names[:5])}"
+            + (", ...)" if len(names) > 5 else ")")
+            for what, names in (
+                (f"of a {self.backbone} are missing", self.missing),
+                ("are left over", self.left_over),
+            )
+            if names
+        ]
+        if problems:
+            raise UserError(
+                f"{self.path} is no plain {self.backbone}: {' and '.join(problems)}. "
+                "keras_mscam-weights convert --allow-unmatched takes what fits."
+            )
+
+    def name_outputs(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the outputs' names: those given, one of `OUTPUT_NAMES`, or its own.
+
+        Raises:
+            UserError: there are none, or of another number than outputs.
+        """
+        if self.head is None:
+            raise UserError(
+                f"{self.path} has no classifier, only a backbone: train heads on it "
+                f"with keras_mscam-train --weights {self.path}."
+            )
+        outputs = len(self.head[1])
+        if len(names) == 1 and names[0] in OUTPUT_NAMES:
+            names = OUTPUT_NAMES[names[0]]
+        names = tuple(names) or self.pathologies
+        if names is None:
+            raise UserError(
+                f"{self.path} does not name its {outputs} outputs: give --pathologies "
+                f"{', '.join(OUTPUT_NAMES)}, or the names in their order."
+            )
+        if len(names) != outputs:
+            raise UserError(
+                f"{self.path} has {outputs} outputs, but {len(names)} names are given."
+            )
+        return names
+
+    def copy_backbone(self, classifier: keras.Model) -> None:
+        """Give a classifier's backbone these weights.
+
+        Raises:
+            UserError: a tensor has another shape than its layer.
+        """
+        for name, layer in find_leaves(classifier).items():
+            if name not in self.layers:
+                continue  # a head, or missing in the file
+            weights = self.layers[name]
+            for given, own in zip(weights, layer.weights, strict=True):
+                if given.shape != tuple(own.shape):
+                    raise UserError(
+                        f"{self.path} is no {self.backbone}: its layer {name} has the "
+                        f"shape {given.shape} in place of {tuple(own.shape)}."
+                    )
+            layer.set_weights(weights)
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.epsilon = _EPSILON
+
+    def copy_head(
+        self, classifier: keras.Model, names: Sequence[str], pathologies: Sequence[str]
+    ) -> list[str]:
+        """Give the head of block 4 the outputs that have the names of its pathologies.
+
+        Args:
+            classifier: made by `build_classifier`.
+            names: of the outputs of these weights.
+            pathologies: of the classifier.
+
+        Returns:
+            The pathologies that were taken.
+        """
+        heads = find_leaves(classifier)
+        if self.head is None or "head_block4" not in heads:
+            return []
+        columns = {name: i for i, name in enumerate(names) if name}
+        taken = [name for name in pathologies if name in columns]
+        to = [i for i, name in enumerate(pathologies) if name in columns]
+        of = [columns[name] for name in taken]
+        kernel, bias = heads["head_block4"].get_weights()
+        kernel[:, to], bias[to] = self.head[0][:, of], self.head[1][of]
+        heads["head_block4"].set_weights([kernel, bias])
+        return taken
+
+
+def read_published(path: Path) -> PublishedWeights:
+    """Read the weights of a DenseNet or ResNet that PyTorch saved.
+
+    Known are the layouts of torchvision (DenseNet's old names, too), of `DataParallel`
+    and other wrappers, of CheXNet's reproductions, timm, TorchXRayVision and
+    RadImageNet.
+
+    Raises:
+        UserError: the file can't be read, or holds another architecture.
+    """
+    path = Path(path)
+    tensors, names = read_state_dict(path)
+    listed, canonical = _find_layout(tensors, path)
+    backbone = _identify(canonical, path)
+    layers, missing = {}, []
+    rest = {n for n in tensors if not n.endswith(_IGNORED)}
+    for torch_name, keras_name in _pair_layers(backbone):
+        wanted = [f"{torch_name}.{part}" for part in _KINDS[keras_name.split("_")[-1]]]
+        absent = [name for name in wanted if name not in canonical]
+        if absent:
+            missing += absent
+            continue
+        layers[keras_name] = [_to_keras(tensors[canonical[n]]) for n in wanted]
+        rest -= {canonical[n] for n in wanted}
+    head = _find_head(tensors, rest, layers)
+    thresholds = _find_thresholds(tensors)
+    channels = layers["conv1_conv"][0].shape[2] if "conv1_conv" in layers else 3
+    if channels == 1:
+        known = OUTPUT_NAMES["torchxrayvision"]
+        names = names or (known if head and len(head[1]) == len(known) else None)
+    if names and thresholds and len(names) == len(thresholds):
+        pairs = zip(names, thresholds, strict=True)
+        names = tuple("" if np.isnan(threshold) else name for name, threshold in pairs)
+    return PublishedWeights(
+        path, backbone, layers, _guess_normalization(channels, listed), head, names,
+        thresholds, tuple(missing), tuple(sorted(rest)),
+    )  # fmt: skip
+
+
+def _find_layout(tensors, path: Path) -> tuple[bool, dict[str, str]]:
+    """Return whether the network is a list of its children, and the file's names by
+    torchvision's.
+    """
+    for stem, numbered in (
+        ("denseblock1.denselayer1.conv1.weight", False),
+        ("denseblock1.denselayer1.conv.1.weight", False),
+        ("layer1.0.conv1.weight", False),
+        ("4.0.conv1.weight", True),
+    ):
+        found = [name for name in tensors if f".{name}".endswith(f".{stem}")]
+        if found:
+            prefix = found[0].removesuffix(stem)
+            return numbered or prefix.endswith("0."), {
+                _to_torchvision(name.removeprefix(prefix), numbered): name
+                for name in tensors
+                if name.startswith(prefix)
+            }
+    raise UserError(
+        f"{path} is neither a DenseNet nor a ResNet as PyTorch's libraries name their "
+        f"layers: its first tensors are {', '.join(list(tensors)[:3])}. Known are "
+        f"{', '.join(_DEPTHS)}."
+    )
+
+
+def _to_torchvision(name: str, numbered: bool) -> str:
+    if numbered:
+        child, _, rest = name.partition(".")
+        return f"{_NUMBERED.get(child, child)}.{rest}"
+    # Until PyTorch 0.4, names could hold dots: "denselayer1.norm.1.weight".
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name)
+
+
+def _identify(names, path: Path) -> str:
+    depths = []
+    for block in range(1, 5):
+        pattern = rf"(?:denseblock{block}\.denselayer|layer{block}\.)(\d+)\."
+        depths.append(len({m[1] for name in names if (m := re.match(pattern, name))}))
+    dense = any(name.startswith("denseblock1.") for name in names)
+    for backbone, expected in _DEPTHS.items():
+        if expected == tuple(depths) and backbone.startswith("densenet") == dense:
+            return backbone
+    family = "DenseNet" if dense else "ResNet"
+    raise UserError(
+        f"{path} is a {family} with {', '.join(map(str, depths))} layers in its blocks; "
+        f"known are {', '.join(_DEPTHS)}."
+    )
+
+
+def _pair_layers(backbone: str):
+    """Yield every layer's name in torchvision and in Keras."""
+    depths = enumerate(_DEPTHS[backbone], start=1)
+    if backbone.startswith("densenet"):
+        yield from [("conv0", "conv1_conv"), ("norm0", "conv1_bn"), ("norm5", "bn")]
+        for block, depth in depths:
+            for layer in range(1, depth + 1):
+                of = f"denseblock{block}.denselayer{layer}"
+                to = f"conv{block + 1}_block{layer}"
+                for part, name in (
+                    ("norm1", "0_bn"), ("conv1", "1_conv"),
+                    ("norm2", "1_bn"), ("conv2", "2_conv"),
+                ):  # fmt: skip
+                    yield f"{of}.{part}", f"{to}_{name}"
+            if block < 4:
+                yield f"transition{block}.norm", f"pool{block + 1}_bn"
+                yield f"transition{block}.conv", f"pool{block + 1}_conv"
+        return
+    yield from [("conv1", "conv1_conv"), ("bn1", "conv1_bn")]
+    for stage, depth in depths:
+        for block in range(depth):
+            of, to = f"layer{stage}.{block}", f"conv{stage + 1}_block{block + 1}"
+            for number in (1, 2, 3):
+                yield f"{of}.conv{number}", f"{to}_{number}_conv"
+                yield f"{of}.bn{number}", f"{to}_{number}_bn"
+        yield f"layer{stage}.0.downsample.0", f"conv{stage + 1}_block1_0_conv"
+        yield f"layer{stage}.0.downsample.1", f"conv{stage + 1}_block1_0_bn"
+
+
+def _to_keras(tensor: np.ndarray) -> np.ndarray:
+    """Convolutions go from (out, in, height, width) to (height, width, in, out)."""
+    return tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor
+
+
+def _find_head(tensors, rest: set[str], layers):
+    """Take the one dense layer that is left over, on the features of the last block."""
+    last = layers.get("bn") or layers.get("conv5_block1_0_bn")
+    dense = [
+        name
+        for name in rest
+        if name.endswith(".weight")
+        and tensors[name].ndim == 2
+        and last
+        and tensors[name].shape[1] == len(last[0])
+        and tensors.get(_bias_of(name), np.zeros(0)).shape == tensors[name].shape[:1]
+    ]
+    if len(dense) != 1:
+        return None
+    rest -= {dense[0], _bias_of(dense[0])}
+    return tensors[dense[0]].T, tensors[_bias_of(dense[0])]
+
+
+def _bias_of(name: str) -> str:
+    return name.removesuffix("weight") + "bias"
+
+
+def _find_thresholds(tensors) -> tuple[float, ...] | None:
+    found = [value for name, value in tensors.items() if name.endswith("op_threshs")]
+    return tuple(map(float, found[0])) if found else None
+
+
+def _guess_normalization(channels: int, listed: bool) -> str:
+    if channels == 1:
+        return "torchxrayvision"
+    # RadImageNet's networks are lists of children, and its example scales to -1..1.
+    return "minus1_to_1" if listed else "imagenet"
