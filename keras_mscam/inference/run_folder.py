@@ -122,21 +122,6 @@ def write_beta(run: Run, beta: dict[str, float]) -> None:
         table.to_csv(temporary, index=False)
 
 
-def read_pathologies(run: Run) -> tuple[str, ...]:
-    """Return the names of a run's pathologies, in the order of its model's outputs.
-
-    Raises:
-        UserError: the run has no `beta.csv`, or it is damaged.
-    """
-    try:
-        return tuple(pd.read_csv(run.beta_path)["pathology"].astype(str))
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{run.beta_path}, which names the pathologies of the run, can't be read: "
-            f"{error}"
-        ) from error
-
-
 def write_relevance_weights(run: Run, pathologies, blocks, weights) -> None:
     """Write `relevance_weights.csv`: a row a pathology, a column a block."""
     columns = {f"block{block}": row for block, row in zip(blocks, weights, strict=True)}

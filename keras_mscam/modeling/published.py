@@ -84,6 +84,28 @@ class PublishedWeights:
     def channels(self) -> int:
         return self.layers["conv1_conv"][0].shape[2]
 
+    def describe(self) -> str:
+        """Return what a user wants to know of the file, a fact a line."""
+        sizes = [array.size for arrays in self.layers.values() for array in arrays]
+        if self.head is None:
+            outputs = "none: a backbone alone"
+        else:
+            outputs = f"{len(self.head[1])}, " + (
+                ", ".join(name or "(not trained)" for name in self.pathologies)
+                if self.pathologies
+                else "which the file does not name"
+            )
+        facts = {
+            "architecture": f"{self.backbone}, {self.channels} input channels",
+            "parameters": f"{sum(sizes):,} of the backbone",
+            "outputs": outputs,
+            "thresholds": "of every output" if self.thresholds else "none",
+            "normalization": f"{self.normalization}, as its layout tells",
+            "missing": ", ".join(self.missing) or "nothing",
+            "left over": ", ".join(self.left_over) or "nothing",
+        }
+        return "\n".join(f"{name + ':':15}{fact}" for name, fact in facts.items())
+
     def check_matched(self) -> None:
         """Refuse weights of which some are missing or left over.
 

@@ -9,8 +9,9 @@ import keras
 
 from keras_mscam.configs.schema import ModelConfig
 from keras_mscam.errors import UserError
+from keras_mscam.evaluation.split_outputs import read_pathologies
 from keras_mscam.inference.calibrated_model import load_classifier
-from keras_mscam.inference.run_folder import Run, load_run, read_pathologies
+from keras_mscam.inference.run_folder import Run, load_run
 from keras_mscam.modeling.backbones import NORMALIZATIONS, ChannelStatistics
 from keras_mscam.modeling.classifier import build_classifier, find_leaves
 from keras_mscam.modeling.published import PublishedWeights, read_published

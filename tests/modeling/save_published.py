@@ -1,11 +1,12 @@
 """Save networks with random weights as PyTorch's libraries do, and what they give.
 
-    python save_published.py IMAGE.npy FOLDER
+    python save_published.py XRAY.png FOLDER
 
 Runs where torch, torchvision, timm and torchxrayvision are installed; nothing of this
-package is imported. IMAGE.npy holds a grey X-ray, uint8. For each layout FOLDER then
-has a file of weights and `LAYOUT.npz`: the image, the activated features of four
-blocks, the logits and the class activation maps.
+package is imported. For each layout FOLDER then has a file of weights and `LAYOUT.npz`:
+the pixels that went in, the activated features of four blocks, the logits and the class
+activation maps. `reading.npz` has the logits of TorchXRayVision's network for the file,
+read by that library itself.
 """
 
 import re
@@ -14,6 +15,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
+import skimage
 import timm
 import torch
 import torchvision
@@ -31,6 +33,8 @@ def randomize(model):
             low = -0.5 if name.endswith(("bias", "running_mean")) else 0.5
             if tensor.dtype.is_floating_point:
                 tensor.uniform_(low, low + 1)
+            if name.endswith("bn3.weight"):  # else sums of 50 bottlenecks overflow
+                tensor.mul_(0.2)
     return model.eval()
 
 
@@ -96,6 +100,7 @@ def save_torchvision(folder):
 
 def save_torchxrayvision(folder):
     network = randomize(xrv.models.DenseNet(num_classes=18))
+    network.features.conv0.weight.data.div_(512)  # of inputs from -1024 to 1024
     network.op_threshs = torch.linspace(0.1, 0.9, 18)
     network.op_threshs[3] = float("nan")
     torch.save(network, folder / "torchxrayvision.pt")
@@ -132,6 +137,7 @@ def save_torchxrayvision_resnet(folder):
     network = torchvision.models.resnet50(num_classes=18, weights=None)
     network.conv1 = torch.nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
     network = randomize(network)
+    network.conv1.weight.data.div_(512)
     torch.save(network.state_dict(), folder / "torchxrayvision_resnet.pt")
     return network, torchxrayvision, (225, 190)
 
@@ -171,8 +177,16 @@ def run(network, inputs):
     return {**features, "logits": logits, "cam": cam}
 
 
+def read(path, engine):
+    """Read a file as TorchXRayVision's documentation does."""
+    image = xrv.datasets.XRayCenterCrop()(xrv.utils.load_image(str(path)))
+    return torch.tensor(xrv.datasets.XRayResizer(224, engine)(image)[None])
+
+
 if __name__ == "__main__":
-    image, folder = np.load(sys.argv[1]), Path(sys.argv[2])
+    path, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    image = xrv.datasets.XRayResizer(256, "cv2")(skimage.io.imread(path)[None])
+    image = image[0].round().astype("uint8")
     torch.manual_seed(0)
     for name, save in list(globals().items()):
         if name.startswith("save_") and name != "save_file":
@@ -181,3 +195,7 @@ if __name__ == "__main__":
             outputs = run(network, normalize(pixels))
             arrays = {key: value.numpy() for key, value in outputs.items()}
             np.savez(folder / f"{name[5:]}.npz", pixels=pixels, **arrays)
+            if name == "save_torchxrayvision":
+                with torch.inference_mode():
+                    logits = {e: network(read(path, e)) for e in ("cv2", "skimage")}
+                np.savez(folder / "reading.npz", **logits)

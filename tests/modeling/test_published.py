@@ -7,10 +7,13 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from scipy.special import expit
 
+from keras_mscam.errors import UserError
+from keras_mscam.images.reader import read_xray
 from keras_mscam.modeling import build_classifier
 from keras_mscam.modeling.backbones import NORMALIZATIONS
-from keras_mscam.modeling.published import read_published
+from keras_mscam.modeling.published import OUTPUT_NAMES, read_published
 
 #: File, backbone, normalization, outputs (0: none) of `save_published.py`.
 LAYOUTS = {
@@ -39,27 +42,24 @@ def saved(tmp_path_factory):
         )
     folder = tmp_path_factory.mktemp("published")
     images = Path(__file__).parents[3] / "shared" / "data" / "chestxray14-sample"
-    real = sorted(images.rglob("*.png"))
-    if real:
-        pixels = cv2.imread(str(real[0]), cv2.IMREAD_GRAYSCALE)
-        image = cv2.resize(pixels, (256, 256), interpolation=cv2.INTER_AREA)
-    else:
+    xray = next(iter(sorted(images.rglob("*.png"))[4:]), folder / "noise.png")
+    if not xray.is_file():
         noise = np.random.default_rng(0).integers(0, 256, (64, 64)).astype("uint8")
-        image = cv2.resize(noise, (256, 256))
-    np.save(folder / "image.npy", image)
+        cv2.imwrite(str(xray), cv2.resize(noise, (512, 512)))
     script = Path(__file__).with_name("save_published.py")
-    subprocess.run([python, script, folder / "image.npy", folder], check=True)
-    return folder
+    subprocess.run([python, script, xray, folder], check=True)
+    return folder, xray
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_it_computes_what_pytorch_computes(saved, name):
     backbone, normalization, outputs = LAYOUTS[name]
-    published = read_published(saved / name)
+    folder, _ = saved
+    published = read_published(folder / name)
     published.check_matched()
     assert published.backbone == backbone
     assert published.normalization == normalization
-    expected = np.load(saved / f"{name.split('.')[0]}.npz")
+    expected = np.load(folder / f"{name.split('.')[0]}.npz")
     size = expected["pixels"].shape
     image = expected["pixels"][None, ..., None]
     names = [f"output {i}" for i in range(outputs or 1)]
@@ -78,6 +78,51 @@ def test_it_computes_what_pytorch_computes(saved, name):
     logits, cam = classifier.get_layer("head_block4")(features[3])
     assert_close(logits, expected["logits"])
     assert_close(cam, expected["cam"])
+
+
+def test_a_file_is_read_as_torchxrayvision_reads_it(saved):
+    folder, xray = saved
+    published = read_published(folder / "torchxrayvision.pt")
+    names = [f"output {i}" for i in range(18)]
+    classifier = build_classifier(
+        18, (224, 224), "densenet121", (4,),
+        normalization=NORMALIZATIONS["torchxrayvision"],
+    )  # fmt: skip
+    published.copy_backbone(classifier)
+    published.copy_head(classifier, names, names)
+    image = read_xray(xray).resize((224, 224))[None, ..., None]
+    found = expit(keras.ops.convert_to_numpy(classifier(image)["logits"]))
+    expected = np.load(folder / "reading.npz")
+    # OpenCV's area averaging, as here, but without rounding to whole grey levels.
+    assert np.abs(found - expit(expected["cv2"])).max() < 1e-3
+    # The default there blurs first, by a Gaussian: another picture.
+    assert np.abs(found - expit(expected["skimage"])).max() < 0.02
+
+
+def test_what_the_file_says_of_its_outputs(saved):
+    published = read_published(saved[0] / "torchxrayvision.pt")
+    expected = list(OUTPUT_NAMES["torchxrayvision"])
+    expected[3] = ""  # its threshold is NaN
+    assert published.name_outputs(()) == tuple(expected)
+    thresholds = np.linspace(0.1, 0.9, 18)
+    thresholds[3] = np.nan
+    np.testing.assert_allclose(published.thresholds, thresholds, 1e-6)
+    with pytest.raises(UserError, match="does not name its 14 outputs: give"):
+        read_published(saved[0] / "torchvision.pth").name_outputs(())
+    with pytest.raises(UserError, match="has no classifier, only a backbone"):
+        read_published(saved[0] / "radimagenet.pt").name_outputs(())
+
+
+@pytest.mark.parametrize(
+    "name", ["torchvision.pth", "chexnet.pth.tar", "timm_densenet.safetensors"]
+)
+def test_a_file_that_was_cut_off_is_refused(saved, tmp_path, name):
+    content = (saved[0] / name).read_bytes()
+    for part in (0, 1e-6, 1e-4, 0.01, 0.3, 0.9, 1 - 1e-6):
+        path = tmp_path / name
+        path.write_bytes(content[: int(len(content) * part)])
+        with pytest.raises(UserError, match=f"{name} (is|holds)"):
+            read_published(path)
 
 
 def assert_close(found, expected):

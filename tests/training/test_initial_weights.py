@@ -4,8 +4,9 @@ import pytest
 
 from keras_mscam.configs.schema import Config, ModelConfig
 from keras_mscam.errors import UserError
-from keras_mscam.inference.run_folder import create_run, write_beta
+from keras_mscam.inference.run_folder import create_run, write_relevance_weights
 from keras_mscam.modeling import build_classifier
+from keras_mscam.modeling.classifier import read_relevance_weights
 from keras_mscam.training.initial_weights import copy_run, open_weights
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (1, 32, 64, 1)).astype("uint8")
@@ -27,7 +28,8 @@ def source(tmp_path_factory):
     relevance = classifier.get_layer("block_combination").variable
     relevance.assign([[0.1, 0.2, 0.3], [0.9, 0.8, 0.7]])
     classifier.save(run.model_path)
-    write_beta(run, dict.fromkeys(["Mass", "Nodule", "Hernia"], 0.5))
+    names = ["Mass", "Nodule", "Hernia"]
+    write_relevance_weights(run, names, *read_relevance_weights(classifier))
     return run, classifier
 
 

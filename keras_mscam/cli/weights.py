@@ -1,0 +1,111 @@
+"""`keras_mscam-weights`: from published weights to maps."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from pydantic import Field
+
+from keras_mscam.cli.options import parse
+from keras_mscam.configs.choices import Normalization
+from keras_mscam.errors import UserError, command
+
+_NAME = "keras_mscam-weights"
+_USAGE = f"""\
+usage: {_NAME} inspect|convert ...
+
+  inspect FILE                 Say what a file of weights holds.
+  convert FILE --output RUN    Make a run of it that every other command takes.
+
+Each has a --help of its own.
+"""
+_File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+
+
+@dataclass(frozen=True)
+class InspectOptions:
+    """Say what a file of weights holds: architecture, outputs, what is left over."""
+
+    file: _File
+    """Of PyTorch (.pt, .pth, .pth.tar) or safetensors."""
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """Make a run of a published classifier, without training: DN-CAM.
+
+    keras_mscam-predict, -evaluate, -export and -train --weights take it. Its own
+    preprocessing is part of the model.
+    """
+
+    file: _File
+    """Of PyTorch (.pt, .pth, .pth.tar) or safetensors."""
+    output: Annotated[Path, tyro.conf.arg(metavar="RUN")]
+    """Folder to make."""
+    pathologies: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")
+    ] = ()
+    """Names of its outputs, in their order, '' for one to leave out; or chestxray14,
+    chexpert or torchxrayvision for all. Needed where the file does not name them."""
+    keep: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ()
+    """Outputs that the run is to have; by default all, or those --data has labels of."""
+    image_size: Annotated[
+        tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] | None,
+        tyro.conf.arg(metavar="HEIGHT WIDTH"),
+    ] = None
+    """That the network is to see; 224 224 by default."""
+    normalization: Normalization | None = None
+    """Of grey values, if not as the layout of the file tells."""
+    data: Annotated[Path | None, tyro.conf.arg(metavar="RECORDS")] = None
+    """Prepared records: their validation split calibrates probabilities and maps."""
+    probability_threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """From where on a pathology is positive, if neither the file nor --data says."""
+    allow_unmatched: bool = False
+    """Take what fits where tensors are missing or left over."""
+
+
+@command
+def main() -> None:
+    """Console script `keras_mscam-weights`."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(_USAGE, end="")
+    elif name == "inspect":
+        _inspect(_parse(name, arguments, InspectOptions(tyro.MISSING)))
+    elif name == "convert":
+        _convert(_parse(name, arguments, ConvertOptions(tyro.MISSING, tyro.MISSING)))
+    else:
+        raise UserError(f"{_NAME} has no {name!r}; it has inspect and convert.")
+
+
+def _parse(name: str, arguments: list[str], defaults):
+    return parse(f"{_NAME} {name}", arguments, defaults)
+
+
+def _inspect(options: InspectOptions) -> None:
+    from keras_mscam.modeling.published import read_published
+
+    print(read_published(options.file).describe())
+
+
+def _convert(options: ConvertOptions) -> None:
+    from keras_mscam.training.convert_weights import convert
+
+    run = convert(
+        options.file,
+        options.output,
+        names=options.pathologies,
+        keep=options.keep,
+        image_size=options.image_size,
+        normalization=options.normalization,
+        data=options.data,
+        probability_threshold=options.probability_threshold,
+        allow_unmatched=options.allow_unmatched,
+    )
+    print(f"Run: {run.path}. Maps: keras_mscam-predict {run.path} XRAY --output DIR")
+
+
+if __name__ == "__main__":
+    main()
