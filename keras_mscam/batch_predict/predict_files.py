@@ -26,6 +26,7 @@ from keras_mscam.batch_predict.settings import (
 )
 from keras_mscam.batch_predict.stream import stream
 from keras_mscam.errors import UserError
+from keras_mscam.inference.hub import fetch
 
 
 def predict(
@@ -84,6 +85,7 @@ def predict(
         from keras_mscam.dicom_results import write_results  # noqa: F401 (is it there?)
 
     found = find_files(paths, output, _read_stdin())
+    model = fetch(model)
     predictor = load_predictor(model, runtime, probability_threshold, options)
     contract = predictor.runtime.contract
     plan = describe_plan(model, predictor, options)

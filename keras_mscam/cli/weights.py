@@ -14,13 +14,15 @@ from keras_mscam.errors import UserError, command
 
 _NAME = "keras_mscam-weights"
 _USAGE = f"""\
-usage: {_NAME} inspect|convert ...
+usage: {_NAME} inspect|convert|publish ...
 
   inspect FILE                 Say what a file of weights holds.
   convert FILE --output RUN    Make a run of it that every other command takes.
+  publish RUN --output DIR     Write what others need of a run, for a hub.
 
 Each has a --help of its own.
 """
+_Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")]
 _File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
 
 
@@ -44,13 +46,11 @@ class ConvertOptions:
     """Of PyTorch (.pt, .pth, .pth.tar) or safetensors."""
     output: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Folder to make."""
-    pathologies: Annotated[
-        tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")
-    ] = ()
+    pathologies: _Names = ()
     """Names of its outputs, in their order, '' for one to leave out; or chestxray14,
     chexpert or torchxrayvision for all. Needed where the file does not name them."""
-    keep: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ()
-    """Outputs that the run is to have; by default all, or those --data has labels of."""
+    keep: _Names = ()
+    """Outputs that the run is to have; by default all, or those in --data."""
     image_size: Annotated[
         tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] | None,
         tyro.conf.arg(metavar="HEIGHT WIDTH"),
@@ -66,6 +66,24 @@ class ConvertOptions:
     """Take what fits where tensors are missing or left over."""
 
 
+@dataclass(frozen=True)
+class PublishOptions:
+    """Write what others need of a run: model, calibration, model card, checksums.
+
+    No image, no table of patients and no name of a folder goes with it. Upload DIR
+    (hf upload OWNER/NAME DIR), and others take it by --weights hf://OWNER/NAME.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder that keras_mscam-train or keras_mscam-weights convert made."""
+    output: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder to make."""
+    license: str
+    """Under which others may use it, as the Hugging Face Hub names it: apache-2.0."""
+    name: str = "keras_mscam"
+    """Title of the model card."""
+
+
 @command
 def main() -> None:
     """Console script `keras_mscam-weights`."""
@@ -76,8 +94,13 @@ def main() -> None:
         _inspect(_parse(name, arguments, InspectOptions(tyro.MISSING)))
     elif name == "convert":
         _convert(_parse(name, arguments, ConvertOptions(tyro.MISSING, tyro.MISSING)))
+    elif name == "publish":
+        missing = PublishOptions(tyro.MISSING, tyro.MISSING, tyro.MISSING)
+        _publish(_parse(name, arguments, missing))
     else:
-        raise UserError(f"{_NAME} has no {name!r}; it has inspect and convert.")
+        raise UserError(
+            f"{_NAME} has no {name!r}; it has inspect, convert and publish."
+        )
 
 
 def _parse(name: str, arguments: list[str], defaults):
@@ -105,6 +128,13 @@ def _convert(options: ConvertOptions) -> None:
         allow_unmatched=options.allow_unmatched,
     )
     print(f"Run: {run.path}. Maps: keras_mscam-predict {run.path} XRAY --output DIR")
+
+
+def _publish(options: PublishOptions) -> None:
+    from keras_mscam.exporting.publish import publish
+
+    folder = publish(options.run, options.output, options.name, options.license)
+    print(f"{folder} is ready. Upload it: hf upload OWNER/NAME {folder}")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from keras_mscam.evaluation.split_outputs import (
 from keras_mscam.evaluation.tables import write_tables
 from keras_mscam.files import write_whole
 from keras_mscam.inference.calibrated_model import load_classifier
+from keras_mscam.inference.hub import is_reference
 from keras_mscam.inference.run_folder import Run, load_run
 from keras_mscam.localization.accuracy import Localization
 from keras_mscam.localization.boxes import compute_iou, scale_boxes
@@ -88,6 +89,11 @@ def evaluate(
         UserError: the folder has no model, the records lack one of its pathologies, or
             the run can't be written to and no other folder is given.
     """
+    if output is None and is_reference(run_path):
+        raise UserError(
+            "The hub's cache is no place for results: give another folder by "
+            "--output DIR."
+        )
     try:
         run = load_run(run_path)
         records = run.records if data is None else Path(data)

@@ -145,7 +145,7 @@ def _fill(
     outputs = run_example(signatures, contract)
     write_examples(contract, outputs, folder)
     card = extra / "model_card.md"
-    write_model_card(calibrated_model, run, parities, outputs, card)
+    write_model_card(calibrated_model, run, card, parities, outputs)
     return {"parity": {kind: asdict(item) for kind, item in parities.items()}}
 
 

@@ -31,25 +31,28 @@ _COMMON = ("pathologies", "original_size", "error")
 def write_model_card(
     calibrated_model: CalibratedModel,
     run: Run,
-    parities: dict[str, Agreement],
-    outputs: dict[str, dict[str, np.ndarray]],
     path: Path,
+    parities: dict[str, Agreement] | None = None,
+    outputs: dict[str, dict[str, np.ndarray]] | None = None,
+    license_name: str | None = None,
 ) -> None:
-    """Write `model_card.md`.
+    """Write the model card of an export, or of a folder for a hub.
 
     Args:
         calibrated_model: what is exported.
         run: that it comes from; AUROCs are those of its `metrics.json`, if any.
-        parities: by kind of images.
-        outputs: by signature, the outputs on one image.
         path: of the file.
+        parities: of an export, by kind of images.
+        outputs: of an export: by signature, the outputs on one image.
+        license_name: of a folder for a hub, whose cards begin with their metadata.
     """
     folder = resources.files("keras_mscam.exporting")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
     environment.filters["decimals"] = _format
     template = environment.from_string((folder / "model_card.md.jinja").read_text())
     contract = calibrated_model.contract
-    metrics = _read_metrics(run)
+    metrics = _read_json(run.metrics_path)
+    points = calibrated_model.calibration.operating_points
     table = metrics.get("classification", {})
     data = run.config.data
     text = template.render(
@@ -61,7 +64,7 @@ def write_model_card(
         builtin=data.path is None and not data.backgrounds,
         auroc="classification" in metrics,
         metrics=metrics,
-        points=calibrated_model.calibration.operating_points,
+        points=points,
         thresholds=[
             ", ".join(f"{threshold:.3g}" for threshold in row)
             for row in contract.cam_thresholds
@@ -72,17 +75,20 @@ def write_model_card(
         },
         protocol=describe_boxes(calibrated_model.protocol),
         notes=calibrated_model.notes,
-        signatures=list(_describe_signatures(outputs)),
-        outputs=list(_describe_outputs(outputs)),
-        parities=parities,
+        signatures=list(_describe_signatures(outputs or {})),
+        outputs=list(_describe_outputs(outputs or {})),
+        parities=parities or {},
+        license=license_name,
+        source=_read_json(run.source_path),
+        is_calibrated=any(point.images for point in points.values()),
         kinds=_KINDS,
     )
     path.write_text(text)
 
 
-def _read_metrics(run: Run) -> dict:
+def _read_json(path: Path) -> dict:
     try:
-        return json.loads(run.metrics_path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 

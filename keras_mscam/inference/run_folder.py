@@ -1,6 +1,7 @@
 """The folder of a training run: what is in it, under which name."""
 
 import json
+import os
 import platform
 import subprocess
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import pandas as pd
 from keras_mscam.configs.schema import Config, dump_config, read_config
 from keras_mscam.errors import UserError
 from keras_mscam.files import find_versions, write_whole
+from keras_mscam.inference.hub import fetch
 
 _PACKAGES = ("keras_mscam", "keras", "tensorflow", "jax", "numpy")
 
@@ -46,6 +48,7 @@ class Run:
     calibration_path = _inside("calibration.json")
     predictions = _inside("predictions")
     report_path = _inside("report.html")
+    source_path = _inside("source.json")
     checkpoints = _inside("checkpoints")
     tensorboard = _inside("tensorboard")
 
@@ -87,13 +90,18 @@ def write_config(run: Run) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def load_run(path: Path) -> Run:
+def load_run(path: str | os.PathLike) -> Run:
     """Open the folder of a run.
 
+    Args:
+        path: the folder, or `hf://owner/name`, `kaggle://owner/model/keras/name`, where
+            one was published.
+
     Raises:
-        UserError: the folder isn't a run's, or its configuration can't be read.
+        UserError: the folder isn't a run's, its configuration can't be read, or it
+            can't be downloaded.
     """
-    path = Path(path)
+    path = fetch(path)
     if not (path / "config.json").is_file():
         raise UserError(
             f"{path} is not the folder of a run: it has no config.json. "

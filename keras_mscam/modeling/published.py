@@ -38,6 +38,10 @@ _DEPTHS = {
     "resnet101_v1_5": (3, 4, 23, 3),
     "resnet152_v1_5": (3, 8, 36, 3),
 }
+#: Of the last block.
+_FEATURES = {"densenet121": 1024, "densenet169": 1664, "densenet201": 1920} | {
+    name: 2048 for name in _DEPTHS if name.startswith("resnet")
+}
 #: PyTorch's default, which all these libraries keep; Keras's applications differ.
 _EPSILON = 1e-5
 _KINDS = {
@@ -218,12 +222,11 @@ def read_published(path: Path) -> PublishedWeights:
     for torch_name, keras_name in _pair_layers(backbone):
         wanted = [f"{torch_name}.{part}" for part in _KINDS[keras_name.split("_")[-1]]]
         absent = [name for name in wanted if name not in canonical]
-        if absent:
-            missing += absent
-            continue
-        layers[keras_name] = [_to_keras(tensors[canonical[n]]) for n in wanted]
-        rest -= {canonical[n] for n in wanted}
-    head = _find_head(tensors, rest, layers)
+        missing += absent
+        rest -= {canonical[n] for n in wanted if n in canonical}
+        if not absent:
+            layers[keras_name] = [_to_keras(tensors[canonical[n]]) for n in wanted]
+    head = _find_head(tensors, rest, _FEATURES[backbone])
     thresholds = _find_thresholds(tensors)
     channels = layers["conv1_conv"][0].shape[2] if "conv1_conv" in layers else 3
     if channels == 1:
@@ -239,8 +242,10 @@ def read_published(path: Path) -> PublishedWeights:
 
 
 def _find_layout(tensors, path: Path) -> tuple[bool, dict[str, str]]:
-    """Return whether the network is a list of its children, and the file's names by
-    torchvision's.
+    """Find the names of the file for those that torchvision has.
+
+    Returns:
+        Whether the network is a list of its children, and the names.
     """
     for stem, numbered in (
         ("denseblock1.denselayer1.conv1.weight", False),
@@ -282,8 +287,8 @@ def _identify(names, path: Path) -> str:
             return backbone
     family = "DenseNet" if dense else "ResNet"
     raise UserError(
-        f"{path} is a {family} with {', '.join(map(str, depths))} layers in its blocks; "
-        f"known are {', '.join(_DEPTHS)}."
+        f"{path} is a {family} with {', '.join(map(str, depths))} layers in its "
+        f"blocks; known are {', '.join(_DEPTHS)}."
     )
 
 
@@ -321,16 +326,14 @@ def _to_keras(tensor: np.ndarray) -> np.ndarray:
     return tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor
 
 
-def _find_head(tensors, rest: set[str], layers):
+def _find_head(tensors, rest: set[str], features: int):
     """Take the one dense layer that is left over, on the features of the last block."""
-    last = layers.get("bn") or layers.get("conv5_block1_0_bn")
     dense = [
         name
         for name in rest
         if name.endswith(".weight")
         and tensors[name].ndim == 2
-        and last
-        and tensors[name].shape[1] == len(last[0])
+        and tensors[name].shape[1] == features
         and tensors.get(_bias_of(name), np.zeros(0)).shape == tensors[name].shape[:1]
     ]
     if len(dense) != 1:

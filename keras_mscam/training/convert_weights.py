@@ -1,5 +1,6 @@
 """From published weights to the folder of a run: DN-CAM without training."""
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from keras_mscam.data.manifest import Manifest
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.calibration import calibrate_run
 from keras_mscam.files import compute_checksum, unfinished_folder
+from keras_mscam.inference.hub import fetch, find_model_file
 from keras_mscam.inference.run_calibration import (
     Calibration,
     OperatingPoint,
@@ -79,7 +81,8 @@ def convert(
         Zhou et al. 2016, "Learning deep features for discriminative localization",
         section 2.
     """
-    published = read_published(path)
+    path = fetch(path)
+    published = read_published(find_model_file(path) if path.is_dir() else path)
     if not allow_unmatched:
         published.check_matched()
     pathologies = _choose(published, names, keep, data)
@@ -111,6 +114,12 @@ def convert(
         run = create_run(folder, config)
         classifier.save(run.model_path)
         write_relevance_weights(run, pathologies, *read_relevance_weights(classifier))
+        source = {
+            "file": published.path.name,
+            "sha256": compute_checksum(published.path),
+            "normalization": normalization or published.normalization,
+        }
+        run.source_path.write_text(json.dumps(source, indent=1) + "\n")
         if data is None:
             thresholds = _find_thresholds(published, names, probability_threshold)
             write_calibration(

@@ -3,7 +3,6 @@
 import dataclasses
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import keras
 
@@ -11,6 +10,7 @@ from keras_mscam.configs.schema import ModelConfig
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.split_outputs import read_pathologies
 from keras_mscam.inference.calibrated_model import load_classifier
+from keras_mscam.inference.hub import fetch, find_model_file
 from keras_mscam.inference.run_folder import Run, load_run
 from keras_mscam.modeling.backbones import NORMALIZATIONS, ChannelStatistics
 from keras_mscam.modeling.classifier import build_classifier, find_leaves
@@ -60,9 +60,11 @@ def open_weights(model: ModelConfig) -> Run | PublishedWeights | None:
     """
     if model.weights in (None, "imagenet") or model.weights.endswith(".h5"):
         return None
-    path = Path(model.weights)
-    if path.is_dir():
+    path = fetch(model.weights)
+    if path.is_dir() and (path / "model.keras").is_file():
         return load_run(path)
+    if path.is_dir():
+        path = find_model_file(path)
     published = read_published(path)
     published.check_matched()
     if published.backbone != model.backbone:

@@ -13,6 +13,7 @@ import numpy as np
 from keras_mscam.errors import UserError
 from keras_mscam.inference.contract import Contract
 from keras_mscam.inference.export_folder import find_formats
+from keras_mscam.inference.hub import fetch
 
 #: What must be installed, from the fastest on: for one image in float32 on a CPU, see
 #: export/README.md.
@@ -50,8 +51,9 @@ def load_runtime(path: str | os.PathLike, runtime: str = "auto") -> Runtime:
     """Load a model.
 
     Args:
-        path: the folder of a run; a file `.keras`, `.tflite`, `.onnx` or `.xml`
-            (OpenVINO); or an export of `keras_mscam-export`: a version's folder, a
+        path: the folder of a run, or where one was published, see `hub.fetch`; a file
+            `.keras`, `.tflite`, `.onnx` or `.xml` (OpenVINO); or an export of
+            `keras_mscam-export`: a version's folder, a
             model's, or a repository with one model, of which the newest version is
             taken. Of variants of different precision in a folder, float32 is.
         runtime: what runs it, one of `RUNTIMES`. `"auto"` takes the fastest that is
@@ -80,7 +82,7 @@ def find_models(path: str | os.PathLike) -> dict[str, Path]:
     Raises:
         UserError: there is nothing to run.
     """
-    path = Path(path)
+    path = fetch(path)
     if not path.exists():
         raise UserError(f"There is no model at {path}.")
     if path.is_file():
