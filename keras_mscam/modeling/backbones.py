@@ -1,5 +1,6 @@
 """Backbones and their taps: where the features of each block are read."""
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -118,15 +119,28 @@ def _build_network(name, input_shape, weights) -> keras.Model:
             raise UserError(f"Keras has no ImageNet weights of {name}.")
         network = _OURS[name](input_shape)
     else:
-        application = {**_DENSENETS, **_RESNETS}[name]
-        network = application(
-            include_top=False,
-            input_shape=input_shape,
-            weights="imagenet" if weights == "imagenet" else None,
-        )
+        network = _build_application(name, input_shape, weights == "imagenet")
     if weights not in (None, "imagenet"):
         _load_weights(network, Path(weights))
     return network
+
+
+def _build_application(name: str, input_shape, pretrained: bool) -> keras.Model:
+    try:
+        return {**_DENSENETS, **_RESNETS}[name](
+            include_top=False,
+            input_shape=input_shape,
+            weights="imagenet" if pretrained else None,
+        )
+    except Exception as error:  # whatever a download may end in
+        if not pretrained:
+            raise
+        folder = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
+        raise UserError(
+            f"The ImageNet weights of {name} can't be downloaded ({error}). Without a "
+            f"network, put {name}_weights_tf_dim_ordering_tf_kernels_notop.h5 of "
+            f"keras.applications into {folder}, or give a file by --weights FILE."
+        ) from error
 
 
 def _load_weights(network: keras.Model, path: Path) -> None:

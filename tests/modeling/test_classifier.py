@@ -6,8 +6,8 @@ from keras_mscam.errors import UserError
 from keras_mscam.modeling import build_classifier
 from keras_mscam.modeling.backbones import (
     _DENSENETS,
+    _OURS,
     _RESNETS,
-    _SMALL,
     BACKBONES,
     build_backbone,
 )
@@ -180,7 +180,7 @@ def test_heads_stay_in_float32(policy):
         ({"blocks": (0, 2)}, "blocks must be"),
         ({"blocks": (2, 2)}, "blocks must be"),
         ({"image_size": (31, 64)}, "too small"),
-        ({"weights": "imagenet", **SMALL}, "no ImageNet weights"),
+        ({"weights": "imagenet", **SMALL}, "has no ImageNet weights"),
         ({"weights": "/nowhere/a.weights.h5"}, "no weights file"),
     ],
 )
@@ -211,5 +211,31 @@ def test_weights_of_another_network_are_refused(tmp_path):
         build_classifier(3, (64, 64), weights=str(path))
 
 
+def test_imagenet_weights_without_a_network(monkeypatch):
+    def fail(**_):
+        raise Exception("URL fetch failure: Name or service not known")  # as Keras does
+
+    monkeypatch.setitem(_DENSENETS, "densenet121", fail)
+    monkeypatch.setenv("KERAS_HOME", "/home/ann/keras")
+    with pytest.raises(
+        UserError, match=r"put densenet121_weights_.*_notop\.h5 .* into"
+    ) as e:
+        build_backbone("densenet121", (64, 64), weights="imagenet")
+    assert "/home/ann/keras/models" in str(e.value)
+
+
 def test_every_name_is_built():
-    assert {*_SMALL, *_DENSENETS, *_RESNETS} == set(BACKBONES)
+    assert {*_OURS, *_DENSENETS, *_RESNETS} == set(BACKBONES)
+
+
+def test_resnet_v1_5_pads_alike_on_all_sides():
+    """An image that is mirrored has mirrored features, whatever its size."""
+    network = build_backbone("resnet50_v1_5", (65, 97), (1, 4))
+    for layer in network.get_layer("resnet50_v1_5").layers:
+        if layer.name.endswith("_conv"):  # kernels that don't tell left from right
+            kernel = to_numpy(layer.kernel)
+            layer.kernel.assign((kernel + kernel[::-1, ::-1]) / 2)
+    image = grey(1, 65, 97, 1)
+    for one, other in zip(network(image), network(image[:, ::-1, ::-1]), strict=True):
+        one, other = to_numpy(one), to_numpy(other)[:, ::-1, ::-1]
+        np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(one).max())
