@@ -18,7 +18,9 @@ Backbone = Literal[
     "resnet101_v1_5",
     "resnet152_v1_5",
 ]
-Normalization = Literal["imagenet", "imagenet_caffe", "minus1_to_1", "torchxrayvision"]
+Normalization = Literal[
+    "imagenet", "imagenet_caffe", "minus1_to_1", "torchxrayvision", "grey"
+]
 Taps = Literal["activated", "raw"]
 Pooling = Literal["gap", "max", "lse", "lse_map", "pcam"]
 Combination = Literal["projection", "softmax", "uniform"]

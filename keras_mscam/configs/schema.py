@@ -10,7 +10,14 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from pydantic.dataclasses import dataclass
 from tyro.conf import arg
 
-from keras_mscam.configs.choices import Backbone, Combination, Loss, Pooling, Taps
+from keras_mscam.configs.choices import (
+    Backbone,
+    Combination,
+    Loss,
+    Normalization,
+    Pooling,
+    Taps,
+)
 from keras_mscam.errors import UserError
 
 _STRICT = pydantic.ConfigDict(extra="forbid")
@@ -56,7 +63,9 @@ class ModelConfig:
     combination: Combination = "projection"
     """How relevance weights stay on the simplex; uniform doesn't learn them."""
     weights: str | None = None
-    """Start from another run's folder, imagenet (downloaded), or a .weights.h5 file."""
+    """Start from another run, imagenet, a file of PyTorch, or hf://OWNER/NAME."""
+    normalization: Normalization | None = None
+    """Of grey values; by default as of the weights, or of the backbone."""
     batch_norm_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.99
     """Share of BN's moving averages kept in a step; 0.9 for short runs."""
 

@@ -11,6 +11,7 @@ from keras_mscam.files import compute_checksum
 CHECKSUMS = "SHA256SUMS"
 # `Path` leaves one slash of two.
 _REFERENCE = re.compile(r"(hf|kaggle):/{1,2}(.+)")
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _LIBRARIES = {"hf": "huggingface_hub", "kaggle": "kagglehub"}
 
 
@@ -21,6 +22,8 @@ def is_reference(path: str | os.PathLike) -> bool:
 
 def fetch(path: str | os.PathLike) -> Path:
     """Return a local folder or file: a path as it is, a reference downloaded.
+
+    Of a folder that was published by others, with weights of PyTorch, it is their file.
 
     The hub's own library downloads it, once, into its cache; it has the user's token,
     if one is needed. Only a reference touches the network.
@@ -54,22 +57,13 @@ def fetch(path: str | os.PathLike) -> Path:
             f"{reference} can't be had ({type(error).__name__}): "
             f"{' '.join(str(error).split())}"
         ) from error
-    _verify(Path(folder), reference)
-    return Path(folder)
-
-
-def find_model_file(path: Path) -> Path:
-    """Return the file of weights in a downloaded folder that is no run's.
-
-    Raises:
-        UserError: there is none.
-    """
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (path / name).is_file():
-            return path / name
-    raise UserError(
-        f"{path} holds neither a run nor model.safetensors or pytorch_model.bin."
-    )
+    folder = Path(folder)
+    _verify(folder, reference)
+    if not (folder / "model.keras").is_file():
+        for name in _WEIGHTS:
+            if (folder / name).is_file():
+                return folder / name
+    return folder
 
 
 def _verify(folder: Path, reference: str) -> None:

@@ -1,7 +1,6 @@
 """Backbones and their taps: where the features of each block are read."""
 
 import os
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -24,12 +23,11 @@ _RESNETS = {
 }
 BACKBONES = get_args(Backbone)
 TAPS = get_args(Taps)
-#: Mean and standard deviation of each input channel, on the scale of grey values.
-ChannelStatistics = tuple[Sequence[float], Sequence[float]]
-#: What networks were trained with: ImageNet's colours as PyTorch's libraries and the
-#: "torch" mode of `keras.applications` have them; its "caffe" mode, in the order blue,
-#: green, red; -1 to 1 on three channels; TorchXRayVision's -1024 to 1024 on one.
-NORMALIZATIONS: dict[str, ChannelStatistics] = {
+#: Mean and standard deviation of every channel, of grey values, that networks were
+#: trained with: ImageNet's colours as PyTorch's libraries and the "torch" mode of
+#: `keras.applications` have them; its "caffe" mode, in the order blue, green, red; -1
+#: to 1 on three channels; TorchXRayVision's -1024 to 1024 on one; ours.
+NORMALIZATIONS = {
     "imagenet": (
         [0.485 * 255, 0.456 * 255, 0.406 * 255],
         [0.229 * 255, 0.224 * 255, 0.225 * 255],
@@ -37,7 +35,7 @@ NORMALIZATIONS: dict[str, ChannelStatistics] = {
     "imagenet_caffe": ([103.939, 116.779, 123.68], [1.0, 1.0, 1.0]),
     "minus1_to_1": ([127.5] * 3, [127.5] * 3),
     "torchxrayvision": ([127.5], [127.5 / 1024]),
-    "small": ([127.5], [64.0]),
+    "grey": ([127.5], [64.0]),
 }
 
 
@@ -48,7 +46,7 @@ def build_backbone(
     taps: str = "activated",
     weights: str | Path | None = None,
     batch_norm_momentum: float = 0.99,
-    normalization: ChannelStatistics | None = None,
+    normalization: str | None = None,
 ) -> keras.Model:
     """Build a backbone that gives the features at the end of each chosen block.
 
@@ -71,9 +69,8 @@ def build_backbone(
         weights: `None` (Glorot), `"imagenet"` (downloaded by Keras), or a
             `.weights.h5` file of the `keras.applications` model without its top.
         batch_norm_momentum: share of the moving averages that a training step keeps.
-        normalization: mean and standard deviation of each channel that the network
-            gets, of grey values 0..255; by default what `keras.applications` has for
-            it, `"imagenet"` for ResNets V1.5, and one channel for the small ones.
+        normalization: one of `NORMALIZATIONS`; by default that of the backbone in
+            `keras.applications`, `"imagenet"` of ResNets V1.5, `"grey"` of small ones.
 
     Input shape:
         `(batch, height, width, 1)`, grey 0..255.
@@ -89,11 +86,12 @@ def build_backbone(
         Sedai et al. 2018, section 2 and Fig. 1.
     """
     _check(name, image_size, blocks, taps)
-    mean, deviation = normalization or NORMALIZATIONS[_default_normalization(name)]
+    mean, deviation = NORMALIZATIONS[normalization or _default_normalization(name)]
     network = _build_network(name, (*image_size, len(mean)), weights)
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = batch_norm_momentum
+            layer.epsilon = 1e-5  # PyTorch's, whose weights may come; Keras's: 1.001e-5
     features = [_tap(network, block, taps) for block in blocks]
     network = keras.Model(network.input, features, name=name)
 
@@ -109,7 +107,7 @@ def build_backbone(
 
 def _default_normalization(name: str) -> str:
     if name in _SMALL:
-        return "small"
+        return "grey"
     return "imagenet_caffe" if name in _RESNETS else "imagenet"
 
 

@@ -4,11 +4,7 @@ from pathlib import Path
 
 import keras
 
-from keras_mscam.modeling.backbones import (
-    ChannelStatistics,
-    as_list,
-    build_backbone,
-)
+from keras_mscam.modeling.backbones import as_list, build_backbone
 from keras_mscam.modeling.layers import ClassActivationMap, ConvexCombination
 
 
@@ -23,7 +19,7 @@ def build_classifier(
     combination: str = "projection",
     weights: str | Path | None = None,
     batch_norm_momentum: float = 0.99,
-    normalization: ChannelStatistics | None = None,
+    normalization: str | None = None,
 ) -> keras.Model:
     """Build the classification network, the paper's C-CNN.
 

@@ -42,8 +42,6 @@ _DEPTHS = {
 _FEATURES = {"densenet121": 1024, "densenet169": 1664, "densenet201": 1920} | {
     name: 2048 for name in _DEPTHS if name.startswith("resnet")
 }
-#: PyTorch's default, which all these libraries keep; Keras's applications differ.
-_EPSILON = 1e-5
 _KINDS = {
     "conv": ("weight",),
     "bn": ("weight", "bias", "running_mean", "running_var"),
@@ -174,8 +172,6 @@ class PublishedWeights:
                         f"shape {given.shape} in place of {tuple(own.shape)}."
                     )
             layer.set_weights(weights)
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.epsilon = _EPSILON
 
     def copy_head(
         self, classifier: keras.Model, names: Sequence[str], pathologies: Sequence[str]

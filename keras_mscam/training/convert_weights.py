@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from keras_mscam.data.manifest import Manifest
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.calibration import calibrate_run
 from keras_mscam.files import compute_checksum, unfinished_folder
-from keras_mscam.inference.hub import fetch, find_model_file
+from keras_mscam.inference.hub import fetch
 from keras_mscam.inference.run_calibration import (
     Calibration,
     OperatingPoint,
@@ -81,33 +82,25 @@ def convert(
         Zhou et al. 2016, "Learning deep features for discriminative localization",
         section 2.
     """
-    path = fetch(path)
-    published = read_published(find_model_file(path) if path.is_dir() else path)
+    published = read_published(fetch(path))
     if not allow_unmatched:
         published.check_matched()
     pathologies = _choose(published, names, keep, data)
     if image_size is None:
         dense = published.backbone.startswith("densenet") or published.channels > 1
         image_size = (224, 224) if dense else (512, 512)
-    statistics = NORMALIZATIONS[normalization or published.normalization]
-    if len(statistics[0]) != published.channels:
+    normalization = normalization or published.normalization
+    channels = len(NORMALIZATIONS[normalization][0])
+    if channels != published.channels:
         raise UserError(
-            f"{path} takes {published.channels} channels, and the normalization "
-            f"{normalization} gives {len(statistics[0])}."
+            f"{published.path} takes {published.channels} channels, and the "
+            f"normalization {normalization} gives {channels}."
         )
-    config = Config(
-        DataConfig(path=data, image_size=image_size),
-        ModelConfig(
-            backbone=published.backbone, blocks=(_BLOCK,), weights=str(Path(path))
-        ),
+    model = ModelConfig(
+        backbone=published.backbone, blocks=(_BLOCK,), normalization=normalization
     )
-    classifier = build_classifier(
-        len(pathologies),
-        image_size,
-        published.backbone,
-        (_BLOCK,),
-        normalization=statistics,
-    )
+    config = Config(DataConfig(path=data, image_size=image_size), model)
+    classifier = build_classifier(len(pathologies), image_size, **asdict(model))
     published.copy_backbone(classifier)
     published.copy_head(classifier, published.name_outputs(names), pathologies)
     with unfinished_folder(output, {"weights": str(path)}) as (_, folder):
@@ -117,7 +110,6 @@ def convert(
         source = {
             "file": published.path.name,
             "sha256": compute_checksum(published.path),
-            "normalization": normalization or published.normalization,
         }
         run.source_path.write_text(json.dumps(source, indent=1) + "\n")
         if data is None:

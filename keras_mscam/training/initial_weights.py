@@ -10,11 +10,24 @@ from keras_mscam.configs.schema import ModelConfig
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.split_outputs import read_pathologies
 from keras_mscam.inference.calibrated_model import load_classifier
-from keras_mscam.inference.hub import fetch, find_model_file
+from keras_mscam.inference.hub import fetch
 from keras_mscam.inference.run_folder import Run, load_run
-from keras_mscam.modeling.backbones import NORMALIZATIONS, ChannelStatistics
 from keras_mscam.modeling.classifier import build_classifier, find_leaves
 from keras_mscam.modeling.published import PublishedWeights, read_published
+
+
+def adopt_normalization(model: ModelConfig) -> ModelConfig:
+    """Return a configuration that normalizes grey values as its weights were trained.
+
+    Raises:
+        UserError: see `open_weights`.
+    """
+    source = open_weights(model)
+    if source is None or model.normalization is not None:
+        return model
+    own = isinstance(source, Run)
+    normalization = (source.config.model if own else source).normalization
+    return dataclasses.replace(model, normalization=normalization)
 
 
 def build_initial_classifier(
@@ -22,12 +35,11 @@ def build_initial_classifier(
 ) -> keras.Model:
     """Build the classifier of a configuration, with the weights that it starts from.
 
-    What is taken of another run or of a PyTorch file is said on standard error. Its
-    normalization of grey values is taken, too: it is part of what the weights mean.
+    What is taken of another run or of a PyTorch file is said on standard error.
 
     Args:
         model: its `weights` are `None`, `"imagenet"`, a `.h5` file of
-            `keras.applications`, the folder of a run, or a file of PyTorch.
+            `keras.applications`, a run, a file of PyTorch, or either on a hub.
         pathologies: C names, in the order of its outputs.
         image_size: `(height, width)`.
 
@@ -35,20 +47,13 @@ def build_initial_classifier(
         UserError: the weights can't be had, or don't fit.
     """
     source = open_weights(model)
+    if source is not None:
+        model = dataclasses.replace(model, weights=None)
     options = dataclasses.asdict(model)
-    if source is None:
-        return build_classifier(len(pathologies), image_size, **options)
-    options["weights"] = None
-    if isinstance(source, PublishedWeights):
-        statistics = NORMALIZATIONS[source.normalization]
-        copy = copy_published
-    else:
-        statistics = read_normalization(load_classifier(source))
-        copy = copy_run
-    classifier = build_classifier(
-        len(pathologies), image_size, normalization=statistics, **options
-    )
-    print(copy(classifier, pathologies, source), file=sys.stderr)
+    classifier = build_classifier(len(pathologies), image_size, **options)
+    if source is not None:
+        copy = copy_run if isinstance(source, Run) else copy_published
+        print(copy(classifier, pathologies, source), file=sys.stderr)
     return classifier
 
 
@@ -61,10 +66,8 @@ def open_weights(model: ModelConfig) -> Run | PublishedWeights | None:
     if model.weights in (None, "imagenet") or model.weights.endswith(".h5"):
         return None
     path = fetch(model.weights)
-    if path.is_dir() and (path / "model.keras").is_file():
-        return load_run(path)
     if path.is_dir():
-        path = find_model_file(path)
+        return load_run(path)
     published = read_published(path)
     published.check_matched()
     if published.backbone != model.backbone:
@@ -73,13 +76,6 @@ def open_weights(model: ModelConfig) -> Run | PublishedWeights | None:
             f"--backbone {published.backbone}."
         )
     return published
-
-
-def read_normalization(classifier: keras.Model) -> ChannelStatistics:
-    """Return mean and standard deviation of every channel that a backbone gets."""
-    layer = classifier.get_layer("backbone").get_layer("normalization")
-    config = layer.get_config()
-    return config["mean"], [variance**0.5 for variance in config["variance"]]
 
 
 def copy_published(
@@ -143,8 +139,6 @@ def copy_run(classifier: keras.Model, pathologies: Sequence[str], run: Run) -> s
     for name, layer in target.items():
         if name not in heads:
             layer.set_weights(source[name].get_weights())
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.epsilon = source[name].epsilon
     columns = {name: i for i, name in enumerate(read_pathologies(run))}
     pairs = [(i, columns[n]) for i, n in enumerate(pathologies) if n in columns]
     new = [name for name in pathologies if name not in columns]

@@ -45,10 +45,11 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
     from keras_mscam.evaluation.calibration import calibrate_run
     from keras_mscam.evaluation.evaluate_run import evaluate
     from keras_mscam.inference.calibrated_model import load_classifier
-    from keras_mscam.training.initial_weights import open_weights
+    from keras_mscam.training.initial_weights import adopt_normalization
 
     if not resume:
-        open_weights(config.model)  # before anything is drawn or prepared
+        model = adopt_normalization(config.model)  # before anything is drawn
+        config = dataclasses.replace(config, model=model)
     run = _resume_run(config, output) if resume else create_run(output, config)
     try:
         prepare_data(run)

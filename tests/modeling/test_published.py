@@ -12,7 +12,6 @@ from scipy.special import expit
 from keras_mscam.errors import UserError
 from keras_mscam.images.reader import read_xray
 from keras_mscam.modeling import build_classifier
-from keras_mscam.modeling.backbones import NORMALIZATIONS
 from keras_mscam.modeling.published import OUTPUT_NAMES, read_published
 
 #: File, backbone, normalization, outputs (0: none) of `save_published.py`.
@@ -65,7 +64,7 @@ def test_it_computes_what_pytorch_computes(saved, name):
     names = [f"output {i}" for i in range(outputs or 1)]
     classifier = build_classifier(
         len(names), size, backbone, (1, 2, 3, 4),
-        normalization=NORMALIZATIONS[normalization],
+        normalization=normalization,
     )  # fmt: skip
     published.copy_backbone(classifier)
     features = classifier.get_layer("backbone")(image)
@@ -86,7 +85,7 @@ def test_a_file_is_read_as_torchxrayvision_reads_it(saved):
     names = [f"output {i}" for i in range(18)]
     classifier = build_classifier(
         18, (224, 224), "densenet121", (4,),
-        normalization=NORMALIZATIONS["torchxrayvision"],
+        normalization="torchxrayvision",
     )  # fmt: skip
     published.copy_backbone(classifier)
     published.copy_head(classifier, names, names)
