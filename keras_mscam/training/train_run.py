@@ -7,6 +7,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from keras_mscam.configs.schema import Config
 from keras_mscam.errors import UserError
 from keras_mscam.inference.run_folder import (
@@ -255,8 +257,9 @@ def _fit_to_records(run: Run, manifest, stop: StopSignals) -> None:
         raise
     finally:
         progress.close()
-    blocks, weights = read_relevance_weights(classifier)
-    write_relevance_weights(run, manifest.pathologies, blocks, weights)
+        blocks, weights = read_relevance_weights(classifier)
+        if np.isfinite(weights).all():
+            write_relevance_weights(run, manifest.pathologies, blocks, weights)
 
 
 def _start(run: Run, manifest, steps: int):
