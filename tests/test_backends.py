@@ -20,7 +20,7 @@ import keras, numpy as np
 from keras_mscam.configs.schema import TrainingConfig
 from keras_mscam.modeling import build_classifier, build_localizer
 from keras_mscam.training.batch_norm import BatchNormStatistics, find_batch_norms
-from keras_mscam.training.fit import compile_trainer, fit, waiting_callbacks
+from keras_mscam.training.fit import compile_trainer, counting_callbacks, fit
 
 assert keras.backend.backend() == "jax"
 keras.utils.set_random_seed(0)
@@ -29,11 +29,16 @@ images = rng.integers(0, 256, (16, 64, 96, 1)).astype("uint8")
 labels = rng.integers(0, 2, (16, 3)).astype("float32")
 batches = [(images[i : i + 8], labels[i : i + 8]) for i in (0, 8)]
 classifier = build_classifier(3, (64, 96), "small_densenet", batch_norm_momentum=0.5)
-config = TrainingConfig(learning_rate=1e-2, schedule="cosine", epochs=6)
+config = TrainingConfig(
+    learning_rate=1e-2, schedule="cosine", epochs=6, skip_batches=1
+)
 trainer = compile_trainer(classifier, (0.9, 0.8, 0.7), config, steps=2)
 statistics = BatchNormStatistics(classifier, [images[:8], images[8:]])
-history = fit(trainer, iter(batches * 6), batches, steps=2, epochs=6,
-              callbacks=[statistics, *waiting_callbacks(config)]).history["loss"]
+bad = (images[:8], np.full_like(labels[:8], np.inf))  # leaves no trace
+history = fit(trainer, iter([bad, *batches * 6]), batches, steps=2, epochs=6,
+              callbacks=[statistics, *counting_callbacks(config)]).history
+assert history["skipped"] == [1, 0, 0, 0, 0, 0]
+history = history["loss"]
 variance = keras.ops.convert_to_numpy(find_batch_norms(classifier)[0].moving_variance)
 statistics.on_test_begin()  # the weights are those that were validated
 again = keras.ops.convert_to_numpy(find_batch_norms(classifier)[0].moving_variance)

@@ -23,6 +23,7 @@ from keras_mscam.configs.schema import (
 )
 from keras_mscam.errors import UserError, command
 from keras_mscam.inference.run_folder import load_run
+from keras_mscam.training.stop import Terminated
 from keras_mscam.training.train_run import train
 
 _NAME = "keras_mscam-train"
@@ -34,12 +35,8 @@ def main() -> None:
     options = parse_options(sys.argv[1:])
     try:
         run = train(options.config, options.output, options.resume)
-    except KeyboardInterrupt as error:
-        from keras_mscam.training.callbacks import Terminated
-
-        if isinstance(error, Terminated):
-            sys.exit(128 + signal.SIGTERM)  # as of a process that it ended
-        raise
+    except Terminated:
+        sys.exit(128 + signal.SIGTERM)  # as of a process that it ended
     print(f"Report: {run.report_path}")
 
 

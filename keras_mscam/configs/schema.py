@@ -104,8 +104,14 @@ class TrainingConfig:
     """Keras dtype policy."""
     seed: int = 0
     """Seed of the weights and of the order of images."""
+    deterministic: bool = False
+    """Bit-equal results from the same seed on the same machine, a little slower."""
+    skip_batches: Annotated[int, Field(ge=0)] = 0
+    """Batches of an epoch to skip whose loss isn't finite; one more stops the run."""
     checkpoint_minutes: PositiveFloat = 10.0
     """Minutes of training that are lost at most when a run is killed."""
+    checkpoint_steps: PositiveInt | None = None
+    """Steps that are lost at most; by default, only minutes count."""
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -199,7 +199,8 @@ class Cache:
     """All images of a split, and their labels, in the order of the records.
 
     Args:
-        images: uint8 `(images, height, width, 1)`, in memory or mapped from a file.
+        images: uint8 `(images, height, width, 1)`, in memory or mapped from a file; or
+            bytes `(images,)`, the names, to know which images a batch has.
         labels: float32 `(images, pathologies)`: 1, 0 or NaN (unknown).
     """
 
@@ -231,7 +232,7 @@ class Cache:
         batch = tf.numpy_function(
             lambda p: (self.images[p], self.labels[p]),
             [positions],
-            (tf.uint8, tf.float32),
+            (tf.as_dtype(self.images.dtype), tf.float32),
         )
         count = positions.shape[0]
         shapes = (count, *self.images.shape[1:]), (count, *self.labels.shape[1:])

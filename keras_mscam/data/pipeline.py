@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_mscam.configs.schema import AugmentationConfig
 from keras_mscam.data.augmentation import augment_batches
 from keras_mscam.data.manifest import Manifest
-from keras_mscam.data.order import Plan, cache_in_memory, cache_on_disk, stream
+from keras_mscam.data.order import Cache, Plan, cache_in_memory, cache_on_disk, stream
 from keras_mscam.data.records import Box
 from keras_mscam.data.tfrecords import (
     choose_size,
@@ -149,12 +149,9 @@ def make_training_dataset(
     size = choose_size(manifest, image_size)
     count = manifest.splits["train"].images
     plan = Plan(count, batch_size, seed, epochs, first_epoch, first_step, host)
-    augmented = augmentation not in (None, AugmentationConfig())
+    augmented = _is_on(augmentation)
     decoded_size = choose_warped_size(manifest, size) if augmented else size
-    if cache not in CACHES:
-        raise UserError(f"There is no cache {cache!r}, only {', '.join(CACHES)}.")
-    if cache == "auto":
-        cache = "memory" if count * math.prod(decoded_size) <= MEMORY_BYTES else "none"
+    cache = _choose_cache(cache, count, decoded_size)
     if balanced and cache == "none":
         raise UserError(
             "Balanced sampling needs all images at hand; choose the cache memory or "
@@ -177,6 +174,64 @@ def make_training_dataset(
         batches = augment_batches(batches, plan, augmentation, size)
     steps = tf.data.experimental.assert_cardinality(plan.end - plan.first)
     return batches.apply(steps).prefetch(tf.data.AUTOTUNE)
+
+
+def _is_on(augmentation: AugmentationConfig | None) -> bool:
+    return augmentation not in (None, AugmentationConfig())
+
+
+def _choose_cache(cache: str, count: int, size: tuple[int, int]) -> str:
+    if cache not in CACHES:
+        raise UserError(f"There is no cache {cache!r}, only {', '.join(CACHES)}.")
+    if cache == "auto":
+        return "memory" if count * math.prod(size) <= MEMORY_BYTES else "none"
+    return cache
+
+
+def name_batch(
+    directory: Path,
+    split: str,
+    epoch: int,
+    step: int,
+    *,
+    batch_size: int,
+    seed: int,
+    image_size: tuple[int, int] | None = None,
+    cache: Literal["auto", "memory", "disk", "none"] = "auto",
+    balanced: bool = False,
+    augmentation: AugmentationConfig | None = None,
+) -> list[str]:
+    """Return the names of the images of one batch.
+
+    All records are read to find them, which training itself is spared: it doesn't carry
+    names along.
+
+    Args:
+        directory: prepared records.
+        split: `train`, as `make_training_dataset` gives it with the same arguments, or
+            another, as `make_dataset` does.
+        epoch, step: which batch, both from 0.
+        batch_size, seed, image_size, cache, balanced, augmentation: those of
+            `make_training_dataset`.
+    """
+    manifest = Manifest.read(directory)
+    if split != "train":
+        records = _read_records(directory, manifest, split).skip(step * batch_size)
+        return _read_names(records.take(batch_size))
+    count = manifest.splits["train"].images
+    plan = Plan(count, batch_size, seed, epoch + 1, epoch, step)
+    size = choose_size(manifest, image_size)
+    if _is_on(augmentation):
+        size = choose_warped_size(manifest, size)
+    if _choose_cache(cache, count, size) == "none":
+        records = stream(manifest.shard_paths(directory, "train"), plan)
+        return _read_names(records.take(batch_size))
+    records = _read_records(directory, manifest, "train")
+    labels = records.map(lambda record: parse(record, ("labels",))["labels"])
+    names = np.array([name.encode() for name in _read_names(records)])
+    held = Cache(names, np.stack([*labels.as_numpy_iterator()]))
+    names, _ = next(held.give(plan, balanced).as_numpy_iterator())
+    return [name.decode() for name in names]
 
 
 def read_examples(
@@ -226,3 +281,8 @@ def read_examples(
 def _read_records(directory: Path, manifest: Manifest, split: str) -> tf.data.Dataset:
     paths = manifest.shard_paths(directory, split)
     return tf.data.TFRecordDataset([str(path) for path in paths])
+
+
+def _read_names(records: tf.data.Dataset) -> list[str]:
+    names = records.map(lambda record: parse(record, ("name",))["name"])
+    return [name.decode() for name in names.as_numpy_iterator()]

@@ -1,5 +1,7 @@
 """Batch-norm statistics that hold for the weights as they are."""
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 
@@ -18,16 +20,23 @@ class BatchNormStatistics(keras.callbacks.Callback):
         batches: images `(batch, height, width, 1)` of the training split, not
             augmented: an iterable that can be read again and again. Every batch counts
             alike.
+        after_batch: called after each, as it takes a while until all are looked at.
 
     Reference:
         Wu and Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3.
     """
 
-    def __init__(self, network: keras.Model, batches):
+    def __init__(
+        self,
+        network: keras.Model,
+        batches,
+        after_batch: Callable[[], None] = lambda: None,
+    ):
         super().__init__()
         self.network = _TrainingMode(network)
         self.layers = find_batch_norms(network)
         self.batches = batches
+        self.after_batch = after_batch
 
     def on_test_begin(self, logs=None):
         momenta = [layer.momentum for layer in self.layers]
@@ -43,6 +52,7 @@ class BatchNormStatistics(keras.callbacks.Callback):
                 ]
                 means.append([mean for mean, _ in found])
                 squares.append([variance + mean**2 for mean, variance in found])
+                self.after_batch()
         finally:
             for layer, momentum in zip(self.layers, momenta, strict=True):
                 layer.momentum = momentum

@@ -1,58 +1,93 @@
-"""What accompanies a training: signals that stop it, its progress, TensorBoard."""
+"""What accompanies a training: losses that aren't finite, progress, TensorBoard."""
 
 import importlib.util
-import signal
+import math
 import sys
-import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
+from keras_mscam.errors import UserError
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: like Ctrl-C, but a command that it ends has exit status 143."""
+#: What to do where the loss is not finite.
+_REMEDY = (
+    "Begin a new run with a lower --learning-rate, or go on from the last checkpoint "
+    "by --resume and skip such batches: --skip-batches says how many of an epoch."
+)
 
 
-class StopSignals:
-    """Ctrl-C and SIGTERM as a wish, which training grants when its step is over.
+class FiniteLoss(keras.callbacks.Callback):
+    """Stop at a batch whose loss is not finite, or count those that are skipped.
 
-    In the middle of a step a network is neither before nor behind it, and couldn't be
-    saved. Who doesn't want to wait sends a second signal. Within a `with`, in the main
-    thread: Python has no signals elsewhere. A signal that the process was told to
-    ignore, as by `nohup`, stays ignored.
+    A `Trainer` that skips them has undone such a step before it comes here.
+
+    Args:
+        skip_batches: how many of an epoch, its validation included, may be skipped; one
+            more stops the training, and so does an epoch of no others.
+        name_batch: gives names of images for a split, an epoch and a batch of it, both
+            from 0; without it, none are named.
+        first_step: steps done before of the first epoch.
     """
 
-    def __init__(self):
-        self.received = None
+    def __init__(
+        self,
+        skip_batches: int = 0,
+        name_batch: Callable[[str, int, int], list[str]] | None = None,
+        first_step: int = 0,
+    ):
+        super().__init__()
+        self.skip_batches = skip_batches
+        self.name_batch = name_batch
+        self.first_step = first_step
+        #: Of the current epoch: in training, and in its validation.
+        self.skipped = self.skipped_in_validation = 0
+        self.validated = 0
 
-    def __enter__(self):
-        self._handlers = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) != signal.SIG_IGN:
-                    self._handlers[number] = signal.signal(number, self._note)
-        return self
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch, self.step = epoch, self.first_step
+        self.first_step = 0
 
-    def __exit__(self, error, *_):
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-        if error is None:
-            self.obey()
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        if not math.isfinite(logs["loss"]):
+            self.skipped += 1
+            self._skip("train", self.step, logs["loss"])
 
-    def obey(self) -> None:
-        """Raise what was wished for, if anything.
+    def on_test_begin(self, logs=None):
+        self.skipped_in_validation = self.validated = 0
 
-        Raises:
-            KeyboardInterrupt: Ctrl-C; `Terminated` for SIGTERM.
-        """
-        if self.received is not None:
-            raise Terminated if self.received == signal.SIGTERM else KeyboardInterrupt
+    def on_test_batch_end(self, batch, logs=None):
+        self.validated += 1
+        if not math.isfinite(logs["loss"]):
+            self.skipped_in_validation += 1
+            self._skip("validation", self.validated, logs["loss"])
 
-    def _note(self, number, frame):
-        self.obey()
-        self.received = number
+    def on_epoch_end(self, epoch, logs=None):
+        for skipped, split, batches in (
+            (self.skipped, "train", self.step),
+            (self.skipped_in_validation, "validation", self.validated),
+        ):
+            if 0 < skipped == batches:  # a mean over none would be 0, the best loss
+                raise UserError(
+                    f"No batch of the split {split} has a finite loss in epoch "
+                    f"{epoch + 1}: the network is beyond repair. {_REMEDY}"
+                )
+        if self.skip_batches:
+            logs["skipped"] = self.skipped + self.skipped_in_validation
+        self.skipped = self.skipped_in_validation = 0
+
+    def _skip(self, split: str, number: int, loss: float) -> None:
+        what = f"The loss is {loss} in batch {number} of the split {split} in epoch "
+        what += str(self.epoch + 1)
+        if self.name_batch is not None:
+            names = self.name_batch(split, self.epoch, number - 1)
+            what += f", of the images {', '.join(names)}"
+        if self.skipped + self.skipped_in_validation > self.skip_batches:
+            raise UserError(f"{what}. {_REMEDY}")
+        tqdm.write(f"{what}; it is skipped.", file=sys.stderr)
 
 
 class Progress(keras.callbacks.Callback):

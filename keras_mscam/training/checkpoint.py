@@ -1,47 +1,67 @@
 """Checkpoints that a run goes on from as if it had never stopped."""
 
+import dataclasses
 import json
 import math
 import os
 import re
-import shutil
+import sys
 import time
-import zipfile
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
+import numpy as np
 import pandas as pd
 
 from keras_mscam.errors import UserError
 from keras_mscam.files import write_whole
 from keras_mscam.inference.run_folder import Run
-from keras_mscam.training.callbacks import StopSignals
+from keras_mscam.training.stop import StopSignals
 
-#: What a callback of Keras counts between epochs; nothing else of it changes.
-_COUNTERS = ("best", "wait", "cooldown_counter", "best_epoch")
+#: What a callback counts over steps or epochs; nothing else of it changes.
+_COUNTERS = ("best", "wait", "cooldown_counter", "best_epoch", "skipped")
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a run has come, beside the values of its network's variables.
+
+    Args:
+        epoch: whole epochs.
+        step: steps of the next one.
+        sums: what the losses of those steps are the quotients of, see `read_sums`.
+        counters: one dictionary for each callback that counts.
+        history: a row for each whole epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    sums: list[float] = field(default_factory=list)
+    counters: list[dict] = field(default_factory=list)
+    history: list[dict] = field(default_factory=list)
 
 
 class Checkpoint(keras.callbacks.Callback):
     """Keep the best model, the history, and all that a resumed run needs.
 
-    After every epoch it writes `history.csv`, `model.keras` if the validation loss is
-    the lowest so far, and a checkpoint. Another checkpoint is written after the first
-    step, or batch of validation, that ends `checkpoint_minutes` after the last one, and
-    when a signal asks to stop.
+    A checkpoint is written after every epoch, and within one after the step, or batch
+    of validation, that ends `checkpoint_minutes` or `checkpoint_steps` after the last
+    one, or in which a signal asks to stop. It is the file `checkpoints/epoch-NNN.npz`
+    behind that many whole epochs, `epoch-NNN-step-NNNNNN.npz` where more steps were
+    done: the variables of network and optimizer, and a `State`. It appears under its
+    name when it is whole. The one before it stays, for a file that is damaged later.
 
-    A checkpoint is a folder, `checkpoints/epoch-NNN` behind that many whole epochs,
-    `epoch-NNN-step-NNNNNN` where more steps were done: the model with its optimizer,
-    the sums that the losses of the broken epoch are the means of, the counters of the
-    callbacks that wait for a plateau, and the history. It appears under its name when
-    it is whole, and only then does the one before it go. A network whose loss is no
-    longer finite is not kept.
+    After every epoch `history.csv` is written too, and `model.keras` if the validation
+    loss is the lowest so far.
 
     Args:
         run: where to write.
         classifier: the network that is trained, saved without its optimizer.
-        waiting: callbacks whose counters belong to the state of the run. They must be
+        counting: callbacks whose counters belong to the state of the run. They must be
             called before this one, which restores what they reset.
-        history: rows of the epochs before a resumed one.
+        state: where a resumed run goes on.
         stop: where signals are noted.
     """
 
@@ -49,141 +69,187 @@ class Checkpoint(keras.callbacks.Callback):
         self,
         run: Run,
         classifier: keras.Model,
-        waiting: list[keras.callbacks.Callback],
-        history: list[dict] | None = None,
+        counting: list[keras.callbacks.Callback],
+        state: State | None = None,
         stop: StopSignals | None = None,
     ):
         super().__init__()
         self.run = run
         self.classifier = classifier
-        self.waiting = waiting
-        self.history = list(history or [])
+        self.counting = counting
+        #: That of the newest checkpoint.
+        self.state = state or State()
         self.stop = stop or StopSignals()
-        #: Whole epochs, and steps of the next, that the newest checkpoint holds.
-        self.saved = (0, 0)
-        self.epoch = self.step = 0
-        self._begun = None
-        self._due = math.inf
+        self.epoch, self.step = self.state.epoch, self.state.step
+        self._sums = None
+        self._restart_clock()
 
     def on_train_begin(self, logs=None):
-        # The waiting callbacks reset themselves here, before this one: see `fit`.
-        path = latest_checkpoint(self.run)
-        if path is not None:
-            self._begun = read_state(path)
-            self.saved = self._begun["epoch"], self._begun["step"]
-            restore_counters(self._begun, self.waiting)
-        self._schedule()
+        # The counting callbacks reset themselves here, before this one.
+        restore_counters(self.state, self.counting)
+        self._restart_clock()
 
     def on_epoch_begin(self, epoch, logs=None):
         self.stop.obey()  # here, the other callbacks are done with the epoch before
         self.epoch, self.step = epoch, 0
-        if self._begun and self._begun["epoch"] == epoch and self._begun["step"]:
+        self._sums = None
+        if self.state.epoch == epoch and self.state.step:
             # Keras has just reset the metrics.
-            self.step = self._begun["step"]
-            restore_sums(self.model, self._begun["sums"])
+            self.step = self.state.step
+            restore_sums(self.model, self.state.sums)
 
     def on_train_batch_end(self, batch, logs=None):
+        self.stop.waits = True  # from now on there is something to save
         self.step += 1
-        if self._is_due():
-            self._save_within_epoch(read_sums(self.model))
+        self._unsaved += 1
+        self.save_if_due()
 
     def on_test_begin(self, logs=None):
         # Validation counts in the same variables as training.
         self._sums = read_sums(self.model)
 
     def on_test_batch_end(self, batch, logs=None):
-        if self._is_due():
-            self._save_within_epoch(self._sums)
+        self.save_if_due()
 
     def on_epoch_end(self, epoch, logs=None):
         row = {"epoch": epoch + 1, **{key: float(v) for key, v in logs.items()}}
-        if not math.isfinite(row.get("loss", 0)):
-            return
-        earlier = [previous["val_loss"] for previous in self.history]
-        self.history.append(row)
-        if not row["val_loss"] >= min(earlier, default=float("inf")):
-            self.save_model()
-        with write_whole(self.run.history_path) as temporary:
-            pd.DataFrame(self.history).to_csv(temporary, index=False)
-        self._save(epoch + 1, 0, [])
+        self._save(epoch + 1, 0, [], [*self.state.history, row])
+        self.write_results()
+
+    def save_if_due(self) -> None:
+        """Save within an epoch if it is time to, and stop if a signal asked for that.
+
+        Raises:
+            KeyboardInterrupt: it did.
+            UserError: a file can't be written.
+        """
+        steps = self.run.config.training.checkpoint_steps or math.inf
+        if (
+            self.stop.received is not None
+            or time.monotonic() >= self._due
+            or self._unsaved >= steps
+        ):
+            sums = read_sums(self.model) if self._sums is None else self._sums
+            self._save(self.epoch, self.step, sums, self.state.history)
+        self.stop.obey()
+
+    def write_results(self) -> None:
+        """Write what the last whole epoch gives: the history, and a better model.
+
+        Also where a run goes on: it may have been killed between them.
+        """
+        *earlier, last = [row["val_loss"] for row in self.state.history]
+        with _say_where(self.run):
+            if self.state.step == 0 and last < min(earlier, default=math.inf):
+                self.save_model()
+            with write_whole(self.run.history_path) as temporary:
+                pd.DataFrame(self.state.history).to_csv(temporary, index=False)
 
     def save_model(self) -> None:
         with write_whole(self.run.model_path) as temporary:
             self.classifier.save(temporary)
 
-    def _is_due(self) -> bool:
-        return self.stop.received is not None or time.monotonic() >= self._due
-
-    def _schedule(self) -> None:
+    def _restart_clock(self) -> None:
+        # Monotonic: unlike that on the wall, it is never set back or forward.
         self._due = time.monotonic() + 60 * self.run.config.training.checkpoint_minutes
+        self._unsaved = 0
 
-    def _save_within_epoch(self, sums: list[float]) -> None:
-        if all(map(math.isfinite, sums)):
-            self._save(self.epoch, self.step, sums)
-        self.stop.obey()
+    def _save(self, epoch: int, step: int, sums: list, history: list[dict]) -> None:
+        if (epoch, step) != (self.state.epoch, self.state.step):
+            counters = [_counters(callback) for callback in self.counting]
+            before = self._path()
+            self.state = State(epoch, step, sums, counters, history)
+            with _say_where(self.run):
+                write_checkpoint(self._path(), self.model, self.state)
+            for path in self.run.checkpoints.glob("*epoch-*"):
+                if path not in (before, self._path()):
+                    with suppress(OSError):
+                        path.unlink()
+        self._restart_clock()
 
-    def _save(self, epoch: int, step: int, sums: list[float]) -> None:
-        name = f"epoch-{epoch:03d}" + (f"-step-{step:06d}" if step else "")
-        path, temporary = (self.run.checkpoints / n for n in (name, f".{name}"))
-        if not path.exists():  # else validation goes on behind the last step
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-            self.model.save(temporary / "last.keras")
-            state = {
-                "epoch": epoch,
-                "step": step,
-                "sums": sums,
-                "counters": [_counters(callback) for callback in self.waiting],
-                "history": self.history,
-            }
-            (temporary / "state.json").write_text(json.dumps(state))
-            os.replace(temporary, path)
-        for other in self.run.checkpoints.iterdir():
-            if other != path:
-                shutil.rmtree(other, ignore_errors=True)
-        self.saved = epoch, step
-        self._schedule()
+    def _path(self) -> Path:
+        name = f"epoch-{self.state.epoch:03d}"
+        if self.state.step:
+            name += f"-step-{self.state.step:06d}"
+        return self.run.checkpoints / f"{name}.npz"
 
 
-def latest_checkpoint(run: Run) -> Path | None:
-    """Return the newest whole checkpoint of a run, `None` if there is none."""
-    return max(
-        run.checkpoints.glob("epoch-*"),
-        key=lambda path: [int(number) for number in re.findall(r"\d+", path.name)],
-        default=None,
-    )
+def write_checkpoint(path: Path, trainer: keras.Model, state: State) -> None:
+    """Write a checkpoint: an archive of arrays, each with a checksum of its own."""
+    values = map(keras.ops.convert_to_numpy, _variables(trainer))
+    with write_whole(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, *values, state=json.dumps(dataclasses.asdict(state)))
+        file.flush()
+        os.fsync(file.fileno())  # before it gets its name, should the power fail
 
 
-def read_state(path: Path) -> dict:
-    """Return `epoch`, `step`, `sums`, `history` and `counters` of a checkpoint.
+def read_checkpoint(path: Path, trainer: keras.Model) -> State:
+    """Give a trainer the values of a checkpoint.
+
+    Args:
+        path: the file.
+        trainer: made by `compile_trainer`; it stays as it is if the file is damaged.
 
     Raises:
-        UserError: the checkpoint is damaged.
+        UserError: the checkpoint is damaged, or that of another network.
     """
+    variables = _variables(trainer)
     try:
-        state = json.loads((path / "state.json").read_text())
-        kept = {name: state[name] for name in ("epoch", "history", "counters")}
-        # Older ones, all behind a whole epoch, say nothing of steps.
-        return kept | {"step": state.get("step", 0), "sums": state.get("sums", [])}
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise _damaged(path, error) from error
+        with np.load(path) as file:
+            state = State(**json.loads(str(file["state"])))
+            values = [file[f"arr_{i}"] for i in range(len(file.files) - 1)]
+    except Exception as error:  # there is no saying what a flipped bit can lead to
+        raise UserError(f"The checkpoint {path} is damaged ({error}).") from error
+    if [v.shape for v in values] != [tuple(v.shape) for v in variables]:
+        raise UserError(f"The checkpoint {path} is that of another network.")
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+    return state
 
 
-def load_trainer(path: Path) -> keras.Model:
-    """Return the compiled model of a checkpoint, with its optimizer.
+def find_checkpoints(run: Run) -> list[Path]:
+    """Return the checkpoints of a run, the newest first."""
+    return sorted(run.checkpoints.glob("epoch-*.npz"), key=read_numbers, reverse=True)
+
+
+def read_numbers(path: Path) -> list[int]:
+    """Return whole epochs, and steps of the next if there are, of a checkpoint."""
+    return [int(number) for number in re.findall(r"\d+", path.name)]
+
+
+def load_newest(run: Run, trainer: keras.Model) -> State:
+    """Give a trainer what the newest whole checkpoint of a run holds.
+
+    If that is damaged, this is said and the one before it is taken.
+
+    Args:
+        run: a run, which may have no checkpoint yet.
+        trainer: made by `compile_trainer`; new, if there is none.
 
     Raises:
-        UserError: the checkpoint is damaged.
+        UserError: there are checkpoints, but none can be used.
     """
-    try:
-        return keras.saving.load_model(path / "last.keras")
-    except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
-        raise _damaged(path, error) from error
+    problems = []
+    for path in find_checkpoints(run):
+        try:
+            state = read_checkpoint(path, trainer)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        if problems:
+            print(*problems, f"Going on from {path}.", file=sys.stderr)
+        return state
+    if problems:
+        raise UserError(
+            f"{' '.join(problems)} Restore one from a copy, or begin a new run in "
+            f"another --output, by --weights {run.path} from its best model."
+        )
+    return State()
 
 
-def restore_counters(state: dict, waiting: list[keras.callbacks.Callback]) -> None:
-    """Give the waiting callbacks the counters that they had at a checkpoint."""
-    for callback, values in zip(waiting, state["counters"], strict=False):
+def restore_counters(state: State, counting: list[keras.callbacks.Callback]) -> None:
+    """Give the counting callbacks the counters that they had at a checkpoint."""
+    for callback, values in zip(counting, state.counters, strict=False):
         for name, value in values.items():
             setattr(callback, name, value)
 
@@ -194,21 +260,24 @@ def read_sums(trainer: keras.Model) -> list[float]:
 
 
 def restore_sums(trainer: keras.Model, sums: list[float]) -> None:
-    """Give a trainer the sums of `read_sums`, also before its first step."""
-    zeros = {
-        name: keras.ops.zeros((1, o.shape[-1])) for name, o in trainer.output.items()
-    }
-    # Only when it sees outputs does a compiled loss make its metrics.
-    trainer.compute_loss(None, zeros, zeros)
+    """Give a trainer the sums of `read_sums`."""
     for variable, value in zip(trainer.metrics_variables, sums, strict=True):
         variable.assign(value)
 
 
-def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(
-        f"The checkpoint {path} is damaged ({error}); restore it from a copy, or begin "
-        "a new run in another --output."
-    )
+def _variables(trainer: keras.Model) -> list:
+    return [*trainer.variables, *trainer.optimizer.variables]
+
+
+@contextmanager
+def _say_where(run: Run):
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{run.path} can't be written to ({error.strerror or error}). When it can, "
+            f"go on: keras_mscam-train --output {run.path} --resume"
+        ) from error
 
 
 def _counters(callback: keras.callbacks.Callback) -> dict:

@@ -1,6 +1,6 @@
 """Fit a classifier to batches of images and labels, on any Keras backend."""
 
-import math
+from collections.abc import Callable
 
 import keras
 
@@ -8,6 +8,7 @@ from keras_mscam.configs.schema import TrainingConfig
 from keras_mscam.errors import UserError
 from keras_mscam.modeling.losses import build_loss
 from keras_mscam.modeling.optimizer import ConstrainedAdam
+from keras_mscam.training.callbacks import FiniteLoss
 
 
 def compile_trainer(
@@ -32,7 +33,8 @@ def compile_trainer(
     Returns:
         A functional model of the same input and outputs.
     """
-    trainer = keras.Model(classifier.input, classifier.output, name="trainer")
+    trainer = Trainer(classifier.input, classifier.output, name="trainer")
+    trainer.skips_nonfinite = config.skip_batches > 0
     loss = build_loss(config.loss, beta, config.label_smoothing)
     weights = dict.fromkeys(trainer.output, config.auxiliary_loss)
     weights["logits"] = 1.0
@@ -50,7 +52,55 @@ def compile_trainer(
         loss_weights=weights,
         jit_compile=_should_jit_compile(),
     )
+    optimizer.build(trainer.trainable_variables)
+    zeros = {n: keras.ops.zeros((1, o.shape[-1])) for n, o in trainer.output.items()}
+    trainer.compute_loss(None, zeros, zeros)
     return trainer
+
+
+@keras.saving.register_keras_serializable(package="keras_mscam")
+class Trainer(keras.Model):
+    """A network in training, which can undo a step whose loss is not finite.
+
+    Attributes:
+        skips_nonfinite: whether such a step of training or validation leaves everything
+            as it was: weights, statistics of batch normalization, optimizer, means of
+            the losses. What the step returns still is the loss that isn't finite.
+    """
+
+    skips_nonfinite = False
+
+    def train_step(self, *arguments):
+        return self._skip_nonfinite(super().train_step, *arguments)
+
+    def test_step(self, *arguments):
+        return self._skip_nonfinite(super().test_step, *arguments)
+
+    def _skip_nonfinite(self, step, *arguments):
+        if not self.skips_nonfinite:
+            return step(*arguments)
+        if keras.backend.backend() == "jax":
+            before = arguments[0]
+            logs, after = step(*arguments)
+            return logs, _choose(keras.ops.isfinite(logs["loss"]), after, before)
+        variables = [
+            *self.variables, *self.optimizer.variables, *self.metrics_variables,
+        ]  # fmt: skip
+        before = [keras.ops.copy(variable) for variable in variables]
+        logs = step(*arguments)
+        finite = keras.ops.isfinite(logs["loss"])
+        for variable, value in zip(
+            variables, _choose(finite, variables, before), strict=True
+        ):
+            variable.assign(value)
+        return logs
+
+
+def _choose(condition, one, other):
+    """Return the one or the other of two nested lists of arrays."""
+    if isinstance(one, (list, tuple)):
+        return [_choose(condition, *pair) for pair in zip(one, other, strict=True)]
+    return keras.ops.where(condition, one, other)
 
 
 def _make_schedule(config: TrainingConfig, steps: int | None):
@@ -66,13 +116,21 @@ def _make_schedule(config: TrainingConfig, steps: int | None):
     )
 
 
-def waiting_callbacks(config: TrainingConfig) -> list[keras.callbacks.Callback]:
-    """Return the callbacks that wait for the validation loss to stop falling.
+def counting_callbacks(
+    config: TrainingConfig,
+    name_batch: Callable[[str, int, int], list[str]] | None = None,
+    first_step: int = 0,
+) -> list[keras.callbacks.Callback]:
+    """Return the callbacks that count: losses that aren't finite, epochs of a plateau.
+
+    Args:
+        config: how many of which.
+        name_batch, first_step: see `FiniteLoss`.
 
     Reference:
         Sedai et al. 2018, section 3: the learning rate falls to a tenth on a plateau.
     """
-    callbacks = []
+    callbacks = [FiniteLoss(config.skip_batches, name_batch, first_step)]
     if config.schedule == "plateau":
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(
@@ -113,14 +171,14 @@ def fit(
         first_step: steps done before of the epoch behind them, up to all of them:
             then only its validation is left. The losses of these steps are for a
             callback to restore in `on_epoch_begin`, as `Checkpoint` does.
-        callbacks: Keras callbacks, called in the order given.
+        callbacks: Keras callbacks, called in the order given. Without `FiniteLoss` of
+            `counting_callbacks`, training goes on whatever the loss.
 
     Returns:
         Keras's history.
 
     Raises:
-        UserError: the loss is no longer finite, or an epoch has less than `first_step`
-            steps.
+        UserError: an epoch has less than `first_step` steps.
     """
     if first_step > steps:
         raise UserError(
@@ -135,7 +193,7 @@ def fit(
             first_epoch = epochs
     if first_epoch >= epochs:
         return keras.callbacks.History()
-    history = trainer.fit(
+    return trainer.fit(
         _for_every_output(batches, trainer.output),
         validation_data=validation,
         steps_per_epoch=steps,
@@ -144,17 +202,10 @@ def fit(
         callbacks=[
             *([_FirstEpoch(steps - first_step)] if first_step else []),
             *callbacks,
-            keras.callbacks.TerminateOnNaN(),
         ],
         shuffle=False,  # the batches come shuffled
         verbose=0,
     )
-    if not all(math.isfinite(loss) for loss in history.history.get("loss", [])):
-        raise UserError(
-            "Training diverged: the loss is no longer finite. Resume from the last "
-            "checkpoint or start again with a lower --learning-rate."
-        )
-    return history
 
 
 class _FirstEpoch(keras.callbacks.Callback):
@@ -174,9 +225,8 @@ class _FirstEpoch(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
-        # First of all callbacks: those behind it may want to stop for good. After an
-        # epoch that diverged, one has wanted to already.
-        if self.left == 0 and math.isfinite(logs["loss"]):
+        # First of all callbacks: those behind it may want to stop for good.
+        if self.left == 0:
             self.model.stop_training = False
 
 

@@ -2,9 +2,12 @@
 
 import dataclasses
 import math
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from keras_mscam.configs.schema import Config
 from keras_mscam.errors import UserError
@@ -18,6 +21,10 @@ from keras_mscam.inference.run_folder import (
     write_config,
     write_relevance_weights,
 )
+from keras_mscam.training.stop import StopSignals
+
+#: Options of a training that may change when it is resumed.
+_CHANGEABLE = ("epochs", "skip_batches", "checkpoint_minutes", "checkpoint_steps")
 
 
 def train(config: Config, output: Path, resume: bool = False) -> Run:
@@ -35,9 +42,10 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
         `report.html`.
 
     Raises:
-        UserError: the data, the configuration or the folder can't be used.
-        KeyboardInterrupt: Ctrl-C, or while it trains SIGTERM; the run in `output` is
-            usable and goes on with the next step when it is resumed.
+        UserError: the data, the configuration or the folder can't be used, or the loss
+            isn't finite.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the run in `output` is usable and goes on
+            with the next step when it is resumed.
 
     Reference:
         Sedai et al. 2018, sections 2 and 3.
@@ -50,16 +58,37 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
     if not resume:
         model = adopt_normalization(config.model)  # before anything is drawn
         config = dataclasses.replace(config, model=model)
-    run = _resume_run(config, output) if resume else create_run(output, config)
-    try:
-        prepare_data(run)
-        train_classifier(run)
-    except UserError:
-        discard_empty_run(run)
-        raise
-    calibrate_run(run, load_classifier(run))
-    evaluate(run.path)
+    with StopSignals() as stop:
+        run = _resume_run(config, output) if resume else create_run(output, config)
+        try:
+            prepare_data(run)
+            train_classifier(run, stop)
+            calibrate_run(run, load_classifier(run))
+            evaluate(run.path)
+        except UserError:
+            discard_empty_run(run)
+            raise
+        except KeyboardInterrupt:
+            print(
+                f"Stopped {_describe_progress(run)}. "
+                f"Go on: keras_mscam-train --output {run.path} --resume",
+                file=sys.stderr,
+            )
+            raise
     return run
+
+
+def _describe_progress(run: Run) -> str:
+    from keras_mscam.training.checkpoint import find_checkpoints, read_numbers
+
+    if not is_prepared(run.records):
+        return "while its images were prepared"
+    newest, *_ = [*find_checkpoints(run), None]
+    if newest is None:
+        return "before its first checkpoint"
+    epochs, *steps = read_numbers(newest)
+    within = "".join(f" and {step} steps of the next" for step in steps)
+    return f"after {epochs} of {run.config.training.epochs} epochs{within}"
 
 
 def prepare_data(run: Run) -> None:
@@ -88,6 +117,8 @@ def prepare_data(run: Run) -> None:
         if not source.exists():
             from keras_mscam.phantom import write_phantoms
 
+            for killed in run.path.glob(".phantom-*"):
+                shutil.rmtree(killed, ignore_errors=True)
             problems = write_phantoms(
                 source,
                 data.phantoms,
@@ -100,8 +131,13 @@ def prepare_data(run: Run) -> None:
     prepare(source, run.records, image_size=data.image_size, seed=data.split_seed)
 
 
-def train_classifier(run: Run) -> None:
-    """Train the run's classifier on its prepared records."""
+def train_classifier(run: Run, stop: StopSignals | None = None) -> None:
+    """Train the run's classifier on its prepared records.
+
+    Args:
+        run: with prepared records; one that has checkpoints goes on with the newest.
+        stop: signals that end it when a step is over; none by default.
+    """
     import keras
 
     from keras_mscam.data.manifest import Manifest
@@ -112,10 +148,25 @@ def train_classifier(run: Run) -> None:
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(training.precision)
     keras.utils.set_random_seed(training.seed)
+    if training.deterministic:
+        _make_deterministic()
     try:
-        _fit_to_records(run, manifest)
+        _fit_to_records(run, manifest, stop or StopSignals())
     finally:
         keras.config.set_dtype_policy(policy)
+
+
+def _make_deterministic() -> None:
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(
+            "--deterministic is an option of TensorFlow; leave it out, or set "
+            "KERAS_BACKEND=tensorflow."
+        )
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
 
 
 def _adopt_stored_size(run: Run, stored: tuple[int, int] | None) -> Run:
@@ -131,23 +182,22 @@ def _adopt_stored_size(run: Run, stored: tuple[int, int] | None) -> Run:
     return run
 
 
-def _fit_to_records(run: Run, manifest) -> None:
-    from keras_mscam.data.pipeline import make_dataset, make_training_dataset
+def _fit_to_records(run: Run, manifest, stop: StopSignals) -> None:
+    from keras_mscam.data.pipeline import (
+        make_dataset,
+        make_training_dataset,
+        name_batch,
+    )
     from keras_mscam.modeling.classifier import read_relevance_weights
     from keras_mscam.training.batch_norm import BatchNormStatistics
-    from keras_mscam.training.callbacks import (
-        Progress,
-        StopSignals,
-        tensorboard_callbacks,
-    )
+    from keras_mscam.training.callbacks import Progress, tensorboard_callbacks
     from keras_mscam.training.checkpoint import Checkpoint
-    from keras_mscam.training.fit import fit, waiting_callbacks
+    from keras_mscam.training.fit import counting_callbacks, fit
 
     training = run.config.training
     steps = _count_steps(manifest, training.batch_size)
     write_beta(run, manifest.beta)
     trainer, classifier, state = _start(run, manifest, steps)
-    first_epoch, first_step = state["epoch"], state["step"]
     make_pass = partial(
         make_dataset,
         run.records,
@@ -155,91 +205,82 @@ def _fit_to_records(run: Run, manifest) -> None:
         image_size=run.config.data.image_size,
     )
     validation = make_pass("validation")
-    waiting = waiting_callbacks(training)
+    order = {
+        "batch_size": training.batch_size,
+        "seed": training.seed,
+        "image_size": run.config.data.image_size,
+        "cache": run.config.data.cache,
+        "balanced": training.balanced_sampling,
+        "augmentation": run.config.augmentation,
+    }
+    counting = counting_callbacks(
+        training, partial(name_batch, run.records, **order), state.step
+    )
+    checkpoint = Checkpoint(run, classifier, counting, state, stop)
+    if state.history:
+        checkpoint.write_results()
     statistics = []
     if training.batch_norm_images:
         count = math.ceil(training.batch_norm_images / training.batch_size)
         images = make_pass("train").take(count).map(lambda images, _: images)
-        statistics = [BatchNormStatistics(classifier, images)]
-    stop = StopSignals()
-    checkpoint = Checkpoint(run, classifier, waiting, state["history"], stop)
+        statistics = [BatchNormStatistics(classifier, images, checkpoint.save_if_due)]
     progress = Progress(
-        training.epochs, first_epoch, steps, training.batch_size, first_step
+        training.epochs, state.epoch, steps, training.batch_size, state.step
     )
     try:
         batches = make_training_dataset(
             run.records,
-            batch_size=training.batch_size,
-            seed=training.seed,
             epochs=training.epochs,
-            first_epoch=first_epoch,
-            first_step=first_step,
-            image_size=run.config.data.image_size,
-            cache=run.config.data.cache,
+            first_epoch=state.epoch,
+            first_step=state.step,
             cache_folder=run.config.data.cache_folder,
-            balanced=training.balanced_sampling,
-            augmentation=run.config.augmentation,
+            **order,
         )
-        with stop:
-            fit(
-                trainer,
-                batches,
-                validation,
-                steps=steps,
-                epochs=training.epochs,
-                first_epoch=first_epoch,
-                first_step=first_step,
-                callbacks=[
-                    *statistics,
-                    *waiting,
-                    checkpoint,
-                    *tensorboard_callbacks(
-                        run.tensorboard, classifier, validation, manifest.pathologies
-                    ),
-                    progress,
-                ],
-            )
+        fit(
+            trainer,
+            batches,
+            validation,
+            steps=steps,
+            epochs=training.epochs,
+            first_epoch=state.epoch,
+            first_step=state.step,
+            callbacks=[
+                *counting,
+                checkpoint,
+                *statistics,
+                *tensorboard_callbacks(
+                    run.tensorboard, classifier, validation, manifest.pathologies
+                ),
+                progress,
+            ],
+        )
+        stop.stop_waiting()
     except KeyboardInterrupt:
-        progress.close()
-        if not run.model_path.exists():
+        if checkpoint.state != state and not run.model_path.exists():
             checkpoint.save_model()
-        epochs, done = checkpoint.saved
-        within = f" and {done} of {steps} steps of the next" if done else ""
-        print(
-            f"Stopped after {epochs} of {training.epochs} epochs{within}. "
-            f"Go on: keras_mscam-train --output {run.path} --resume",
-            file=sys.stderr,
-        )
         raise
     finally:
+        progress.close()
         blocks, weights = read_relevance_weights(classifier)
-        write_relevance_weights(run, manifest.pathologies, blocks, weights)
+        if np.isfinite(weights).all():
+            write_relevance_weights(run, manifest.pathologies, blocks, weights)
 
 
 def _start(run: Run, manifest, steps: int):
-    """Return trainer, classifier and `read_state`: new, or as they were."""
-    import keras
-
-    from keras_mscam.training.checkpoint import (
-        latest_checkpoint,
-        load_trainer,
-        read_state,
-    )
+    """Return trainer, classifier and state: new, or those of the newest checkpoint."""
+    from keras_mscam.training.checkpoint import find_checkpoints, load_newest
     from keras_mscam.training.fit import compile_trainer
     from keras_mscam.training.initial_weights import build_initial_classifier
 
-    path = latest_checkpoint(run)
-    if path is not None:
-        state = read_state(path)
-        trainer = load_trainer(path)
-        classifier = keras.Model(trainer.input, trainer.output, name="classifier")
-        return trainer, classifier, state
+    model = run.config.model
+    if find_checkpoints(run):  # which hold all weights
+        model = dataclasses.replace(model, weights=None)
     classifier = build_initial_classifier(
-        run.config.model, manifest.pathologies, run.config.data.image_size
+        model, manifest.pathologies, run.config.data.image_size
     )
     beta = tuple(manifest.beta[name] for name in manifest.pathologies)
     trainer = compile_trainer(classifier, beta, run.config.training, steps)
-    return trainer, classifier, {"epoch": 0, "step": 0, "history": []}
+    return trainer, classifier, load_newest(run, trainer)
 
 
 def _count_steps(manifest, batch_size: int) -> int:
@@ -261,18 +302,14 @@ def _resume_run(config: Config, output: Path) -> Run:
             f"{run.config.training.epochs} epochs: --epochs can't be changed. Start a "
             f"new run with --weights {output}."
         )
-    extended = dataclasses.replace(
-        run.config,
-        training=dataclasses.replace(
-            run.config.training,
-            epochs=config.training.epochs,
-            checkpoint_minutes=config.training.checkpoint_minutes,
-        ),
-    )
+    changes = {name: getattr(config.training, name) for name in _CHANGEABLE}
+    training = dataclasses.replace(run.config.training, **changes)
+    extended = dataclasses.replace(run.config, training=training)
     if extended != config:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in _CHANGEABLE)
         raise UserError(
             f"The run in {output} goes on as it was begun: with --resume, only "
-            "--epochs and --checkpoint-minutes can be given."
+            f"{options} can be given."
         )
     run = Run(run.path, extended)
     write_config(run)

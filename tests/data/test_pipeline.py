@@ -8,7 +8,12 @@ import tensorflow as tf
 from keras_mscam.configs.schema import AugmentationConfig
 from keras_mscam.data import order, pipeline, shards, tfrecords
 from keras_mscam.data.manifest import Manifest
-from keras_mscam.data.pipeline import make_dataset, make_training_dataset, read_examples
+from keras_mscam.data.pipeline import (
+    make_dataset,
+    make_training_dataset,
+    name_batch,
+    read_examples,
+)
 from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import UserError
 from keras_mscam.images.resize import resize_area
@@ -157,6 +162,31 @@ def test_batches_before_the_first_are_not_decoded(prepared, cache, count_decoded
     assert len(to_numpy(dataset)) == 4
     # The third step of one epoch and the three of another are left: 4 batches of 8.
     assert len(count_decoded) == (32 if cache == "none" else 28)
+
+
+@pytest.mark.parametrize("changes", [{}, {"balanced": True}])
+def test_the_names_of_a_batch(prepared, cache, changes):
+    """They are found without training; here, by the pixels of what training saw."""
+    if changes and cache == "none":
+        pytest.skip("balanced sampling needs a cache")
+    names = {e.image.tobytes(): e.name for e in read_examples(prepared, "train")}
+    options = {"batch_size": 6, "seed": 3, "cache": cache, **changes}
+    batches = make_training_dataset(prepared, epochs=2, **options)
+    batches = read_images(batches.as_numpy_iterator())
+    steps = len(batches) // 2
+    for epoch, step in ((0, 0), (1, 0), (1, 2)):
+        found = name_batch(prepared, "train", epoch, step, **options)
+        assert found == [names[image] for image in batches[epoch * steps + step]]
+
+
+def test_the_names_of_a_batch_of_validation(prepared):
+    names = [example.name for example in read_examples(prepared, "validation")]
+    assert len(names) == 4
+    found = [
+        name_batch(prepared, "validation", 7, step, batch_size=3, seed=0)
+        for step in range(2)
+    ]
+    assert found == [names[:3], names[3:]]
 
 
 def test_the_order_depends_on_the_seed_and_not_on_the_global_one(prepared, cache):

@@ -3,7 +3,8 @@
 JAX keeps its state elsewhere while it trains; the same tests, with `KERAS_BACKEND=jax`.
 """
 
-import json
+import errno
+import os
 import signal
 import time
 
@@ -13,19 +14,18 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-import keras_mscam.training.checkpoint
 from keras_mscam.configs.schema import Config, TrainingConfig
 from keras_mscam.errors import UserError
 from keras_mscam.inference.run_folder import create_run
 from keras_mscam.modeling import build_classifier
-from keras_mscam.training.callbacks import StopSignals
 from keras_mscam.training.checkpoint import (
     Checkpoint,
-    latest_checkpoint,
-    load_trainer,
-    read_state,
+    State,
+    find_checkpoints,
+    load_newest,
 )
-from keras_mscam.training.fit import compile_trainer, fit, waiting_callbacks
+from keras_mscam.training.fit import compile_trainer, counting_callbacks, fit
+from keras_mscam.training.stop import StopSignals
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (16, 32, 32, 1)).astype("uint8")
@@ -68,41 +68,39 @@ class StopAt(keras.callbacks.Callback):
 def go_on(run, stop_after=None, epochs=EPOCHS, **kwargs):
     """Begin a run or go on with it, as `train_run` does, up to a step."""
     config = TrainingConfig(plateau_patience=1, early_stopping=9)
-    path = latest_checkpoint(run)
-    epoch, step, history = 0, 0, []
-    if path is None:
-        classifier, trainer = build()
-    else:
-        state = read_state(path)
-        epoch, step, history = state["epoch"], state["step"], state["history"]
-        trainer = load_trainer(path)
-        classifier = keras.Model(trainer.input, trainer.output)
-    stop, waiting = StopSignals(), waiting_callbacks(config)
-    checkpoint = Checkpoint(run, classifier, waiting, history, stop)
+    classifier, trainer = build()
+    state = load_newest(run, trainer)
+    stop, counting = StopSignals(), counting_callbacks(config, None, state.step)
+    checkpoint = Checkpoint(run, classifier, counting, state, stop)
     before = [StopAt(stop, stop_after, **kwargs)] if stop_after else []
     try:
         fit(
-            trainer, PARTS.repeat(epochs).skip(epoch * STEPS + step), PARTS,
-            steps=STEPS, epochs=epochs, first_epoch=epoch, first_step=step,
-            callbacks=[*before, *waiting, checkpoint],
+            trainer, PARTS.repeat(epochs).skip(state.epoch * STEPS + state.step), PARTS,
+            steps=STEPS, epochs=epochs, first_epoch=state.epoch, first_step=state.step,
+            callbacks=[*before, *counting, checkpoint],
         )  # fmt: skip
     except KeyboardInterrupt:
         assert stop.received
-    return trainer, waiting
+    return trainer, counting
+
+
+def newest(run):
+    return find_checkpoints(run)[0].stem
 
 
 def assert_same_end(one, other, runs):
-    (trainer, waiting), (resumed, other_waiting) = one, other
+    (trainer, counting), (resumed, other_counting) = one, other
     for a, b in zip(trainer.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
     rates = [float(t.optimizer.learning_rate) for t in (trainer, resumed)]
     assert rates[0] == rates[1]
-    for a, b in zip(waiting, other_waiting, strict=True):
+    for a, b in zip(counting[1:], other_counting[1:], strict=True):
         assert a.wait == b.wait
         assert a.best == pytest.approx(b.best, abs=1e-6)
     a, b = (pd.read_csv(run.history_path) for run in runs)
     pd.testing.assert_frame_equal(a, b, rtol=0, atol=1e-6)
-    assert [p.name for p in runs[1].checkpoints.iterdir()] == ["epoch-004"]
+    assert newest(runs[1]) == "epoch-004"
+    assert len(list(runs[1].checkpoints.iterdir())) == 2
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +113,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(tmp_path, uninterrupted):
     whole, expected = uninterrupted
     parted = create_run(tmp_path / "run", Config())
     go_on(parted, epochs=2)
-    assert latest_checkpoint(parted).name == "epoch-002"
+    assert newest(parted) == "epoch-002"
     assert_same_end(expected, go_on(parted), (whole, parted))
 
 
@@ -125,19 +123,23 @@ def test_a_run_stopped_within_epochs_ends_as_an_uninterrupted_one(
     whole, expected = uninterrupted
     parted = create_run(tmp_path / "run", Config())
     go_on(parted, 6)  # 4 + 2
-    assert latest_checkpoint(parted).name == "epoch-001-step-000002"
+    assert newest(parted) == "epoch-001-step-000002"
     go_on(parted, 5)  # 6 + 5 = 2 * 4 + 3
-    assert latest_checkpoint(parted).name == "epoch-002-step-000003"
+    assert newest(parted) == "epoch-002-step-000003"
     go_on(parted, 2, validating=True)  # no step of this epoch is done twice
-    assert latest_checkpoint(parted).name == "epoch-002-step-000004"
+    assert newest(parted) == "epoch-002-step-000004"
     assert_same_end(expected, go_on(parted), (whole, parted))
 
 
 @pytest.fixture
 def checkpoint(tmp_path):
     """A checkpoint callback of a network that is never called."""
+    return make_checkpoint(create_run(tmp_path / "run", Config()))
+
+
+def make_checkpoint(run, *args):
     classifier, trainer = build()
-    checkpoint = Checkpoint(create_run(tmp_path / "run", Config()), classifier, [])
+    checkpoint = Checkpoint(run, classifier, *(args or [[]]))
     checkpoint.set_model(trainer)
     return checkpoint
 
@@ -145,98 +147,212 @@ def checkpoint(tmp_path):
 def test_a_checkpoint_comes_with_time(checkpoint, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    # Whoever sets the clock on the wall doesn't matter.
+    monkeypatch.setattr(time, "time", lambda: -1e9 * clock[0])
     checkpoint.on_train_begin()
     checkpoint.on_epoch_begin(0)
     found = []
     for minutes in (1, 9.9, 10.1, 12, 20, 20.2):  # 10 by default, from the last one
         clock[0] = 60 * minutes
         checkpoint.on_train_batch_end(None)
-        found.append(checkpoint.saved)
-    assert found == [(0, 0), (0, 0), (0, 3), (0, 3), (0, 3), (0, 6)]
-    names = [path.name for path in checkpoint.run.checkpoints.iterdir()]
-    assert names == ["epoch-000-step-000006"]
+        found.append(checkpoint.state.step)
+    assert found == [0, 0, 3, 3, 3, 6]
+    # The last, and the one before it.
+    assert [path.stem for path in find_checkpoints(checkpoint.run)] == [
+        "epoch-000-step-000006", "epoch-000-step-000003",
+    ]  # fmt: skip
 
 
-def test_a_diverged_state_is_not_kept(checkpoint, monkeypatch):
-    module = keras_mscam.training.checkpoint
-    monkeypatch.setattr(module, "read_sums", lambda trainer: [np.nan, 1.0])
-    checkpoint.stop.received = signal.SIGINT
-    with pytest.raises(KeyboardInterrupt):
-        checkpoint.on_train_batch_end(0)
-    checkpoint.on_epoch_end(0, {"loss": np.nan, "val_loss": np.nan})
-    assert not checkpoint.run.checkpoints.exists()
-    assert not checkpoint.run.model_path.exists()
+def test_a_checkpoint_comes_with_steps(tmp_path):
+    config = Config(training=TrainingConfig(checkpoint_steps=3))
+    checkpoint = make_checkpoint(create_run(tmp_path / "run", config))
+    checkpoint.on_train_begin()
+    found = []
+    for epoch in range(2):
+        checkpoint.on_epoch_begin(epoch)
+        for _ in range(4):
+            checkpoint.on_train_batch_end(None)
+            found.append((checkpoint.state.epoch, checkpoint.state.step))
+        checkpoint.on_epoch_end(epoch, {"val_loss": 1.0})
+    # Counted from the last one, which that of an epoch is too.
+    assert found == [(0, 0), (0, 0), (0, 3), (0, 3), (1, 0), (1, 0), (1, 3), (1, 3)]
 
 
-def test_the_best_model_is_kept_and_not_the_last(tmp_path):
-    run = create_run(tmp_path / "run", Config())
-    checkpoint = Checkpoint(run, build()[0], [])
-    checkpoint.set_model(build()[1])
+def test_the_best_model_is_kept_and_not_the_last(checkpoint):
     saved = []
-    checkpoint.save_model = lambda: saved.append(len(checkpoint.history))
+    checkpoint.save_model = lambda: saved.append(len(checkpoint.state.history))
     for epoch, loss in enumerate([3.0, 1.0, 2.0, 1.0, 0.5]):
         checkpoint.on_epoch_end(epoch, {"val_loss": loss})
     assert saved == [1, 2, 5]  # counted from 1; a tie doesn't replace the first
 
 
-def test_counters_of_waiting_callbacks_survive(tmp_path):
+def test_counters_survive(tmp_path):
     run = create_run(tmp_path / "run", Config())
-    classifier, trainer = build()
-    (plateau,) = waiting_callbacks(TrainingConfig())
-    plateau.set_model(trainer)
+    finite, plateau = counting_callbacks(TrainingConfig())
+    checkpoint = make_checkpoint(run, [finite, plateau])
+    plateau.set_model(checkpoint.model)
     plateau.on_train_begin()
-    plateau.best, plateau.wait = 1.25, 2
-    checkpoint = Checkpoint(run, classifier, [plateau])
-    checkpoint.set_model(trainer)
+    plateau.best, plateau.wait, finite.skipped = 1.25, 2, 3
     checkpoint.on_epoch_end(0, {"val_loss": 1.5})
-    (fresh,) = waiting_callbacks(TrainingConfig())
-    fresh.set_model(trainer)
-    fresh.on_train_begin()
-    Checkpoint(run, classifier, [fresh]).on_train_begin()
-    assert (fresh.best, fresh.wait) == (1.25, 2)
+    finite, plateau = counting_callbacks(TrainingConfig())
+    plateau.set_model(checkpoint.model)
+    plateau.on_train_begin()
+    state = load_newest(run, checkpoint.model)
+    make_checkpoint(run, [finite, plateau], state).on_train_begin()
+    assert (plateau.best, plateau.wait, finite.skipped) == (1.25, 2, 3)
 
 
-def test_half_a_checkpoint_is_not_one(tmp_path):
-    run = create_run(tmp_path / "run", Config())
-    (run.checkpoints / ".epoch-003").mkdir(parents=True)
-    assert latest_checkpoint(run) is None
+def test_half_a_checkpoint_is_not_one(checkpoint):
+    checkpoint.run.checkpoints.mkdir()
+    half = checkpoint.run.checkpoints / ".epoch-003.1234.npz"
+    half.write_bytes(b"PK")  # as `kill -9` leaves it
+    assert load_newest(checkpoint.run, checkpoint.model) == State()
+    checkpoint.on_epoch_end(0, {"val_loss": 1.0})
+    assert not half.exists()
 
 
 def test_the_newest_checkpoint(tmp_path):
     run = create_run(tmp_path / "run", Config())
+    run.checkpoints.mkdir()
     names = ["epoch-009-step-000007", "epoch-010", "epoch-010-step-000003",
              "epoch-999-step-000001", "epoch-1000"]  # fmt: skip
     for name in names:
-        (run.checkpoints / name).mkdir(parents=True)
-        assert latest_checkpoint(run).name == name
+        (run.checkpoints / f"{name}.npz").touch()
+        assert newest(run) == name
 
 
-def test_a_checkpoint_without_steps_is_read(tmp_path):
-    state = {"epoch": 2, "counters": [], "history": []}
-    (tmp_path / "state.json").write_text(json.dumps(state))
-    assert read_state(tmp_path) == {**state, "step": 0, "sums": []}
+def test_a_run_killed_before_its_results_were_written_has_them(tmp_path):
+    run = create_run(tmp_path / "run", Config())
+    checkpoint = make_checkpoint(run)
+    checkpoint.write_results = lambda: None  # killed before
+    checkpoint.on_epoch_end(0, {"val_loss": 1.0})
+    assert not run.history_path.exists()
+    state = load_newest(run, checkpoint.model)
+    make_checkpoint(run, [], state).write_results()
+    assert list(pd.read_csv(run.history_path)["val_loss"]) == [1.0]
+    assert run.model_path.exists()
 
 
-@pytest.mark.parametrize("content", [None, "", '{"epoch": 1', "[1]", '{"epoch": 1}'])
-def test_a_damaged_state_is_said(tmp_path, content):
-    if content is not None:
-        (tmp_path / "state.json").write_text(content)
-    with pytest.raises(UserError, match="is damaged"):
-        read_state(tmp_path)
+@pytest.fixture(scope="module")
+def two_checkpoints(tmp_path_factory):
+    """A run with checkpoints of epochs 1 and 2, and their bytes."""
+    checkpoint = make_checkpoint(
+        create_run(tmp_path_factory.mktemp("two") / "run", Config())
+    )
+    checkpoint.save_model = lambda: None
+    for epoch in range(2):
+        checkpoint.model.get_layer("head_block1").bias.assign([epoch + 1.0] * 3)
+        checkpoint.on_epoch_end(epoch, {"val_loss": 1.0})
+    contents = {p: p.read_bytes() for p in find_checkpoints(checkpoint.run)}
+    return checkpoint, contents
 
 
-def test_a_damaged_model_is_said(tmp_path):
-    path = tmp_path / "last.keras"
-    with pytest.raises(UserError, match="is damaged"):
-        load_trainer(tmp_path)
-    build()[1].save(path)
-    whole = path.read_bytes()
-    middle = len(whole) // 2
-    for content in (
-        b"",
-        whole[:middle],
-        whole[:middle] + bytes(1000) + whole[middle + 1000 :],
-    ):
+DAMAGES = {
+    "empty": lambda whole: b"",
+    "truncated": lambda whole: whole[: len(whole) // 2],
+    "last byte lost": lambda whole: whole[:-1],
+    "zeros": lambda whole: bytes(len(whole)),
+    "zeros in the middle": lambda w: w[:5000] + bytes(5000) + w[10000:],
+    "zeros at the end": lambda w: w[:-4096] + bytes(4096),
+    "text": lambda whole: b"<html>404</html>",
+}
+
+
+@pytest.fixture
+def load(two_checkpoints):
+    """Write the newer checkpoint's bytes, changed, and load what can be; then mend."""
+    checkpoint, contents = two_checkpoints
+    newer = next(iter(contents))
+
+    def load(change):
+        newer.write_bytes(change(contents[newer]))
+        return load_newest(checkpoint.run, checkpoint.model)
+
+    yield load
+    for path, content in contents.items():
         path.write_bytes(content)
-        with pytest.raises(UserError, match="is damaged"):
-            load_trainer(tmp_path)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    two_checkpoints, load, damage, capsys
+):
+    checkpoint, (newer, older) = two_checkpoints
+    assert load(DAMAGES[damage]).epoch == 1
+    assert checkpoint.model.get_layer("head_block1").bias[0] == 1
+    output = capsys.readouterr().err
+    assert f"{newer} is damaged" in output and f"Going on from {older}." in output
+    checkpoint.on_train_begin()
+    older.write_bytes(b"")
+    with pytest.raises(UserError, match="Restore one from a copy"):
+        load(DAMAGES[damage])
+
+
+def test_no_flipped_bit_is_believed(two_checkpoints, load):
+    checkpoint, _ = two_checkpoints
+    rng = np.random.default_rng(0)
+    expected = load(lambda whole: whole), checkpoint.model.get_weights()
+
+    def flip(whole):
+        whole = bytearray(whole)
+        whole[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        return whole
+
+    for _ in range(40):
+        state = load(flip)
+        # Only bits that nothing depends on, as those of dates, may pass.
+        if state.epoch == 2:
+            assert state == expected[0]
+            for a, b in zip(expected[1], checkpoint.model.get_weights(), strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_another_networks_checkpoint_is_not_taken(two_checkpoints):
+    checkpoint, _ = two_checkpoints
+    other = build_classifier(2, (32, 32), "small_densenet", (1, 2))
+    trainer = compile_trainer(other, (0.5,) * 2, TrainingConfig())
+    before = trainer.get_weights()
+    with pytest.raises(UserError, match="is that of another network"):
+        load_newest(checkpoint.run, trainer)
+    for a, b in zip(before, trainer.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_damaged_checkpoint_is_not_the_one_before(two_checkpoints, load):
+    """After going on from the older one, the newer one must not push it out."""
+    checkpoint, (newer, older) = two_checkpoints
+    state = load(lambda whole: b"")
+    again = make_checkpoint(checkpoint.run, [], state)
+    again.save_model = lambda: None
+    again.on_epoch_end(1, {"val_loss": 1.0})
+    assert find_checkpoints(checkpoint.run) == [newer, older]
+    assert load_newest(checkpoint.run, checkpoint.model).epoch == 2
+
+
+@pytest.mark.parametrize("where", ["checkpoint", "model", "history"])
+def test_a_full_disk_is_said_and_leaves_what_was(checkpoint, monkeypatch, where):
+    checkpoint.on_epoch_end(0, {"val_loss": 2.0})
+    before = {
+        p: p.read_bytes() for p in checkpoint.run.path.rglob("*.*") if p.is_file()
+    }
+    function = {
+        "checkpoint": (np, "savez"),
+        "model": (checkpoint.classifier, "save"),
+        "history": (pd.DataFrame, "to_csv"),
+    }[where]
+
+    def fill(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*function, fill)
+        with pytest.raises(UserError, match=r"No space left on device.*--resume"):
+            checkpoint.on_epoch_end(1, {"val_loss": 1.0})
+    after = {p: p.read_bytes() for p in before}
+    if where != "history":
+        assert after == before
+    state = load_newest(checkpoint.run, checkpoint.model)
+    assert state.epoch == (1 if where == "checkpoint" else 2)
+    again = make_checkpoint(checkpoint.run, [], state)
+    again.write_results()
+    assert len(pd.read_csv(checkpoint.run.history_path)) == state.epoch

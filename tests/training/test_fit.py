@@ -8,7 +8,7 @@ from keras_mscam.errors import UserError
 from keras_mscam.inference.run_folder import create_run
 from keras_mscam.modeling import build_classifier
 from keras_mscam.training.checkpoint import Checkpoint
-from keras_mscam.training.fit import compile_trainer, fit, waiting_callbacks
+from keras_mscam.training.fit import compile_trainer, counting_callbacks, fit
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (16, 32, 32, 1)).astype("uint8")
@@ -27,8 +27,8 @@ def build(**kwargs):
 def train(run, epochs, **kwargs):
     config = TrainingConfig(plateau_patience=1, **kwargs)
     classifier, trainer = build(**kwargs)
-    waiting = waiting_callbacks(config)
-    callbacks = [*waiting, Checkpoint(run, classifier, waiting)]
+    counting = counting_callbacks(config)
+    callbacks = [*counting, Checkpoint(run, classifier, counting)]
     fit(trainer, BATCHES * epochs, BATCHES, steps=2, epochs=epochs, callbacks=callbacks)
 
 
@@ -94,7 +94,7 @@ def test_a_cosine_ends_at_0_behind_the_last_step(warmup, expected):
     rate = trainer.optimizer._learning_rate
     np.testing.assert_allclose([float(rate(s)) for s in range(8)], expected, atol=1e-7)
     assert float(rate(8)) == pytest.approx(0, abs=1e-7)
-    assert waiting_callbacks(config) == []
+    assert len(counting_callbacks(config)) == 1  # and none waits for a plateau
 
 
 def test_records_with_fewer_steps_are_refused():
@@ -102,12 +102,99 @@ def test_records_with_fewer_steps_are_refused():
         fit(build()[1], BATCHES, BATCHES, steps=2, epochs=1, first_step=3)
 
 
-def test_divergence_is_said(tmp_path):
+#: Labels can't spoil a loss, NaN being unknown; an infinite one does.
+BAD = (IMAGES[:8], np.where(np.arange(3) == 1, np.inf, LABELS[:8]))
+
+
+def name_batch(split, epoch, step):
+    return [f"{split}-{epoch}-{step}.png"]
+
+
+def fit_skipping(batches, validation, allowed, epochs=1, **kwargs):
+    """Fit step by step: one takes less than to trace it."""
+    _, trainer = build(skip_batches=allowed)
+    trainer.run_eagerly = True
+    steps = len(batches) // epochs
+    callbacks = counting_callbacks(TrainingConfig(skip_batches=allowed), name_batch)
+    fit(
+        trainer, batches, validation, steps=steps, epochs=epochs, callbacks=callbacks
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("batches", "validation", "expected"),
+    [
+        ([*BATCHES, BATCHES[0], BAD], BATCHES, "2 of the split train in epoch 2, of "
+         r"the images train-1-1\.png\. Begin"),
+        (BATCHES * 2, [*BATCHES, BAD], "3 of the split validation in epoch 1, of the "
+         r"images validation-0-2\.png\."),
+    ],
+)  # fmt: skip
+def test_a_loss_that_is_not_finite_stops(batches, validation, expected):
+    with pytest.raises(UserError, match=r"The loss is (nan|inf) in batch " + expected):
+        fit_skipping(batches, validation, 0, epochs=2)
+
+
+def test_a_network_that_is_not_finite_stops():
     _, trainer = build()
-    head = trainer.get_layer("head_block2")
-    head.bias.assign([np.nan] * 3)
-    with pytest.raises(UserError, match="diverged"):
-        fit(trainer, BATCHES, BATCHES, steps=2, epochs=1)
+    trainer.run_eagerly = True
+    trainer.get_layer("head_block2").bias.assign([np.nan] * 3)
+    with pytest.raises(UserError, match="The loss is nan in batch 1 of the split tr"):
+        fit(trainer, BATCHES, BATCHES, steps=2, epochs=1,
+            callbacks=counting_callbacks(TrainingConfig()))  # fmt: skip
+
+
+class Snapshots(keras.callbacks.Callback):
+    """What a network holds after each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.values = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        model = self.model
+        variables = model.variables + model.optimizer.variables
+        variables += model.metrics_variables
+        self.values.append([np.array(v) for v in variables])
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_a_skipped_batch_leaves_no_trace(precision, capsys):
+    config = TrainingConfig(skip_batches=2, precision=precision)
+    keras.config.set_dtype_policy(precision)
+    try:
+        _, trainer = build(skip_batches=2, precision=precision)
+        trainer.run_eagerly = precision != "float32"
+        snapshots = Snapshots()
+        history = fit(
+            trainer, [BATCHES[0], BAD], [BAD, *BATCHES], steps=2, epochs=1,
+            callbacks=[snapshots, *counting_callbacks(config, name_batch)],
+        ).history  # fmt: skip
+        batches = ((x, dict.fromkeys(trainer.output, y)) for x, y in BATCHES)
+        expected = trainer.evaluate(batches, steps=2, verbose=0, return_dict=True)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    for a, b in zip(*snapshots.values, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert history["skipped"] == [2]
+    assert history["val_loss"] == [pytest.approx(expected["loss"], rel=1e-6)]
+    output = capsys.readouterr().err
+    assert "batch 2 of the split train in epoch 1, of the images train-0-1" in output
+    assert "batch 1 of the split validation in epoch 1, of the images vali" in output
+
+
+def test_more_than_may_be_skipped_stops():
+    with pytest.raises(UserError, match="batch 3 of the split train"):
+        fit_skipping([BATCHES[0], BAD, BAD], BATCHES, 1)
+
+
+@pytest.mark.parametrize(
+    ("batches", "validation", "split"),
+    [([BAD, BAD], BATCHES, "train"), (BATCHES, [BAD, BAD], "validation")],
+)
+def test_a_mean_over_no_batch_is_no_loss(batches, validation, split):
+    with pytest.raises(UserError, match=f"No batch of the split {split} has"):
+        fit_skipping(batches, validation, 9)
 
 
 def test_a_folder_in_use_is_refused(tmp_path):

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from keras_mscam.training.callbacks import StopSignals, Terminated
+from keras_mscam.training.stop import StopSignals, Terminated
 
 NUMBERS = signal.SIGINT, signal.SIGTERM
 
@@ -24,26 +24,44 @@ def handlers():
 def test_a_signal_waits_until_it_is_obeyed(number, error):
     with pytest.raises(error) as raised, StopSignals() as stop:
         stop.obey()  # nothing to obey
+        stop.waits = True
         signal.raise_signal(number)
         assert stop.received == number
         stop.obey()
     assert raised.type is error
 
 
+def test_a_signal_is_granted_at_once_where_nothing_waits():
+    with pytest.raises(Terminated), StopSignals():
+        signal.raise_signal(signal.SIGTERM)
+        pytest.fail("the signal waited")
+
+
+def test_a_wish_is_granted_when_the_waiting_ends():
+    with pytest.raises(Terminated), StopSignals() as stop:
+        stop.waits = True
+        signal.raise_signal(signal.SIGTERM)
+        stop.stop_waiting()
+        pytest.fail("the signal waited")
+
+
 def test_a_second_signal_does_not_wait():
-    with pytest.raises(KeyboardInterrupt), StopSignals():
+    with pytest.raises(KeyboardInterrupt), StopSignals() as stop:
+        stop.waits = True
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         pytest.fail("the second signal waited")
 
 
 def test_a_wish_at_the_very_end_is_granted():
-    with pytest.raises(Terminated), StopSignals():
+    with pytest.raises(Terminated), StopSignals() as stop:
+        stop.waits = True
         signal.raise_signal(signal.SIGTERM)
 
 
 def test_an_error_goes_before_a_wish():
-    with pytest.raises(ValueError), StopSignals():
+    with pytest.raises(ValueError), StopSignals() as stop:
+        stop.waits = True
         signal.raise_signal(signal.SIGINT)
         raise ValueError
 

@@ -16,10 +16,12 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from tensorflow.python.framework.config import disable_op_determinism
 
 from keras_mscam.cli.train import main
 from keras_mscam.configs import PRESETS
 from keras_mscam.configs.schema import merge_config
+from keras_mscam.data.pipeline import read_examples
 from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.evaluate_run import evaluate
@@ -47,7 +49,17 @@ def no_report(monkeypatch):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, phantom_records):
     path = tmp_path_factory.mktemp("runs") / "toy"
-    return train(toy(phantom_records), path)
+    try:
+        return train(toy(phantom_records, deterministic=True), path)
+    finally:
+        disable_op_determinism()
+
+
+@pytest.fixture
+def not_for_long():
+    """TensorFlow keeps `--deterministic` for all of the process."""
+    yield
+    disable_op_determinism()
 
 
 def test_a_run_folder_is_complete(run):
@@ -229,15 +241,29 @@ def test_interrupted(phantom_records, command, tmp_path, capsys):
     assert epochs == [*range(1, len(epochs) + 1)]
 
 
+def test_terminated_while_it_draws(command, tmp_path, capsys):
+    path = tmp_path / "run"
+    signal_after(".phantom-*/images/*", path, signal.SIGTERM)
+    arguments = ("--phantoms", 400, "--output", path)
+    assert command(*arguments, *OPTIONS) == 128 + signal.SIGTERM
+    output = capsys.readouterr().err
+    assert (
+        f"Stopped while its images were prepared. Go on: keras_mscam-train --output {path} --resume"
+        in output
+    )
+    assert "Traceback" not in output
+    assert [p.name for p in path.iterdir()] == ["config.json"]
+
+
 def test_killed_within_an_epoch_then_terminated_then_resumed(
-    run, phantom_records, command, tmp_path, capsys
+    run, phantom_records, command, not_for_long, tmp_path, capsys
 ):
     path = tmp_path / "run"
     arguments = ("--data", phantom_records, "--output", path, "--epochs", 2, *OPTIONS)
     # Checkpoints after every step: a kill can hit one that is being written, too.
     process = subprocess.Popen(
         [sys.executable, "-m", "keras_mscam.cli.train", *map(str, arguments),
-         "--checkpoint-minutes", "1e-9"],
+         "--deterministic", "--checkpoint-steps", "1"],
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.time() + 120
@@ -251,15 +277,29 @@ def test_killed_within_an_epoch_then_terminated_then_resumed(
     signal_after("checkpoints/epoch-001-step-*", path, signal.SIGTERM)
     assert command("--output", path, "--resume") == 128 + signal.SIGTERM
     output = capsys.readouterr().err
-    found = re.search(r"Stopped after 1 of 2 epochs and (\d+) of (\d+) steps", output)
-    assert 1 <= int(found[1]) <= int(found[2])
+    found = re.search(r"Stopped after 1 of 2 epochs and (\d+) steps of the", output)
+    assert int(found[1]) >= 1
+    newest = max(path.glob("checkpoints/epoch-*"))
+    newest.write_bytes(newest.read_bytes()[:-1000])
     assert command("--output", path, "--resume") == 0
-    # The same as that of the fixture, but for the processes' own threads.
-    one, other = (pd.read_csv(p / "history.csv") for p in (run.path, path))
-    pd.testing.assert_frame_equal(one, other, rtol=1e-3)
-    weights = [pd.read_csv(p / "relevance_weights.csv") for p in (run.path, path)]
-    pd.testing.assert_frame_equal(*weights, rtol=1e-3)
+    assert f"{newest} is damaged" in capsys.readouterr().err
+    # In other processes, and in parts: the same to the last bit.
+    for name in ("history.csv", "relevance_weights.csv", "metrics.json"):
+        assert (run.path / name).read_bytes() == (path / name).read_bytes()
+    models = [keras.saving.load_model(p / "model.keras") for p in (run.path, path)]
+    for a, b in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(a, b)
     assert (path / "report.html").is_file()
+
+
+def test_a_loss_that_is_not_finite_names_images(phantom_records, tmp_path):
+    config = toy(phantom_records, "phantom", learning_rate=1e30)
+    with pytest.raises(UserError, match="in batch 2 of the split train") as error:
+        train(config, tmp_path / "run")
+    named = re.findall(r"\d{8}_\d{3}\.png", str(error.value))
+    names = {example.name for example in read_examples(phantom_records, "train")}
+    assert len(set(named)) == 16 and set(named) <= names
+    assert not (tmp_path / "run" / "model.keras").exists()
 
 
 def test_more_epochs_by_resuming(run, phantom_records, no_report, tmp_path):

@@ -1,0 +1,57 @@
+"""Signals that ask a training to stop."""
+
+import signal
+import threading
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: like Ctrl-C, but a command that it ends has exit status 143."""
+
+
+class StopSignals:
+    """Ctrl-C and SIGTERM, which end the work at once or, while it `waits`, on a wish.
+
+    In the middle of a step a network is neither before nor behind it, and couldn't be
+    saved: training sets `waits`, and grants the wish when its step is over. Who doesn't
+    want to wait sends a second signal. Within a `with`, in the main thread: Python has
+    no signals elsewhere. A signal that the process was told to ignore, as by `nohup`,
+    stays ignored.
+    """
+
+    def __init__(self):
+        self.received = None
+        self.waits = False
+
+    def __enter__(self):
+        self._handlers = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._handlers[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, error, *_):
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        if error is None:
+            self.obey()
+
+    def obey(self) -> None:
+        """Raise what was wished for, if anything.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C; `Terminated` for SIGTERM.
+        """
+        if self.received is not None:
+            raise Terminated if self.received == signal.SIGTERM else KeyboardInterrupt
+
+    def stop_waiting(self) -> None:
+        """From now on, signals are granted at once; also one that came before."""
+        self.waits = False
+        self.obey()
+
+    def _note(self, number, frame):
+        self.obey()
+        self.received = number
+        if not self.waits:
+            self.obey()
