@@ -1,5 +1,6 @@
 """`keras_mscam-predict`: what X-rays show, and where, as tables and pages."""
 
+import codecs
 import os
 import sys
 import time
@@ -120,8 +121,16 @@ def predict(
 
 
 def _read_stdin() -> Iterator[str]:
-    """Give the lines of the standard input, as Python has names that are no text."""
-    yield from map(os.fsdecode, sys.stdin.buffer)
+    """Give the lines of the standard input, as Python has names that are no text.
+
+    A byte-order mark, as of lists that were written under Windows, is no part of them.
+    """
+    data = sys.stdin.buffer.read()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = data.decode("utf-16", errors="replace")
+    else:
+        text = os.fsdecode(data.removeprefix(codecs.BOM_UTF8))
+    yield from text.split("\n")
 
 
 def _find_todo(files: list[str], output: Path) -> tuple[list[str], Names]:

@@ -41,8 +41,9 @@ class Predictor:
         """Predict one X-ray.
 
         Args:
-            image: a PNG, JPEG or DICOM file, its bytes, or grey pixels, uint8 or
-                uint16 `(height, width)`.
+            image: a PNG, JPEG or DICOM file, its bytes, or a file open for reading
+                them; a Pillow image; or grey pixels, uint8 or uint16
+                `(height, width)`.
 
         Raises:
             UserError: it can't be read.
@@ -53,7 +54,16 @@ class Predictor:
         return prediction
 
     def predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
-        """Predict several X-rays at once; one that can't be read says so in `error`."""
+        """Predict several X-rays at once; who can't be read says so in `error`.
+
+        Raises:
+            UserError: a single image is given in place of several.
+        """
+        if isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview)):
+            raise UserError(
+        """Predict several X-rays; one that can't be read says so in its `error`.
+                "of them; use predict."
+            )
         read = [_read(image) for image in images]
         found = iter(self.predict_xrays([xray for xray, _ in read if xray is not None]))
         return [

@@ -91,7 +91,7 @@ def test_what_is_left_out_is_counted(hospital):
         + "zzz.png,Lung Opacity,0,0,5,5\n"
         + "a/1.png,Mass,0,0,5,5\n"
         + "a/1.png,Lung Opacity,0,0,0,5\n"
-        + "a/1.png,Lung Opacity,0,zero,1,5\n"
+        + "a/1.png,Lung Opacity,0,,1,5\n"
         + "b/3.jpg,Lung Opacity,0,0,5,5\n"
     )
     dataset = read_dataset(hospital)
@@ -112,19 +112,25 @@ def test_what_is_left_out_is_counted(hospital):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("", "can't be read"),
+        ("", "labels.csv is empty"),
         ("path,patient,Mass\n", "no rows"),
         ("path,Mass\na/1.png,1\n", "no column 'patient', only path, Mass"),
         ("file,patient,Mass\na/1.png,1,1\n", "no column 'path'"),
         ("path,patient\na/1.png,1\n", "no column of labels"),
-        ("path,patient,Mass\na/1.png,1,yes\n", "row 1, column 'Mass': 'yes' is no lab"),
+        ("path,patient,Mass\na/1.png,1,yes\n", "line 2, column 'Mass': 'yes' is no la"),
         ("path,patient,AP/PA,Mass\na/1.png,1,AP,1\n", "column 'AP/PA': 'AP' is no lab"),
         ("path,patient,Mass\na/1.png,1,2\n", "'2' is no label"),
-        ("path,patient,Mass\na/1.png,,1\n", "row 1: no patient"),
-        ("path,patient,Mass\n,7,1\n", "row 1: no path"),
-        ("path,Path,patient,Mass\na/1.png,a/1.png,7,1\n", "two columns 'path'"),
+        ("path,patient,Mass\na/1.png,,1\n", "line 2: no patient"),
+        ("path,patient,Mass\n,7,1\n", "line 2: no path"),
+        (
+            "path,Path,patient,Mass\na/1.png,a/1.png,7,1\n",
+            "line 1, column 2: the name 'path' was there",
+        ),
         ("path,patient,Mass\nnowhere.png,7,1\n", "none of its 1 images is there"),
-        ("path,patient,Mass,split\na/1.png,7,1,dev\n", "split 'dev' of a/1.png"),
+        (
+            "path,patient,Mass,split\na/1.png,7,1,dev\n",
+            "line 2: the split 'dev' isn't one of train",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_used(hospital, table, message):
