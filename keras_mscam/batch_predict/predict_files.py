@@ -1,16 +1,15 @@
 """`keras_mscam-predict`: what X-rays show, and where, as tables and pages."""
 
-import codecs
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
 
-from keras_mscam.batch_predict.discovery import Names, find_files, stamp
+from keras_mscam.batch_predict.discovery import Names, find_files, read_stdin, stamp
 from keras_mscam.batch_predict.index import Summary, write_tables
 from keras_mscam.batch_predict.journal import (
     Journal,
@@ -84,7 +83,7 @@ def predict(
     if options.dicom:
         from keras_mscam.dicom_results import write_results  # noqa: F401 (is it there?)
 
-    found = find_files(paths, output, _read_stdin())
+    found = find_files(paths, output, read_stdin())
     predictor = load_predictor(model, runtime, probability_threshold, options)
     contract = predictor.runtime.contract
     plan = describe_plan(model, predictor, options)
@@ -118,19 +117,6 @@ def predict(
     summary.passed_over = found.passed_over
     summary.added, summary.seconds = len(todo), seconds
     return summary
-
-
-def _read_stdin() -> Iterator[str]:
-    """Give the lines of the standard input, as Python has names that are no text.
-
-    A byte-order mark, as of lists that were written under Windows, is no part of them.
-    """
-    data = sys.stdin.buffer.read()
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        text = data.decode("utf-16", errors="replace")
-    else:
-        text = os.fsdecode(data.removeprefix(codecs.BOM_UTF8))
-    yield from text.split("\n")
 
 
 def _find_todo(files: list[str], output: Path) -> tuple[list[str], Names]:

@@ -145,8 +145,8 @@ def name_columns(
     for line, fields in rows:
         if len(fields) < width:
             raise UserError(
-                f"{path}, line {line}: it has {len(fields)} fields and the header has "
-                f"{width}; complete the line, or remove it."
+                f"{path}, line {line}: it ends after {len(fields)} of {width} fields; "
+                "complete the line, or remove it."
             )
         for place, field in enumerate(fields):
             if field and (place >= len(names) or not names[place]):

@@ -108,8 +108,8 @@ def read_bytes(image: Image) -> bytes:
         raise ImageError("is a file opened as text: open it with mode 'rb'")
     if not isinstance(data, bytes):
         raise ImageError(
-            f"is a {type(image).__name__}: it must be a PNG, JPEG or DICOM file, its "
-            "bytes, a Pillow image, or an array of grey pixels"
+            f"is of type {type(image).__name__}: it must be a PNG, JPEG or DICOM file, "
+            "its bytes, a Pillow image, or an array of grey pixels"
         )
     return data
 

@@ -205,7 +205,15 @@ def test_pathologies_are_those_of_the_file_whichever_images_are_there(toy):
 
 
 @pytest.mark.parametrize(
-    "folders", [["."], ["images_001/images", "images_002/images"], ["images_001"]]
+    "folders",
+    [
+        ["."],
+        ["images_001/images", "images_002/images"],
+        ["images_001"],
+        ["images/images"],
+        ["images/images_001/images", "images/images_002", "images_003"],
+        ["Images"],
+    ],
 )
 def test_every_place_for_images(toy, folders):
     directory = toy(patients=3)
@@ -217,6 +225,21 @@ def test_every_place_for_images(toy, folders):
     assert len(dataset.records) == 6
     assert all(record.path.is_file() for record in dataset.records)
     assert dataset.problems == ()
+
+
+def test_suffixes_in_upper_case_and_folders_behind_links(toy, tmp_path):
+    directory = toy(patients=3)
+    for path in (directory / "images").iterdir():
+        path.rename(path.with_suffix(".PNG"))
+    (directory / "images").rename(tmp_path / "elsewhere")
+    (directory / "images_001").mkdir()
+    (directory / "images_001" / "images").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(directory / "images_001")
+    dataset = read_chestxray14(directory)
+    assert len(dataset.records) == 6
+    assert dataset.problems == ()
+    assert dataset.records[0].name == "00000000_000.png"
+    assert dataset.records[0].path.name == "00000000_000.PNG"
 
 
 def test_of_two_images_of_a_name_the_first_folder_counts(toy):
@@ -255,7 +278,8 @@ def test_images_still_in_archives(toy, suffix):
     images = sorted((directory / "images").iterdir())
     contents = {path.name: path.read_bytes() for path in images}
     pack(directory, directory / f"images_002{suffix}", images[:2])
-    pack(directory, directory / "images" / f"images_001{suffix}", images[2:5])
+    (directory / "images" / "images").mkdir()
+    pack(directory, directory / "images" / "images" / f"1{suffix}", images[2:5])
     dataset = read_chestxray14(directory)
     assert dataset.problems == ()
     assert len(dataset.records) == 6
