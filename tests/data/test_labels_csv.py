@@ -1,6 +1,3 @@
-import re
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -155,24 +152,3 @@ def test_boxes_that_cannot_be_used(hospital, table, message):
 def test_boxes_beside_chestxray14(toy, hospital):
     with pytest.raises(UserError, match="BBox_List_2017"):
         read_dataset(toy(), boxes=hospital / "boxes.csv")
-
-
-def test_the_readme_on_chexpert(tmp_path, monkeypatch):
-    """A row of CheXpert's own table, made its way by what the README says."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (code,) = re.findall(r"```python\n(import pandas.*?)```", readme, re.DOTALL)
-    folder = tmp_path / "CheXpert-v1.0-small"
-    image = "train/patient00002/study2/view1_frontal.jpg"
-    (folder / image).parent.mkdir(parents=True)
-    cv2.imwrite(str(folder / image), np.zeros((30, 20), np.uint8))
-    (folder / "train.csv").write_text(
-        "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Edema,Pneumonia,Fracture\n"
-        f"CheXpert-v1.0-small/{image},Female,87,Frontal,AP,,1.0,-1.0,0.0\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    exec(code, {})
-    dataset = read_dataset(folder)
-    (record,) = dataset.records
-    assert dataset.pathologies == ("Edema", "Pneumonia", "Fracture")
-    np.testing.assert_array_equal(record.labels, [1, np.nan, 0])
-    assert (record.patient, record.view, record.age) == ("patient00002", "AP", 87)
