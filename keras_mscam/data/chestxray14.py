@@ -27,7 +27,7 @@ from keras_mscam.pathologies import NO_FINDING, PATHOLOGIES, canonical_name
 LABEL_FILES = r"Data_Entry_2017.*\.csv.*"
 _BOX_FILES = r"BBox_List_2017.*\.csv.*"
 _LIST_FILES = {"train_val": r"train_val_list.*\.txt.*", "test": r"test_list.*\.txt.*"}
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".dcm"}
+_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".dcm", ".dicom"}
 _REQUIRED = ("Image Index", "Patient ID", "Finding Labels")
 _OPTIONAL = ("View Position", "Patient Age", "Patient Gender")
 _BOX_COLUMNS = ("Image Index", "Finding Label", "x", "y", "width", "height")
@@ -191,7 +191,8 @@ def _file_name(written: str) -> str:
 def _find_image_folders(directory: Path) -> Iterator[Path]:
     """Give `images`, `images_001` and so on, and the folders in them."""
     entered = set()
-    for top in sorted(directory.glob("[Ii]mages*")):
+    tops = (p for p in directory.iterdir() if p.name.lower().startswith("images"))
+    for top in sorted(tops):
         for place, names, _ in os.walk(top, followlinks=True):
             status = os.stat(place)
             if (status.st_dev, status.st_ino) in entered:  # links may lead in circles

@@ -142,18 +142,20 @@ def name_columns(
             raise UserError(f"{path} has no column {name!r}, only {there}.")
     named = [place for place, name in enumerate(names) if name]
     width = max(named, default=-1) + 1
+    nameless = [place for place in range(width) if not names[place]]
     for line, fields in rows:
         if len(fields) < width:
             raise UserError(
                 f"{path}, line {line}: it ends after {len(fields)} of {width} fields; "
                 "complete the line, or remove it."
             )
-        for place, field in enumerate(fields):
-            if field and (place >= len(names) or not names[place]):
+        for place in (*nameless, *range(width, len(fields))):
+            if fields[place]:
                 raise UserError(
-                    f"{path}, line {line}, column {place + 1}: {field!r} stands in a "
-                    "column without a name; name that column in the header, or remove "
-                    "it (pandas leaves row numbers out with to_csv(index=False))."
+                    f"{path}, line {line}, column {place + 1}: {fields[place]!r} "
+                    "stands in a column without a name; name that column in the "
+                    "header, or remove it (pandas leaves row numbers out with "
+                    "to_csv(index=False))."
                 )
     table = pd.DataFrame(
         [[fields[place] for place in named] for _, fields in rows],
@@ -235,11 +237,8 @@ def _read_text(path: Path) -> str:
                 f"{path} is {kind}, no text; save the table as 'CSV UTF-8', or unpack "
                 "it."
             )
-    encoding = (
-        "utf-16"
-        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        else "utf-8-sig"
-    )
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding = "utf-16" if is_utf16 else "utf-8-sig"
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:

@@ -68,11 +68,11 @@ def read_labels_csv(path: Path, boxes: Path | None = None) -> Dataset:
         raise UserError(f"{path} has no rows below its header.")
     pathologies = tuple(name for name in table if name not in _DESCRIBING)
     labels = _parse_labels(table, pathologies, path)
-    lists = _read_splits(table, path)
     keys = table["path"].map(path_key)
     first = ~keys.duplicated()
     repeated = table["path"][~first].to_list()
     table, labels = table[first], labels[first.to_numpy()]
+    lists = _read_splits(table, path)
     names = dict(zip(keys[first], table["path"], strict=True))
     boxes_of, box_problems = _read_boxes(boxes, names, pathologies)
     records, missing = [], []
@@ -131,13 +131,13 @@ def _parse_labels(
     labels = np.empty((len(table), len(pathologies)))
     for column, name in enumerate(pathologies):
         values = {text: _parse_label(text) for text in set(table[name])}
-        for line, text in table[name].items():
-            if values[text] is None:
-                raise UserError(
-                    f"{path}, line {line}, column {name!r}: {text!r} is no label; "
-                    "labels are 1 or 0 (TRUE or FALSE), and -1 or nothing for unknown. "
-                    "Remove the column if it isn't a pathology."
-                )
+        strange = [text for text, value in values.items() if value is None]
+        for line, text in table[name][table[name].isin(strange)].items():
+            raise UserError(
+                f"{path}, line {line}, column {name!r}: {text!r} is no label; labels "
+                "are 1 or 0 (TRUE or FALSE), and -1 or nothing for unknown. Remove the "
+                "column if it isn't a pathology."
+            )
         labels[:, column] = table[name].map(values)
     return labels
 
@@ -162,7 +162,7 @@ def _read_splits(table: pd.DataFrame, path: Path) -> dict[str, str]:
                 f"{', '.join(SPLITS)}."
             )
         if split:
-            splits.setdefault(name, split)
+            splits[name] = split
     return splits
 
 

@@ -212,7 +212,7 @@ def test_pathologies_are_those_of_the_file_whichever_images_are_there(toy):
         ["images_001"],
         ["images/images"],
         ["images/images_001/images", "images/images_002", "images_003"],
-        ["Images"],
+        ["IMAGES"],
     ],
 )
 def test_every_place_for_images(toy, folders):
