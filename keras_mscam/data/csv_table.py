@@ -133,8 +133,9 @@ def name_columns(
     """
     (first, header), *rows = rows
     spelling = {name_key(name): name for name in known}
-    names = [spelling.get(name_key(name), name) for name in header]
+    names = [" ".join(name.split()) for name in header]
     names = ["" if _UNNAMED.fullmatch(name) else name for name in names]
+    names = [spelling.get(name_key(name), name) for name in names]
     _check_names(path, first, names)
     for name in required:
         if name not in names:

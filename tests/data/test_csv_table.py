@@ -154,6 +154,10 @@ def test_one_content_in_many_forms(hospital, nih, form):
 def test_a_nameless_column_without_content_is_none(hospital):
     read = hospital(LABELS.replace("\n", ",\n"))
     assert read.pathologies == ("Mass", "Pleural Effusion")
+    # A cell may have two lines in a spreadsheet.
+    assert hospital(
+        LABELS.replace("Pleural E", '"Pleural\nE').replace("ion\n", 'ion"\n')
+    ).pathologies == ("Mass", "Pleural Effusion")
     middle = "path,patient,,Mass\na/1.png,Ann,,1\n"
     assert hospital(middle).pathologies == ("Mass",)
 
