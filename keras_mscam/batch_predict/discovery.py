@@ -1,11 +1,13 @@
 """Which files are meant: paths, folders, patterns."""
 
+import codecs
 import functools
 import glob
 import itertools
 import os
 import re
 import stat
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -71,6 +73,19 @@ def find_files(
         more = f" (passed over: {over})" if over else ""
         raise UserError(f"There is no image{more}: give files, folders or patterns.")
     return Found(found, passed_over)
+
+
+def read_stdin() -> Iterator[str]:
+    """Give the lines of the standard input, as Python has names that are no text.
+
+    A byte-order mark, as of lists that were written under Windows, is no part of them.
+    """
+    data = sys.stdin.buffer.read()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = data.decode("utf-16", errors="replace")
+    else:
+        text = os.fsdecode(data.removeprefix(codecs.BOM_UTF8))
+    yield from text.split("\n")
 
 
 def _find_results(output: Path) -> Callable[[str], bool]:

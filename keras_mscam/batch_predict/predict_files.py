@@ -3,13 +3,13 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
 
-from keras_mscam.batch_predict.discovery import Names, find_files, stamp
+from keras_mscam.batch_predict.discovery import Names, find_files, read_stdin, stamp
 from keras_mscam.batch_predict.index import Summary, write_tables
 from keras_mscam.batch_predict.journal import (
     Journal,
@@ -86,6 +86,7 @@ def predict(
 
     found = find_files(paths, output, _read_stdin())
     model = fetch(model)
+    found = find_files(paths, output, read_stdin())
     predictor = load_predictor(model, runtime, probability_threshold, options)
     contract = predictor.runtime.contract
     plan = describe_plan(model, predictor, options)
@@ -119,11 +120,6 @@ def predict(
     summary.passed_over = found.passed_over
     summary.added, summary.seconds = len(todo), seconds
     return summary
-
-
-def _read_stdin() -> Iterator[str]:
-    """Give the lines of the standard input, as Python has names that are no text."""
-    yield from map(os.fsdecode, sys.stdin.buffer)
 
 
 def _find_todo(files: list[str], output: Path) -> tuple[list[str], Names]:

@@ -1,5 +1,7 @@
 """Any data set: in two plain CSV files of labels and boxes, or ChestX-ray14."""
 
+import os.path
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,12 @@ from keras_mscam.data.chestxray14 import (
     list_images,
     parse_age,
     read_chestxray14,
+)
+from keras_mscam.data.csv_table import (
+    find_table,
+    name_key,
+    parse_numbers,
+    path_key,
     read_table,
 )
 from keras_mscam.data.records import Box, Dataset, Record, sort_boxes, summarize
@@ -17,11 +25,12 @@ from keras_mscam.data.splits import SPLITS
 from keras_mscam.errors import UserError
 from keras_mscam.pathologies import NO_FINDING
 
-_DESCRIBING = ("path", "patient", "view", "age", "sex", "split")
-_CORNERS = ["x_min", "y_min", "x_max", "y_max"]
+_DESCRIBING = ("path", "patient", "view", "age", "sex", "split", NO_FINDING)
+_CORNERS = ("x_min", "y_min", "x_max", "y_max")
 #: 1 and 0 are known; nothing, or -1 as CheXpert has it for "uncertain", are not.
-_VALUES = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0}
-_VALUES |= dict.fromkeys(["", "-1", "-1.0"], float("nan"))
+_NUMBERS = {1.0: 1.0, 0.0: 0.0, -1.0: float("nan")}
+_WORDS = {"true": 1.0, "false": 0.0, "": float("nan")}
+_LABEL_FILE, _BOX_FILE = r"labels\.csv(\.gz)?", r"boxes\.csv(\.gz)?"
 
 
 def read_labels_csv(path: Path, boxes: Path | None = None) -> Dataset:
@@ -34,14 +43,14 @@ def read_labels_csv(path: Path, boxes: Path | None = None) -> Dataset:
     - perhaps `view`, `age` (years), `sex`, and `split` (`train`, `validation`, `test`,
       or nothing for an image to be left out under the rule `csv`);
     - every other one a pathology: `1` shown, `0` not shown, nothing or `-1` unknown.
-      A column `No Finding` is passed over.
+      `TRUE` and `FALSE` are 1 and 0. A column `No Finding` is passed over.
 
     The boxes: a row a box, with the columns `path` (as in the labels), `pathology`,
     `x_min`, `y_min`, `x_max`, `y_max` in half-open pixels of the original image.
-    Upper and lower case make no difference in the names of describing columns.
+    Names of columns and pathologies are compared by `name_key`, paths by `path_key`.
 
     Args:
-        path: CSV file of labels, UTF-8 with or without byte-order mark, or `.gz`.
+        path: CSV file of labels; `read_rows` says what it may look like.
         boxes: CSV file of boxes.
 
     Returns:
@@ -50,23 +59,26 @@ def read_labels_csv(path: Path, boxes: Path | None = None) -> Dataset:
         counted in `problems`.
 
     Raises:
-        UserError: a file can't be read, a column is missing or isn't labels, a row has
-            no path or patient, or no row has an image.
+        UserError: as `read_table`; a column isn't labels, or none is; a split is
+            unknown; a number is none; or no row has an image.
     """
     path = Path(path)
-    table = _read(path, required=("path", "patient"))
-    pathologies = tuple(
-        name for name in table if name not in _DESCRIBING and name != NO_FINDING
-    )
+    table = read_table(path, known=_DESCRIBING, required=("path", "patient"))
+    if table.empty:
+        raise UserError(f"{path} has no rows below its header.")
+    pathologies = tuple(name for name in table if name not in _DESCRIBING)
     labels = _parse_labels(table, pathologies, path)
-    first = ~table["path"].duplicated()
+    keys = table["path"].map(path_key)
+    first = ~keys.duplicated()
     repeated = table["path"][~first].to_list()
     table, labels = table[first], labels[first.to_numpy()]
-    boxes_of, box_problems = _read_boxes(boxes, set(table["path"]), pathologies)
+    lists = _read_splits(table, path)
+    names = dict(zip(keys[first], table["path"], strict=True))
+    boxes_of, box_problems = _read_boxes(boxes, names, pathologies)
     records, missing = [], []
     for row, values in zip(table.to_dict("records"), labels, strict=True):
-        file = path.parent / row["path"]
-        if not file.is_file():
+        file = _find_image(path.parent, row["path"])
+        if file is None:
             missing.append(row["path"])
             continue
         records.append(
@@ -95,31 +107,17 @@ def read_labels_csv(path: Path, boxes: Path | None = None) -> Dataset:
         ("repeated label rows, the first of each path kept", repeated),
     )
     tables = (path,) if boxes is None else (path, Path(boxes))
-    lists = _read_splits(table, path)
     return Dataset(pathologies, tuple(records), problems + box_problems, lists, tables)
 
 
-def _read(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
-    """Read all fields as text; every row has the required ones."""
-    table = read_table(path)
-    names = {name: name.strip() for name in table.columns}
-    known = {*_DESCRIBING, "pathology", *_CORNERS}
-    lower = {name: n.lower() for name, n in names.items() if n.lower() in known}
-    table = table.rename(columns=names | lower).apply(lambda column: column.str.strip())
-    for name in required:
-        if name not in table:
-            raise UserError(
-                f"{path} has no column {name!r}, only {', '.join(table.columns)}."
-            )
-        empty = np.flatnonzero(table[name] == "")
-        if len(empty):
-            raise UserError(f"{path}, row {empty[0] + 1}: no {name}; complete it.")
-    if table.columns.has_duplicates:
-        twice = table.columns[table.columns.duplicated()][0]
-        raise UserError(f"{path} has two columns {twice!r}; keep one.")
-    if table.empty:
-        raise UserError(f"{path} has no rows.")
-    return table
+def _find_image(folder: Path, path: str) -> Path | None:
+    """Find an image whose path may have backslashes, or `.png` for `.PNG`."""
+    for written in dict.fromkeys((path, path.replace("\\", "/"))):
+        stem, suffix = os.path.splitext(folder / written)
+        for end in dict.fromkeys((suffix, suffix.lower(), suffix.upper())):
+            if os.path.isfile(stem + end):
+                return Path(stem + end)
+    return None
 
 
 def _parse_labels(
@@ -132,45 +130,66 @@ def _parse_labels(
         )
     labels = np.empty((len(table), len(pathologies)))
     for column, name in enumerate(pathologies):
-        strange = np.flatnonzero(~table[name].isin(list(_VALUES)))
-        if len(strange):
+        values = {text: _parse_label(text) for text in set(table[name])}
+        strange = [text for text, value in values.items() if value is None]
+        for line, text in table[name][table[name].isin(strange)].items():
             raise UserError(
-                f"{path}, row {strange[0] + 1}, column {name!r}: "
-                f"{table[name].iloc[strange[0]]!r} is no label; labels are 1, 0, -1 or "
-                "nothing, and a column that holds none must be removed."
+                f"{path}, line {line}, column {name!r}: {text!r} is no label; labels "
+                "are 1 or 0 (TRUE or FALSE), and -1 or nothing for unknown. Remove the "
+                "column if it isn't a pathology."
             )
-        labels[:, column] = table[name].map(_VALUES)
+        labels[:, column] = table[name].map(values)
     return labels
+
+
+def _parse_label(text: str) -> float | None:
+    """Return 1, 0 or NaN (unknown), and `None` for what is no label."""
+    try:
+        return _NUMBERS.get(float(text))
+    except ValueError:
+        return _WORDS.get(text.lower())
 
 
 def _read_splits(table: pd.DataFrame, path: Path) -> dict[str, str]:
     if "split" not in table:
         return {}
-    strange = table[~table["split"].isin([*SPLITS, ""])]
-    if len(strange):
-        raise UserError(
-            f"{path}: the split {strange['split'].iloc[0]!r} of "
-            f"{strange['path'].iloc[0]} isn't one of {', '.join(SPLITS)}."
-        )
-    given = table[table["split"] != ""]
-    return dict(zip(given["path"], given["split"], strict=True))
+    splits = {}
+    for line, name, written in table[["path", "split"]].itertuples(name=None):
+        split = written.lower()
+        if split not in (*SPLITS, ""):
+            raise UserError(
+                f"{path}, line {line}: the split {written!r} isn't one of "
+                f"{', '.join(SPLITS)}."
+            )
+        if split:
+            splits[name] = split
+    return splits
 
 
 def _read_boxes(
-    path: Path | None, images: set[str], pathologies: tuple[str, ...]
+    path: Path | None, names: dict[str, str], pathologies: tuple[str, ...]
 ) -> tuple[dict[str, list[Box]], tuple[str, ...]]:
-    """Return boxes by image, and a sentence for each kind of box left out."""
+    """Return boxes by image, and a sentence for each kind of box left out.
+
+    Args:
+        path: the table.
+        names: of the images with labels, by `path_key`.
+        pathologies: those that have labels.
+    """
     if path is None:
         return {}, ()
-    table = _read(Path(path), required=("path", "pathology"))
-    missing = [name for name in _CORNERS if name not in table]
-    if missing:
-        raise UserError(f"{path} has no column {missing[0]!r}.")
-    corners = table[_CORNERS].apply(pd.to_numeric, errors="coerce").to_numpy(float)
-    boxes = map(Box, table["pathology"], map(tuple, corners.tolist()))
+    path, columns = Path(path), ("path", "pathology", *_CORNERS)
+    table = read_table(path, known=columns, required=columns[:2])
+    for name in _CORNERS:
+        if name not in table:
+            raise UserError(f"{path} has no column {name!r}.")
+    spelling = {name_key(name): name for name in pathologies}
+    found = [spelling.get(name_key(name), name) for name in table["pathology"]]
+    images = [names.get(path_key(image), image) for image in table["path"]]
+    corners = zip(*(parse_numbers(table, name, path) for name in _CORNERS), strict=True)
     return sort_boxes(
-        zip(table["path"], boxes, strict=True),
-        images,
+        zip(images, map(Box, found, corners), strict=True),
+        set(names.values()),
         pathologies,
         "boxes of a pathology without a column of labels, left out",
     )
@@ -186,27 +205,36 @@ def read_dataset(
 
     Args:
         source: a folder in the layout of ChestX-ray14; or a CSV file for
-            `read_labels_csv`, or a folder with such a `labels.csv` and perhaps
-            `boxes.csv`.
+            `read_labels_csv`, or a folder with such a `labels.csv`. A `boxes.csv`
+            beside a `labels.csv` is read with it.
         boxes: CSV file of boxes for `read_labels_csv`.
         workers: processes that look into archives.
         progress: whether to show bars.
 
     Raises:
-        UserError: as the readers, or boxes are given for ChestX-ray14, which has its
-            own.
+        UserError: as the readers; there is no table; or boxes are given for
+            ChestX-ray14, which has its own.
     """
     source = Path(source)
-    table, beside = source, None
-    if source.is_dir() and not any(source.glob(LABEL_FILES)):
-        table, beside = source / "labels.csv", source / "boxes.csv"
-    if table.is_file():
-        if boxes is None and beside is not None and beside.is_file():
-            boxes = beside
-        return read_labels_csv(table, boxes)
-    if boxes is not None:
+    if not source.exists():
+        raise UserError(f"{source} is not a folder and not a table; check its name.")
+    if not source.is_dir():
+        table = source
+    elif find_table(source, LABEL_FILES) is None:
+        table = find_table(source, _LABEL_FILE)
+    elif boxes is None:
+        return read_chestxray14(source, workers, progress)
+    else:
         raise UserError(
             f"Boxes of {source} are read from its own BBox_List_2017.csv; --boxes is "
             "for a data set in a labels.csv."
         )
-    return read_chestxray14(source, workers, progress)
+    if table is None:
+        raise UserError(
+            f"{source} has no table of labels: neither labels.csv, for any data set, "
+            "nor Data_Entry_2017.csv or Data_Entry_2017_v2020.csv, for ChestX-ray14, "
+            "as they are or as .gz."
+        )
+    if boxes is None and re.fullmatch(_LABEL_FILE, table.name, re.IGNORECASE):
+        boxes = find_table(table.parent, _BOX_FILE)
+    return read_labels_csv(table, boxes)

@@ -70,7 +70,7 @@ def convert_image(
         not.
     """
     try:
-        data = source if isinstance(source, bytes) else read_bytes(source)
+        data = read_bytes(source)
         image = read_grey(data)
     except ImageError as error:
         return str(error)
@@ -112,8 +112,10 @@ def convert(
     todo = {p: part for p, part in parts.items() if not _index_path(p).exists()}
     count = sum(map(len, todo.values()))
     jobs = ((image, image_size) for image in _read(chain.from_iterable(todo.values())))
-    # Of the decoders, those of DICOM have been seen to end their process.
-    apart = any(record.path.suffix.lower() == ".dcm" for record in ordered)
+    # Of the decoders, those of DICOM have been seen to end their process; such files
+    # have any suffix or none.
+    plain = (".png", ".jpg", ".jpeg")
+    apart = any(record.path.suffix.lower() not in plain for record in ordered)
     results = map_in_order(convert_image, jobs, workers, count, _DIED, apart)
     bar = tqdm(
         results,

@@ -145,10 +145,15 @@ def _keep_listed(
             f"The split {rule.name!r} isn't possible: the data set has "
             f"{files[rule.name]}; add it, or choose another split."
         )
-    if len(lists) == 1 and lists <= {"train_val", "test"}:
-        return list(dataset.records), ()
     kept = [record for record in dataset.records if record.name in dataset.lists]
     left = [r.name for r in dataset.records if r.name not in dataset.lists]
+    if not kept:
+        raise UserError(
+            f"The split {rule.name!r} isn't possible: no list names an image that is "
+            f"there, such as {left[0]}; one names {next(iter(dataset.lists))}."
+        )
+    if len(lists) == 1 and lists <= {"train_val", "test"}:
+        return list(dataset.records), ()
     return kept, summarize(("images that are in no list, left out", left))
 
 

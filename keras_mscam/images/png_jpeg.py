@@ -6,6 +6,7 @@ import zlib
 
 import cv2
 import numpy as np
+import PIL.Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
@@ -50,6 +51,19 @@ def lengthen_jpeg(data: bytes) -> bytes:
 def encode_png(image: np.ndarray) -> bytes:
     """Encode uint8 `(height, width)` as a grey PNG, fast rather than small."""
     return cv2.imencode(".png", image)[1].tobytes()
+
+
+def encode_pillow(image: PIL.Image.Image) -> bytes:
+    """Encode a Pillow image as a PNG of its own mode, fast rather than small.
+
+    Raises:
+        OSError: PNG has no such mode, or the file behind the image can't be read.
+    """
+    if image.mode in ("CMYK", "HSV", "YCbCr"):
+        image = image.convert("RGB")
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 def is_grey(data: bytes) -> bool:

@@ -4,14 +4,24 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+import PIL.Image
 
-from keras_mscam.images.png_jpeg import JPEG_START, PNG_START, decode_png_or_jpeg
+from keras_mscam.images.png_jpeg import (
+    JPEG_START,
+    PNG_START,
+    decode_png_or_jpeg,
+    encode_pillow,
+)
 from keras_mscam.images.xray import Frame, ImageError, XRay
 
-#: A file, its content, or its grey pixels.
-Image = str | os.PathLike | bytes | np.ndarray
+#: A file, its content, or its pixels; whatever has `__array__` is taken as an array.
+Image = (
+    str | os.PathLike | bytes | bytearray | memoryview | BinaryIO
+    | PIL.Image.Image | np.ndarray
+)  # fmt: skip
 _DICOM_START = b"DICM"
 _DICOM_PREAMBLE = 128
 #: What old archives store without both: an element (0002,00xx) or (0008,00xx) of at
@@ -40,7 +50,9 @@ def read_xray(image: Image, crop_borders: bool = False) -> XRay:
 
     Args:
         image: a PNG, JPEG or DICOM file, which is known by its content and not by its
-            name; its bytes; or grey pixels, uint8 or uint16 `(height, width)`.
+            name; its bytes, or a file open for reading them; a Pillow image, which is
+            read as the PNG that it would be stored as; or grey pixels, uint8 or uint16
+            `(height, width)`.
         crop_borders: look only at what lies inside of uniform borders, where no DICOM
             header gives the field, see `find_field`. The images of
             ChestX-ray14 have theirs, so models trained on them are used to borders.
@@ -67,16 +79,39 @@ def read_grey(image: Image) -> np.ndarray:
     return _read(image).pixels
 
 
-def read_bytes(path: str | os.PathLike) -> bytes:
-    """Read an image file.
+def is_pixels(image: Image) -> bool:
+    """Whether an image is given as an array, rather than as a file."""
+    return hasattr(image, "__array__")
+
+
+def read_bytes(image: Image) -> bytes:
+    """Return the content of an image file, however it is given.
+
+    Args:
+        image: as for `read_xray`, but for pixels.
 
     Raises:
-        ImageError: it cannot be opened.
+        ImageError: it cannot be opened, or is of none of these types.
     """
     try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ImageError(f"cannot be opened: {error.strerror or error}") from error
+        if isinstance(image, (str, os.PathLike)):
+            return Path(image).read_bytes()
+        if isinstance(image, (bytes, bytearray, memoryview)):
+            return bytes(image)
+        if isinstance(image, PIL.Image.Image):
+            return encode_pillow(image)
+        data = image.read() if hasattr(image, "read") else None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"cannot be opened: {reason}") from error
+    if isinstance(data, str):
+        raise ImageError("is a file opened as text: open it with mode 'rb'")
+    if not isinstance(data, bytes):
+        raise ImageError(
+            f"is of type {type(image).__name__}: it must be a PNG, JPEG or DICOM file, "
+            "its bytes, a Pillow image, or an array of grey pixels"
+        )
+    return data
 
 
 def find_format(data: bytes) -> str | None:
@@ -91,14 +126,14 @@ def find_format(data: bytes) -> str | None:
 
 def describe_image(image: Image) -> str:
     """Return what to call an image in a sentence."""
-    return "The image" if isinstance(image, (bytes, np.ndarray)) else str(image)
+    return str(image) if isinstance(image, (str, os.PathLike)) else "The image"
 
 
 def _read(image: Image) -> XRay:
-    if isinstance(image, np.ndarray):
+    if is_pixels(image):
         pixels = _take_grey(image)
     else:
-        data = image if isinstance(image, bytes) else read_bytes(image)
+        data = read_bytes(image)
         if find_format(data) == "dicom":
             # pydicom and its decoders take half a second, and most folders hold none.
             from keras_mscam.images.dicom.read import read_dicom
@@ -109,6 +144,10 @@ def _read(image: Image) -> XRay:
 
 
 def _take_grey(image: np.ndarray) -> np.ndarray:
+    try:
+        image = np.asarray(image)
+    except (TypeError, ValueError, RuntimeError) as error:  # as of a tensor on a GPU
+        raise ImageError(f"cannot be taken as an array: {error}") from error
     if image.ndim == 3 and image.shape[-1] == 1:
         image = image[..., 0]
     if image.ndim != 2 or image.dtype not in ("uint8", "uint16") or not image.size:

@@ -1,17 +1,21 @@
 """A trained model, and X-rays in whatever form they come."""
 
+import io
 import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import PIL.Image
 
 from keras_mscam.errors import UserError
 from keras_mscam.images.reader import Image, describe_image, read_xray
 from keras_mscam.images.xray import Frame, ImageError, XRay
 from keras_mscam.inference.find_boxes import find_boxes, fuse_positives
 from keras_mscam.inference.prediction import Prediction, split_outputs
+
+_ONE = (str, os.PathLike, bytes, bytearray, memoryview, io.IOBase, PIL.Image.Image)
 
 
 class Predictor:
@@ -41,8 +45,9 @@ class Predictor:
         """Predict one X-ray.
 
         Args:
-            image: a PNG, JPEG or DICOM file, its bytes, or grey pixels, uint8 or
-                uint16 `(height, width)`.
+            image: a PNG, JPEG or DICOM file, its bytes, or a file open for reading
+                them; a Pillow image; or grey pixels, uint8 or uint16
+                `(height, width)`.
 
         Raises:
             UserError: it can't be read.
@@ -53,7 +58,16 @@ class Predictor:
         return prediction
 
     def predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
-        """Predict several X-rays at once; one that can't be read says so in `error`."""
+        """Predict several X-rays at once; what can't be read has an `error`.
+
+        Raises:
+            UserError: a single image is given in place of several.
+        """
+        if isinstance(images, _ONE) or getattr(images, "ndim", 0) == 2:
+            raise UserError(
+                f"{describe_image(images)} is a single one; predict_batch takes a list "
+                "of images, and predict takes one."
+            )
         read = [_read(image) for image in images]
         found = iter(self.predict_xrays([xray for xray, _ in read if xray is not None]))
         return [

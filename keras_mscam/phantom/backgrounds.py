@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from keras_mscam.data.archives import Member
 from keras_mscam.data.chestxray14 import LABEL_FILES, list_images, read_chestxray14
+from keras_mscam.data.csv_table import find_table
 from keras_mscam.data.records import summarize
 from keras_mscam.errors import UserError
 from keras_mscam.images.reader import read_grey
@@ -144,7 +145,7 @@ def _gather(
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder; give one with X-rays.")
-        if any(folder.glob(LABEL_FILES)):
+        if find_table(folder, LABEL_FILES) is not None:
             here, more = _read_labelled(folder)
             problems += more
         else:

@@ -3,7 +3,6 @@
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
-from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import grpc
@@ -19,6 +18,7 @@ from keras_mscam.images.reader import (
     Image,
     describe_image,
     find_format,
+    is_pixels,
     read_bytes,
     read_grey,
 )
@@ -125,7 +125,7 @@ class Client:
         """Predict one X-ray.
 
         Args:
-            image: a PNG, JPEG or DICOM file, its bytes, or grey pixels.
+            image: what `Predictor.predict` takes.
             signature: `"serving_default"`, or one that gives less and is faster:
                 `"boxes"`, `"probabilities"`.
 
@@ -319,9 +319,9 @@ def _encode_image(image: Image) -> bytes | str:
     DICOM is decoded here, since no exported graph can.
     """
     try:
-        if isinstance(image, np.ndarray):
+        if is_pixels(image):
             return encode_png(read_grey(image))
-        data = image if isinstance(image, bytes) else read_bytes(Path(image))
+        data = read_bytes(image)
         return encode_png(read_grey(data)) if find_format(data) == "dicom" else data
     except ImageError as error:
         return " ".join(str(error).split())  # it may quote the file

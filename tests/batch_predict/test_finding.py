@@ -1,10 +1,11 @@
 import errno
+import io
 import os
 from pathlib import Path
 
 import pytest
 
-from keras_mscam.batch_predict.discovery import find_files, stamp
+from keras_mscam.batch_predict.discovery import find_files, read_stdin, stamp
 from keras_mscam.batch_predict.journal import VERSION, open_folder
 from keras_mscam.errors import UserError
 
@@ -61,6 +62,15 @@ def test_standard_input(place, tmp_path):
     # Lines are names, no patterns.
     found = find_files(["-"], tmp_path / "out", lines)
     assert found.files == ["a b.png", "d/1.png", "d/*.png"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_standard_input_with_a_byte_order_mark(monkeypatch, encoding):
+    data = "a.png\r\ng\xe4.png\n".encode(encoding)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert find_files(["-"], Path("none"), read_stdin()).files == [
+        "a.png", "g\xe4.png",
+    ]  # fmt: skip
 
 
 def test_results_are_not_looked_at(place, tmp_path):

@@ -153,6 +153,13 @@ def test_the_split_of_a_table():
     assert patients_of(splits["validation"]) == {"0001", "0004", "0007"}
 
 
+def test_lists_of_other_images():
+    for lists in ({"x.png": "train_val"}, {"x.png": "train_val", "y.png": "test"}):
+        dataset = make_dataset(make_records(3), lists)
+        with pytest.raises(UserError, match=r"no list names .* 0_0\.png; .* x\.png"):
+            split_records(dataset, SplitRule("official"))
+
+
 def test_a_patient_in_two_lists():
     records = make_records(5)
     lists = {r.name: "test" if r.name == "2_1.png" else "train_val" for r in records}

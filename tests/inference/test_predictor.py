@@ -1,8 +1,11 @@
 import dataclasses
+import io
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
+import tensorflow as tf
 
 import keras_mscam
 from keras_mscam import Predictor
@@ -46,6 +49,11 @@ def test_files_bytes_and_pixels_are_the_same(of_export, tmp_path):
     images = [
         tmp_path / "chest.png", str(tmp_path / "chest.png"), FILES[0], image,
         image[..., None], image.astype("uint16") * 256,
+        bytearray(FILES[0]), memoryview(FILES[0]), io.BytesIO(FILES[0]),
+        (tmp_path / "chest.png").open("rb"), tf.constant(image),
+        PIL.Image.fromarray(image), PIL.Image.open(tmp_path / "chest.png"),
+        PIL.Image.fromarray(image).convert("RGB"),
+        PIL.Image.fromarray(image.astype("uint16") * 256),
     ]  # fmt: skip
     first, *others = of_export.predict_batch(images)
     for other in others:
@@ -69,6 +77,62 @@ def test_one_that_can_not_be_read_is_an_error(of_export, tmp_path):
         of_export.predict(tmp_path / "missing.png")
     with pytest.raises(UserError, match="The image is not a PNG, JPEG or DICOM"):
         of_export.predict(b"junk")
+
+
+def test_a_pillow_image_is_what_it_would_be_as_a_file(of_export, tmp_path):
+    """Colour, alpha and palettes are read as `read_xray` says of files."""
+    grey = cv2.imdecode(np.frombuffer(FILES[0], np.uint8), cv2.IMREAD_GRAYSCALE)
+    colour = np.stack([grey, np.flip(grey, 1), 255 - grey, grey // 2], axis=-1)
+    image = PIL.Image.fromarray(colour)
+    for mode in ("RGBA", "RGB", "LA", "P", "1"):
+        image.convert(mode).save(tmp_path / "x.png")
+        first, second = of_export.predict_batch(
+            [image.convert(mode), tmp_path / "x.png"]
+        )
+        assert first.probabilities == second.probabilities
+    # Black ink that is full on the left half leaves black and white.
+    ink = np.zeros((*grey.shape, 4), np.uint8)
+    ink[:, : grey.shape[1] // 2, 3] = 255
+    halves = np.where(np.arange(grey.shape[1]) < grey.shape[1] // 2, 0, 255)
+    halves = np.tile(halves.astype("uint8"), (len(grey), 1))
+    first, second = of_export.predict_batch([PIL.Image.fromarray(ink, "CMYK"), halves])
+    assert first.probabilities == second.probabilities
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ([FILES[0]], "The image is of type list: it must be a PNG"),
+        (None, "The image is of type NoneType: it must be"),
+        (7, "The image is of type int: it must be"),
+        ({"path": "x.png"}, "The image is of type dict: it must be"),
+        (io.StringIO("x"), "open it with mode 'rb'"),
+        (io.BytesIO(), "The image is empty"),
+        (PIL.Image.new("F", (9, 9)), "cannot be opened: cannot write mode F as PNG"),
+        (np.float32(3), r"must be \(height, width\) of uint8"),
+        ("a\0b.png", "cannot be opened: embedded null"),
+    ],
+)
+def test_what_is_no_image_is_a_sentence(of_export, image, message):
+    with pytest.raises(UserError, match=message):
+        of_export.predict(image)
+
+
+def test_a_closed_file_is_a_sentence(of_export, tmp_path):
+    (tmp_path / "x.png").write_bytes(FILES[0])
+    with (tmp_path / "x.png").open("rb") as file:
+        image = PIL.Image.open(file)
+    for closed in (file, image):
+        with pytest.raises(UserError, match=r"The image cannot be opened: .*closed"):
+            of_export.predict(closed)
+
+
+@pytest.mark.parametrize(
+    "image", ["x.png", b"x", io.BytesIO(), np.zeros((9, 9), "uint8")]
+)
+def test_one_image_in_place_of_several(of_export, image):
+    with pytest.raises(UserError, match="is a single one; predict_batch takes a list"):
+        of_export.predict_batch(image)
 
 
 def test_a_model_that_gives_nan_is_an_error_for_that_image_alone(
