@@ -84,7 +84,6 @@ def predict(
     if options.dicom:
         from keras_mscam.dicom_results import write_results  # noqa: F401 (is it there?)
 
-    found = find_files(paths, output, _read_stdin())
     model = fetch(model)
     found = find_files(paths, output, read_stdin())
     predictor = load_predictor(model, runtime, probability_threshold, options)
