@@ -35,4 +35,11 @@ PRESETS = {
     "paper-a-cnn-plus": Config(
         training=TrainingConfig(auxiliary_loss=1.0), localization=PLUS
     ),
+    # Its heads alone, on a backbone that was trained elsewhere: --weights FILE.
+    "multiscale-probe": Config(
+        training=TrainingConfig(
+            auxiliary_loss=1.0, head_epochs=40, epochs=0, plateau_patience=5
+        ),
+        localization=PLUS,
+    ),
 }

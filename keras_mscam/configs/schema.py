@@ -80,7 +80,9 @@ class TrainingConfig:
     """Share of every label that is moved to one half."""
     auxiliary_loss: Annotated[float, Field(ge=0)] = 0.0
     """Weight of each block's own loss beside that of the combined logits."""
-    epochs: PositiveInt = 30
+    head_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs that first train the heads alone, on features computed once."""
+    epochs: Annotated[int, Field(ge=0)] = 30
     """Passes over the training split."""
     batch_size: PositiveInt = 32
     """Images in a step."""
@@ -90,6 +92,10 @@ class TrainingConfig:
     """Adam's learning rate."""
     relevance_learning_rate: PositiveFloat = 1.0
     """Learning-rate multiplier of the relevance weights."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning-rate multiplier from the heads to block 4, and from block to block."""
+    frozen_batch_norm: bool = False
+    """Leave the backbone's batch normalization as it starts."""
     schedule: Literal["plateau", "cosine"] = "plateau"
     """Lower the learning rate on a plateau, or along a cosine to 0 at the last step."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0

@@ -60,7 +60,7 @@ def write_report(
             if sheet
         ],
         history=None if history is None else _embed(plot_history(history)),
-        epochs=0 if history is None else len(history),
+        epochs=0 if history is None else int(history["epoch"].max()),
         relevance=_embed(
             plot_relevance_weights(metrics["relevance_weights"], metrics["blocks"])
         ),

@@ -1,6 +1,7 @@
 """Backbones and their taps: where the features of each block are read."""
 
 import os
+import re
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -178,6 +179,25 @@ def _check(name, image_size, blocks, taps) -> None:
         raise UserError(
             f"blocks must be rising numbers out of 1, 2, 3, 4, but are {tuple(blocks)}."
         )
+
+
+def find_block(path: str) -> int | None:
+    """Return the block of a backbone that a variable belongs to, by its path.
+
+    What normalizes the end of a block, and its transition, belong to it.
+
+    Returns:
+        0 for the stem, 1 to 4 for blocks; `None` outside of a backbone.
+
+    Example:
+        >>> find_block("conv3_block2_1_conv/kernel"), find_block("pool3_bn/gamma")
+        (2, 2)
+    """
+    name = path.split("/")[-2]
+    if name == "bn":
+        return 4
+    match = re.match(r"(?:conv|pool)(\d)_", name)
+    return int(match[1]) - 1 if match else None
 
 
 def as_list(outputs) -> list:

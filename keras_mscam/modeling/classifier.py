@@ -99,6 +99,48 @@ def _add_transition(tensor, features: int, block: int, momentum: float):
     return keras.layers.ReLU(name=f"{name}_relu")(tensor)
 
 
+def split_at_features(classifier: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """Part a classifier between its backbone and all that follows.
+
+    Args:
+        classifier: a model made by `build_classifier`, whose layers both parts share.
+
+    Returns:
+        A pair. From images to the features of every block, a dictionary
+        `features_block{b}`, pooled to one position where the logits are the same (see
+        `ClassActivationMap`); and from that dictionary to the classifier's outputs.
+    """
+    backbone = classifier.get_layer("backbone")
+    blocks, _ = read_relevance_weights(classifier)
+    images = keras.Input(backbone.input.shape[1:], name="image")
+    tensors = as_list(backbone(images))
+    names = {layer.name for layer in classifier.layers}
+    heads = [classifier.get_layer(f"head_block{block}") for block in blocks]
+    transitions = [
+        [f"transition_block{block}_{part}" for part in ("conv", "bn", "relu")]
+        for block in blocks
+    ]
+    for i, head in enumerate(heads):
+        if head.pools_features and transitions[i][0] not in names:
+            tensors[i] = head.pool_features(tensors[i])
+    features = dict(zip((f"features_block{b}" for b in blocks), tensors, strict=True))
+    inputs = {n: keras.Input(v.shape[1:], name=n) for n, v in features.items()}
+    outputs = {}
+    for block, tensor, head, layers in zip(
+        blocks, inputs.values(), heads, transitions, strict=True
+    ):
+        for name in layers:
+            if name in names:
+                tensor = classifier.get_layer(name)(tensor)
+        outputs[f"logits_block{block}"], _ = head(tensor)
+    combine = classifier.get_layer("block_combination")
+    combined = combine(list(outputs.values()))
+    return (
+        keras.Model(images, features, name="extractor"),
+        keras.Model(inputs, {"logits": combined, **outputs}, name="heads"),
+    )
+
+
 def read_relevance_weights(classifier: keras.Model):
     """Return the relevance weights of a classifier.
 

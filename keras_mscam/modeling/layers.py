@@ -69,6 +69,11 @@ class ClassActivationMap(keras.layers.Layer):
         self.pooling = pooling
         self.sharpness = sharpness
 
+    @property
+    def pools_features(self) -> bool:
+        """Whether features may be pooled before the kernel: the logits are the same."""
+        return self.pooling in ("gap", "max", "lse")
+
     def build(self, input_shape):
         self.kernel = self.add_weight(
             name="kernel",
@@ -85,6 +90,14 @@ class ClassActivationMap(keras.layers.Layer):
         if self.pooling in ("max", "lse"):
             return ops.matmul(self._pool(features), self.kernel) + self.bias, cam
         return self._pool(cam) + self.bias, cam
+
+    def pool_features(self, features):
+        """Pool `(batch, height, width, features)` to `(batch, 1, 1, features)`.
+
+        This layer gives of the result the logits that it gives of the features.
+        """
+        pooled = self._pool(ops.cast(features, self.compute_dtype))
+        return ops.expand_dims(ops.expand_dims(pooled, 1), 1)
 
     def _pool(self, values):
         if self.pooling == "gap":

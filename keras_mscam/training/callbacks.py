@@ -99,6 +99,7 @@ class Progress(keras.callbacks.Callback):
         steps: steps an epoch.
         batch_size: images a step.
         first_step: steps done before of the first epoch.
+        title: of the bar.
     """
 
     def __init__(
@@ -108,8 +109,10 @@ class Progress(keras.callbacks.Callback):
         steps: int,
         batch_size: int,
         first_step: int = 0,
+        title: str = "Training",
     ):
         super().__init__()
+        self.title = title
         self.epochs = epochs
         self.steps = steps
         self.batch_size = batch_size
@@ -119,7 +122,7 @@ class Progress(keras.callbacks.Callback):
         self.bar = tqdm(
             total=self.epochs * self.steps * self.batch_size,
             initial=self.done,
-            desc="Training",
+            desc=self.title,
             unit=" images",
             # Into a log file a line every now and then, on a terminal a live bar.
             mininterval=0.5 if sys.stderr.isatty() else 15,

@@ -1,11 +1,12 @@
 """Fit a classifier to batches of images and labels, on any Keras backend."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 
 from keras_mscam.configs.schema import TrainingConfig
 from keras_mscam.errors import UserError
+from keras_mscam.modeling.backbones import find_block
 from keras_mscam.modeling.losses import build_loss
 from keras_mscam.modeling.optimizer import ConstrainedAdam
 from keras_mscam.training.callbacks import FiniteLoss
@@ -38,12 +39,11 @@ def compile_trainer(
     loss = build_loss(config.loss, beta, config.label_smoothing)
     weights = dict.fromkeys(trainer.output, config.auxiliary_loss)
     weights["logits"] = 1.0
-    relevance = trainer.get_layer("block_combination").variable
-    optimizer = ConstrainedAdam(
-        _make_schedule(config, steps),
-        [i for i, v in enumerate(trainer.trainable_variables) if v is relevance],
-        config.relevance_learning_rate,
-    )
+    multipliers = [
+        _choose_multiplier(trainer, variable, config)
+        for variable in trainer.trainable_variables
+    ]
+    optimizer = ConstrainedAdam(_make_schedule(config, steps), multipliers)
     if config.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     trainer.compile(
@@ -101,6 +101,13 @@ def _choose(condition, one, other):
     if isinstance(one, (list, tuple)):
         return [_choose(condition, *pair) for pair in zip(one, other, strict=True)]
     return keras.ops.where(condition, one, other)
+
+
+def _choose_multiplier(trainer, variable, config: TrainingConfig) -> float:
+    if variable is trainer.get_layer("block_combination").variable:
+        return config.relevance_learning_rate
+    block = find_block(variable.path)
+    return 1.0 if block is None else config.layer_decay ** (5 - block)
 
 
 def _make_schedule(config: TrainingConfig, steps: int | None):
@@ -255,7 +262,7 @@ def _for_every_output(batches, outputs):
         return batches.map(
             lambda images, labels: (images, dict.fromkeys(names, labels))
         )
-    if isinstance(batches, (list, tuple)):
+    if isinstance(batches, Sequence):
         return _Batches(batches, names)
     return ((images, dict.fromkeys(names, labels)) for images, labels in batches)
 

@@ -55,6 +55,8 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
     from keras_mscam.inference.calibrated_model import load_classifier
     from keras_mscam.training.initial_weights import adopt_normalization
 
+    if not config.training.epochs and not config.training.head_epochs:
+        raise UserError("There is nothing to train: give --epochs or --head-epochs.")
     if not resume:
         model = adopt_normalization(config.model)  # before anything is drawn
         config = dataclasses.replace(config, model=model)
@@ -197,13 +199,13 @@ def _fit_to_records(run: Run, manifest, stop: StopSignals) -> None:
     training = run.config.training
     steps = _count_steps(manifest, training.batch_size)
     write_beta(run, manifest.beta)
-    trainer, classifier, state = _start(run, manifest, steps)
     make_pass = partial(
         make_dataset,
         run.records,
         batch_size=training.batch_size,
         image_size=run.config.data.image_size,
     )
+    trainer, classifier, state = _start(run, manifest, steps, make_pass)
     validation = make_pass("validation")
     order = {
         "batch_size": training.batch_size,
@@ -220,7 +222,7 @@ def _fit_to_records(run: Run, manifest, stop: StopSignals) -> None:
     if state.history:
         checkpoint.write_results()
     statistics = []
-    if training.batch_norm_images:
+    if training.batch_norm_images and not training.frozen_batch_norm:
         count = math.ceil(training.batch_norm_images / training.batch_size)
         images = make_pass("train").take(count).map(lambda images, _: images)
         statistics = [BatchNormStatistics(classifier, images, checkpoint.save_if_due)]
@@ -266,10 +268,17 @@ def _fit_to_records(run: Run, manifest, stop: StopSignals) -> None:
             write_relevance_weights(run, manifest.pathologies, blocks, weights)
 
 
-def _start(run: Run, manifest, steps: int):
-    """Return trainer, classifier and state: new, or those of the newest checkpoint."""
-    from keras_mscam.training.checkpoint import find_checkpoints, load_newest
+def _start(run: Run, manifest, steps: int, make_pass):
+    """Return trainer, classifier and state: new, or those of the newest checkpoint.
+
+    New heads may have been trained by themselves: the state then has an epoch 0.
+    """
+    import keras
+
+    from keras_mscam.modeling.classifier import find_leaves
+    from keras_mscam.training.checkpoint import State, find_checkpoints, load_newest
     from keras_mscam.training.fit import compile_trainer
+    from keras_mscam.training.heads import train_heads
     from keras_mscam.training.initial_weights import build_initial_classifier
 
     model = run.config.model
@@ -278,9 +287,27 @@ def _start(run: Run, manifest, steps: int):
     classifier = build_initial_classifier(
         model, manifest.pathologies, run.config.data.image_size
     )
+    training = run.config.training
+    if training.frozen_batch_norm:
+        for layer in find_leaves(classifier.get_layer("backbone")).values():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
     beta = tuple(manifest.beta[name] for name in manifest.pathologies)
-    trainer = compile_trainer(classifier, beta, run.config.training, steps)
-    return trainer, classifier, load_newest(run, trainer)
+    begun = []
+    if training.head_epochs and not find_checkpoints(run):
+        losses = train_heads(
+            classifier,
+            run.records,
+            make_pass,
+            {name: split.images for name, split in manifest.splits.items()},
+            beta,
+            training,
+            run.config.data.cache_folder or run.records / "cache",
+        )
+        begun = [{"epoch": 0, **losses}]
+    trainer = compile_trainer(classifier, beta, training, steps)
+    state = load_newest(run, trainer)
+    return trainer, classifier, state if state.history else State(history=begun)
 
 
 def _count_steps(manifest, batch_size: int) -> int:

@@ -97,12 +97,12 @@ def test_same_as_adam_where_nothing_is_constrained():
     np.testing.assert_allclose(results[0], results[1], rtol=1e-6)
 
 
-def test_relevance_weights_have_a_learning_rate_of_their_own():
+def test_variables_have_learning_rates_of_their_own():
     # Adam's first step moves every weight by its learning rate, against the sign of
-    # the gradient: 0.001 * 10 for the relevance weights, 0.001 for others.
-    optimizer = ConstrainedAdam(0.001, [0], relevance_learning_rate=10.0)
-    relevance, other = keras.Variable([0.0]), keras.Variable([0.0])
-    optimizer.build([relevance, other])
+    # the gradient: 0.001 * 10 for the one, 0.001 for the other.
+    optimizer = ConstrainedAdam(0.001, [10.0, 1.0])
+    one, other = keras.Variable([0.0]), keras.Variable([0.0])
+    optimizer.build([one, other])
     optimizer.apply([keras.ops.convert_to_tensor([2.0])] * 2)
-    assert float(relevance.numpy()[0]) == pytest.approx(-0.01, rel=1e-4)
+    assert float(one.numpy()[0]) == pytest.approx(-0.01, rel=1e-4)
     assert float(other.numpy()[0]) == pytest.approx(-0.001, rel=1e-4)
