@@ -82,7 +82,7 @@ def configure(system: str, seed: int, output: Path):
 def read(run: Path) -> dict[str, float]:
     """Return the numbers of a run: accuracies of the fused map at IoU > 0.3."""
     table = pd.read_csv(run / "localization.csv")
-    chosen = table[(table["map"] == "attention") & (table["iou_threshold"] == 0.3)]
+    chosen = table.query("map == 'attention' and overlap == 'iou' and threshold == 0.3")
     accuracy = chosen.set_index("pathology")["accuracy"]
     metrics = json.loads((run / "metrics.json").read_text())
     return {

@@ -49,7 +49,7 @@ def test_round_trip(tmp_path, name):
         ({"training": {"epochz": 3}}, "training.epochz"),
         ({"train": {}}, "unknown section 'train'"),
         ({"training": 3}, "unknown section 'training'"),
-        ({"training": {"epochs": 0}}, "training.epochs: .*greater than 0"),
+        ({"training": {"batch_size": 0}}, "training.batch_size: .*greater than 0"),
         ({"training": {"epochs": "many"}}, "training.epochs: .*valid integer"),
         ({"training": {"learning_rate": -1}}, "training.learning_rate"),
         ({"training": {"precision": "float8"}}, "training.precision"),
@@ -138,11 +138,11 @@ class TestOptions:
         assert "--epochz" in capsys.readouterr().err
 
     def test_values_out_of_range_are_one_sentence(self, capsys, monkeypatch):
-        monkeypatch.setattr(sys, "argv", ["keras_mscam-train", "--epochs", "0"])
+        monkeypatch.setattr(sys, "argv", ["keras_mscam-train", "--batch-size", "0"])
         with pytest.raises(SystemExit) as error:
             main()
         assert error.value.code == 2
-        sentence = "error: epochs: input should be greater than 0 (got 0)\n"
+        sentence = "error: batch_size: input should be greater than 0 (got 0)\n"
         assert capsys.readouterr().err == sentence
 
     def test_resume_needs_its_run(self, tmp_path):

@@ -6,12 +6,12 @@ from keras_mscam.errors import UserError
 from keras_mscam.modeling import build_classifier
 from keras_mscam.modeling.backbones import (
     _DENSENETS,
-    _OURS,
     _RESNETS,
     BACKBONES,
     build_backbone,
 )
 from keras_mscam.modeling.classifier import read_relevance_weights
+from keras_mscam.modeling.networks import NETWORKS
 
 to_numpy = keras.ops.convert_to_numpy
 SMALL = {"backbone": "small_densenet"}
@@ -225,7 +225,7 @@ def test_imagenet_weights_without_a_network(monkeypatch):
 
 
 def test_every_name_is_built():
-    assert {*_OURS, *_DENSENETS, *_RESNETS} == set(BACKBONES)
+    assert {*NETWORKS, *_DENSENETS, *_RESNETS} == set(BACKBONES)
 
 
 def test_resnet_v1_5_pads_alike_on_all_sides():
