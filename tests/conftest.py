@@ -1,6 +1,8 @@
 """Toy data sets in ChestX-ray14's layout, the real one, and an untrained run."""
 
 import signal
+import struct
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -95,6 +97,29 @@ def phantom_records(tmp_path_factory):
     write_phantoms(folder / "xrays", 120, size=(64, 96), workers=1, progress=False)
     prepare(folder / "xrays", folder / "records", image_size=(64, 96), progress=False)
     return folder / "records"
+
+
+def write_pytorch(path, tensors):
+    """Write what `torch.save` writes of a `state_dict` of float32, by hand."""
+
+    def text(word):
+        return b"X" + struct.pack("<i", len(word)) + word.encode()
+
+    def numbers(*values):
+        return b"(" + b"".join(b"J" + struct.pack("<i", v) for v in values) + b"t"
+
+    content = b"\x80\x02}("
+    with zipfile.ZipFile(path, "w") as archive:
+        for key, (name, tensor) in enumerate(tensors.items()):
+            archive.writestr(f"archive/data/{key}", tensor.astype("<f4").tobytes())
+            strides = [stride // tensor.itemsize for stride in tensor.strides]
+            storage = text("storage") + b"ctorch\nFloatStorage\n" + text(str(key))
+            storage += text("cpu") + b"J" + struct.pack("<i", tensor.size)
+            content += text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(("
+            content += storage + b"tQK\0" + numbers(*tensor.shape) + numbers(*strides)
+            content += b"\x89}tR"
+        archive.writestr("archive/data.pkl", content + b"u.")
+        archive.writestr("archive/byteorder", "little")
 
 
 SIZE = (64, 96)

@@ -1,11 +1,15 @@
+import importlib
 import json
+import shlex
 import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors.numpy import load_file, save_file
 
@@ -25,6 +29,8 @@ from keras_mscam.training.initial_weights import (
     build_initial_classifier,
     open_weights,
 )
+
+from ..conftest import write_pytorch
 
 SIZE = (64, 64)
 NAMES = OUTPUT_NAMES["torchxrayvision"]
@@ -56,9 +62,11 @@ def checkpoint(network, tmp_path_factory):
     tensors |= {"classifier.weight": kernel.T.copy(), "classifier.bias": bias}
     thresholds = np.linspace(0.1, 0.9, 18, dtype="float32")
     thresholds[[3, 14]] = np.nan  # Pneumothorax and Lung Lesion were not trained
-    path = tmp_path_factory.mktemp("weights") / "xrv.safetensors"
-    save_file(tensors | {"op_threshs": thresholds}, path)
-    return path
+    folder = tmp_path_factory.mktemp("weights")
+    tensors |= {"op_threshs": thresholds}
+    write_pytorch(folder / "densenet121.pt", tensors)
+    save_file(tensors, folder / "xrv.safetensors")
+    return folder / "xrv.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +254,30 @@ def test_weights_of_others_on_a_hub(hub, checkpoint, tmp_path):
     published = open_weights(ModelConfig(weights="hf://owner/name"))
     assert published.backbone == "densenet121"
     assert convert("hf://owner/name", tmp_path / "run", image_size=SIZE).path.is_dir()
+
+
+def test_the_commands_of_the_readme(
+    checkpoint, phantom_records, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Path("densenet121.pt").symlink_to(checkpoint.with_name("densenet121.pt"))
+    Path("records").symlink_to(phantom_records)
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 200)).astype("uint8")
+    cv2.imwrite("chest.png", pixels)
+    readme = Path(__file__).parents[2] / "README.md"
+    text = readme.read_text().split("<!-- published weights -->\n```bash\n")[1]
+    for line in text.split("```")[0].splitlines():
+        name, *arguments = shlex.split(line)
+        monkeypatch.setattr(sys, "argv", [name, *arguments])
+        module = name.removeprefix("keras_mscam-")
+        importlib.import_module(f"keras_mscam.cli.{module}").main()
+    assert Path("results/predictions.csv").is_file()
+    history = pd.read_csv("runs/multiscale/history.csv")
+    assert list(history["epoch"]) == [0]
+    weights_of_blocks = pd.read_csv("runs/multiscale/relevance_weights.csv")
+    assert list(weights_of_blocks.columns[1:]) == ["block2", "block3", "block4"]
+    assert "head of block 4" in capsys.readouterr().err
+    assert keras_mscam.load_run("published").config.model.blocks == (2, 3, 4)
 
 
 def test_the_command(checkpoint, tmp_path, capsys):
