@@ -60,7 +60,7 @@ def finish(place: Place, item: Predicted) -> str:
         Its line for the journal.
 
     Raises:
-        OSError: a file can't be written.
+        DiskError: a file can't be written.
     """
     options, prediction, files = place.options, item.prediction, {}
     chosen = options.choose(prediction.positives, prediction.ranked)

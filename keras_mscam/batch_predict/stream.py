@@ -97,7 +97,7 @@ def stream(
         The line of each file for the journal, in their order.
 
     Raises:
-        OSError: a file can't be written.
+        DiskError: a file can't be written.
         UserError: worker processes die one after the other.
     """
     count, options = len(files), place.options

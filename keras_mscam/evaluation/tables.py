@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from keras_mscam.files import write_whole
-
 #: Rows after the systems, of predictions that look at no image.
 _BASELINES = {"mean_box": "baseline: mean box", "random_map": "baseline: random map"}
 _PAPER_THRESHOLDS = ("0.1", "0.3", "0.5", "0.7")
@@ -152,8 +150,7 @@ def write_tables(folder: Path, metrics: dict) -> None:
         "classification": tabulate_classification(metrics),
     }
     for name, table in tables.items():
-        with write_whole(Path(folder) / f"{name}.csv") as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
+        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
 
 
 def tabulate_localization(metrics: dict) -> pd.DataFrame:

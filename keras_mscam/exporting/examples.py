@@ -80,13 +80,13 @@ def write_examples(contract: Contract, outputs: dict[str, dict], export: Path) -
     (place / first.name).write_bytes(first.data)
     image = {"b64": base64.b64encode(first.data).decode()}
     request = {"signature_name": "boxes", "instances": [{"image_bytes": image}]}
-    (place / "request.json").write_text(json.dumps(request) + "\n")
+    (place / "request.json").write_text(json.dumps(request) + "\n", encoding="utf-8")
     answer = {
         name: (values.astype(str) if values.dtype == object else values)[0].tolist()
         for name, values in outputs["boxes"].items()
     }
     text = json.dumps({"predictions": [answer]}, indent=1)
-    (place / "response.json").write_text(text + "\n")
+    (place / "response.json").write_text(text + "\n", encoding="utf-8")
     requests = _list_requests(contract, 1) + _list_requests(contract, 4)
     _write_warmup(requests, contract.name, export)
 

@@ -141,7 +141,7 @@ def _fill(
     parities = check_export(calibrated_model, run, signatures)
     extra = folder / "assets.extra"
     extra.mkdir()
-    (extra / FILE).write_text(contract.dump())
+    (extra / FILE).write_text(contract.dump(), encoding="utf-8")
     outputs = run_example(signatures, contract)
     write_examples(contract, outputs, folder)
     card = extra / "model_card.md"

@@ -47,7 +47,9 @@ def write_model_card(
     folder = resources.files("keras_mscam.exporting")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
     environment.filters["decimals"] = _format
-    template = environment.from_string((folder / "model_card.md.jinja").read_text())
+    template = environment.from_string(
+        (folder / "model_card.md.jinja").read_text(encoding="utf-8")
+    )
     contract = calibrated_model.contract
     metrics = _read_metrics(run)
     table = metrics.get("classification", {})
@@ -77,12 +79,12 @@ def write_model_card(
         parities=parities,
         kinds=_KINDS,
     )
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
 
 
 def _read_metrics(run: Run) -> dict:
     try:
-        return json.loads(run.metrics_path.read_text())
+        return json.loads(run.metrics_path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 

@@ -84,7 +84,12 @@ def write_config(run: Run) -> None:
     content = json.loads(dump_config(run.config))
     content["environment"] = describe_environment()
     with write_whole(run.config_path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run's, known by its configuration."""
+    return (Path(path) / "config.json").is_file()
 
 
 def load_run(path: Path) -> Run:
@@ -94,7 +99,7 @@ def load_run(path: Path) -> Run:
         UserError: the folder isn't a run's, or its configuration can't be read.
     """
     path = Path(path)
-    if not (path / "config.json").is_file():
+    if not is_run(path):
         raise UserError(
             f"{path} is not the folder of a run: it has no config.json. "
             "keras_mscam-train makes one."
@@ -129,12 +134,18 @@ def read_pathologies(run: Run) -> tuple[str, ...]:
         UserError: the run has no `beta.csv`, or it is damaged.
     """
     try:
-        return tuple(pd.read_csv(run.beta_path)["pathology"].astype(str))
+        return read_names(run.beta_path)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"{run.beta_path}, which names the pathologies of the run, can't be read: "
             f"{error}"
         ) from error
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """Return the column `pathology` of a table, in which `NA` is a name too."""
+    table = pd.read_csv(path, dtype={"pathology": str}, keep_default_na=False)
+    return tuple(table["pathology"])
 
 
 def write_relevance_weights(run: Run, pathologies, blocks, weights) -> None:
@@ -152,7 +163,7 @@ def _commit() -> str | None:
             ["git", "rev-parse", "HEAD"],
             cwd=Path(__file__).parent,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):

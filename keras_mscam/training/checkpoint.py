@@ -136,7 +136,7 @@ class Checkpoint(keras.callbacks.Callback):
                 "counters": [_counters(callback) for callback in self.waiting],
                 "history": self.history,
             }
-            (temporary / "state.json").write_text(json.dumps(state))
+            (temporary / "state.json").write_text(json.dumps(state), encoding="utf-8")
             os.replace(temporary, path)
         for other in self.run.checkpoints.iterdir():
             if other != path:
@@ -161,7 +161,7 @@ def read_state(path: Path) -> dict:
         UserError: the checkpoint is damaged.
     """
     try:
-        state = json.loads((path / "state.json").read_text())
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
         kept = {name: state[name] for name in ("epoch", "history", "counters")}
         # Older ones, all behind a whole epoch, say nothing of steps.
         return kept | {"step": state.get("step", 0), "sums": state.get("sums", [])}

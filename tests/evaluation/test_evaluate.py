@@ -214,7 +214,8 @@ class TestReadOnlyRun:
     def test_without_output_it_is_one_sentence(self, run_command, locked):
         result = run_command(locked)
         assert result.returncode == 2
-        assert f"{locked} can't be written to: give another folder" in result.stderr
+        assert "can't be written: the disk is read-only" in result.stderr
+        assert "Or give another folder by --output DIR." in result.stderr
 
 
 class TestPathologiesByName:

@@ -128,7 +128,7 @@ def test_the_command_writes_the_next_version(run_command, make_run, tmp_path):
         (["RUN", "--output", "OUT", "--min-area", "2"], "min_area: input should be"),
         (["RUN", "--output", "OUT", "--threshold", "otsu"], "can't be exported"),
         (["RUN", "--output", "OUT", "--threshold", "tuned"], "no prepared records"),
-        (["RUN", "--output", "FILE"], "Cannot write into"),
+        (["RUN", "--output", "FILE"], "can't be written: a file is where"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing(
