@@ -48,6 +48,9 @@ _REASONS = {
     errno.ESTALE: "can't be used: the network drive has lost it; mount it again",
     errno.EMFILE: "can't be used: more files are open than `ulimit -n` allows",
 }
+#: By words that libraries in other languages quote, or have of their own.
+_QUOTED = {os.strerror(code): reason for code, reason in _REASONS.items()}
+_QUOTED["iostream error"] = "can't be written: the disk may be full; make room"
 
 
 @contextmanager
@@ -91,8 +94,9 @@ def _find_reason(error: BaseException | None) -> tuple[str | None, str] | None:
                 named = isinstance(error.filename, str | os.PathLike)
                 return error.filename if named else None, _REASONS[error.errno]
         else:
-            for code, reason in _REASONS.items():
-                if os.strerror(code) in str(error):
+            text = str(error)
+            for words, reason in _QUOTED.items():
+                if words in text:
                     return None, reason
         error = error.__cause__ or error.__context__
     return None

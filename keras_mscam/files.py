@@ -2,9 +2,12 @@
 
 import fcntl
 import hashlib
+import itertools
 import json
 import os
+import re
 import shutil
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -58,6 +61,7 @@ def write_whole_folder(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with explain_disk(path):
         try:
+            shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
             temporary.mkdir(parents=True)
             yield temporary
             temporary.replace(path)
@@ -84,12 +88,68 @@ def write_together(folder: Path) -> Iterator[Path]:
     temporary = folder / f".{os.getpid()}"
     with explain_disk(folder):
         try:
+            shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
             temporary.mkdir(parents=True)
             yield temporary
             for path in sorted(temporary.iterdir()):
                 path.replace(folder / path.name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+#: Bytes of a name, of the 255 that a file's name may have: letters other than Latin
+#: take two or three, and two names and the mark of a half-written file go together.
+_LONGEST = 100
+
+
+class Names:
+    """Names that files can have, each for one thing.
+
+    What is no letter, no digit and none of a few signs that are safe in any file name
+    becomes `_`; of several things of one name, in upper or lower case, the second gets
+    `-2`. So that a name stays with its thing when others come later, those that are
+    taken are told first.
+
+    Example:
+        >>> names = Names()
+        >>> names.find("Nodule/Mass"), names.find("nodule mass")
+        ('Nodule_Mass', 'nodule_mass-2')
+    """
+
+    def __init__(self, taken: Iterable[str] = ()):
+        # Some file systems don't tell upper from lower case.
+        self._taken = {name.casefold() for name in taken}
+        self._numbers: dict[str, Iterator[int]] = {}
+
+    def find(self, text: str) -> str:
+        """Return a name for something, which is taken from then on."""
+        # With accents as parts of their letters: some file systems make no difference.
+        letters = unicodedata.normalize("NFC", text)
+        safe = "".join(c if _is_safe(c) else "\0" for c in letters)
+        stem = re.sub("\0+", "_", safe).encode()[:_LONGEST]
+        stem = stem.decode(errors="ignore").strip("._") or "image"
+        numbers = self._numbers.setdefault(stem.casefold(), itertools.count(1))
+        names = (stem if n == 1 else f"{stem}-{n}" for n in numbers)
+        name = next(name for name in names if name.casefold() not in self._taken)
+        self._taken.add(name.casefold())
+        return name
+
+
+def _is_safe(character: str) -> bool:
+    # A mark is the vowel of a letter in some scripts.
+    is_mark = unicodedata.category(character).startswith("M")
+    return character.isalnum() or character in "_.-" or is_mark
+
+
+def name_files(pathologies: Iterable[str]) -> dict[str, str]:
+    """Return by pathology what names of its files have; no dots, so it can be parted.
+
+    Example:
+        >>> name_files(["Mass", "T1/T2", "T1.T2"])
+        {'Mass': 'Mass', 'T1/T2': 'T1_T2', 'T1.T2': 'T1_T2-2'}
+    """
+    names = Names()
+    return {name: names.find(name.replace(".", "_")) for name in pathologies}
 
 
 def compute_checksum(path: Path) -> str:

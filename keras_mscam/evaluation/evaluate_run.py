@@ -86,7 +86,7 @@ def evaluate(
         DiskError: the results can't be written.
     """
     folder = Path(run_path if output is None else output)
-    then = "Or give another folder by --output DIR." if output is None else ""
+    then = "With --output DIR, results go there." if output is None else ""
     with explain_disk(folder, then):
         run = load_run(run_path)
         records = run.records if data is None else Path(data)

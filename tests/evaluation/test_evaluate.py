@@ -215,7 +215,7 @@ class TestReadOnlyRun:
         result = run_command(locked)
         assert result.returncode == 2
         assert "can't be written: the disk is read-only" in result.stderr
-        assert "Or give another folder by --output DIR." in result.stderr
+        assert "With --output DIR, results go there." in result.stderr
 
 
 class TestPathologiesByName:
