@@ -89,6 +89,8 @@ def explain_disk(path: str | os.PathLike, then: str = "") -> Iterator[None]:
 def _find_reason(error: BaseException | None) -> tuple[str | None, str] | None:
     """Return the file that an exception, or one behind it, is about, and the reason."""
     while error is not None:
+        if isinstance(error, UnicodeEncodeError):
+            return None, f"can't be used: a name is no text in {error.encoding}"
         if isinstance(error, OSError) and error.errno:
             if error.errno in _REASONS:
                 named = isinstance(error.filename, str | os.PathLike)

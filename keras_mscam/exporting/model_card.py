@@ -9,6 +9,7 @@ import jinja2
 import numpy as np
 
 from keras_mscam.configs.schema import DataConfig
+from keras_mscam.evaluation.tables import escape_markdown
 from keras_mscam.exporting.agreement import Agreement
 from keras_mscam.inference.calibrated_model import CalibratedModel
 from keras_mscam.inference.run_folder import Run
@@ -46,7 +47,7 @@ def write_model_card(
     """
     folder = resources.files("keras_mscam.exporting")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
-    environment.filters["decimals"] = _format
+    environment.filters.update(decimals=_format, plain=escape_markdown)
     template = environment.from_string(
         (folder / "model_card.md.jinja").read_text(encoding="utf-8")
     )
