@@ -50,7 +50,11 @@ _REASONS = {
 }
 #: By words that libraries in other languages quote, or have of their own.
 _QUOTED = {os.strerror(code): reason for code, reason in _REASONS.items()}
-_QUOTED["iostream error"] = "can't be written: the disk may be full; make room"
+_QUOTED |= {
+    "iostream error": "can't be written: the disk may be full; make room",
+    "surrogates not allowed": "can't be used: a name is no text in UTF-8; rename it",
+    "converting unicode string": "can't be used: a name is no text in UTF-8; rename it",
+}
 
 
 @contextmanager
@@ -89,8 +93,6 @@ def explain_disk(path: str | os.PathLike, then: str = "") -> Iterator[None]:
 def _find_reason(error: BaseException | None) -> tuple[str | None, str] | None:
     """Return the file that an exception, or one behind it, is about, and the reason."""
     while error is not None:
-        if isinstance(error, UnicodeEncodeError):
-            return None, f"can't be used: a name is no text in {error.encoding}"
         if isinstance(error, OSError) and error.errno:
             if error.errno in _REASONS:
                 named = isinstance(error.filename, str | os.PathLike)
