@@ -2,8 +2,6 @@
 
 import os
 import pickle
-import resource
-import signal
 import subprocess
 
 import h5py
@@ -66,17 +64,6 @@ class TestNames:
             "a.b": "a_b",
             "x" * 300: "x" * 100,
         }
-
-
-@pytest.fixture
-def small_files():
-    """No file can get larger than 1000 bytes, as on a disk that is nearly full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, handler)
 
 
 def write_records(path):
@@ -151,6 +138,19 @@ class TestDisks:
         # Worker processes send it.
         assert str(pickle.loads(pickle.dumps(outer.value))) == str(outer.value)
 
+    @pytest.mark.parametrize(
+        ("error", "sentence"),
+        [
+            # OpenVINO, pydantic and TensorFlow.
+            (RuntimeError("basic_ios::clear: iostream error"), "the disk may be full"),
+            (ValueError("surrogates not allowed"), "a name is no text in UTF-8"),
+            (ValueError("Error converting unicode string"), "a name is no text"),
+        ],
+    )
+    def test_words_of_libraries(self, error, sentence):
+        with pytest.raises(DiskError, match=sentence), explain_disk("x"):
+            raise error
+
     def test_a_defect_is_none_of_the_disks(self, tmp_path):
         with pytest.raises(ZeroDivisionError), explain_disk(tmp_path):
             _ = 1 / 0
@@ -206,6 +206,6 @@ class TestWhole:
         plan = {"images": ["x"] * 1000}
         with pytest.raises(DiskError), unfinished_folder(tmp_path / "out", plan):
             pass
-        resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
+        small_files()
         with unfinished_folder(tmp_path / "out", plan):
             pass

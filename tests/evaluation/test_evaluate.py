@@ -218,6 +218,22 @@ class TestReadOnlyRun:
         assert "With --output DIR, results go there." in result.stderr
 
 
+def test_a_full_disk_leaves_the_results_before(
+    runs, evaluation, run_command, tmp_path, monkeypatch
+):
+    def fail(folder, metrics):
+        (folder / "localization.csv").write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "metrics.json").write_text("before")
+    monkeypatch.setattr("keras_mscam.evaluation.evaluate_run.write_tables", fail)
+    result = run_command(runs[0], "--output", tmp_path)
+    assert result.returncode == 2
+    assert f"{tmp_path} can't be written: the disk is full; make room." in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+    assert (tmp_path / "metrics.json").read_text() == "before"
+
+
 class TestPathologiesByName:
     def test_a_subset_in_another_order_gives_the_same_numbers(
         self, evaluation, classifier, pathologies, phantom_records, tmp_path
