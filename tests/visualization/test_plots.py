@@ -110,11 +110,10 @@ def test_other_figures_can_be_drawn():
 
 
 def test_names_in_figures_are_text():
-    """Of a formula that is none, matplotlib would make an error, of others a formula."""
+    """What looks like a formula would be one, and an error if it is none."""
     names = ["$\\nonsense$", "$x$", "Lung_Opacity", "Lung Opacity", "x" * 300, "\u80ba"]
-    figure = plot_relevance_weights(
-        dict.fromkeys(names, [0.25, 0.75]), ["block3", "block4"]
-    )
+    weights = {name: [0.25, 0.75] for name in names}
+    figure = plot_relevance_weights(weights, ["block3", "block4"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure.savefig(io.BytesIO())
