@@ -39,7 +39,7 @@ _REASONS = {
     errno.EROFS: "can't be written: the disk is read-only; give another folder",
     errno.EACCES: "can't be used: permission is denied; change that, or give another",
     errno.EPERM: "can't be used: the system forbids it; change that, or give another",
-    errno.ENAMETOOLONG: "can't be written: the name is too long; give a shorter one",
+    errno.ENAMETOOLONG: "can't be used: the name is too long; give a shorter one",
     errno.EEXIST: "can't be written: a file is where a folder should be; give another",
     errno.ENOTDIR: "can't be written: a file is where a folder should be; give another",
     errno.EISDIR: "can't be written: a folder is where a file should be; remove it",

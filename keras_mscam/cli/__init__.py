@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import locale
 import os
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ def start_in_utf8() -> None:
     is_command = any(w.startswith(("keras_mscam-", "keras_mscam.cli.")) for w in words)
     if is_command and sys.getfilesystemencoding() != "utf-8":
         os.environ["PYTHONUTF8"] = "1"
-        os.environ.setdefault("PYTHONIOENCODING", sys.__stderr__.encoding)
+        os.environ.setdefault("PYTHONIOENCODING", locale.getencoding())
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

@@ -84,8 +84,8 @@ def to_markdown(systems: dict[str, dict]) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Return a text with which no column ends, and nothing but itself begins."""
-    return re.sub(r"([\\|<&*`$\[])", r"\\\1", text)
+    """Return a text with which no row or column ends, and nothing but itself begins."""
+    return re.sub(r"([\\|<&*`$\[])", r"\\\1", " ".join(text.split()))
 
 
 def to_latex(systems: dict[str, dict]) -> str:

@@ -237,7 +237,11 @@ def _write_backgrounds(
         for background in backgrounds
     ]
     rows += [(name, "", "", reason) for name, reason in refused]
-    with (folder / "backgrounds.csv").open("w", newline="", encoding="utf-8") as file:
+    path = folder / "backgrounds.csv"
+    # A name need not be text.
+    with path.open(
+        "w", newline="", encoding="utf-8", errors="backslashreplace"
+    ) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows(
             [("name", "patient", "boxed", "refused"), *sorted(rows, key=str)]
