@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from keras_mscam.errors import UserError
 from keras_mscam.evaluation.tables import build_table1
 from keras_mscam.inference.run_folder import Run
 from keras_mscam.visualization import (
@@ -43,7 +44,7 @@ def write_report(
         sheets: by pathology, cases to show together.
         path: of the HTML file.
     """
-    history = pd.read_csv(run.history_path) if run.history_path.is_file() else None
+    history = _read_history(run)
     alone = {run.path.name: metrics}
     html = read_template("report.html.jinja", **_FILTERS).render(
         run=run,
@@ -69,6 +70,19 @@ def write_report(
         reliability=_embed(plot_reliability(alone)),
     )
     _write(path, html)
+
+
+def _read_history(run: Run) -> pd.DataFrame | None:
+    if not run.history_path.is_file():
+        return None
+    try:
+        history = pd.read_csv(run.history_path)
+        return history.astype(dict.fromkeys(("epoch", "loss", "val_loss"), float))
+    except (ValueError, KeyError) as error:
+        raise UserError(
+            f"{run.history_path} is damaged; restore it from a copy, or remove it to "
+            "have a report without the losses."
+        ) from error
 
 
 def write_comparison(

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -95,8 +97,8 @@ class Predictions:
         """
         first = 0
         for path in _part_paths(self.folder):
-            with np.load(path) as part:
-                maps = [part[f"cam_block{b}"].astype("float32") for b in self.blocks]
+            names = [f"cam_block{block}" for block in self.blocks]
+            maps = [cams.astype("float32") for cams in _read_part(path, names)]
             if self.map_columns is not None:
                 maps = [cams[..., list(self.map_columns)] for cams in maps]
             yield first, maps
@@ -150,15 +152,11 @@ def predict(
         "relevance_weights": weights.tolist(),
     }
     path = folder / "predictions.json"
-    if (
-        not path.is_file()
-        or json.loads(path.read_text(encoding="utf-8")) != description
-    ):
+    text = f"{json.dumps(description, indent=2)}\n".encode()
+    if not path.is_file() or path.read_bytes() != text:
         shutil.rmtree(folder, ignore_errors=True)
         with write_whole(path) as temporary:
-            temporary.write_text(
-                json.dumps(description, indent=2) + "\n", encoding="utf-8"
-            )
+            temporary.write_bytes(text)
     done = len(_part_paths(folder)) * _PART
     with tqdm(
         total=images, initial=min(done, images), desc=f"Predicting {split}",
@@ -170,12 +168,17 @@ def predict(
 
 
 def read_predictions(folder: Path) -> Predictions:
-    """Read predictions that `predict` has stored."""
+    """Read predictions that `predict` has stored.
+
+    Raises:
+        UserError: a file of them is damaged.
+    """
     content = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
-    parts = [np.load(path) for path in _part_paths(folder)]
-    tables = {name: np.concatenate([part[name] for part in parts]) for name in _TABLES}
-    for part in parts:
-        part.close()
+    parts = [_read_part(path, _TABLES) for path in _part_paths(folder)]
+    tables = {
+        name: np.concatenate(arrays)
+        for name, *arrays in zip(_TABLES, *parts, strict=True)
+    }
     return Predictions(
         folder=folder,
         pathologies=tuple(content["pathologies"]),
@@ -254,6 +257,17 @@ def _compress(maps: np.ndarray) -> np.ndarray:
     """Return maps in half precision, unless one is too large for it."""
     largest = np.abs(maps).max(initial=0, where=np.isfinite(maps))
     return maps.astype("float16") if largest < np.finfo("float16").max else maps
+
+
+def _read_part(path: Path, names: Sequence[str]) -> list[np.ndarray]:
+    try:
+        with np.load(path) as part:
+            return [part[name] for name in names]
+    except (ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{path} is damaged; remove {path.parent}, and the same command makes it "
+            "anew."
+        ) from error
 
 
 def _part_paths(folder: Path) -> list[Path]:

@@ -133,19 +133,22 @@ def read_pathologies(run: Run) -> tuple[str, ...]:
     Raises:
         UserError: the run has no `beta.csv`, or it is damaged.
     """
-    try:
-        return read_names(run.beta_path)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{run.beta_path}, which names the pathologies of the run, can't be read: "
-            f"{error}"
-        ) from error
+    return read_names(run.beta_path)
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """Return the column `pathology` of a table, in which `NA` is a name too."""
-    table = pd.read_csv(path, dtype={"pathology": str}, keep_default_na=False)
-    return tuple(table["pathology"])
+    """Return the column `pathology` of a table, in which `NA` is a name too.
+
+    Raises:
+        UserError: the table can't be read.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"pathology": str}, keep_default_na=False)
+        return tuple(table["pathology"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path}, which names the pathologies of the run, can't be read: {error}"
+        ) from error
 
 
 def write_relevance_weights(run: Run, pathologies, blocks, weights) -> None:

@@ -234,6 +234,32 @@ def test_a_full_disk_leaves_the_results_before(
     assert (tmp_path / "metrics.json").read_text() == "before"
 
 
+@pytest.mark.parametrize("size", [0, 100])
+@pytest.mark.parametrize(
+    "name", ["model.keras", "history.csv", "relevance_weights.csv", "part-00000.npz"]
+)
+def test_a_file_cut_short_is_a_sentence(
+    runs, evaluation, run_command, tmp_path, name, size
+):
+    """As a copy onto a full disk leaves it."""
+    run = shutil.copytree(runs[0], tmp_path / "run")
+    (run / "history.csv").write_text("epoch,loss,learning_rate,x\n" + "1,2,3,4\n" * 50)
+    for path in run.rglob(name):
+        os.truncate(path, size)
+    result = run_command(run)
+    assert result.returncode == 2
+    assert result.stderr.count("error: ") == 1
+    assert name in result.stderr or "pathologies are named" in result.stderr
+
+
+def test_a_description_cut_short_is_made_again(runs, evaluation, tmp_path):
+    run = shutil.copytree(runs[0], tmp_path / "run")
+    for path in run.rglob("predictions.json"):
+        os.truncate(path, 100)
+    found = evaluate(run, report=False, progress=False)
+    assert found.metrics == evaluation.metrics
+
+
 class TestPathologiesByName:
     def test_a_subset_in_another_order_gives_the_same_numbers(
         self, evaluation, classifier, pathologies, phantom_records, tmp_path
