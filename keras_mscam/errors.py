@@ -4,6 +4,7 @@ import errno
 import functools
 import io
 import os
+import re
 import signal
 import sys
 import warnings
@@ -101,7 +102,9 @@ def _find_reason(error: BaseException | None) -> tuple[str | None, str] | None:
             text = str(error)
             for words, reason in _QUOTED.items():
                 if words in text:
-                    return None, reason
+                    # As TensorFlow says it: {{node}} folder/file; Permission denied
+                    named = re.search(rf"([^{{}}:]+); {words}", text)
+                    return named and named[1].strip(), reason
         error = error.__cause__ or error.__context__
     return None
 

@@ -144,6 +144,7 @@ def load_classifier(run: Run) -> keras.Model:
             f"{run.path} has no model.keras yet; train it on with "
             f"keras_mscam-train --output {run.path} --resume."
         )
+    run.model_path.open("rb").close()  # Keras wouldn't say that permission is denied
     try:
         return keras.saving.load_model(run.model_path)
     except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
