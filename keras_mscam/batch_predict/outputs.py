@@ -13,7 +13,7 @@ import numpy as np
 from isal import isal_zlib
 
 from keras_mscam.batch_predict.settings import Options
-from keras_mscam.errors import UserError
+from keras_mscam.errors import DiskError, UserError
 from keras_mscam.files import name_files, write_whole
 from keras_mscam.images.png_jpeg import PNG_START
 from keras_mscam.images.reader import find_format, read_bytes, read_xray
@@ -80,6 +80,8 @@ def finish(place: Place, item: Predicted) -> str:
     if options.dicom:
         try:
             files["dicom"] = _write_dicom(place, item)
+        except DiskError:
+            raise
         except UserError as error:
             reason = f"There are no results as DICOM: {error}"
             said = (*prediction.warnings, reason)
