@@ -2,15 +2,18 @@
 
 import fcntl
 import hashlib
+import itertools
 import json
 import os
+import re
 import shutil
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
-from keras_mscam.errors import UserError
+from keras_mscam.errors import UserError, explain_disk
 
 
 @contextmanager
@@ -23,18 +26,130 @@ def write_whole(path: Path) -> Iterator[Path]:
     Yields:
         The temporary path, with the suffix of `path`, on the same file system.
 
+    Raises:
+        DiskError: it can't be written.
+
     Example:
         >>> with write_whole(Path("beta.csv")) as temporary:
-        ...     temporary.write_text("pathology,beta\\n")
+        ...     temporary.write_text("pathology,beta\\n", encoding="utf-8")
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with explain_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_whole_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside `path`, renamed to it when the block succeeds.
+
+    Args:
+        path: the folder to write; it may be there if it is empty.
+
+    Yields:
+        The empty folder, on the same file system.
+
+    Raises:
+        DiskError: something can't be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with explain_disk(path):
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+            temporary.mkdir(parents=True)
+            yield temporary
+            temporary.replace(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def write_together(folder: Path) -> Iterator[Path]:
+    """Give an empty folder, whose files go into `folder` when the block succeeds.
+
+    So there are never some of this time beside others of the time before.
+
+    Args:
+        folder: made if it is missing; files of the same names are replaced.
+
+    Yields:
+        The empty folder, on the same file system.
+
+    Raises:
+        DiskError: a file can't be written; then none has been.
+    """
+    folder = Path(folder)
+    temporary = folder / f".{os.getpid()}"
+    with explain_disk(folder):
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+            temporary.mkdir(parents=True)
+            yield temporary
+            for path in sorted(temporary.iterdir()):
+                path.replace(folder / path.name)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+#: Bytes of a name, of the 255 that a file's name may have: letters other than Latin
+#: take two or three, and two names and the mark of a half-written file go together.
+_LONGEST = 100
+
+
+class Names:
+    """Names that files can have, each for one thing.
+
+    What is no letter, no digit and none of a few signs that are safe in any file name
+    becomes `_`; of several things of one name, in upper or lower case, the second gets
+    `-2`. So that a name stays with its thing when others come later, those that are
+    taken are told first.
+
+    Example:
+        >>> names = Names()
+        >>> names.find("Nodule/Mass"), names.find("nodule mass")
+        ('Nodule_Mass', 'nodule_mass-2')
+    """
+
+    def __init__(self, taken: Iterable[str] = ()):
+        # Some file systems don't tell upper from lower case.
+        self._taken = {name.casefold() for name in taken}
+        self._numbers: dict[str, Iterator[int]] = {}
+
+    def find(self, text: str) -> str:
+        """Return a name for something, which is taken from then on."""
+        # With accents as parts of their letters: some file systems make no difference.
+        letters = unicodedata.normalize("NFC", text)
+        safe = "".join(c if _is_safe(c) else "\0" for c in letters)
+        stem = re.sub("\0+", "_", safe).encode()[:_LONGEST]
+        stem = stem.decode(errors="ignore").strip("._") or "image"
+        numbers = self._numbers.setdefault(stem.casefold(), itertools.count(1))
+        names = (stem if n == 1 else f"{stem}-{n}" for n in numbers)
+        name = next(name for name in names if name.casefold() not in self._taken)
+        self._taken.add(name.casefold())
+        return name
+
+
+def _is_safe(character: str) -> bool:
+    # A mark is the vowel of a letter in some scripts.
+    is_mark = unicodedata.category(character).startswith("M")
+    return character.isalnum() or character in "_.-" or is_mark
+
+
+def name_files(pathologies: Iterable[str]) -> dict[str, str]:
+    """Return by pathology what names of its files have; no dots, so it can be parted.
+
+    Example:
+        >>> name_files(["Mass", "T1/T2", "T1.T2"])
+        {'Mass': 'Mass', 'T1/T2': 'T1_T2', 'T1.T2': 'T1_T2-2'}
+    """
+    names = Names()
+    return {name: names.find(name.replace(".", "_")) for name in pathologies}
 
 
 def compute_checksum(path: Path) -> str:
@@ -63,14 +178,14 @@ def unfinished_folder(output: Path, plan: dict) -> Iterator[tuple[Path, Path]]:
         A folder for intermediate files, and an empty one for the result.
 
     Raises:
-        UserError: `output` isn't empty, the place holds other work or is in use, or
-            something can't be written.
+        UserError: `output` isn't empty, or the place holds other work or is in use.
+        DiskError: something can't be written; the work so far is kept.
     """
     output = Path(output)
     check_is_free(output)
     place = output.absolute().with_name(f".{output.absolute().name}.unfinished")
     result = place / _RESULT
-    try:
+    with explain_disk(output, "Then the same command goes on."):
         place.mkdir(parents=True, exist_ok=True)
         with hold_lock(place / "lock", f"at work in {place}"):
             _check_plan(place, plan)
@@ -79,8 +194,6 @@ def unfinished_folder(output: Path, plan: dict) -> Iterator[tuple[Path, Path]]:
             yield place, result
             result.replace(output)
             shutil.rmtree(place)
-    except OSError as error:
-        raise UserError(f"{output} can't be written: {error}") from error
 
 
 def check_is_free(output: Path) -> None:
@@ -104,7 +217,7 @@ def hold_lock(path: Path, work: str) -> Iterator[None]:
     Raises:
         UserError: another process holds it.
     """
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -116,12 +229,14 @@ def hold_lock(path: Path, work: str) -> Iterator[None]:
 
 def _check_plan(place: Path, plan: dict) -> None:
     path = place / _PLAN
-    if path.exists() and path.read_text() != json.dumps(plan):
+    if not path.exists():
+        with write_whole(path) as temporary:
+            temporary.write_text(json.dumps(plan), encoding="utf-8")
+    elif path.read_text(encoding="utf-8") != json.dumps(plan):
         raise UserError(
             f"{place} holds an unfinished preparation of other data, or with other "
             "options. Go on with the same ones, or remove that folder to start anew."
         )
-    path.write_text(json.dumps(plan))
 
 
 def find_versions(packages: Iterable[str]) -> dict[str, str]:

@@ -1,8 +1,10 @@
 """Toy data sets in ChestX-ray14's layout, the real one, and an untrained run."""
 
+import resource
 import signal
 import struct
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -49,6 +51,18 @@ def shared():
     if not SHARED.is_dir():
         pytest.skip("needs the real ChestX-ray14 sample in ../shared/data")
     return SHARED
+
+
+@pytest.fixture
+def small_files():
+    """No file gets larger than 1000 bytes, as on a full disk, until this is called."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    make_room = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (soft, hard))
+    yield make_room
+    make_room()
+    signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.fixture
@@ -126,7 +140,11 @@ SIZE = (64, 96)
 NAMES = ("Effusion", "Mass", "Nodule")
 
 
-def write_run(path, localization=None, precision="float32", **model):
+#: Other than Latin letters, and all that is special in paths and formats of text.
+ODD_NAMES = ("Nodule/Mass", "Nodule Mass", "\u80ba\u708e <b>|&\"'$\\x$")
+
+
+def write_run(path, localization=None, precision="float32", names=NAMES, **model):
     """Write a run: Effusion is always positive, Mass is half the time, Nodule never."""
     keras.utils.set_random_seed(4)
     model = ModelConfig(backbone="small_densenet", **model)
@@ -138,7 +156,7 @@ def write_run(path, localization=None, precision="float32", **model):
     keras.config.set_dtype_policy(precision)
     try:
         classifier = build_classifier(
-            len(NAMES), SIZE, model.backbone, model.blocks, batch_norm_momentum=0.9
+            len(names), SIZE, model.backbone, model.blocks, batch_norm_momentum=0.9
         )
     finally:
         keras.config.set_dtype_policy("float32")
@@ -151,9 +169,9 @@ def write_run(path, localization=None, precision="float32", **model):
     points.append(OperatingPoint(reason="no threshold is better than chance"))
     calibration = RunCalibration(
         compute_checksum(run.model_path),
-        {name: Calibration(0.5, 0.1 * i) for i, name in enumerate(NAMES)},
-        dict(zip(NAMES, points, strict=True)),
-        rng.uniform(0.5, 2, (len(model.blocks), len(NAMES))),
+        {name: Calibration(0.5, 0.1 * i) for i, name in enumerate(names)},
+        dict(zip(names, points, strict=True)),
+        rng.uniform(0.5, 2, (len(model.blocks), len(names))),
     )
     write_calibration(run.calibration_path, calibration)
     return run

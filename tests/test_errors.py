@@ -1,3 +1,8 @@
+import errno
+import os
+import signal
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -30,6 +35,59 @@ def test_a_defect_keeps_its_traceback():
 
     with pytest.raises(ZeroDivisionError):
         main()
+
+
+def test_a_full_disk_is_one_line(tmp_path, capsys):
+    @command
+    def main():
+        raise OSError(errno.ENOSPC, "No space left on device", "report.html")
+
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: report.html can't be written: the disk is full; make room.\n"
+    )
+
+
+PRINT = r"""
+from keras_mscam.errors import command
+command(lambda: print("\u80ba \udcff " * 100_000))()
+"""
+
+
+def run_python(code, stdout, **environment):
+    process = subprocess.run(
+        [sys.executable, "-c", code], stdout=stdout, stderr=subprocess.PIPE,
+        env=os.environ | environment,
+    )  # fmt: skip
+    return process.returncode, process.stderr.decode(), process.stdout
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("utf-8", "\u80ba"), ("latin-1", "\\u80ba")]
+)
+def test_a_letter_that_the_terminal_lacks_is_a_number(encoding, shown):
+    result = run_python(PRINT, subprocess.PIPE, PYTHONIOENCODING=encoding)
+    assert result[:2] == (0, "")
+    assert result[2].decode(encoding).startswith(f"{shown} \\udcff {shown}")
+
+
+def test_an_output_that_is_full():
+    with open("/dev/full", "wb") as full:
+        status, errors, _ = run_python(PRINT, full)
+    assert status == 2
+    assert (
+        errors == "error: The output can't be written: the disk is full; make room.\n"
+    )
+
+
+def test_a_reader_that_has_enough():
+    """As in `keras_mscam-predict ... | head`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    assert run_python(PRINT, writing)[:2] == (128 + signal.SIGPIPE, "")
+    os.close(writing)
 
 
 def test_a_warning_is_one_line(capsys):

@@ -100,6 +100,30 @@ def test_a_module_is_read_in_one_sitting(module):
     assert ast.get_docstring(ast.parse(MODULES[module].read_text()))
 
 
+def is_text_without_encoding(call):
+    """Whether a call opens, reads or writes text in the encoding of the locale."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", None))
+    arguments = {keyword.arg: keyword.value for keyword in call.keywords}
+    if "encoding" in arguments:
+        return False
+    if name in ("read_text", "write_text"):
+        return len(call.args) < 1 + (name == "write_text")
+    if name == "open" and ast.unparse(call.func) not in ("os.open", "tarfile.open"):
+        modes = [*call.args, *arguments.values()]
+        return not any("b" in str(getattr(mode, "value", "")) for mode in modes)
+    return "text" in arguments  # of subprocess.run
+
+
+def test_text_is_utf8_in_every_locale():
+    found = [
+        f"{path}:{node.lineno}"
+        for path in MODULES.values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and is_text_without_encoding(node)
+    ]
+    assert not found, f"an encoding must be given: {', '.join(found)}"
+
+
 def test_what_users_import_stands_at_the_front():
     import keras_mscam
 

@@ -1,4 +1,4 @@
-"""What a user has set for Keras elsewhere: each in a process of its own."""
+"""What a user has set elsewhere, for Keras or all: each in a process of its own."""
 
 import json
 import os
@@ -71,6 +71,16 @@ def test_other_settings_are_as_keras_takes_them(settings, tmp_path):
     code = "import keras_mscam.cli as cli; assert cli.find_problem() is None"
     result = run("-c", code, settings=settings, home=tmp_path)
     assert result.returncode == 0, result.stderr
+
+
+def test_names_of_files_are_utf8_in_every_locale(tmp_path):
+    """Where it isn't, the bytes of an umlaut would be two letters, or none."""
+    result = run(
+        "-m", "keras_mscam.cli.prepare", str(tmp_path / "größe"), "--output", "x",
+        LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0",
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "gr\\xf6\\xdfe is not a folder" in result.stderr
 
 
 def test_a_backend_that_is_not_installed(monkeypatch):

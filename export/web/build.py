@@ -83,7 +83,7 @@ def build(model: Path, output: Path, variant: str = "float32") -> Path:
         copy_licences(site / "vendor")
         (site / "model").mkdir()
         shutil.copyfile(file, site / "model" / "model.tflite")
-        (site / "model" / FILE).write_text(contract.dump())
+        (site / "model" / FILE).write_text(contract.dump(), encoding="utf-8")
         examples = draw_examples(contract, site / "examples")
         write_index(site, examples)
         site.chmod(0o755)
@@ -110,15 +110,15 @@ def find_model(path: Path, variant: str) -> Path:
 
 def install() -> None:
     """Get the libraries by npm, unless those of the lock file are there."""
-    with (HERE / "package-lock.json").open() as file:
+    with (HERE / "package-lock.json").open(encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # two at once would spoil each other's
         _install()
 
 
 def _install() -> None:
     lock = MODULES / ".package-lock.json"
-    wanted = json.loads((HERE / "package-lock.json").read_text())["packages"]
-    found = json.loads(lock.read_text())["packages"] if lock.is_file() else {}
+    wanted = json.loads((HERE / "package-lock.json").read_bytes())["packages"]
+    found = json.loads(lock.read_bytes())["packages"] if lock.is_file() else {}
     if all(
         found.get(name, {}).get("version") == package.get("version")
         for name, package in wanted.items()
@@ -128,7 +128,7 @@ def _install() -> None:
     if shutil.which("npm") is None:
         raise UserError("npm is missing; install Node.js 20 or newer.")
     done = subprocess.run(
-        ["npm", "ci"], cwd=HERE, capture_output=True, text=True, check=False
+        ["npm", "ci"], cwd=HERE, capture_output=True, encoding="utf-8", errors="replace"
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -148,7 +148,7 @@ def copy_vendored(folder: Path) -> None:
 
 def copy_licences(folder: Path) -> None:
     """Write which libraries are in the folder, and under what."""
-    packages = json.loads((MODULES / ".package-lock.json").read_text())["packages"]
+    packages = json.loads((MODULES / ".package-lock.json").read_bytes())["packages"]
     places = [source.split("/") for source in VENDORED.values()]
     names = {"/".join(parts[: 1 + parts[0].startswith("@")]) for parts in places}
     notices = []
@@ -158,8 +158,9 @@ def copy_licences(folder: Path) -> None:
         text = MODULES / name / "LICENSE"
         # Those without a text of their own are under that of this project.
         text = text if text.is_file() else HERE.parents[1] / "LICENSE"
-        notices.append(f"{name} {package['version']} ({licence})\n\n{text.read_text()}")
-    (folder / "LICENSES.txt").write_text("\n\n".join(notices))
+        title = f"{name} {package['version']} ({licence})"
+        notices.append(f"{title}\n\n{text.read_text(encoding='utf-8')}")
+    (folder / "LICENSES.txt").write_text("\n\n".join(notices), encoding="utf-8")
 
 
 def draw_examples(contract: Contract, folder: Path) -> list[dict]:
@@ -220,7 +221,9 @@ def write_index(site: Path, examples: list[dict]) -> None:
         },
         "examples": examples,
     }
-    (site / "site.json").write_text(json.dumps(index, indent=1) + "\n")
+    (site / "site.json").write_text(
+        json.dumps(index, indent=1) + "\n", encoding="utf-8"
+    )
     files = sorted(path for path in site.rglob("*") if path.is_file())
     checksum = hashlib.sha256()
     for path in files:
@@ -231,7 +234,7 @@ def write_index(site: Path, examples: list[dict]) -> None:
     others = [name for name in names if name not in (*late, "service_worker.js")]
     version = checksum.hexdigest()[:16]
     text = json.dumps({"version": version, "files": others, "late": late}, indent=1)
-    (site / "files.js").write_text(f"self.SITE = {text};\n")
+    (site / "files.js").write_text(f"self.SITE = {text};\n", encoding="utf-8")
 
 
 @command

@@ -3,9 +3,7 @@
 import codecs
 import functools
 import glob
-import itertools
 import os
-import re
 import stat
 import sys
 from collections import Counter
@@ -24,9 +22,6 @@ _NO_IMAGES = (
     # The viewer on a patient's CD, and what Windows puts beside pictures.
     ".bat .cmd .db .dll .exe .inf .jar .lnk .msi"
 )
-#: Bytes of a name, of the 255 that a file's name may have: letters other than Latin
-#: take two or three, and a pathology and the mark of a half-written file are added.
-_LONGEST = 100
 
 
 class Found(NamedTuple):
@@ -166,34 +161,3 @@ def stamp(path: str) -> tuple[int, int] | None:
         return None
     is_file = stat.S_ISREG(status.st_mode)
     return (status.st_size, status.st_mtime_ns) if is_file else None
-
-
-class Names:
-    """Names by which the files of images are called.
-
-    The name is the file's, without its suffix and with letters, digits and a few signs
-    that are safe in any file name; of several in different folders the second gets
-    `-2`. So that a name stays with its file when others come later, those that are
-    taken are told first.
-
-    Example:
-        >>> names = Names()
-        >>> names.find("a/chest.png"), names.find("b/chest.dcm")
-        ('chest', 'chest-2')
-    """
-
-    def __init__(self, taken: Iterable[str] = ()):
-        # Some file systems don't tell upper from lower case.
-        self._taken = {name.casefold() for name in taken}
-        self._numbers: dict[str, Iterator[int]] = {}
-
-    def find(self, path: str) -> str:
-        """Return a name for a file, which is taken from then on."""
-        stem = os.path.splitext(os.path.basename(path))[0]
-        stem = re.sub(r"[^\w.-]+", "_", stem).encode()[:_LONGEST]
-        stem = stem.decode(errors="ignore").strip("._") or "image"
-        numbers = self._numbers.setdefault(stem.casefold(), itertools.count(1))
-        names = (stem if n == 1 else f"{stem}-{n}" for n in numbers)
-        name = next(name for name in names if name.casefold() not in self._taken)
-        self._taken.add(name.casefold())
-        return name

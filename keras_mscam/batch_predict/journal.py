@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from keras_mscam.errors import UserError
+from keras_mscam.errors import UserError, explain_disk
 from keras_mscam.files import hold_lock, write_whole
 
 FILE = "predictions.jsonl"
@@ -81,7 +81,7 @@ def read_lines(folder: Path) -> Iterator[dict]:
 def drop_lines(folder: Path, paths: set[str]) -> None:
     """Take the results of some files out."""
     path = folder / FILE
-    with write_whole(path) as temporary, temporary.open("w") as file:
+    with write_whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for result in read_lines(folder):
             if result["path"] not in paths:
                 file.write(json.dumps(result) + "\n")
@@ -100,10 +100,10 @@ def open_folder(output: Path, plan: dict, overwrite: bool = False) -> Iterator[N
         overwrite: whether to remove results of another plan.
 
     Raises:
-        UserError: it holds something else, other results, or is in use; or it can't be
-            written.
+        UserError: it holds something else, other results, or is in use.
+        DiskError: it can't be written.
     """
-    try:
+    with explain_disk(output, "Then the same command goes on."):
         output.mkdir(parents=True, exist_ok=True)
         _check_is_ours(output)
         with hold_lock(output / _LOCK, f"writing into {output}"):
@@ -114,11 +114,6 @@ def open_folder(output: Path, plan: dict, overwrite: bool = False) -> Iterator[N
             (output / FILE).touch()
             _cut_torn_line(output / FILE)
             yield
-    except OSError as error:
-        raise UserError(
-            f"{error.filename or output} can't be written ({error.strerror or error}); "
-            "once that is mended, the same command goes on."
-        ) from error
 
 
 def is_folder_of_results(folder: Path) -> bool:
@@ -152,7 +147,9 @@ def _check_plan(path: Path, plan: dict) -> None:
             "give another --output, or --overwrite to replace them."
         )
     with write_whole(path) as temporary:
-        temporary.write_text(json.dumps(before | plan, indent=1) + "\n")
+        temporary.write_text(
+            json.dumps(before | plan, indent=1) + "\n", encoding="utf-8"
+        )
 
 
 def _remove(output: Path) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from isal import isal_zlib
 
 from keras_mscam.batch_predict.settings import Options
-from keras_mscam.errors import UserError
-from keras_mscam.files import write_whole
+from keras_mscam.errors import DiskError, UserError
+from keras_mscam.files import name_files, write_whole
 from keras_mscam.images.png_jpeg import PNG_START
 from keras_mscam.images.reader import find_format, read_bytes, read_xray
 from keras_mscam.images.resize import choose_shape, shrink
@@ -28,7 +28,6 @@ _UP = 2  # the filter by which a row is stored as its difference from the one ab
 _DIGITS = 6
 _THUMBNAIL = 224
 _BLOCK_SIDE = 160
-_SAFE = str.maketrans(dict.fromkeys('/\\:*?"<>| ', "_"))
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def finish(place: Place, item: Predicted) -> str:
         Its line for the journal.
 
     Raises:
-        OSError: a file can't be written.
+        DiskError: a file can't be written.
     """
     options, prediction, files = place.options, item.prediction, {}
     chosen = options.choose(prediction.positives, prediction.ranked)
@@ -69,11 +68,10 @@ def finish(place: Place, item: Predicted) -> str:
         for name in chosen
     }
     if overlays:
+        parts = name_files(prediction.pathologies)
         files["overlays"] = {
             name: _write(
-                place,
-                f"overlays/{item.name}.{name.translate(_SAFE)}.png",
-                encode_png(overlay),
+                place, f"overlays/{item.name}.{parts[name]}.png", encode_png(overlay)
             )
             for name, overlay in overlays.items()
         }
@@ -82,6 +80,8 @@ def finish(place: Place, item: Predicted) -> str:
     if options.dicom:
         try:
             files["dicom"] = _write_dicom(place, item)
+        except DiskError:
+            raise
         except UserError as error:
             reason = f"There are no results as DICOM: {error}"
             said = (*prediction.warnings, reason)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from keras_mscam.batch_predict.discovery import Names, find_files, read_stdin, stamp
+from keras_mscam.batch_predict.discovery import find_files, read_stdin, stamp
 from keras_mscam.batch_predict.index import Summary, write_tables
 from keras_mscam.batch_predict.journal import (
     Journal,
@@ -26,6 +26,7 @@ from keras_mscam.batch_predict.settings import (
 )
 from keras_mscam.batch_predict.stream import stream
 from keras_mscam.errors import UserError
+from keras_mscam.files import Names
 from keras_mscam.inference.hub import fetch
 
 

@@ -10,8 +10,9 @@ from pathlib import PurePath
 
 import numpy as np
 
-from keras_mscam.batch_predict.discovery import Names, stamp
+from keras_mscam.batch_predict.discovery import stamp
 from keras_mscam.batch_predict.outputs import Place, Predicted, finish
+from keras_mscam.files import Names
 from keras_mscam.images.reader import read_xray
 from keras_mscam.images.resize import choose_shape, shrink
 from keras_mscam.images.xray import Frame, ImageError
@@ -97,7 +98,7 @@ def stream(
         The line of each file for the journal, in their order.
 
     Raises:
-        OSError: a file can't be written.
+        DiskError: a file can't be written.
         UserError: worker processes die one after the other.
     """
     count, options = len(files), place.options
@@ -179,6 +180,5 @@ def _predict(
         if not maps:
             # Nothing needs what is the largest part of it.
             prediction = replace(prediction, attention=None)
-        yield Predicted(
-            path, names.find(path), item.stamp, item.frame, item.picture, prediction
-        )
+        name = names.find(PurePath(path).stem)
+        yield Predicted(path, name, item.stamp, item.frame, item.picture, prediction)

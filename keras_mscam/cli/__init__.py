@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import locale
 import os
 import sys
 from pathlib import Path
@@ -33,6 +34,22 @@ def find_problem() -> str | None:
     return None
 
 
+def start_in_utf8() -> None:
+    """Start a command anew where names of files are not taken to be UTF-8.
+
+    TensorFlow and OpenCV always take them so, labels are in UTF-8, and so is, from 3.15
+    on, all that Python does; the encoding of a locale could be any other one. What is
+    printed stays in that of the terminal.
+    """
+    words = [Path(word).name for word in sys.orig_argv[1:3]]
+    is_command = any(w.startswith(("keras_mscam-", "keras_mscam.cli.")) for w in words)
+    if is_command and sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"
+        os.environ.setdefault("PYTHONIOENCODING", locale.getencoding())
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+start_in_utf8()
 # Before a command imports Keras, which would end in a traceback.
 if _problem := find_problem():
     print(f"error: {_problem}", file=sys.stderr)

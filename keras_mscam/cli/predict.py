@@ -20,7 +20,7 @@ def _parse_thresholds(values: tuple[str, ...]) -> Thresholds:
     try:
         if len(values) == 1 and "=" not in values[0]:
             return float(values[0])
-        pairs = (value.split("=") for value in values)
+        pairs = (value.rsplit("=", 1) for value in values)
         return {name: float(value) for name, value in pairs}
     except ValueError:
         raise UserError(

@@ -21,8 +21,8 @@ from keras_mscam.configs.schema import (
     TrainingConfig,
     read_config,
 )
-from keras_mscam.errors import UserError, command
-from keras_mscam.inference.run_folder import load_run
+from keras_mscam.errors import DiskError, UserError, command, explain_disk
+from keras_mscam.inference.run_folder import is_run, load_run
 from keras_mscam.training.stop import Terminated
 from keras_mscam.training.train_run import train
 
@@ -34,7 +34,13 @@ def main() -> None:
     """Console script `keras_mscam-train`."""
     options = parse_options(sys.argv[1:])
     try:
-        run = train(options.config, options.output, options.resume)
+        with explain_disk(options.output):
+            run = train(options.config, options.output, options.resume)
+    except DiskError as error:
+        if not is_run(options.output):
+            raise
+        go_on = f"Then {_NAME} --output {options.output} --resume goes on."
+        raise DiskError(error.args[0], go_on) from error
     except Terminated:
         sys.exit(128 + signal.SIGTERM)  # as of a process that it ended
     print(f"Report: {run.report_path}")

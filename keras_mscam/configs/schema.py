@@ -228,7 +228,7 @@ def read_config(path: Path, base: Config) -> Config:
         UserError: no such file, no JSON object, or as `merge_config`.
     """
     try:
-        changes = json.loads(Path(path).read_text())
+        changes = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"Cannot read the configuration {path}: {error}") from error
     if not isinstance(changes, dict):

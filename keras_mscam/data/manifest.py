@@ -75,7 +75,7 @@ class Manifest:
         """Write `manifest.json` into a folder."""
         content = {"format": FORMAT, **asdict(self)}
         with write_whole(Path(directory) / _FILE) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, directory: Path) -> "Manifest":
@@ -86,7 +86,7 @@ class Manifest:
         """
         path = Path(directory) / _FILE
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise UserError(
                 f"{directory} has no {_FILE}; make prepared records with "

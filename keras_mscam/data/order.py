@@ -6,6 +6,7 @@ disk, to draw any image from.
 
 import fcntl
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mscam.data.manifest import Manifest
-from keras_mscam.errors import UserError
+from keras_mscam.errors import UserError, explain_disk
 
 #: Records that are shuffled among each other at most,
 BLOCK_RECORDS = 8192
@@ -275,8 +276,8 @@ def cache_on_disk(
         decoded: pairs of one image and its labels; read only to make the cache.
 
     Raises:
-        UserError: the cache can't be written, or the shards have more or fewer
-            records than the manifest says.
+        UserError: the shards have more or fewer records than the manifest says.
+        DiskError: the cache can't be written.
     """
     train = manifest.splits["train"]
     count = train.images
@@ -288,17 +289,12 @@ def cache_on_disk(
     cache = _open_cache(path, shapes)
     if cache is not None:
         return cache
-    try:
+    with explain_disk(path, "Or give another --cache-folder, or --cache none."):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_suffix(".lock").open("w") as lock:
+        with path.with_suffix(".lock").open("w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if _open_cache(path, shapes) is None:
                 _write_cache(path, decoded, count)
-    except OSError as error:
-        raise UserError(
-            f"The cache can't be written to {folder} ({error.strerror or error}); give "
-            "another cache folder, or no cache."
-        ) from error
     return _open_cache(path, shapes)
 
 
@@ -319,17 +315,26 @@ def _write_cache(path: Path, decoded: tf.data.Dataset, count: int) -> None:
     for folder in (path, partial):  # damaged, or of a process that was killed
         shutil.rmtree(folder, ignore_errors=True)
     partial.mkdir()
+    try:
+        _fill_cache(partial, decoded, count)
+        partial.replace(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # makes room again on a full disk
+
+
+def _fill_cache(folder: Path, decoded: tf.data.Dataset, count: int) -> None:
     labels = []
     # Written, not mapped: on a full disk this raises, where a map kills the process.
-    with (partial / _IMAGES).open("wb") as file:
+    with (folder / _IMAGES).open("wb") as file:
         shape = (count, *decoded.element_spec[0].shape)
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_2_0(file, header)
         for some_images, some_labels in _read_batches(decoded, count):
             file.write(some_images.data)
             labels.append(some_labels)
-    np.save(partial / _LABELS, np.concatenate(labels))
-    partial.replace(path)
+    data = io.BytesIO()  # into a file, NumPy would not say what the system said
+    np.save(data, np.concatenate(labels))
+    (folder / _LABELS).write_bytes(data.getvalue())
 
 
 def _read_batches(

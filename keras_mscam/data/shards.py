@@ -169,14 +169,14 @@ def _write_part(
 
     write_shard(path, serialize_all())
     with write_whole(_index_path(path)) as temporary:
-        temporary.write_text(json.dumps(index))
+        temporary.write_text(json.dumps(index), encoding="utf-8")
 
 
 def _collect(parts: dict[Path, list[Record]], strict: bool) -> Converted:
     stored, rejected, clipped, dropped = {}, [], [], []
     for path, part in parts.items():
         start = 0
-        index = json.loads(_index_path(path).read_text())
+        index = json.loads(_index_path(path).read_text(encoding="utf-8"))
         for record, entry in zip(part, index, strict=True):
             if "reason" in entry:
                 _refuse_if(strict, record.name, entry["reason"])

@@ -1,5 +1,6 @@
 """The schema of the TFRecords: written and read in one place."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import tensorflow as tf
 
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.data.records import Record
-from keras_mscam.errors import UserError
+from keras_mscam.errors import UserError, explain_disk
 
 _TEXT = tf.io.FixedLenFeature([], tf.string)
 _SIZE = tf.io.FixedLenFeature([2], tf.int64)
@@ -72,14 +73,11 @@ def write_shard(path: Path, serialized: Iterable[bytes]) -> None:
     """Write serialized records to one TFRecord file.
 
     Raises:
-        UserError: the file can't be written, say because the disk is full.
+        DiskError: the file can't be written, say because the disk is full.
     """
-    try:
-        with tf.io.TFRecordWriter(str(path)) as writer:
-            for record in serialized:
-                writer.write(record)
-    except tf.errors.OpError as error:
-        raise UserError(f"{path} can't be written: {error.message}") from error
+    with explain_disk(path), tf.io.TFRecordWriter(os.fspath(path)) as writer:
+        for record in serialized:
+            writer.write(record)
 
 
 def frame_length(serialized: bytes) -> int:

@@ -247,7 +247,8 @@ def code_pathology(name: str) -> sr.CodedConcept:
     if known is not None:
         return sr.CodedConcept(known.value, known.scheme_designator, known.meaning)
     text = to_ascii(name)
-    return sr.CodedConcept(text[:64], SCHEME, text[:64].replace("_", " "))
+    # The meaning ends with 64 letters, the value as late as names differ.
+    return sr.CodedConcept(text, SCHEME, text[:64].replace("_", " "))
 
 
 def to_ascii(text: str) -> str:

@@ -4,7 +4,6 @@ import json
 import math
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from keras_mscam.dicom_results.secondary_capture import build_capture
 from keras_mscam.dicom_results.source import read_source
 from keras_mscam.dicom_results.structured_report import build_report
 from keras_mscam.errors import UserError
-from keras_mscam.files import write_whole
+from keras_mscam.files import name_files, write_whole
 from keras_mscam.images.dicom.read import quiet
 from keras_mscam.inference.prediction import Prediction
 from keras_mscam.visualization.overlay import draw_overlay
@@ -43,8 +42,8 @@ def write_results(
         model: name of the model.
 
     Returns:
-        `<stem>.sr.dcm`, then `<stem>.<pathology>.sc.dcm` by falling probability. All
-        are written, or none.
+        `<stem>.sr.dcm`, then `<stem>.<pathology>.sc.dcm` by falling probability, with
+        the pathology as `name_files` has it. All are written, or none.
 
     Raises:
         UserError: the source is no DICOM radiograph, damaged, or without identifiers;
@@ -59,8 +58,9 @@ def write_results(
         dataset = read_source(source)
         identity = _identify(prediction, str(dataset.SOPInstanceUID), model)
         files = {f"{stem}.sr.dcm": build_report(prediction, dataset, model, identity)}
+        parts = name_files(prediction.pathologies)
         for number, name in enumerate(prediction.positives, 1):
-            files[f"{stem}.{quote(name, safe=' ')}.sc.dcm"] = build_capture(
+            files[f"{stem}.{parts[name]}.sc.dcm"] = build_capture(
                 draw_overlay(pixels, prediction, name),
                 name,
                 number,

@@ -11,18 +11,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_curve
 
-from keras_mscam.errors import UserError
+from keras_mscam.errors import DiskError, UserError
 from keras_mscam.evaluation.classification import compute_rates
 from keras_mscam.evaluation.known_labels import (
     check_probabilities,
     explain_one_class,
     take_known,
 )
-from keras_mscam.evaluation.split_outputs import (
-    Predictions,
-    is_read_only,
-    predict_split,
-)
+from keras_mscam.evaluation.split_outputs import Predictions, predict_split
 from keras_mscam.files import compute_checksum
 from keras_mscam.inference.run_calibration import (
     Calibration,
@@ -246,7 +242,7 @@ def calibrate_run(
 
     Raises:
         UserError: there is none of this model, and no records to make it on.
-        OSError: the run can't be written to, and there is no other folder.
+        DiskError: the run can't be written to, and there is no other folder.
     """
     calibration = find_calibration(run)
     if calibration is not None:
@@ -262,7 +258,7 @@ def calibrate_run(
     calibration = calibrate_on(validation, compute_checksum(run.model_path))
     try:
         write_calibration(run.calibration_path, calibration)
-    except OSError as error:
-        if output is None or not is_read_only(error):
+    except DiskError:
+        if output is None:
             raise
     return calibration

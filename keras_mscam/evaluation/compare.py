@@ -20,7 +20,7 @@ from keras_mscam.evaluation.paired import PairedDifference, compare_auroc, compa
 from keras_mscam.evaluation.report import write_comparison
 from keras_mscam.evaluation.split_outputs import read_pathologies
 from keras_mscam.evaluation.tables import to_csv, to_latex, to_markdown
-from keras_mscam.files import compute_checksum, write_whole
+from keras_mscam.files import compute_checksum, write_together
 from keras_mscam.inference.run_folder import is_prepared, load_run
 from keras_mscam.localization.accuracy import count_localizations
 
@@ -83,10 +83,11 @@ def compare(
         "table1.tex": to_latex(comparison["systems"]),
         "table1.csv": to_csv(comparison["systems"]),
     }
-    for name, text in texts.items():
-        with write_whole(Path(output) / name) as temporary:
-            temporary.write_text(text)
-    write_comparison(Path(output), comparison, _load_same_cases(evaluations, images))
+    cases = _load_same_cases(evaluations, images)
+    with write_together(output) as place:
+        for name, text in texts.items():
+            (place / name).write_text(text, encoding="utf-8")
+        write_comparison(place, comparison, cases)
     return Path(output) / "report.html"
 
 

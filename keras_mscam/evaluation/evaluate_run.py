@@ -9,18 +9,14 @@ import numpy as np
 
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.data.pipeline import read_examples
-from keras_mscam.errors import UserError
+from keras_mscam.errors import UserError, explain_disk
 from keras_mscam.evaluation.calibration import calibrate_run
 from keras_mscam.evaluation.localize import map_fused
 from keras_mscam.evaluation.measure import HIT, Systems, locate_all, measure
 from keras_mscam.evaluation.report import write_report
-from keras_mscam.evaluation.split_outputs import (
-    Predictions,
-    is_read_only,
-    predict_split,
-)
+from keras_mscam.evaluation.split_outputs import Predictions, predict_split
 from keras_mscam.evaluation.tables import write_tables
-from keras_mscam.files import write_whole
+from keras_mscam.files import write_together
 from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.hub import is_reference
 from keras_mscam.inference.run_folder import Run, load_run
@@ -81,20 +77,23 @@ def evaluate(
         pathologies: names of those to evaluate; all of the model's by default. The
             records may hold others, which are left out.
         output: folder to write into; the run's by default. A run that can't be written
-            to is evaluated too: predictions are then stored in this folder.
+            to is evaluated too: predictions are then stored in this folder. Numbers,
+            tables and report appear together or not at all.
         report: whether to write `report.html` beside the numbers.
         progress: whether to show a bar.
 
     Raises:
-        UserError: the folder has no model, the records lack one of its pathologies, or
-            the run can't be written to and no other folder is given.
+        UserError: the folder has no model, or the records lack one of its pathologies.
+        DiskError: the results can't be written.
     """
     if output is None and is_reference(run_path):
         raise UserError(
             "The hub's cache is no place for results: give another folder by "
             "--output DIR."
         )
-    try:
+    folder = Path(run_path if output is None else output)
+    then = "With --output DIR, results go there." if output is None else ""
+    with explain_disk(folder, then):
         run = load_run(run_path)
         records = run.records if data is None else Path(data)
         protocol = protocol or run.config.localization
@@ -109,20 +108,13 @@ def evaluate(
         evaluation = Evaluation(
             run, records, split, protocol, predictions, systems, fusion, metrics
         )
-        folder = run.path if output is None else Path(output)
-        with write_whole(folder / "metrics.json") as temporary:
-            temporary.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
-        write_tables(folder, metrics)
-        if report:
-            _write_report(evaluation, images, folder)
-        return evaluation
-    except OSError as error:
-        if output is None and is_read_only(error):
-            raise UserError(
-                f"{run_path} can't be written to: give another folder for the results "
-                "by --output DIR."
-            ) from error
-        raise
+        with write_together(folder) as place:
+            text = json.dumps(metrics, indent=1, allow_nan=False)
+            (place / "metrics.json").write_text(text + "\n", encoding="utf-8")
+            write_tables(place, metrics)
+            if report:
+                _write_report(evaluation, images, place)
+    return evaluation
 
 
 def _write_report(evaluation: Evaluation, images: Sequence[str], folder: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from keras_mscam.errors import UserError
 from keras_mscam.evaluation.tables import build_table1
-from keras_mscam.files import write_whole
 from keras_mscam.inference.run_folder import Run
 from keras_mscam.visualization import (
     plot_case,
@@ -44,11 +44,11 @@ def write_report(
         sheets: by pathology, cases to show together.
         path: of the HTML file.
     """
-    history = pd.read_csv(run.history_path) if run.history_path.is_file() else None
+    history = _read_history(run)
     alone = {run.path.name: metrics}
     html = read_template("report.html.jinja", **_FILTERS).render(
         run=run,
-        config=json.loads(run.config_path.read_text()),
+        config=json.loads(run.config_path.read_text(encoding="utf-8")),
         metrics=metrics,
         fused=metrics["localization"]["attention"],
         titles=_title(metrics),
@@ -69,8 +69,20 @@ def write_report(
         roc=_embed(plot_roc(alone)),
         reliability=_embed(plot_reliability(alone)),
     )
-    with write_whole(path) as temporary:
-        temporary.write_text(html)
+    _write(path, html)
+
+
+def _read_history(run: Run) -> pd.DataFrame | None:
+    if not run.history_path.is_file():
+        return None
+    try:
+        history = pd.read_csv(run.history_path)
+        return history.astype(dict.fromkeys(("epoch", "loss", "val_loss"), float))
+    except (ValueError, KeyError) as error:
+        raise UserError(
+            f"{run.history_path} is damaged; restore it from a copy, or remove it to "
+            "have a report without the losses."
+        ) from error
 
 
 def write_comparison(
@@ -86,9 +98,8 @@ def write_comparison(
     if any(cases_by_system.values()):
         figure = plot_figure2(cases_by_system)
         figure2 = _embed(figure, photographic=True)
-        for suffix in (".png", ".pdf"):
-            with write_whole(folder / f"figure2{suffix}") as temporary:
-                figure.savefig(temporary, facecolor="white")
+        for kind in ("png", "pdf"):
+            (folder / f"figure2.{kind}").write_bytes(_draw(figure, kind))
     html = read_template("comparison.html.jinja", **_FILTERS).render(
         comparison=comparison,
         systems=list(systems),
@@ -100,8 +111,12 @@ def write_comparison(
         roc=_embed(plot_roc(systems)),
         reliability=_embed(plot_reliability(systems)),
     )
-    with write_whole(folder / "report.html") as temporary:
-        temporary.write_text(html)
+    _write(folder / "report.html", html)
+
+
+def _write(path: Path, html: str) -> None:
+    # A name need not be text. What can't be written as such is shown as `?`.
+    path.write_text(html, encoding="utf-8", errors="replace")
 
 
 def _title(metrics: dict) -> dict[str, str]:
@@ -162,12 +177,18 @@ def _p_value(value: float | None) -> str:
 
 def _embed(figure: Figure, photographic: bool = False) -> str:
     """Return a figure as a data URL, as JPEG where it shows X-rays, to save bytes."""
-    buffer = io.BytesIO()
     kind, options = "png", {}
     if photographic:
         kind, options = "jpeg", {"pil_kwargs": {"quality": 88}}
+    data = base64.b64encode(_draw(figure, kind, **options)).decode()
+    return f"data:image/{kind};base64,{data}"
+
+
+def _draw(figure: Figure, kind: str, **options) -> bytes:
+    # In memory: Pillow does not say why it can't write a file.
+    buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, facecolor="white", **options)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return buffer.getvalue()
 
 
 _FILTERS = {

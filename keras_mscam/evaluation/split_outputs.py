@@ -1,9 +1,10 @@
 """What a model says of a split, stored once: logits, and the maps of every block."""
 
 import dataclasses
-import errno
 import json
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,15 +12,14 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.data.pipeline import Example, read_examples
-from keras_mscam.errors import UserError
+from keras_mscam.errors import DiskError, UserError
 from keras_mscam.files import compute_checksum, write_whole
 from keras_mscam.inference.run_calibration import read_calibration
-from keras_mscam.inference.run_folder import Run, is_prepared
+from keras_mscam.inference.run_folder import Run, is_prepared, read_names
 from keras_mscam.modeling.classifier import read_relevance_weights
 from keras_mscam.modeling.localizer import get_cams
 
@@ -97,8 +97,8 @@ class Predictions:
         """
         first = 0
         for path in _part_paths(self.folder):
-            with np.load(path) as part:
-                maps = [part[f"cam_block{b}"].astype("float32") for b in self.blocks]
+            names = [f"cam_block{block}" for block in self.blocks]
+            maps = [cams.astype("float32") for cams in _read_part(path, names)]
             if self.map_columns is not None:
                 maps = [cams[..., list(self.map_columns)] for cams in maps]
             yield first, maps
@@ -152,10 +152,11 @@ def predict(
         "relevance_weights": weights.tolist(),
     }
     path = folder / "predictions.json"
-    if not path.is_file() or json.loads(path.read_text()) != description:
+    text = f"{json.dumps(description, indent=2)}\n".encode()
+    if not path.is_file() or path.read_bytes() != text:
         shutil.rmtree(folder, ignore_errors=True)
         with write_whole(path) as temporary:
-            temporary.write_text(json.dumps(description, indent=2) + "\n")
+            temporary.write_bytes(text)
     done = len(_part_paths(folder)) * _PART
     with tqdm(
         total=images, initial=min(done, images), desc=f"Predicting {split}",
@@ -167,12 +168,17 @@ def predict(
 
 
 def read_predictions(folder: Path) -> Predictions:
-    """Read predictions that `predict` has stored."""
-    content = json.loads((folder / "predictions.json").read_text())
-    parts = [np.load(path) for path in _part_paths(folder)]
-    tables = {name: np.concatenate([part[name] for part in parts]) for name in _TABLES}
-    for part in parts:
-        part.close()
+    """Read predictions that `predict` has stored.
+
+    Raises:
+        UserError: a file of them is damaged.
+    """
+    content = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
+    parts = [_read_part(path, _TABLES) for path in _part_paths(folder)]
+    tables = {
+        name: np.concatenate(arrays)
+        for name, *arrays in zip(_TABLES, *parts, strict=True)
+    }
     return Predictions(
         folder=folder,
         pathologies=tuple(content["pathologies"]),
@@ -253,6 +259,17 @@ def _compress(maps: np.ndarray) -> np.ndarray:
     return maps.astype("float16") if largest < np.finfo("float16").max else maps
 
 
+def _read_part(path: Path, names: Sequence[str]) -> list[np.ndarray]:
+    try:
+        with np.load(path) as part:
+            return [part[name] for name in names]
+    except (ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{path} is damaged; remove {path.parent}, and the same command makes it "
+            "anew."
+        ) from error
+
+
 def _part_paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-*.npz"))
 
@@ -274,7 +291,7 @@ def predict_split(
 
     Raises:
         UserError: the records aren't prepared, or lack a pathology of the model.
-        OSError: neither folder can be written to, see `is_read_only`.
+        DiskError: neither folder can be written to.
     """
     if not is_prepared(records):
         raise UserError(
@@ -286,15 +303,10 @@ def predict_split(
     arguments = classifier, run.model_path, pathologies, records, split
     try:
         return predict(*arguments, run.predictions / name, progress)
-    except OSError as error:
-        if output is None or not is_read_only(error):
+    except DiskError:
+        if output is None:
             raise
     return predict(*arguments, Path(output) / run.predictions.name / name, progress)
-
-
-def is_read_only(error: OSError) -> bool:
-    """Whether a write has failed because the place can't be written to."""
-    return error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def read_pathologies(run: Run) -> tuple[str, ...]:
@@ -304,7 +316,7 @@ def read_pathologies(run: Run) -> tuple[str, ...]:
         UserError: nothing that holds them is left.
     """
     if run.relevance_weights_path.is_file():
-        return tuple(pd.read_csv(run.relevance_weights_path)["pathology"])
+        return read_names(run.relevance_weights_path)
     if run.calibration_path.is_file():
         return tuple(read_calibration(run.calibration_path).calibrations)
     if is_prepared(run.records):

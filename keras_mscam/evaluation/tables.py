@@ -1,10 +1,9 @@
 """The paper's Table 1: accuracy and false positives of systems side by side."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
-
-from keras_mscam.files import write_whole
 
 #: Rows after the systems, of predictions that look at no image.
 _BASELINES = {"mean_box": "baseline: mean box", "random_map": "baseline: random map"}
@@ -64,6 +63,7 @@ def to_markdown(systems: dict[str, dict]) -> str:
     """Return the table for IoU in Markdown, with 95% intervals and its protocol."""
     frame = build_table1(systems)
     columns = list(frame.columns[3:])
+    heads = [escape_markdown(column) for column in columns]
     parts = ["# Localization by system\n"]
     for threshold, part in frame.groupby("threshold", sort=False):
         for measure, title in [
@@ -71,15 +71,21 @@ def to_markdown(systems: dict[str, dict]) -> str:
         ]:  # fmt: skip
             lines = [
                 f"## {title} at IoU > {threshold}\n",
-                "| system | " + " | ".join(columns) + " |",
+                "| system | " + " | ".join(heads) + " |",
                 "| --- |" + " --- |" * len(columns),
             ]
             for system, rows in part.groupby("system", sort=False):
                 rows = rows.set_index("measure")
                 cells = [_format(rows[column], measure) for column in columns]
-                lines.append(f"| {system} | " + " | ".join(cells) + " |")
+                head = escape_markdown(system)
+                lines.append(f"| {head} | " + " | ".join(cells) + " |")
             parts.append("\n".join(lines) + "\n")
     return "\n".join(parts + [text + "\n" for text in _list_protocols(systems)])
+
+
+def escape_markdown(text: str) -> str:
+    """Return a text with which no row or column ends, and nothing but itself begins."""
+    return re.sub(r"([\\|<&*`$\[])", r"\\\1", " ".join(text.split()))
 
 
 def to_latex(systems: dict[str, dict]) -> str:
@@ -152,8 +158,7 @@ def write_tables(folder: Path, metrics: dict) -> None:
         "classification": tabulate_classification(metrics),
     }
     for name, table in tables.items():
-        with write_whole(Path(folder) / f"{name}.csv") as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
+        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
 
 
 def tabulate_localization(metrics: dict) -> pd.DataFrame:

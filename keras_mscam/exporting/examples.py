@@ -80,15 +80,16 @@ def write_examples(contract: Contract, outputs: dict[str, dict], export: Path) -
     (place / first.name).write_bytes(first.data)
     image = {"b64": base64.b64encode(first.data).decode()}
     request = {"signature_name": "boxes", "instances": [{"image_bytes": image}]}
-    (place / "request.json").write_text(json.dumps(request) + "\n")
-    answer = {
-        name: (values.astype(str) if values.dtype == object else values)[0].tolist()
-        for name, values in outputs["boxes"].items()
-    }
-    text = json.dumps({"predictions": [answer]}, indent=1)
-    (place / "response.json").write_text(text + "\n")
+    (place / "request.json").write_text(json.dumps(request) + "\n", encoding="utf-8")
+    answer = {name: values[0] for name, values in outputs["boxes"].items()}
+    text = json.dumps({"predictions": [answer]}, indent=1, default=_to_plain)
+    (place / "response.json").write_text(text + "\n", encoding="utf-8")
     requests = _list_requests(contract, 1) + _list_requests(contract, 4)
     _write_warmup(requests, contract.name, export)
+
+
+def _to_plain(value: bytes | np.ndarray) -> str | list:
+    return value.decode() if isinstance(value, bytes) else value.tolist()
 
 
 def _list_requests(contract: Contract, images: int) -> list[tuple[str, dict]]:

@@ -2,6 +2,7 @@
 
 import functools
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -141,7 +142,7 @@ def _fill(
     parities = check_export(calibrated_model, run, signatures)
     extra = folder / "assets.extra"
     extra.mkdir()
-    (extra / FILE).write_text(contract.dump())
+    (extra / FILE).write_text(contract.dump(), encoding="utf-8")
     outputs = run_example(signatures, contract)
     write_examples(contract, outputs, folder)
     card = extra / "model_card.md"
@@ -153,8 +154,11 @@ def _tune_thresholds(
     run: Run, protocol: LocalizationConfig, classifier: keras.Model, fusion: Fusion
 ) -> Tuned:
     """Choose thresholds on all ground-truth boxes of the run's test split."""
-    predictions = predict_split(run, classifier, Path(run.records), "test")
-    best_iou, names, _ = measure_thresholds(predictions, fusion, protocol)
+    with tempfile.TemporaryDirectory() as place:  # for a run on a read-only disk
+        predictions = predict_split(
+            run, classifier, Path(run.records), "test", output=Path(place)
+        )
+        best_iou, names, _ = measure_thresholds(predictions, fusion, protocol)
     if not names:
         raise UserError(
             f"Thresholds can't be tuned: {run.records} has no ground-truth box in its "

@@ -9,6 +9,7 @@ import jinja2
 import numpy as np
 
 from keras_mscam.configs.schema import DataConfig
+from keras_mscam.evaluation.tables import escape_markdown
 from keras_mscam.exporting.agreement import Agreement
 from keras_mscam.inference.calibrated_model import CalibratedModel
 from keras_mscam.inference.run_folder import Run
@@ -48,8 +49,10 @@ def write_model_card(
     """
     folder = resources.files("keras_mscam.exporting")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
-    environment.filters["decimals"] = _format
-    template = environment.from_string((folder / "model_card.md.jinja").read_text())
+    environment.filters.update(decimals=_format, plain=escape_markdown)
+    template = environment.from_string(
+        (folder / "model_card.md.jinja").read_text(encoding="utf-8")
+    )
     contract = calibrated_model.contract
     metrics = _read_json(run.metrics_path)
     points = calibrated_model.calibration.operating_points
@@ -83,7 +86,7 @@ def write_model_card(
         is_calibrated=any(point.images for point in points.values()),
         kinds=_KINDS,
     )
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
 
 
 def _read_json(path: Path) -> dict:

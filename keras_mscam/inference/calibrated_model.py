@@ -1,6 +1,7 @@
 """What of a run is exported: its network for inference, and the contract."""
 
 import dataclasses
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -136,11 +137,20 @@ def load_classifier(run: Run) -> keras.Model:
     """Load the classifier of a run.
 
     Raises:
-        UserError: the run has none yet.
+        UserError: the run has none yet, or it is damaged.
     """
     if not run.model_path.is_file():
         raise UserError(
             f"{run.path} has no model.keras yet; train it on with "
             f"keras_mscam-train --output {run.path} --resume."
         )
-    return keras.saving.load_model(run.model_path)
+    run.model_path.open("rb").close()  # Keras wouldn't say that permission is denied
+    try:
+        return keras.saving.load_model(run.model_path)
+    except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # the disk's
+        raise UserError(
+            f"{run.model_path} is damaged, or of another version of Keras; restore it "
+            "from a copy, or train again."
+        ) from error

@@ -105,7 +105,7 @@ def read_contract(model: Path) -> Contract:
     folder = model / "assets.extra" if model.is_dir() else model.parent
     path = folder / FILE
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
             f"{model} is no export: {path} can't be read ({error.strerror}); "

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from keras_mscam.errors import UserError
+from keras_mscam.errors import UserError, explain_disk
 from keras_mscam.files import compute_checksum
 
 #: Besides the SavedModel, in folders that end with their name.
@@ -118,11 +118,11 @@ def new_version(repository: Path, name: str, version: int) -> Iterator[Path]:
         version: its number, see `next_common_version`.
 
     Raises:
-        UserError: the place can't be written into, another export is writing there, or
-            the version is there already.
+        UserError: another export is writing there, or the version is there already.
+        DiskError: it can't be written.
     """
     model = Path(repository) / name
-    with _lock(model):
+    with explain_disk(model / str(version)), _lock(model):
         final, temporary = model / str(version), model / f".{version}"
         if final.exists():
             raise UserError(f"{final} is there already; export the run once more.")
@@ -143,11 +143,8 @@ def _lock(model: Path) -> Iterator[None]:
 
     The system takes the lock back from a killed process.
     """
-    try:
-        model.mkdir(parents=True, exist_ok=True)
-        handle = os.open(model, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"Cannot write into {model}: {error.strerror}.") from error
+    model.mkdir(parents=True, exist_ok=True)
+    handle = os.open(model, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -190,7 +187,7 @@ def write_manifest(export: Path, model: str, environment: dict, measured: dict) 
         },
     }
     text = json.dumps(content, indent=1, allow_nan=False)
-    find_manifest(export).write_text(text + "\n")
+    find_manifest(export).write_text(text + "\n", encoding="utf-8")
 
 
 def verify_files(export: Path, files: Iterable[Path]) -> None:
@@ -207,7 +204,7 @@ def verify_files(export: Path, files: Iterable[Path]) -> None:
     if not path.is_file():
         return
     try:
-        checksums = dict(json.loads(path.read_text())["checksums"])
+        checksums = dict(json.loads(path.read_text(encoding="utf-8"))["checksums"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is damaged ({error!r}); export the run again."

@@ -105,7 +105,7 @@ def read_calibration(path: Path) -> RunCalibration:
         UserError: it can't be read, or an entry is unknown or out of range.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         content["deviations"] = np.array(content.pop("map_deviations"))
         return RunCalibration(**content)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -121,7 +121,9 @@ def write_calibration(path: Path, calibration: RunCalibration) -> None:
     content = asdict(calibration)
     content["map_deviations"] = content.pop("deviations").tolist()
     with write_whole(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+        temporary.write_text(
+            json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def load_calibration(run: Run) -> RunCalibration:

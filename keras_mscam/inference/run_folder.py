@@ -87,7 +87,12 @@ def write_config(run: Run) -> None:
     content = json.loads(dump_config(run.config))
     content["environment"] = describe_environment()
     with write_whole(run.config_path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run's, known by its configuration."""
+    return (Path(path) / "config.json").is_file()
 
 
 def load_run(path: str | os.PathLike) -> Run:
@@ -102,7 +107,7 @@ def load_run(path: str | os.PathLike) -> Run:
             can't be downloaded.
     """
     path = fetch(path)
-    if not (path / "config.json").is_file():
+    if not is_run(path):
         raise UserError(
             f"{path} is not the folder of a run: it has no config.json. "
             "keras_mscam-train makes one."
@@ -130,6 +135,21 @@ def write_beta(run: Run, beta: dict[str, float]) -> None:
         table.to_csv(temporary, index=False)
 
 
+def read_names(path: Path) -> tuple[str, ...]:
+    """Return the column `pathology` of a table, in which `NA` is a name too.
+
+    Raises:
+        UserError: the table can't be read.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"pathology": str}, keep_default_na=False)
+        return tuple(table["pathology"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path}, which names the pathologies of the run, can't be read: {error}"
+        ) from error
+
+
 def write_relevance_weights(run: Run, pathologies, blocks, weights) -> None:
     """Write `relevance_weights.csv`: a row a pathology, a column a block."""
     columns = {f"block{block}": row for block, row in zip(blocks, weights, strict=True)}
@@ -145,7 +165,7 @@ def _commit() -> str | None:
             ["git", "rev-parse", "HEAD"],
             cwd=Path(__file__).parent,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):

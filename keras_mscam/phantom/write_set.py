@@ -2,8 +2,6 @@
 
 import csv
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import cycle
@@ -14,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from keras_mscam.errors import UserError
+from keras_mscam.files import write_whole_folder
 from keras_mscam.images.reader import read_grey
 from keras_mscam.images.resize import resize_area
 from keras_mscam.parallel import map_in_order
@@ -80,22 +79,14 @@ def write_phantoms(
     Raises:
         UserError: the directory is not empty, a number is out of range, or the
             backgrounds are too few, see `read_backgrounds`.
+        DiskError: it can't be written.
     """
     directory = Path(directory)
     _check(directory, images, seed, size, workers)
     found = Backgrounds()
     if backgrounds:
         found = read_backgrounds(backgrounds, images, seed, workers, progress)
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(
-            tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent)
-        )
-    except OSError as error:
-        raise UserError(
-            f"Cannot write into {directory.parent}: {error.strerror}."
-        ) from error
-    try:
+    with write_whole_folder(directory) as temporary:
         (temporary / "images").mkdir()
         if backgrounds:
             tasks = list(plan_planted(found.patients, images, seed, size, temporary))
@@ -116,10 +107,6 @@ def write_phantoms(
         for name, lines in (("Data_Entry", entries), ("BBox_List", boxes)):
             text = "\n".join(lines) + "\n"
             (temporary / f"{name}_2017.csv").write_text(text, encoding="utf-8")
-        temporary.chmod(0o755)  # mkdtemp makes folders that only the owner can read
-        temporary.replace(directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return found.problems
 
 
@@ -221,9 +208,9 @@ def _write_patient(
     rendered = enumerate(render(seed, source, visits, size))
     for number, (phantom, patient, person) in rendered:
         name = f"{patient:08d}_{number:03d}.png"
-        path = str(folder / "images" / name)
-        if not cv2.imwrite(path, phantom.image, [cv2.IMWRITE_PNG_COMPRESSION, 3]):
-            raise UserError(f"Could not write {path}: is the disk full?")
+        # OpenCV writes no files here, as it does not say why it can't.
+        png = cv2.imencode(".png", phantom.image, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
+        (folder / "images" / name).write_bytes(png)
         labels = "|".join(lesion.pathology for lesion in phantom.lesions) or NO_FINDING
         entries.append(
             f"{name},{labels},{number},{patient},{person},"
@@ -250,7 +237,11 @@ def _write_backgrounds(
         for background in backgrounds
     ]
     rows += [(name, "", "", reason) for name, reason in refused]
-    with (folder / "backgrounds.csv").open("w", newline="", encoding="utf-8") as file:
+    path = folder / "backgrounds.csv"
+    # A name need not be text.
+    with path.open(
+        "w", newline="", encoding="utf-8", errors="backslashreplace"
+    ) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows(
             [("name", "patient", "boxed", "refused"), *sorted(rows, key=str)]

@@ -84,7 +84,11 @@ class ServerOptions:
         place = self.token_file or TOKEN_VARIABLE
         try:
             token = os.environ.get(TOKEN_VARIABLE)
-            token = self.token_file.read_text() if self.token_file else token
+            token = (
+                self.token_file.read_text(encoding="utf-8")
+                if self.token_file
+                else token
+            )
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"Cannot read the token of {place}: {error}.") from error
         if token is None:

@@ -14,10 +14,11 @@ from keras_mscam.visualization.style import (
     TRUTH_LINE,
     Figure,
     draw_boxes,
+    in_own_style,
+    short_words,
     show_grey,
     show_heat,
     tidy,
-    words,
 )
 
 
@@ -52,6 +53,7 @@ class Case:
     iou: float
 
 
+@in_own_style
 def plot_case(case: Case) -> Figure:
     """Show one X-ray in the manner of the paper's Figure 2.
 
@@ -67,10 +69,12 @@ def plot_case(case: Case) -> Figure:
     axes = figure.subplots(1, panels, width_ratios=[1] * (panels - 1) + [0.62])
     show_grey(axes[0], case.image, case.image.shape)
     _draw_boxes(axes[0], case)
-    axes[0].set_title(f"{words(case.pathology)}, p = {case.probability:.2f}", **FONT)
+    axes[0].set_title(
+        f"{short_words(case.pathology)}, p = {case.probability:.2f}", **FONT
+    )
     for axis, (name, cam) in zip(axes[1:], case.cams.items(), strict=False):
         _show_map(axis, case.image, normalize_map(cam))
-        axis.set_title(words(name), **FONT)
+        axis.set_title(short_words(name), **FONT)
     fused = axes[-2]
     _show_map(fused, case.image, case.heatmap)
     _draw_boxes(fused, case)
@@ -83,6 +87,7 @@ def plot_case(case: Case) -> Figure:
     return figure
 
 
+@in_own_style
 def plot_figure2(cases_by_system: dict[str, list[Case]]) -> Figure:
     """Show the same images, in the same order, as several systems see them.
 
@@ -100,7 +105,7 @@ def plot_figure2(cases_by_system: dict[str, list[Case]]) -> Figure:
         cases = [cases_by_system[name][row] for name in systems]
         show_grey(axes[row, 0], cases[0].image, cases[0].image.shape)
         draw_boxes(axes[row, 0], cases[0].truth, **TRUTH_LINE)
-        axes[row, 0].set_title(words(cases[0].pathology), **FONT)
+        axes[row, 0].set_title(short_words(cases[0].pathology), **FONT)
         for axis, name, case in zip(axes[row, 1:], systems, cases, strict=True):
             _show_map(axis, case.image, case.heatmap)
             _draw_boxes(axis, case)
@@ -108,6 +113,7 @@ def plot_figure2(cases_by_system: dict[str, list[Case]]) -> Figure:
     return figure
 
 
+@in_own_style
 def plot_contact_sheet(cases: list[Case], columns: int = 6) -> Figure:
     """Show many images of one pathology, each with its overlap and probability."""
     rows = max(1, math.ceil(len(cases) / columns))

@@ -13,8 +13,9 @@ from keras_mscam.visualization.style import (
     GREY,
     SYSTEMS,
     Figure,
+    in_own_style,
+    short_words,
     tidy,
-    words,
 )
 
 _ABOVE = {
@@ -23,6 +24,7 @@ _ABOVE = {
 }  # fmt: skip
 
 
+@in_own_style
 def plot_history(history: pd.DataFrame) -> Figure:
     """Show `loss` and `val_loss` by `epoch`, and where `learning_rate` fell."""
     figure = Figure(figsize=(6.4, 2.8), dpi=110, layout="constrained")
@@ -45,6 +47,7 @@ def plot_history(history: pd.DataFrame) -> Figure:
     return figure
 
 
+@in_own_style
 def plot_relevance_weights(
     weights: dict[str, list[float]], blocks: list[str]
 ) -> Figure:
@@ -53,12 +56,12 @@ def plot_relevance_weights(
         figsize=(6.4, 0.9 + 0.26 * len(weights)), dpi=110, layout="constrained"
     )
     axis = figure.subplots()
-    names = [words(name) for name in weights]
-    left = np.zeros(len(names))
+    rows = range(len(weights))
+    left = np.zeros(len(weights))
     for index, block in enumerate(blocks):
         widths = np.array([values[index] for values in weights.values()])
         axis.barh(
-            names, widths, left=left, label=words(block),
+            rows, widths, left=left, label=short_words(block),
             color=BLOCKS[index + 4 - len(blocks)], edgecolor="white", height=0.72,
         )  # fmt: skip
         for row, (start, width) in enumerate(zip(left, widths, strict=True)):
@@ -69,6 +72,8 @@ def plot_relevance_weights(
                     else "black",
                 )  # fmt: skip
         left += widths
+    # By number: names that look alike would be one bar.
+    axis.set_yticks(rows, [short_words(name) for name in weights])
     axis.invert_yaxis()
     axis.set_xlim(0, 1)
     axis.set_xlabel("relevance weight", **FONT)
@@ -77,6 +82,7 @@ def plot_relevance_weights(
     return figure
 
 
+@in_own_style
 def plot_localization(accuracies: dict[str, dict[str, float]]) -> Figure:
     """Show accuracies by system and pathology, in [0, 1] or `None`, side by side."""
     pathologies = list(next(iter(accuracies.values())))
@@ -93,7 +99,7 @@ def plot_localization(accuracies: dict[str, dict[str, float]]) -> Figure:
             edgecolor="white" if hatch is None else "#8a8f98", linewidth=0.4,
         )  # fmt: skip
     axis.set_xticks(
-        range(len(pathologies)), [words(name) for name in pathologies],
+        range(len(pathologies)), [short_words(name) for name in pathologies],
         rotation=25, ha="right",
     )  # fmt: skip
     axis.set_ylim(0, 1)
@@ -141,6 +147,7 @@ def plot_froc(systems: dict[str, dict], most: float = 8.0) -> Figure:
     return _plot(systems, find, "false boxes an image", "sensitivity", most)
 
 
+@in_own_style
 def _plot(
     systems: dict[str, dict],
     find: Callable[[dict, str], tuple[Sequence, Sequence] | None],
@@ -179,7 +186,7 @@ def _plot(
                 )
         axis.set_xlim(0, most or 1)
         axis.set_ylim(0, 1)
-        axis.set_title(words(name), **FONT)
+        axis.set_title(short_words(name), **FONT)
         tidy(axis)
     figure.supxlabel(x_label, **FONT)
     figure.supylabel(y_label, **FONT)

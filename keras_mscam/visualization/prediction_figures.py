@@ -27,10 +27,10 @@ from keras_mscam.visualization.style import (
     draw_boxes,
     in_own_style,
     read_template,
+    short_words,
     show_heat,
     show_xray,
     tidy,
-    words,
 )
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def plot_probabilities(prediction: "Prediction", width: str = "single") -> Figur
             axis.plot([point] * 2, [row - 0.45, row + 0.45], color="black", lw=1.3)
         axis.text(1.02, row, f"{value:.2f}", fontsize=7.5, va="center",
                   fontweight="bold" if is_positive else "normal")  # fmt: skip
-    axis.set_yticks(range(len(ordered)), [words(name) for name, _ in ordered])
+    axis.set_yticks(range(len(ordered)), [short_words(name) for name, _ in ordered])
     for label, (name, _) in zip(axis.get_yticklabels(), ordered, strict=True):
         label.set_fontweight("bold" if name in positives else "normal")
     axis.set_xlim(0, 1)
@@ -291,7 +291,7 @@ def _add_key(figure, prediction, pathology: str, truth) -> None:
 
 
 def _title(prediction: "Prediction", pathology: str) -> str:
-    return f"{words(pathology)}, p = {prediction.probabilities[pathology]:.2f}"
+    return f"{short_words(pathology)}, p = {prediction.probabilities[pathology]:.2f}"
 
 
 def _find_ratio(prediction: "Prediction") -> float:

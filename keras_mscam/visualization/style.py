@@ -2,6 +2,7 @@
 
 import functools
 import io
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import jinja2
 import matplotlib
 import matplotlib.figure
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
@@ -31,6 +33,7 @@ TRUTH_LINE = {"color": TRUTH, "linestyle": "-", "linewidth": 1.1}
 PREDICTED_LINE = {"color": PREDICTED, "linestyle": (0, (4, 2)), "linewidth": 1.1}
 RIM = [withStroke(linewidth=2.2, foreground="black")]
 _MIDDLE_GREY = 0.45
+_MOST_LETTERS = 32
 #: Okabe and Ito's palette, made for colour-blind readers.
 BLUE, GREY = "#0072B2", "#8a8f98"
 BLOCKS = ("#0072B2", "#56B4E9", "#E69F00", "#D55E00")
@@ -66,6 +69,12 @@ def words(name: str) -> str:
     if text.startswith("block"):
         return f"Block {text.removeprefix('block')}"
     return text
+
+
+def short_words(name: str) -> str:
+    """Return a name as it is read, of a length that a figure has room for."""
+    text = words(name)
+    return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
 
 
 def show_xray(
@@ -163,6 +172,9 @@ _INK = (
     "legend.", "image.", "grid.", "hatch.", "savefig.",
 )  # fmt: skip
 _SHOWN_DPI = 100  # keeps a notebook small
+#: matplotlib's own, then those with the letters that it lacks, where they are.
+_FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei",
+          "Noto Sans Devanagari", "Noto Sans Bengali", "Noto Sans Thai")  # fmt: skip
 
 
 class Figure(matplotlib.figure.Figure):
@@ -173,7 +185,13 @@ class Figure(matplotlib.figure.Figure):
 
     def savefig(self, fname, **kwargs) -> None:
         """As matplotlib's, with text as text in PDF and SVG."""
-        with matplotlib.rc_context({**_defaults(), **_VECTOR}):
+        with (
+            matplotlib.rc_context({**_defaults(), **_VECTOR}),
+            warnings.catch_warnings(),
+        ):
+            # One for each letter and figure; a box stands for it, and pages and tables
+            # beside the figures have the name.
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
             super().savefig(fname, **{"facecolor": self.get_facecolor(), **kwargs})
 
     def _repr_png_(self) -> bytes:
@@ -187,7 +205,10 @@ class Figure(matplotlib.figure.Figure):
 
 
 def in_own_style(plot: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Decorate a function that makes a figure: no style that is set changes its ink."""
+    """Decorate a function that makes a figure: no style that is set changes its ink.
+
+    A dollar in a name is one, and begins no formula.
+    """
 
     @functools.wraps(plot)
     def draw(*args, **kwargs) -> Figure:
@@ -200,7 +221,12 @@ def in_own_style(plot: Callable[..., Figure]) -> Callable[..., Figure]:
 @functools.cache
 def _defaults() -> dict:
     default = matplotlib.rcParamsDefault
-    return {key: default[key] for key in default if key.startswith(_INK)}
+    known = {font.name for font in font_manager.fontManager.ttflist}
+    return {
+        **{key: default[key] for key in default if key.startswith(_INK)},
+        "font.family": [font for font in _FONTS if font in known],
+        "text.parse_math": False,
+    }
 
 
 def read_template(name: str, **filters: Callable) -> jinja2.Template:

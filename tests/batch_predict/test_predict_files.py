@@ -21,7 +21,7 @@ from keras_mscam.cli import predict as verb
 from keras_mscam.errors import UserError
 from keras_mscam.inference.predictor import Predictor
 
-from ..conftest import write_run
+from ..conftest import ODD_NAMES, write_run
 
 SIZES = ((40, 30), (30, 50), (64, 96))
 
@@ -123,6 +123,43 @@ def test_as_the_predictor_says(run, folder, predictor):
     names = [results[f"xrays/{path}/chest.png"]["name"] for path in "ab"]
     assert names == ["chest", "chest-2"]
     assert results["xrays/text"]["error"] == "is not a PNG, JPEG or DICOM image"
+
+
+def test_names_of_any_script(tmp_path, folder):
+    run = write_run(tmp_path / "run", names=ODD_NAMES).path
+    options = "--overlays", "all", "--html", "--maps"
+    thresholds = "--probability-threshold", *(f"{name}=0" for name in ODD_NAMES)
+    (folder / "\u80ba <b>.png").write_bytes((folder / "c.png").read_bytes())
+    odd = os.fsencode(folder) + b"/-\xff\n.png"
+    Path(os.fsdecode(odd)).write_bytes((folder / "c.png").read_bytes())
+    assert go(run, folder, "--output", "out", *options, *thresholds) == 0
+    for item in read("out"):
+        if item["status"] == "refused":
+            continue
+        assert tuple(item["probabilities"]) == ODD_NAMES
+        files = item["files"]["overlays"]
+        assert tuple(sorted(files)) == tuple(sorted(ODD_NAMES))
+        assert len(set(files.values())) == 3  # none over another one
+        assert all(cv2.imread(f"out/{file}") is not None for file in files.values())
+        report = Path("out", item["files"]["report"]).read_text(encoding="utf-8")
+        assert "\u80ba\u708e &lt;b&gt;|&amp;&#34;&#39;$\\x$" in report
+    rows = Path("out/predictions.csv").read_text("utf-8", "surrogateescape")
+    assert all(f",{name}," in rows for name in ODD_NAMES[:2])
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_full_disk_is_one_sentence_and_goes_on(
+    run, folder, tmp_path, capsys, small_files
+):
+    arguments = run, folder, "--output", "out", "--maps"
+    assert go(*arguments) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "can't be written: it gets larger" in said
+    assert said.endswith("Then the same command goes on.")
+    assert not list(tmp_path.rglob(".*.npz"))
+    small_files()
+    assert go(*arguments) == 0
+    assert len(read("out")) == 6
 
 
 @pytest.mark.usefixtures("quick")

@@ -84,5 +84,5 @@ def test_shards_that_do_not_fit_their_manifest(tmp_path, count):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"can't be written.*another cache folder"):
+    with pytest.raises(UserError, match=r"can't be written.*another --cache-folder"):
         cache_on_disk(tmp_path / "file" / "cache", MANIFEST, SIZE, make_decoded())

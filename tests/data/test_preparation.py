@@ -140,7 +140,7 @@ def test_mistakes(source, tmp_path):
         ("seed", {"seed": -1}),
         ("worker", {"workers": 0}),
         ("is not a folder", {"source": tmp_path / "nowhere"}),
-        ("can't be written", {"output": Path("/proc/nowhere/records")}),
+        ("proc/nowhere can't be used", {"output": Path("/proc/nowhere/records")}),
     ]:
         arguments = {"source": source, "output": new, "progress": False} | arguments
         with pytest.raises(UserError, match=message):

@@ -23,7 +23,7 @@ from keras_mscam.data.tfrecords import (
     serialize,
     write_shard,
 )
-from keras_mscam.errors import UserError
+from keras_mscam.errors import DiskError, UserError
 
 PATHOLOGIES = ("Effusion", "Mass", "Hernia")
 RECORD = Record(
@@ -101,7 +101,7 @@ def test_shards_hold_records_in_order(tmp_path):
 
 
 def test_a_shard_that_cannot_be_written(tmp_path):
-    with pytest.raises(UserError, match="can't be written"):
+    with pytest.raises(DiskError, match=r"x.tfrecord can't be used: it, or its folder"):
         write_shard(tmp_path / "nowhere" / "x.tfrecord", [b"a"])
 
 

@@ -62,8 +62,21 @@ def write(source, folder, prediction=None, model="phantom-1"):
     ],
 )  # fmt: skip
 def test_validators_find_no_error(tmp_path, need, elements):
+    check_by_validators(tmp_path, need, make_dataset(**elements), make_prediction())
+
+
+def test_validators_find_no_error_in_names_of_any_script(tmp_path, need):
+    names = ("Nodule/Mass", "\u80ba\u708e" * 40, "<b>&\"x\" \\ 'y'", "Nodule Mass")
+    prediction = make_prediction(names=names)
+    check_by_validators(tmp_path, need, make_dataset(), prediction)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "x.Nodule_Mass-2.sc.dcm", "x.Nodule_Mass.sc.dcm", "x.sr.dcm",
+    ]  # fmt: skip
+
+
+def check_by_validators(tmp_path, need, source, prediction):
     need("dciodvfy", "dsrdump", "dcmdump")
-    paths = write(make_dataset(**elements), tmp_path)
+    paths = write(source, tmp_path, prediction)
     for path in paths:
         told = subprocess.run(["dciodvfy", path], capture_output=True, text=True).stderr
         # It warns of private schemes (which PS3.16, 8.2, has begin with 99), of a side

@@ -185,6 +185,13 @@ def test_fourteen_pathologies_have_fourteen_concepts():
     assert private == ["Pleural Thickening"]
 
 
+def test_long_names_that_begin_alike_have_concepts_of_their_own():
+    """Nine letters, spelled out, take more than the 64 that a meaning may have."""
+    one, other = ("\u6162" * 12 + end for end in "\u6025\u7a33")
+    assert code_pathology(one).value != code_pathology(other).value
+    assert code_pathology(one).meaning == ("&#24930;" * 8)
+
+
 def test_private_scheme_is_described(report, tmp_path):
     report()
     (item,) = dcmread(tmp_path / "x.sr.dcm").CodingSchemeIdentificationSequence

@@ -214,7 +214,50 @@ class TestReadOnlyRun:
     def test_without_output_it_is_one_sentence(self, run_command, locked):
         result = run_command(locked)
         assert result.returncode == 2
-        assert f"{locked} can't be written to: give another folder" in result.stderr
+        assert "can't be written: the disk is read-only" in result.stderr
+        assert "With --output DIR, results go there." in result.stderr
+
+
+def test_a_full_disk_leaves_the_results_before(
+    runs, evaluation, run_command, tmp_path, monkeypatch
+):
+    def fail(folder, metrics):
+        (folder / "localization.csv").write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "metrics.json").write_text("before")
+    monkeypatch.setattr("keras_mscam.evaluation.evaluate_run.write_tables", fail)
+    result = run_command(runs[0], "--output", tmp_path)
+    assert result.returncode == 2
+    assert f"{tmp_path} can't be written: the disk is full; make room." in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+    assert (tmp_path / "metrics.json").read_text() == "before"
+
+
+@pytest.mark.parametrize("size", [0, 100])
+@pytest.mark.parametrize(
+    "name", ["model.keras", "history.csv", "relevance_weights.csv", "part-00000.npz"]
+)
+def test_a_file_cut_short_is_a_sentence(
+    runs, evaluation, run_command, tmp_path, name, size
+):
+    """As a copy onto a full disk leaves it."""
+    run = shutil.copytree(runs[0], tmp_path / "run")
+    (run / "history.csv").write_text("epoch,loss,learning_rate,x\n" + "1,2,3,4\n" * 50)
+    for path in run.rglob(name):
+        os.truncate(path, size)
+    result = run_command(run)
+    assert result.returncode == 2
+    assert result.stderr.count("error: ") == 1
+    assert name in result.stderr or "pathologies are named" in result.stderr
+
+
+def test_a_description_cut_short_is_made_again(runs, evaluation, tmp_path):
+    run = shutil.copytree(runs[0], tmp_path / "run")
+    for path in run.rglob("predictions.json"):
+        os.truncate(path, 100)
+    found = evaluate(run, report=False, progress=False)
+    assert found.metrics == evaluation.metrics
 
 
 class TestPathologiesByName:

@@ -3,7 +3,13 @@ import io
 import pandas as pd
 import pytest
 
-from keras_mscam.evaluation.tables import build_table1, to_csv, to_latex, to_markdown
+from keras_mscam.evaluation.tables import (
+    build_table1,
+    escape_markdown,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
 
 
 def interval(value):
@@ -54,6 +60,12 @@ def test_cells_are_the_numbers_given(systems):
     assert frame.loc[("0.3", "A-CNN", "accuracy"), "Mean"] == 0.4
     assert frame.loc[("0.3", "A-CNN", "afp"), "Mean"] == 0.5  # (0.75 + 0.25) / 2
     assert frame.loc[("0.7", "baseline: random map", "accuracy"), "Mass"] == 0.3
+
+
+def test_signs_of_markdown_in_names():
+    assert escape_markdown("a|b <i> `$x$` *y* [z]\\") == (
+        r"a\|b \<i> \`\$x\$\` \*y\* \[z]\\"
+    )
 
 
 def test_markdown(systems):

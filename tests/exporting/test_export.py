@@ -15,7 +15,10 @@ from keras_mscam.exporting import agreement
 from keras_mscam.exporting.agreement import check_export, run_reference
 from keras_mscam.exporting.export_run import export
 from keras_mscam.inference.contract import read_contract
+from keras_mscam.inference.predictor import Predictor
 from keras_mscam.inference.runtimes.tensorflow_keras import load_signatures
+
+from ..conftest import ODD_NAMES
 
 # A process in which neither Keras nor this package can be imported.
 ALONE = """
@@ -70,6 +73,28 @@ def test_it_needs_tensorflow_alone(exported):
     place = exported / "assets.extra" / "examples" / "response.json"
     expected = json.loads(place.read_text())["predictions"][0]["probabilities"]
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_names_of_any_script(make_run, tmp_path):
+    run = make_run(names=ODD_NAMES)
+    exported = export(run.path, tmp_path / "models", progress=False)
+    extra = exported / "assets.extra"
+    answer = json.loads((extra / "examples" / "response.json").read_text())
+    assert tuple(answer["predictions"][0]["pathologies"]) == ODD_NAMES
+    prediction = Predictor(exported).predict(extra / "examples" / "grey.png")
+    assert prediction.pathologies == ODD_NAMES
+    card = (extra / "model_card.md").read_text(encoding="utf-8")
+    assert "\n| \u80ba\u708e \\<b>\\|\\&\"'\\$\\\\x\\$ | none |" in card
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    run_command, run, tmp_path, small_files
+):
+    status, _, errors = run_command(run.path, "--output", tmp_path / "out")
+    assert status == 2
+    assert f"{tmp_path}/out/keras_mscam/1 can't be written: it gets larger" in errors
+    assert "Traceback" not in errors
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_the_parity_that_was_met_is_written_down(exported):
@@ -128,7 +153,7 @@ def test_the_command_writes_the_next_version(run_command, make_run, tmp_path):
         (["RUN", "--output", "OUT", "--min-area", "2"], "min_area: input should be"),
         (["RUN", "--output", "OUT", "--threshold", "otsu"], "can't be exported"),
         (["RUN", "--output", "OUT", "--threshold", "tuned"], "no prepared records"),
-        (["RUN", "--output", "FILE"], "Cannot write into"),
+        (["RUN", "--output", "FILE"], "can't be written: a file is where"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_leaves_nothing(

@@ -3,6 +3,7 @@
 Networks end at block 2: most of a short training's time goes into tracing its layers.
 """
 
+import errno
 import json
 import os
 import re
@@ -72,6 +73,24 @@ def test_a_run_folder_is_complete(run):
     config = json.loads(run.config_path.read_text())
     assert config["training"]["epochs"] == 2
     assert config["environment"]["versions"]["keras"] == keras.__version__
+
+
+def test_a_full_disk_is_one_sentence_with_the_way_on(run, monkeypatch, capsys):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "x.keras")
+
+    monkeypatch.setattr("keras_mscam.cli.train.train", fail)
+    for output, then in [
+        (run.path, f" Then keras_mscam-train --output {run.path} --resume goes on."),
+        (run.path / "new", ""),
+    ]:
+        monkeypatch.setattr(sys, "argv", ["x", "--output", str(output)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 2
+        assert capsys.readouterr().err == (
+            f"error: x.keras can't be written: the disk is full; make room.{then}\n"
+        )
 
 
 def test_tables_of_a_run(run):

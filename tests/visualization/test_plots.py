@@ -1,3 +1,6 @@
+import io
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -104,6 +107,22 @@ def test_other_figures_can_be_drawn():
     ):
         assert isinstance(figure, Figure)
         figure.draw_without_rendering()
+
+
+def test_names_in_figures_are_text():
+    """What looks like a formula would be one, and an error if it is none."""
+    names = ["$\\nonsense$", "$x$", "Lung_Opacity", "Lung Opacity", "x" * 300, "\u80ba"]
+    weights = {name: [0.25, 0.75] for name in names}
+    figure = plot_relevance_weights(weights, ["block3", "block4"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure.savefig(io.BytesIO())
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == [
+        "$\\nonsense$", "$x$", "Lung Opacity", "Lung Opacity", "x" * 31 + "\u2026",
+        "\u80ba",
+    ]  # fmt: skip
+    assert len(figure.axes[0].patches) == 12  # a bar for each name and block
 
 
 def test_bars_of_relevance_add_up_to_one():

@@ -188,7 +188,7 @@ def convert(
     network, contract = conversion.network, conversion.contract
     calibration, calibration_source = conversion.calibration
     test, test_source = conversion.test
-    (folder / FILE).write_text(contract.dump())
+    (folder / FILE).write_text(contract.dump(), encoding="utf-8")
     expected = network.predict_on_batch(test[..., None].astype("float32"))
     variants = {}
     for weights in FORMATS[name].variants:

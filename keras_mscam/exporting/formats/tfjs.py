@@ -77,11 +77,11 @@ def _take(variant: str, folder: Path) -> None:
     list, by place: maps would be taken for each other.
     """
     path = folder / SCRATCH / variant / "model.json"
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     names = content["userDefinedMetadata"]["structuredOutputKeys"]
     outputs = content["signature"]["outputs"]
     content["signature"]["outputs"] = {name: outputs[name] for name in names}
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     path.parent.rename(folder / variant)
 
 
@@ -101,7 +101,7 @@ def run_in_node(
         (place / "images.bin").write_bytes(images.astype("<f4").tobytes())
         shape = ",".join(map(str, images.shape))
         _call(["node", find_tools() / "run.mjs", path, place, shape, str(rounds)])
-        found = json.loads((place / "outputs.json").read_text())
+        found = json.loads((place / "outputs.json").read_text(encoding="utf-8"))
         outputs = {
             name: np.fromfile(place / f"{name}.bin", "<f4").reshape(shape)
             for name, shape in found["shapes"].items()
@@ -111,7 +111,11 @@ def run_in_node(
 
 def _call(command: list, **variables: str) -> None:
     result = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **variables}
+        command,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, **variables},
     )
     if result.returncode:
         lines = result.stderr.strip().splitlines() or ["it said nothing"]
