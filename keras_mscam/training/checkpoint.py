@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,7 +121,6 @@ class Checkpoint(keras.callbacks.Callback):
 
         Raises:
             KeyboardInterrupt: it did.
-            UserError: a file can't be written.
         """
         steps = self.run.config.training.checkpoint_steps or math.inf
         if (
@@ -139,11 +138,10 @@ class Checkpoint(keras.callbacks.Callback):
         Also where a run goes on: it may have been killed between them.
         """
         *earlier, last = [row["val_loss"] for row in self.state.history]
-        with _say_where(self.run):
-            if self.state.step == 0 and last < min(earlier, default=math.inf):
-                self.save_model()
-            with write_whole(self.run.history_path) as temporary:
-                pd.DataFrame(self.state.history).to_csv(temporary, index=False)
+        if self.state.step == 0 and last < min(earlier, default=math.inf):
+            self.save_model()
+        with write_whole(self.run.history_path) as temporary:
+            pd.DataFrame(self.state.history).to_csv(temporary, index=False)
 
     def save_model(self) -> None:
         with write_whole(self.run.model_path) as temporary:
@@ -157,21 +155,20 @@ class Checkpoint(keras.callbacks.Callback):
     def _save(self, epoch: int, step: int, sums: list, history: list[dict]) -> None:
         if (epoch, step) != (self.state.epoch, self.state.step):
             counters = [_counters(callback) for callback in self.counting]
-            before = self._path()
-            self.state = State(epoch, step, sums, counters, history)
-            with _say_where(self.run):
-                write_checkpoint(self._path(), self.model, self.state)
+            state = State(epoch, step, sums, counters, history)
+            kept = self._name(self.state), self._name(state)
+            write_checkpoint(self.run.checkpoints / kept[1], self.model, state)
+            self.state = state
             for path in self.run.checkpoints.glob("*epoch-*"):
-                if path not in (before, self._path()):
+                if path.name not in kept:
                     with suppress(OSError):
                         path.unlink()
         self._restart_clock()
 
-    def _path(self) -> Path:
-        name = f"epoch-{self.state.epoch:03d}"
-        if self.state.step:
-            name += f"-step-{self.state.step:06d}"
-        return self.run.checkpoints / f"{name}.npz"
+    @staticmethod
+    def _name(state: State) -> str:
+        within = f"-step-{state.step:06d}" if state.step else ""
+        return f"epoch-{state.epoch:03d}{within}.npz"
 
 
 def write_checkpoint(path: Path, trainer: keras.Model, state: State) -> None:
@@ -267,17 +264,6 @@ def restore_sums(trainer: keras.Model, sums: list[float]) -> None:
 
 def _variables(trainer: keras.Model) -> list:
     return [*trainer.variables, *trainer.optimizer.variables]
-
-
-@contextmanager
-def _say_where(run: Run):
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{run.path} can't be written to ({error.strerror or error}). When it can, "
-            f"go on: keras_mscam-train --output {run.path} --resume"
-        ) from error
 
 
 def _counters(callback: keras.callbacks.Callback) -> dict:
