@@ -196,7 +196,7 @@ def read_checkpoint(path: Path, trainer: keras.Model) -> State:
             state = State(**json.loads(str(file["state"])))
             values = [file[f"arr_{i}"] for i in range(len(file.files) - 1)]
     except Exception as error:  # there is no saying what a flipped bit can lead to
-        raise UserError(f"The checkpoint {path} is damaged ({error}).") from error
+        raise UserError(f"The checkpoint {path} is damaged.") from error
     if [v.shape for v in values] != [tuple(v.shape) for v in variables]:
         raise UserError(f"The checkpoint {path} is that of another network.")
     for variable, value in zip(variables, values, strict=True):
@@ -226,20 +226,21 @@ def load_newest(run: Run, trainer: keras.Model) -> State:
     Raises:
         UserError: there are checkpoints, but none can be used.
     """
-    problems = []
+    problems = {}
     for path in find_checkpoints(run):
         try:
             state = read_checkpoint(path, trainer)
         except UserError as error:
-            problems.append(str(error))
+            problems[path] = str(error)
             continue
-        if problems:
-            print(*problems, f"Going on from {path}.", file=sys.stderr)
+        for other, problem in problems.items():
+            print(f"{problem} Going on from {path}.", file=sys.stderr)
+            other.rename(other.with_name(f"damaged-{other.name}"))  # out of the way
         return state
     if problems:
         raise UserError(
-            f"{' '.join(problems)} Restore one from a copy, or begin a new run in "
-            f"another --output, by --weights {run.path} from its best model."
+            f"{' '.join(problems.values())} Restore one from a copy, or begin a new "
+            f"run in another --output, by --weights {run.path} from its best model."
         )
     return State()
 
