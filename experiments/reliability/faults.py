@@ -17,6 +17,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tyro
@@ -57,33 +58,47 @@ _DAMAGES = {
 }
 
 
-def main(output: tyro.conf.Positional[Path], kills: int = 20, seed: int = 0) -> None:
+def main(
+    output: tyro.conf.Positional[Path],
+    parts: tuple[Literal["same", "kill", "signals", "damage", "disk"], ...] = (
+        "same", "kill", "signals", "damage", "disk",
+    ),
+    kills: int = 20,
+    seed: int = 0,
+) -> None:  # fmt: skip
     """Break trainings.
 
     Args:
         output: Folder to make.
+        parts: What to do.
         kills: Number of kill -9, at moments drawn with the seed.
         seed: Of those moments.
     """
     output.mkdir(parents=True)
-    rng = np.random.default_rng(seed)
     whole, seconds = _finish(output / "whole")
-    results = {"seconds": seconds}
+    results = {}
 
     def note(name, value):
         results[name] = value
         (output / "faults.json").write_text(json.dumps(results, indent=2) + "\n")
         print(name, json.dumps(value), flush=True)
 
-    again, _ = _finish(output / "again")
-    note("same seed again", _compare(whole, again))
-    killed, phases = _kill(output / "killed", kills, rng)
-    note("killed", {"while": phases, "end": _compare(whole, killed)})
-    note("signals", _terminate(output / "terminated", whole))
-    stopped = _stop_at(output / "stopped", f"checkpoints/epoch-{_EPOCHS - 2:03d}*")
-    for damage, change in _DAMAGES.items():
-        note(f"damaged: {damage}", _damage(stopped, damage, change, whole))
-    note("full disk", _fill(output / "full", whole))
+    note("seconds of a whole run", round(seconds))
+    if "same" in parts:
+        again, _ = _finish(output / "again")
+        note("same seed again", _compare(whole, again))
+    if "kill" in parts:
+        rng = np.random.default_rng(seed)
+        killed, phases = _kill(output / "killed", kills, rng)
+        note("kill -9", {"while": phases, "end": _compare(whole, killed)})
+    if "signals" in parts:
+        note("SIGTERM", _terminate(output / "terminated", whole))
+    if "damage" in parts:
+        stopped = _stop_at(output / "stopped", f"checkpoints/epoch-{_EPOCHS - 2:03d}*")
+        for damage, change in _DAMAGES.items():
+            note(f"damaged: {damage}", _damage(stopped, damage, change, whole))
+    if "disk" in parts:
+        note("full disk", _fill(output / "full", whole))
 
 
 def _start(run: Path) -> subprocess.Popen:

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,7 +121,6 @@ class Checkpoint(keras.callbacks.Callback):
 
         Raises:
             KeyboardInterrupt: it did.
-            UserError: a file can't be written.
         """
         steps = self.run.config.training.checkpoint_steps or math.inf
         if (
@@ -139,11 +138,10 @@ class Checkpoint(keras.callbacks.Callback):
         Also where a run goes on: it may have been killed between them.
         """
         *earlier, last = [row["val_loss"] for row in self.state.history]
-        with _say_where(self.run):
-            if self.state.step == 0 and last < min(earlier, default=math.inf):
-                self.save_model()
-            with write_whole(self.run.history_path) as temporary:
-                pd.DataFrame(self.state.history).to_csv(temporary, index=False)
+        if self.state.step == 0 and last < min(earlier, default=math.inf):
+            self.save_model()
+        with write_whole(self.run.history_path) as temporary:
+            pd.DataFrame(self.state.history).to_csv(temporary, index=False)
 
     def save_model(self) -> None:
         with write_whole(self.run.model_path) as temporary:
@@ -157,21 +155,20 @@ class Checkpoint(keras.callbacks.Callback):
     def _save(self, epoch: int, step: int, sums: list, history: list[dict]) -> None:
         if (epoch, step) != (self.state.epoch, self.state.step):
             counters = [_counters(callback) for callback in self.counting]
-            before = self._path()
-            self.state = State(epoch, step, sums, counters, history)
-            with _say_where(self.run):
-                write_checkpoint(self._path(), self.model, self.state)
+            state = State(epoch, step, sums, counters, history)
+            kept = self._name(self.state), self._name(state)
+            write_checkpoint(self.run.checkpoints / kept[1], self.model, state)
+            self.state = state
             for path in self.run.checkpoints.glob("*epoch-*"):
-                if path not in (before, self._path()):
+                if path.name not in kept:
                     with suppress(OSError):
                         path.unlink()
         self._restart_clock()
 
-    def _path(self) -> Path:
-        name = f"epoch-{self.state.epoch:03d}"
-        if self.state.step:
-            name += f"-step-{self.state.step:06d}"
-        return self.run.checkpoints / f"{name}.npz"
+    @staticmethod
+    def _name(state: State) -> str:
+        within = f"-step-{state.step:06d}" if state.step else ""
+        return f"epoch-{state.epoch:03d}{within}.npz"
 
 
 def write_checkpoint(path: Path, trainer: keras.Model, state: State) -> None:
@@ -199,7 +196,7 @@ def read_checkpoint(path: Path, trainer: keras.Model) -> State:
             state = State(**json.loads(str(file["state"])))
             values = [file[f"arr_{i}"] for i in range(len(file.files) - 1)]
     except Exception as error:  # there is no saying what a flipped bit can lead to
-        raise UserError(f"The checkpoint {path} is damaged ({error}).") from error
+        raise UserError(f"The checkpoint {path} is damaged.") from error
     if [v.shape for v in values] != [tuple(v.shape) for v in variables]:
         raise UserError(f"The checkpoint {path} is that of another network.")
     for variable, value in zip(variables, values, strict=True):
@@ -229,20 +226,21 @@ def load_newest(run: Run, trainer: keras.Model) -> State:
     Raises:
         UserError: there are checkpoints, but none can be used.
     """
-    problems = []
+    problems = {}
     for path in find_checkpoints(run):
         try:
             state = read_checkpoint(path, trainer)
         except UserError as error:
-            problems.append(str(error))
+            problems[path] = str(error)
             continue
-        if problems:
-            print(*problems, f"Going on from {path}.", file=sys.stderr)
+        for other, problem in problems.items():
+            print(f"{problem} Going on from {path}.", file=sys.stderr)
+            other.rename(other.with_name(f"damaged-{other.name}"))  # out of the way
         return state
     if problems:
         raise UserError(
-            f"{' '.join(problems)} Restore one from a copy, or begin a new run in "
-            f"another --output, by --weights {run.path} from its best model."
+            f"{' '.join(problems.values())} Restore one from a copy, or begin a new "
+            f"run in another --output, by --weights {run.path} from its best model."
         )
     return State()
 
@@ -267,17 +265,6 @@ def restore_sums(trainer: keras.Model, sums: list[float]) -> None:
 
 def _variables(trainer: keras.Model) -> list:
     return [*trainer.variables, *trainer.optimizer.variables]
-
-
-@contextmanager
-def _say_where(run: Run):
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{run.path} can't be written to ({error.strerror or error}). When it can, "
-            f"go on: keras_mscam-train --output {run.path} --resume"
-        ) from error
 
 
 def _counters(callback: keras.callbacks.Callback) -> dict:

@@ -8,6 +8,10 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM: like Ctrl-C, but a command that it ends has exit status 143."""
 
 
+#: Until a process that goes on in spite of a signal is ended again.
+REMIND_SECONDS = 5.0
+
+
 class StopSignals:
     """Ctrl-C and SIGTERM, which end the work at once or, while it `waits`, on a wish.
 
@@ -28,9 +32,13 @@ class StopSignals:
             for number in (signal.SIGINT, signal.SIGTERM):
                 if signal.getsignal(number) != signal.SIG_IGN:
                     self._handlers[number] = signal.signal(number, self._note)
+            remind = signal.signal(signal.SIGALRM, lambda *_: self._end_now())
+            self._handlers[signal.SIGALRM] = remind
         return self
 
     def __exit__(self, error, *_):
+        if self.received is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._handlers.items():
             signal.signal(number, handler or signal.SIG_DFL)
         if error is None:
@@ -45,13 +53,13 @@ class StopSignals:
         if self.received is not None:
             raise Terminated if self.received == signal.SIGTERM else KeyboardInterrupt
 
-    def stop_waiting(self) -> None:
-        """From now on, signals are granted at once; also one that came before."""
-        self.waits = False
-        self.obey()
-
     def _note(self, number, frame):
-        self.obey()
+        again = self.received is not None
         self.received = number
-        if not self.waits:
-            self.obey()
+        if again or not self.waits:
+            self._end_now()
+
+    def _end_now(self) -> None:
+        # Python drops what is raised while it collects garbage: then once more.
+        signal.setitimer(signal.ITIMER_REAL, REMIND_SECONDS)
+        self.obey()

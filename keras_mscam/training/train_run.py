@@ -7,8 +7,6 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from keras_mscam.configs.schema import Config
 from keras_mscam.errors import UserError
 from keras_mscam.inference.run_folder import (
@@ -60,11 +58,11 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
     if not resume:
         model = adopt_normalization(config.model)  # before anything is drawn
         config = dataclasses.replace(config, model=model)
-    with StopSignals() as stop:
+    with StopSignals():
         run = _resume_run(config, output) if resume else create_run(output, config)
         try:
             prepare_data(run)
-            train_classifier(run, stop)
+            train_classifier(run)
             calibrate_run(run, load_classifier(run))
             evaluate(run.path)
         except UserError:
@@ -133,13 +131,8 @@ def prepare_data(run: Run) -> None:
     prepare(source, run.records, image_size=data.image_size, seed=data.split_seed)
 
 
-def train_classifier(run: Run, stop: StopSignals | None = None) -> None:
-    """Train the run's classifier on its prepared records.
-
-    Args:
-        run: with prepared records; one that has checkpoints goes on with the newest.
-        stop: signals that end it when a step is over; none by default.
-    """
+def train_classifier(run: Run) -> None:
+    """Train the run's classifier on its prepared records, from its last checkpoint."""
     import keras
 
     from keras_mscam.data.manifest import Manifest
@@ -151,14 +144,19 @@ def train_classifier(run: Run, stop: StopSignals | None = None) -> None:
     keras.config.set_dtype_policy(training.precision)
     keras.utils.set_random_seed(training.seed)
     if training.deterministic:
-        _make_deterministic()
+        make_deterministic()
     try:
-        _fit_to_records(run, manifest, stop or StopSignals())
+        _fit_to_records(run, manifest)
     finally:
         keras.config.set_dtype_policy(policy)
 
 
-def _make_deterministic() -> None:
+def make_deterministic() -> None:
+    """Let this process compute the same bits from the same seed, for good.
+
+    Raises:
+        UserError: Keras runs on another backend than TensorFlow.
+    """
     import keras
 
     if keras.backend.backend() != "tensorflow":
@@ -184,13 +182,12 @@ def _adopt_stored_size(run: Run, stored: tuple[int, int] | None) -> Run:
     return run
 
 
-def _fit_to_records(run: Run, manifest, stop: StopSignals) -> None:
+def _fit_to_records(run: Run, manifest) -> None:
     from keras_mscam.data.pipeline import (
         make_dataset,
         make_training_dataset,
         name_batch,
     )
-    from keras_mscam.modeling.classifier import read_relevance_weights
     from keras_mscam.training.batch_norm import BatchNormStatistics
     from keras_mscam.training.callbacks import Progress, tensorboard_callbacks
     from keras_mscam.training.checkpoint import Checkpoint
@@ -218,6 +215,7 @@ def _fit_to_records(run: Run, manifest, stop: StopSignals) -> None:
     counting = counting_callbacks(
         training, partial(name_batch, run.records, **order), state.step
     )
+    stop = StopSignals()
     checkpoint = Checkpoint(run, classifier, counting, state, stop)
     if state.history:
         checkpoint.write_results()
@@ -238,34 +236,40 @@ def _fit_to_records(run: Run, manifest, stop: StopSignals) -> None:
             cache_folder=run.config.data.cache_folder,
             **order,
         )
-        fit(
-            trainer,
-            batches,
-            validation,
-            steps=steps,
-            epochs=training.epochs,
-            first_epoch=state.epoch,
-            first_step=state.step,
-            callbacks=[
-                *counting,
-                checkpoint,
-                *statistics,
-                *tensorboard_callbacks(
-                    run.tensorboard, classifier, validation, manifest.pathologies
-                ),
-                progress,
-            ],
-        )
-        stop.stop_waiting()
+        with stop:
+            fit(
+                trainer,
+                batches,
+                validation,
+                steps=steps,
+                epochs=training.epochs,
+                first_epoch=state.epoch,
+                first_step=state.step,
+                callbacks=[
+                    *counting,
+                    checkpoint,
+                    *statistics,
+                    *tensorboard_callbacks(
+                        run.tensorboard, classifier, validation, manifest.pathologies
+                    ),
+                    progress,
+                ],
+            )
     except KeyboardInterrupt:
         if checkpoint.state != state and not run.model_path.exists():
             checkpoint.save_model()
+        _write_weights(run, manifest, classifier)
         raise
     finally:
         progress.close()
-        blocks, weights = read_relevance_weights(classifier)
-        if np.isfinite(weights).all():
-            write_relevance_weights(run, manifest.pathologies, blocks, weights)
+    _write_weights(run, manifest, classifier)
+
+
+def _write_weights(run: Run, manifest, classifier) -> None:
+    from keras_mscam.modeling.classifier import read_relevance_weights
+
+    blocks, weights = read_relevance_weights(classifier)
+    write_relevance_weights(run, manifest.pathologies, blocks, weights)
 
 
 def _start(run: Run, manifest, steps: int, make_pass):
@@ -307,7 +311,7 @@ def _start(run: Run, manifest, steps: int, make_pass):
         begun = [{"epoch": 0, **losses}]
     trainer = compile_trainer(classifier, beta, training, steps)
     state = load_newest(run, trainer)
-    return trainer, classifier, state if state.history else State(history=begun)
+    return trainer, classifier, State(history=begun) if begun else state
 
 
 def _count_steps(manifest, batch_size: int) -> int:

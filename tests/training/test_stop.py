@@ -1,13 +1,16 @@
 """Signals that ask a training to stop."""
 
+import gc
 import signal
 import threading
+import time
 
 import pytest
 
+from keras_mscam.training import stop
 from keras_mscam.training.stop import StopSignals, Terminated
 
-NUMBERS = signal.SIGINT, signal.SIGTERM
+NUMBERS = signal.SIGINT, signal.SIGTERM, signal.SIGALRM
 
 
 @pytest.fixture(autouse=True)
@@ -22,56 +25,75 @@ def handlers():
     [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)],
 )
 def test_a_signal_waits_until_it_is_obeyed(number, error):
-    with pytest.raises(error) as raised, StopSignals() as stop:
-        stop.obey()  # nothing to obey
-        stop.waits = True
+    with pytest.raises(error) as raised, StopSignals() as signals:
+        signals.obey()  # nothing to obey
+        signals.waits = True
         signal.raise_signal(number)
-        assert stop.received == number
-        stop.obey()
+        assert signals.received == number
+        signals.obey()
     assert raised.type is error
 
 
-def test_a_signal_is_granted_at_once_where_nothing_waits():
+def test_a_signal_is_obeyed_at_once_where_nothing_waits():
     with pytest.raises(Terminated), StopSignals():
         signal.raise_signal(signal.SIGTERM)
         pytest.fail("the signal waited")
 
 
-def test_a_wish_is_granted_when_the_waiting_ends():
-    with pytest.raises(Terminated), StopSignals() as stop:
-        stop.waits = True
-        signal.raise_signal(signal.SIGTERM)
-        stop.stop_waiting()
-        pytest.fail("the signal waited")
-
-
 def test_a_second_signal_does_not_wait():
-    with pytest.raises(KeyboardInterrupt), StopSignals() as stop:
-        stop.waits = True
+    with pytest.raises(KeyboardInterrupt), StopSignals() as signals:
+        signals.waits = True
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         pytest.fail("the second signal waited")
 
 
 def test_a_wish_at_the_very_end_is_granted():
-    with pytest.raises(Terminated), StopSignals() as stop:
-        stop.waits = True
+    with pytest.raises(Terminated), StopSignals() as signals:
+        signals.waits = True
         signal.raise_signal(signal.SIGTERM)
 
 
 def test_an_error_goes_before_a_wish():
-    with pytest.raises(ValueError), StopSignals() as stop:
-        stop.waits = True
+    with pytest.raises(ValueError), StopSignals() as signals:
+        signals.waits = True
         signal.raise_signal(signal.SIGINT)
         raise ValueError
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_amid_the_collection_of_garbage_is_not_lost(monkeypatch):
+    """Whatever is raised there is dropped, and JAX has a function called there."""
+    monkeypatch.setattr(stop, "REMIND_SECONDS", 0.1)
+
+    def receive(phase, _):
+        if phase == "start":
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Terminated), StopSignals():
+        gc.callbacks.append(receive)
+        try:
+            gc.collect()
+        finally:
+            gc.callbacks.remove(receive)
+        time.sleep(10)
+        pytest.fail("the signal was lost")
+
+
+def test_waiting_is_for_the_inner_part():
+    with pytest.raises(Terminated), StopSignals():
+        with StopSignals() as signals:
+            signals.waits = True
+            signal.raise_signal(signal.SIGTERM)
+        pytest.fail("the signal was forgotten")
 
 
 def test_an_ignored_signal_stays_ignored(handlers):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with StopSignals() as stop:
+        with StopSignals() as signals:
             signal.raise_signal(signal.SIGINT)
-            assert stop.received is None
+            assert signals.received is None
     finally:
         signal.signal(signal.SIGINT, handlers[0])
 
