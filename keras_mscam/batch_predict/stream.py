@@ -46,7 +46,7 @@ def read(
     size: tuple[int, int],
     longest_side: int | None,
     crop_borders: bool,
-    max_value: int | None,
+    max_value: int | None = None,
 ) -> Read | Refused:
     """Read one X-ray, for a network that takes `size`, `(height, width)`.
 

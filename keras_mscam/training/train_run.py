@@ -76,11 +76,17 @@ def prepare_data(run: Run) -> None:
             "--backgrounds is for the built-in set, whose lesions are planted in them: "
             "leave it out, or --data."
         )
+    if data.max_value and data.path is not None and is_prepared(data.path):
+        raise UserError(
+            f"--max-value is for images, and {data.path} holds prepared records: give "
+            "it to keras_mscam-prepare."
+        )
     if is_prepared(run.records):
         return
-    source = data.path
+    source, max_value = data.path, data.max_value
     if source is None:
-        source = run.path / "phantom"
+        # What is planted is stored in 8 bits.
+        source, max_value = run.path / "phantom", None
         if not source.exists():
             from keras_mscam.phantom import write_phantoms
 
@@ -90,10 +96,19 @@ def prepare_data(run: Run) -> None:
                 data.split_seed,
                 data.image_size,
                 backgrounds=data.backgrounds,
+                max_value=data.max_value,
             )
             for problem in problems:
                 print(problem, file=sys.stderr)
-    prepare(source, run.records, image_size=data.image_size, seed=data.split_seed)
+    manifest = prepare(
+        source,
+        run.records,
+        image_size=data.image_size,
+        max_value=max_value,
+        seed=data.split_seed,
+    )
+    for problem in manifest.problems:
+        print(problem, file=sys.stderr)
 
 
 def train_classifier(run: Run) -> None:

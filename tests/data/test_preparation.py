@@ -20,6 +20,7 @@ from keras_mscam.data.pipeline import read_examples
 from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import UserError
 from keras_mscam.files import unfinished_folder
+from keras_mscam.images.grey_values import DARK
 from keras_mscam.parallel import map_in_order
 
 LABELS = (
@@ -64,6 +65,27 @@ def read_frames(files):
             frames.append(data[:length])
             data = data[length:]
     return frames
+
+
+def test_dark_images_are_counted_and_made_bright(source, tmp_path, monkeypatch, capsys):
+    names = ["00000004_000.png", "00000005_000.png"]
+    for name in names:
+        pixels = np.random.default_rng(0).integers(0, 4096, (18, 30, 1), np.uint16)
+        png = tf.io.encode_png(pixels).numpy()
+        (source / "images" / name).write_bytes(png)
+    dark = f'2 images with the warning "{DARK}", such as {names[0]}'
+    for options in ([], ["--original-size"]):
+        output = tmp_path / f"dark{len(options)}"
+        arguments = [str(source), "--output", str(output), *options]
+        monkeypatch.setattr(sys, "argv", ["keras_mscam-prepare", *arguments])
+        main()
+        assert capsys.readouterr().out.count(dark) == 1
+        assert dark in Manifest.read(output).problems
+    bright = prepare(source, tmp_path / "bright", max_value=4095, progress=False)
+    assert not any("warning" in problem for problem in bright.problems)
+    assert Manifest.read(tmp_path / "bright").max_value == 4095
+    with pytest.raises(UserError, match="max value must be 1 or more, not -1"):
+        prepare(source, tmp_path / "never", max_value=-1, progress=False)
 
 
 def test_prepares_and_counts(source, tmp_path):

@@ -254,7 +254,7 @@ def test_outcome(tmp_path, content, outcome):
     assert grey.dtype == np.uint8 and grey.shape == np.shape(outcome)
     tolerance = 8 if content.startswith(b"\xff\xd8") else 0
     assert np.abs(grey.astype(int) - outcome).max() <= tolerance
-    stored, size = convert_image(content, None)
+    stored, size, _ = convert_image(content, None)
     assert size == grey.shape
     np.testing.assert_array_equal(read_grey(stored), grey)
 
@@ -280,7 +280,7 @@ KEPT = {
     [case[:2] for case in CASES if not isinstance(case[2], str)],
 )
 def test_what_is_grey_already_is_kept_at_its_own_size(name, content):
-    stored, _ = convert_image(content, None)
+    stored, *_ = convert_image(content, None)
     assert (stored == content) == (name in KEPT)
     if name not in KEPT:
         # Width and height, 8 bits, grey, not interlaced.

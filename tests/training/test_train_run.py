@@ -20,11 +20,12 @@ import pytest
 from keras_mscam.cli.train import main
 from keras_mscam.configs import PRESETS
 from keras_mscam.configs.schema import merge_config
+from keras_mscam.data.manifest import Manifest
 from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.evaluate_run import evaluate
-from keras_mscam.inference.run_folder import load_run
-from keras_mscam.training.train_run import train
+from keras_mscam.inference.run_folder import create_run, load_run
+from keras_mscam.training.train_run import prepare_data, train
 
 
 def toy(records=None, preset="planted", **training):
@@ -146,6 +147,21 @@ def test_sizes_to_see_and_to_store(make_patients, no_report, tmp_path, stored, s
 def test_a_batch_larger_than_the_split(phantom_records, tmp_path):
     with pytest.raises(UserError, match="smaller --batch-size"):
         train(toy(phantom_records, batch_size=500), tmp_path / "run")
+
+
+def test_a_max_value_is_for_images(phantom_records, make_patients, tmp_path, capsys):
+    for path in (phantom_records, make_patients()):
+        changes = {"data": {"path": str(path), "max_value": 2}}
+        config = merge_config(toy(), changes, "the test")
+        run = create_run(tmp_path / f"run-{path.name}", config)
+        if path == phantom_records:
+            with pytest.raises(UserError, match="holds prepared records: give it to"):
+                prepare_data(run)
+        else:
+            prepare_data(run)
+            assert Manifest.read(run.records).max_value == 2
+            # All that is odd about an image is said here too, as in preparing.
+            assert "with the warning" in capsys.readouterr().err
 
 
 def test_a_mistake_leaves_no_run_behind(phantom_records, tmp_path):

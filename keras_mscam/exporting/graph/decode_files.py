@@ -94,8 +94,11 @@ def _read(data: tf.Tensor, image_size: tuple[int, int], most_pixels: int):
         pixels = tf.cond(
             is_png, lambda: tf.io.decode_png(file), lambda: _decode_jpeg(file)
         )
+        is_filled = tf.cond(
+            is_png, lambda: tf.constant(False), lambda: _is_filled(file, pixels)
+        )
         return tf.cond(
-            ~is_png & _is_filled(file, pixels),
+            is_filled,
             lambda: give_up(tf.constant(_NO_PART)),
             lambda: (
                 _shrink_to_grey(pixels, image_size), tf.shape(pixels)[:2], problem

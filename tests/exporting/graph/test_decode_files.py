@@ -23,7 +23,7 @@ from keras_mscam.exporting.graph.decode_files import (
     decode_images,
     resize_images,
 )
-from keras_mscam.images.png_jpeg import MOST_SCANS
+from keras_mscam.images.png_jpeg import JPEG_FILLINGS, MOST_SCANS
 from keras_mscam.images.reader import read_grey
 from keras_mscam.images.resize import resize_area
 from keras_mscam.images.xray import ImageError
@@ -157,6 +157,13 @@ SCAN = JPEG[JPEG.index(b"\xff\xda") : -2]
 END = b"\xff\xd9"
 
 
+def end_with(grey):
+    """Make a PNG that ends like a JPEG that was filled up."""
+    image = GREY.copy()
+    image[-1, -1] = grey
+    return encode(image)
+
+
 def insert(segment):
     """Put bytes behind the start of a JPEG."""
     return JPEG[:2] + segment + JPEG[2:]
@@ -188,6 +195,7 @@ READABLE = {
     "a row": encode(GREY[:1]),
     "a column": encode(GREY[:, :1]),
     "large, in many chunks": encode(np.tile(GREY, (15, 14))),
+    **{f"last pixel of {grey}": end_with(grey) for grey in JPEG_FILLINGS},
     "comment": make_png(compress(GREY), extra=COMMENT),
     "comment of a wrong checksum": make_noisy(spoil(COMMENT)),
     "comment of a wrong checksum behind": make_noisy(after=spoil(COMMENT)),

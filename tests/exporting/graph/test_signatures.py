@@ -9,6 +9,7 @@ from PIL import Image
 
 from keras_mscam.exporting.agreement import compare_outputs, run_reference
 from keras_mscam.exporting.examples import draw_examples
+from keras_mscam.images.grey_values import DARK, INVERTED
 from keras_mscam.inference.contract import read_contract
 from keras_mscam.inference.runtimes.tensorflow_keras import (
     load_signatures,
@@ -81,6 +82,15 @@ def test_smaller_signatures_give_the_same(signatures, expected, name):
     assert not any(name.startswith("cam_") for name in outputs)
 
 
+@pytest.mark.parametrize("name", ["serving_default", "boxes", "overlay", "heatmaps"])
+def test_odd_grey_values_are_said(signatures, name):
+    pixels = cv2.imdecode(np.frombuffer(FILES[0], np.uint8), cv2.IMREAD_GRAYSCALE)
+    files = [FILES[0], encode(pixels // 16), b"junk", encode(255 - pixels)]
+    chosen = {"chosen": [""] * 4} if name == "overlay" else {}
+    outputs = run_signature(signatures[name], image_bytes=files, **chosen)
+    assert decode(outputs, "warnings") == ["", DARK, "", INVERTED]
+
+
 def test_heatmaps_are_the_normalized_fused_maps(signatures, expected, calibrated_model):
     outputs = run_signature(signatures["heatmaps"], image_bytes=FILES)
     weights = np.array(calibrated_model.contract.fusion_weights, "float32")
@@ -141,6 +151,8 @@ def test_tensors_give_what_files_give(signatures):
         if values.dtype != object:
             np.testing.assert_allclose(found[name], values, atol=1e-5, err_msg=name)
     floats = run_signature(signatures["tensor"], image=pixels.astype("float32"))
+    dark = run_signature(signatures["tensor"], image=pixels.astype("float32") / 255)
+    assert decode(dark, "warnings") == [DARK]
     # Not rounded to grey levels after resizing, so nearly the same.
     np.testing.assert_allclose(
         floats["probabilities"], wanted["probabilities"], atol=0.02
