@@ -6,8 +6,12 @@ from pathlib import Path
 
 from keras_mscam.data.labels_csv import read_dataset
 from keras_mscam.data.manifest import Manifest, compute_beta, describe_split
-from keras_mscam.data.records import Record
+from keras_mscam.data.records import Dataset, Record
 from keras_mscam.data.shards import Converted, Stored, convert, write_shards
+from keras_mscam.data.split_gaps import (
+    describe_missing_boxes,
+    describe_split_gaps,
+)
 from keras_mscam.data.splits import SplitRule, split_records
 from keras_mscam.errors import UserError
 from keras_mscam.files import (
@@ -112,10 +116,11 @@ def prepare(
             for split, files in names.items()
         }
         problems = dataset.problems + left_out + converted.problems
-        positives = counted["train"].positives
-        unseen = [name for name, count in positives.items() if not count]
-        if unseen and counted["train"].images:
-            problems += (f"no positive training image of {', '.join(unseen)}",)
+        wanted = {"test": counted["test"]} if split == "test" else counted
+        problems += describe_split_gaps(wanted)
+        problems += describe_missing_boxes(
+            "test", _count_boxes(stored["test"], dataset)
+        )
         manifest = Manifest(
             pathologies=dataset.pathologies,
             image_size=image_size and tuple(image_size),
@@ -157,6 +162,11 @@ def _describe_plan(
         "max_value": max_value,
         "versions": find_versions(PACKAGES),
     }
+
+
+def _count_boxes(stored: list[Stored], dataset: Dataset) -> dict[str, int]:
+    boxes = [box.pathology for entry in stored for box in entry.record.boxes]
+    return {name: boxes.count(name) for name in dataset.pathologies}
 
 
 def _find_stored(

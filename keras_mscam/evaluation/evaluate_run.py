@@ -1,6 +1,7 @@
 """`keras_mscam-evaluate`: one run on a split, its numbers, and cases to look at."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,11 +99,13 @@ def evaluate(
         if pathologies is not None:
             predictions = predictions.select(pathologies)
         systems, fusion = locate_all(predictions, calibration, protocol)
-        numbers = measure(predictions, calibration, protocol, systems, fusion)
+        numbers = measure(predictions, calibration, protocol, systems, fusion, split)
         metrics = {"split": split, **numbers}
         evaluation = Evaluation(
             run, records, split, protocol, predictions, systems, fusion, metrics
         )
+        for sentence in metrics["warnings"]:
+            print(f"warning: {sentence}", file=sys.stderr)
         folder = run.path if output is None else Path(output)
         with write_whole(folder / "metrics.json") as temporary:
             temporary.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")

@@ -1,6 +1,7 @@
 """What accompanies a training: signals that stop it, its progress, TensorBoard."""
 
 import importlib.util
+import math
 import signal
 import sys
 import threading
@@ -112,6 +113,16 @@ class Progress(keras.callbacks.Callback):
         """Leave the bar as it stands, also where training was broken off."""
         if hasattr(self, "bar"):
             self.bar.close()
+
+
+class UnknownValidation(keras.callbacks.Callback):
+    """Call a loss undefined that is 0 because no label is known.
+
+    It must come in front of the callbacks that are told of the loss.
+    """
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs.update({name: math.nan for name in logs if name.startswith("val_")})
 
 
 #: Pathologies that are watched at most.

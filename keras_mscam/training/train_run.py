@@ -42,6 +42,7 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
     Reference:
         Sedai et al. 2018, sections 2 and 3.
     """
+    from keras_mscam.data.manifest import Manifest
     from keras_mscam.evaluation.calibration import calibrate_run
     from keras_mscam.evaluation.evaluate_run import evaluate
     from keras_mscam.inference.calibrated_model import load_classifier
@@ -54,7 +55,10 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
         discard_empty_run(run)
         raise
     calibrate_run(run, load_classifier(run))
-    evaluate(run.path)
+    if Manifest.read(run.records).splits["test"].images:
+        evaluate(run.path)
+    else:
+        _print("The test split has no image, so there is no report.")
     return run
 
 
@@ -68,7 +72,9 @@ def prepare_data(run: Run) -> None:
     Raises:
         UserError: both `--data` and `--backgrounds`, or they can't be used.
     """
+    from keras_mscam.data.manifest import Manifest
     from keras_mscam.data.preparation import prepare
+    from keras_mscam.data.split_gaps import describe_split_gaps
 
     data = run.config.data
     if data.path is not None and data.backgrounds:
@@ -82,6 +88,8 @@ def prepare_data(run: Run) -> None:
             "it to keras_mscam-prepare."
         )
     if is_prepared(run.records):
+        manifest = Manifest.read(run.records)
+        _print(*describe_split_gaps(manifest.splits))
         return
     source, max_value = data.path, data.max_value
     if source is None:
@@ -90,16 +98,16 @@ def prepare_data(run: Run) -> None:
         if not source.exists():
             from keras_mscam.phantom import write_phantoms
 
-            problems = write_phantoms(
-                source,
-                data.phantoms,
-                data.split_seed,
-                data.image_size,
-                backgrounds=data.backgrounds,
-                max_value=data.max_value,
+            _print(
+                *write_phantoms(
+                    source,
+                    data.phantoms,
+                    data.split_seed,
+                    data.image_size,
+                    backgrounds=data.backgrounds,
+                    max_value=data.max_value,
+                )
             )
-            for problem in problems:
-                print(problem, file=sys.stderr)
     manifest = prepare(
         source,
         run.records,
@@ -107,8 +115,12 @@ def prepare_data(run: Run) -> None:
         max_value=max_value,
         seed=data.split_seed,
     )
-    for problem in manifest.problems:
-        print(problem, file=sys.stderr)
+    _print(*manifest.problems)
+
+
+def _print(*sentences: str) -> None:
+    for sentence in sentences:
+        print(sentence, file=sys.stderr)
 
 
 def train_classifier(run: Run) -> None:
@@ -144,11 +156,13 @@ def _adopt_stored_size(run: Run, stored: tuple[int, int] | None) -> Run:
 
 def _fit_to_records(run: Run, manifest) -> None:
     from keras_mscam.data.pipeline import make_dataset, make_training_dataset
+    from keras_mscam.data.split_gaps import knows_a_label
     from keras_mscam.modeling.classifier import read_relevance_weights
     from keras_mscam.training.batch_norm import BatchNormStatistics
     from keras_mscam.training.callbacks import (
         Progress,
         StopSignals,
+        UnknownValidation,
         tensorboard_callbacks,
     )
     from keras_mscam.training.checkpoint import Checkpoint
@@ -166,7 +180,15 @@ def _fit_to_records(run: Run, manifest) -> None:
         image_size=run.config.data.image_size,
     )
     validation = make_pass("validation")
-    waiting = waiting_callbacks(training)
+    if knows_a_label(manifest.splits["validation"]):
+        unknown, waiting = [], waiting_callbacks(training)
+    else:
+        unknown, waiting = [UnknownValidation()], []
+        _print(
+            "No label of the validation split is known: its loss says nothing, so the "
+            "last epoch is kept, the learning rate falls on no plateau, and nothing "
+            "stops early."
+        )
     statistics = []
     if training.batch_norm_images:
         count = math.ceil(training.batch_norm_images / training.batch_size)
@@ -202,6 +224,7 @@ def _fit_to_records(run: Run, manifest) -> None:
                 first_step=first_step,
                 callbacks=[
                     *statistics,
+                    *unknown,
                     *waiting,
                     checkpoint,
                     *tensorboard_callbacks(
@@ -268,6 +291,11 @@ def _count_steps(manifest, batch_size: int) -> int:
         raise UserError(
             f"The training split has {images} images, less than one batch of "
             f"{batch_size}; give a smaller --batch-size."
+        )
+    if not manifest.splits["validation"].images:
+        raise UserError(
+            "The validation split has no image, and the best epoch is chosen on it: "
+            "prepare the records with another split."
         )
     return images // batch_size
 
