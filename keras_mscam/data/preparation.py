@@ -116,8 +116,7 @@ def prepare(
             for split, files in names.items()
         }
         problems = dataset.problems + left_out + converted.problems
-        wanted = {"test": counted["test"]} if split == "test" else counted
-        problems += describe_split_gaps(wanted)
+        problems += describe_split_gaps(counted)
         problems += describe_missing_boxes(
             "test", _count_boxes(stored["test"], dataset)
         )

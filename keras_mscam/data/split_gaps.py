@@ -94,14 +94,15 @@ def describe_missing_boxes(split: str, boxes: Mapping[str, int]) -> tuple[str, .
 
 
 def describe_split_gaps(splits: Mapping[str, Split]) -> tuple[str, ...]:
-    """Say what the labels of all splits of a prepared set say nothing of."""
-    said: list[str] = []
-    for name, split in splits.items():
-        if split.images:
-            said += describe_gaps(name, split.positives, _count_negatives(split))
-        else:
-            said.append(f"The {name} split has no image.")
-    return tuple(said)
+    """Say what the labels of those splits that hold images say nothing of."""
+    return sum(
+        (
+            describe_gaps(name, split.positives, _count_negatives(split))
+            for name, split in splits.items()
+            if split.images
+        ),
+        (),
+    )
 
 
 def _count_negatives(split: Split) -> dict[str, int]:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 
+import cv2
 import keras
 import numpy as np
 import pandas as pd
@@ -113,6 +114,13 @@ def test_another_split_elsewhere(run, tmp_path):
     assert metrics["localization"]["attention"]["iou"]["0.3"] == {}
     assert (tmp_path / "report.html").is_file()
     assert run.metrics_path.read_text() == before
+
+
+def test_a_split_without_an_image_is_refused(run, phantom_records, tmp_path):
+    xrays, records = phantom_records.with_name("xrays"), tmp_path / "records"
+    prepare(xrays, records, split="test", image_size=(64, 96), progress=False)
+    with pytest.raises(UserError, match=r"The train split of .* has no image\."):
+        evaluate(run.path, data=records, split="train", output=tmp_path / "out")
 
 
 def test_records_of_other_pathologies_are_refused(run, make_patients, tmp_path):
@@ -305,3 +313,47 @@ def test_draws_its_own_set(tmp_path):
     assert (run.path / "phantom" / "Data_Entry_2017.csv").is_file()
     assert (run.path / "records" / "manifest.json").is_file()
     assert run.report_path.is_file()
+
+
+def write_table(folder, splits):
+    """Write images and a labels.csv: rows of (split, label), two images a patient."""
+    folder.mkdir(parents=True)
+    lines = ["path,patient,split,Mass"]
+    for number, (split, label) in enumerate(splits):
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 32), np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), pixels)
+        lines.append(f"{number}.png,{number // 2},{split},{label}")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    return prepare_table(folder)
+
+
+def prepare_table(folder):
+    records = folder.with_name("records")
+    prepare(folder, records, split="csv", image_size=(32, 32), progress=False)
+    return records
+
+
+def test_a_validation_that_knows_nothing_chooses_nothing(no_report, tmp_path, capsys):
+    splits = [("train", k % 2) for k in range(16)]
+    splits += [("validation", "")] * 4 + [("test", k % 2) for k in range(4)]
+    records = write_table(tmp_path / "xrays", splits)
+    impatient = {"early_stopping": 1, "schedule": "plateau", "plateau_patience": 1}
+    config = toy(records, epochs=4, batch_size=8, **impatient)
+    run = train(config, tmp_path / "run")
+    said = capsys.readouterr().err
+    assert said.count("No label of the validation split is known: its loss") == 1
+    assert "The validation split has no known label of Mass" in said
+    history = pd.read_csv(run.history_path)
+    # No epoch is the best, none stops it, and the learning rate stays.
+    assert len(history) == 4 and history["val_loss"].isna().all()
+    assert history["learning_rate"].nunique() == 1 if "learning_rate" in history else 1
+    last = keras.saving.load_model(run.checkpoints / "epoch-004" / "last.keras")
+    kept = keras.saving.load_model(run.model_path)
+    for one, other in zip(kept.weights, last.weights, strict=False):
+        np.testing.assert_array_equal(one, other)
+    metrics = json.loads(run.metrics_path.read_text())
+    assert any("The validation split has no known" in s for s in metrics["warnings"])
+    assert any("no ground-truth box at all" in s for s in metrics["warnings"])
+    assert metrics["classification"]["Mass"]["operating_point"][
+        "probability_threshold"
+    ] is None  # fmt: skip
