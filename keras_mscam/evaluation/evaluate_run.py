@@ -1,7 +1,7 @@
 """`keras_mscam-evaluate`: one run on a split, its numbers, and cases to look at."""
 
 import json
-import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +105,7 @@ def evaluate(
             run, records, split, protocol, predictions, systems, fusion, metrics
         )
         for sentence in metrics["warnings"]:
-            print(f"warning: {sentence}", file=sys.stderr)
+            warnings.warn(sentence, stacklevel=2)
         folder = run.path if output is None else Path(output)
         with write_whole(folder / "metrics.json") as temporary:
             temporary.write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n")
