@@ -11,6 +11,7 @@ from keras_mscam import __version__
 from keras_mscam.batch_predict.journal import VERSION
 from keras_mscam.errors import UserError
 from keras_mscam.files import compute_checksum
+from keras_mscam.images.reader import check_max_value
 from keras_mscam.inference.predictor import Predictor
 from keras_mscam.inference.runtimes.runtime import find_models
 
@@ -27,6 +28,8 @@ class Options:
         html: Write a report of each image, and an index.html of all.
         dicom: Write a Structured Report and Secondary Captures of DICOM files.
         crop_borders: Look only at what lies inside of uniform borders.
+        max_value: Grey value that is white, where files use fewer bits than they could,
+            such as 4095; not for DICOM.
     """
 
     overlays: Literal["none", "top", "positive", "all"] = "top"
@@ -36,12 +39,14 @@ class Options:
     html: bool = False
     dicom: bool = False
     crop_borders: bool = False
+    max_value: int | None = None
 
     def __post_init__(self):
         if self.longest_side < 1:
             raise UserError(
                 f"The longest side must be 1 pixel or more, not {self.longest_side}."
             )
+        check_max_value(self.max_value)
 
     @property
     def needs_picture(self) -> bool:

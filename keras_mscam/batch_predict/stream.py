@@ -43,7 +43,11 @@ class Refused:
 
 
 def read(
-    path: str, size: tuple[int, int], longest_side: int | None, crop_borders: bool
+    path: str,
+    size: tuple[int, int],
+    longest_side: int | None,
+    crop_borders: bool,
+    max_value: int | None = None,
 ) -> Read | Refused:
     """Read one X-ray, for a network that takes `size`, `(height, width)`.
 
@@ -53,7 +57,7 @@ def read(
     try:
         if found is None:
             raise ImageError(f"cannot be opened: {_explain_no_stamp(path)}")
-        xray = read_xray(path, crop_borders=crop_borders)
+        xray = read_xray(path, crop_borders, max_value)
     except ImageError as error:
         return Refused(found, " ".join(str(error).split()))
     frame, picture = xray.frame, None
@@ -104,7 +108,8 @@ def stream(
     count, options = len(files), place.options
     side = options.longest_side if options.needs_picture else None
     size = predictor.runtime.contract.image_size
-    jobs = ((path, size, side, options.crop_borders) for path in files)
+    how = options.crop_borders, options.max_value
+    jobs = ((path, size, side, *how) for path in files)
     apart = any(PurePath(path).suffix.lower() not in _HARMLESS for path in files)
     full = batch_size if count > batch_size else None
     with closing(map_in_order(read, jobs, workers, count, DIED, apart)) as reads:

@@ -17,6 +17,7 @@ def _prepare(
     output: Path | None = None,
     image_size: tuple[int, int] = (256, 256),
     original_size: tyro.conf.FlagCreatePairsOff[bool] = False,
+    max_value: int | None = None,
     split: Literal["paper", "official", "csv", "folds", "test"] = "paper",
     seed: int = 0,
     folds: int = 5,
@@ -35,6 +36,8 @@ def _prepare(
         output: Folder to make.
         image_size: Height and width to store images at.
         original_size: Keep each image's own size instead.
+        max_value: Grey value that is white, where files use fewer bits than they could,
+            such as 4095; not for DICOM.
         split: As in the paper, by the published lists, by labels.csv, in folds, or all
             for the test.
         seed: Seed of the split and of the order of training records.
@@ -59,6 +62,7 @@ def _prepare(
         source,
         output,
         image_size=None if original_size else image_size,
+        max_value=max_value,
         split=split,
         seed=seed,
         folds=folds,

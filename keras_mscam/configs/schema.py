@@ -38,6 +38,8 @@ class DataConfig:
         arg(metavar="HEIGHT WIDTH"),
     ] = (256, 256)
     """Size that images are seen at, or prepared at; stored smaller, at that size."""
+    max_value: PositiveInt | None = None
+    """Grey value that is white, where files use fewer bits than they could."""
     split_seed: int = 0
     """Seed of the split by patient, and of the built-in set."""
     cache: Literal["auto", "memory", "disk", "none"] = "auto"

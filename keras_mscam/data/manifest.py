@@ -55,6 +55,7 @@ class Manifest:
         checksums: SHA-256 of every other file in the folder, by its name.
         sources: SHA-256 of the tables that were read, by their file names.
         rejected: number of images in `rejected.csv`.
+        max_value: the grey value that was taken for white, see `images.read_xray`.
         problems: what was odd about the source, one sentence a kind.
         versions: of the packages that read, resized and wrote.
     """
@@ -68,6 +69,7 @@ class Manifest:
     checksums: dict[str, str]
     sources: dict[str, str]
     rejected: int = 0
+    max_value: int | None = None
     problems: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
 

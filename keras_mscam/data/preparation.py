@@ -6,8 +6,12 @@ from pathlib import Path
 
 from keras_mscam.data.labels_csv import read_dataset
 from keras_mscam.data.manifest import Manifest, compute_beta, describe_split
-from keras_mscam.data.records import Record
+from keras_mscam.data.records import Dataset, Record
 from keras_mscam.data.shards import Converted, Stored, convert, write_shards
+from keras_mscam.data.split_gaps import (
+    describe_missing_boxes,
+    describe_split_gaps,
+)
 from keras_mscam.data.splits import SplitRule, split_records
 from keras_mscam.errors import UserError
 from keras_mscam.files import (
@@ -16,6 +20,7 @@ from keras_mscam.files import (
     find_versions,
     unfinished_folder,
 )
+from keras_mscam.images.reader import check_max_value
 
 REJECTED = "rejected.csv"
 #: What reads, resizes and writes.
@@ -27,6 +32,7 @@ def prepare(
     output: Path,
     *,
     image_size: tuple[int, int] | None = (256, 256),
+    max_value: int | None = None,
     split: str = "paper",
     seed: int = 0,
     folds: int = 5,
@@ -51,6 +57,7 @@ def prepare(
             image that couldn't be used and the reason.
         image_size: (height, width) to store images at, in pixels. `None` keeps each
             image's own size, and the bytes of 8-bit grey PNG and JPEG files.
+        max_value: the grey value that is white, see `read_xray`.
         split: name of a rule, see `split_records`.
         seed: of the split and of the order of training records, 0 or more.
         folds: number of folds, for `folds`.
@@ -78,19 +85,21 @@ def prepare(
     source, output = Path(source), Path(output)
     rule = SplitRule(split, seed, folds, fold)
     _check(output, image_size, workers)
+    check_max_value(max_value)
     dataset = read_dataset(source, boxes, workers, progress)
     if not dataset.pathologies:
         raise UserError(f"No image in {source} shows a pathology; there must be some.")
     splits, left_out = split_records(dataset, rule)
     kept = {record.name for split in splits.values() for record in split}
     records = [record for record in dataset.records if record.name in kept]
-    plan = _describe_plan(records, image_size)
+    plan = _describe_plan(records, image_size, max_value)
     with unfinished_folder(output, plan) as (folder, result):
         converted = convert(
             records,
             folder,
             dataset.pathologies,
             image_size=image_size,
+            max_value=max_value,
             strict=strict,
             workers=workers,
             progress=progress,
@@ -107,13 +116,14 @@ def prepare(
             for split, files in names.items()
         }
         problems = dataset.problems + left_out + converted.problems
-        positives = counted["train"].positives
-        unseen = [name for name, count in positives.items() if not count]
-        if unseen and counted["train"].images:
-            problems += (f"no positive training image of {', '.join(unseen)}",)
+        problems += describe_split_gaps(counted)
+        problems += describe_missing_boxes(
+            "test", _count_boxes(stored["test"], dataset)
+        )
         manifest = Manifest(
             pathologies=dataset.pathologies,
             image_size=image_size and tuple(image_size),
+            max_value=max_value,
             split_rule=str(rule),
             seed=seed,
             splits=counted,
@@ -142,14 +152,20 @@ def _check(
 
 
 def _describe_plan(
-    records: list[Record], image_size: tuple[int, int] | None
+    records: list[Record], image_size: tuple[int, int] | None, max_value: int | None
 ) -> dict[str, object]:
     """Return what converted images depend on; the split is not among it."""
     return {
         "records": hashlib.sha256("".join(map(repr, records)).encode()).hexdigest(),
         "image_size": image_size and list(image_size),
+        "max_value": max_value,
         "versions": find_versions(PACKAGES),
     }
+
+
+def _count_boxes(stored: list[Stored], dataset: Dataset) -> dict[str, int]:
+    boxes = [box.pathology for entry in stored for box in entry.record.boxes]
+    return {name: boxes.count(name) for name in dataset.pathologies}
 
 
 def _find_stored(

@@ -22,6 +22,7 @@ from keras_mscam.data.records import Record, summarize
 from keras_mscam.data.splits import SPLITS
 from keras_mscam.errors import UserError
 from keras_mscam.files import write_whole
+from keras_mscam.images.grey_values import describe_values
 from keras_mscam.images.png_jpeg import encode_png, is_grey
 from keras_mscam.images.reader import read_bytes, read_grey
 from keras_mscam.images.resize import resize_area
@@ -31,6 +32,8 @@ from keras_mscam.parallel import map_in_order
 PART_IMAGES = 1024
 #: A shard is closed when it has as many bytes: some 1,800 images of 256x256.
 SHARD_BYTES = 64 * 2**20
+#: Where images of their own size are looked at for odd grey values.
+_LOOKED_AT = (256, 256)
 _DIED = "is damaged: its decoder crashed on it"
 
 
@@ -54,8 +57,8 @@ class Converted:
 
 
 def convert_image(
-    source: Path | bytes, size: tuple[int, int] | None
-) -> tuple[bytes, tuple[int, int]] | str:
+    source: Path | bytes, size: tuple[int, int] | None, max_value: int | None = None
+) -> tuple[bytes, tuple[int, int], list[str]] | str:
     """Turn an image file into what is stored: the work of one worker process.
 
     At its own size, an image that is stored in 8 bits of grey already, as PNG or JPEG,
@@ -64,19 +67,23 @@ def convert_image(
     Args:
         source: a file for `read_grey`, or its content.
         size: (height, width) to store; the image's own if None.
+        max_value: of `read_grey`.
 
     Returns:
-        PNG (or kept JPEG) bytes and the original (height, width), or the reason why
-        not.
+        PNG (or kept JPEG) bytes, the original (height, width) and what is odd about
+        the grey values; or the reason why not.
     """
     try:
         data = read_bytes(source)
-        image = read_grey(data)
+        image = read_grey(data, max_value)
     except ImageError as error:
         return str(error)
+    resized = resize_area(image, size or _LOOKED_AT)
+    said = describe_values(resized)
     if size is not None:
-        return encode_png(resize_area(image, size)), image.shape
-    return data if is_grey(data) else encode_png(image), image.shape
+        return encode_png(resized), image.shape, said
+    is_kept = is_grey(data) and max_value is None
+    return data if is_kept else encode_png(image), image.shape, said
 
 
 def convert(
@@ -85,6 +92,7 @@ def convert(
     pathologies: tuple[str, ...],
     *,
     image_size: tuple[int, int] | None,
+    max_value: int | None,
     strict: bool,
     workers: int | None,
     progress: bool,
@@ -111,7 +119,8 @@ def convert(
     }
     todo = {p: part for p, part in parts.items() if not _index_path(p).exists()}
     count = sum(map(len, todo.values()))
-    jobs = ((image, image_size) for image in _read(chain.from_iterable(todo.values())))
+    images = _read(chain.from_iterable(todo.values()))
+    jobs = ((image, image_size, max_value) for image in images)
     # Of the decoders, those of DICOM have been seen to end their process; such files
     # have any suffix or none.
     plain = (".png", ".jpg", ".jpeg")
@@ -161,10 +170,11 @@ def _write_part(
                 _refuse_if(strict, record.name, image)
                 index.append({"reason": image})
                 continue
-            encoded, size = image
+            encoded, size, said = image
             inside = _clip_boxes(record, size)
             example = serialize(inside, encoded, size, image_size or size, pathologies)
-            index.append({"size": size, "length": frame_length(example)})
+            length = frame_length(example)
+            index.append({"size": size, "length": length, "warnings": said})
             yield example
 
     write_shard(path, serialize_all())
@@ -173,7 +183,7 @@ def _write_part(
 
 
 def _collect(parts: dict[Path, list[Record]], strict: bool) -> Converted:
-    stored, rejected, clipped, dropped = {}, [], [], []
+    stored, rejected, clipped, dropped, odd = {}, [], [], [], {}
     for path, part in parts.items():
         start = 0
         index = json.loads(_index_path(path).read_text(encoding="utf-8"))
@@ -185,11 +195,15 @@ def _collect(parts: dict[Path, list[Record]], strict: bool) -> Converted:
             inside = _clip_boxes(record, entry["size"])
             dropped += [record.name] * (len(record.boxes) - len(inside.boxes))
             clipped += [record.name for b in inside.boxes if b not in record.boxes]
+            for sentence in entry["warnings"]:
+                kind = f'images with the warning "{sentence}"'
+                odd.setdefault(kind, []).append(record.name)
             stored[record.name] = Stored(inside, path, start, entry["length"])
             start += entry["length"]
     problems = summarize(
         ("boxes that stick out of their image, cut off at its edge", clipped),
         ("boxes that lie outside of their image, left out", dropped),
+        *sorted(odd.items()),
     )
     return Converted(stored, rejected, problems)
 

@@ -1,6 +1,7 @@
 """`keras_mscam-evaluate`: one run on a split, its numbers, and cases to look at."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,11 +104,13 @@ def evaluate(
         if pathologies is not None:
             predictions = predictions.select(pathologies)
         systems, fusion = locate_all(predictions, calibration, protocol)
-        numbers = measure(predictions, calibration, protocol, systems, fusion)
+        numbers = measure(predictions, calibration, protocol, systems, fusion, split)
         metrics = {"split": split, **numbers}
         evaluation = Evaluation(
             run, records, split, protocol, predictions, systems, fusion, metrics
         )
+        for sentence in metrics["warnings"]:
+            warnings.warn(sentence, stacklevel=2)
         with write_together(folder) as place:
             text = json.dumps(metrics, indent=1, allow_nan=False)
             (place / "metrics.json").write_text(text + "\n", encoding="utf-8")

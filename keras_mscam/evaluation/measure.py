@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_mscam.configs.schema import LocalizationConfig
+from keras_mscam.data.split_gaps import describe_gaps, describe_missing_boxes
 from keras_mscam.evaluation.bootstrap import Interval, bootstrap_auroc, bootstrap_ratio
 from keras_mscam.evaluation.classification import (
     apply_operating_points,
@@ -32,6 +33,7 @@ from keras_mscam.localization.detection import (
 )
 from keras_mscam.localization.fusion import Fusion, build_fusion
 from keras_mscam.localization.protocol import describe_protocol
+from keras_mscam.localization.thresholds import find_fold
 
 #: T(IoU) and T(IoBB) of Wang et al. 2017, Tables 3 and 4.
 OVERLAP_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -90,8 +92,14 @@ def measure(
     protocol: LocalizationConfig,
     systems: Systems,
     fusion: Fusion,
+    split: str = "test",
 ) -> dict:
     """Measure all that stands in `metrics.json`, by systems and fusion of `locate_all`.
+
+    Args:
+        predictions, calibration, protocol: as of `locate_all`.
+        systems, fusion: that it has found.
+        split: name of the one measured on.
 
     Returns:
         Plain numbers, strings, lists and dictionaries; `None` for what is undefined,
@@ -103,9 +111,6 @@ def measure(
     classification, auroc_mean, curves = _measure_classification(
         predictions, calibration
     )
-    reasons = {name: row["reason"] for name, row in classification.items()}
-    for name, item in calibration.calibrations.items():
-        reasons[f"Calibration of {name}"] = item.reason
     return {
         "images": len(predictions.names),
         "patients": len(set(predictions.patients.tolist())),
@@ -128,8 +133,71 @@ def measure(
         ),
         "fusion_weights": dict(zip(names, fusion.weights.T.tolist(), strict=True)),
         "blocks": [f"block{block}" for block in predictions.blocks],
-        "notes": [f"{what}: {reason}" for what, reason in reasons.items() if reason],
+        "warnings": describe_limits(predictions, calibration, protocol, split),
     }
+
+
+def describe_limits(
+    predictions: Predictions,
+    calibration: RunCalibration,
+    protocol: LocalizationConfig,
+    split: str,
+) -> list[str]:
+    """Say what is measured on too little, or was chosen on too little.
+
+    Args:
+        predictions, calibration, protocol: as of `measure`.
+        split: name of the one that is measured on.
+
+    Returns:
+        One sentence for each kind, with the names of its pathologies.
+    """
+    names, labels = predictions.pathologies, predictions.labels
+    positives = dict(zip(names, (labels == 1).sum(axis=0).tolist(), strict=True))
+    negatives = dict(zip(names, (labels == 0).sum(axis=0).tolist(), strict=True))
+    boxes = [predictions.box_columns.tolist().count(c) for c in range(len(names))]
+    said = describe_gaps(split, positives, negatives, use="test")
+    said += describe_missing_boxes(split, dict(zip(names, boxes, strict=True)))
+    one_class = [name for name in names if not (positives[name] and negatives[name])]
+    if 0 < len(one_class) < len(names):
+        said += (f"The mean AUROC is that of {len(names) - len(one_class)} pathologies "
+                 f"of {len(names)}.",)  # fmt: skip
+    scalings = {name: calibration.calibrations[name] for name in names}
+    shown = {name: item.positives for name, item in scalings.items()}
+    absent = {name: item.images - shown[name] for name, item in scalings.items()}
+    said += describe_gaps("validation", shown, absent)
+    both = [name for name in names if shown[name] and absent[name]]
+    said += _group("Calibration of", {name: scalings[name].reason for name in both})
+    points = calibration.operating_points
+    said += _group(
+        "No operating point of", {name: points[name].reason for name in both}
+    )
+    if protocol.threshold == "tuned":
+        said += _describe_tuning(predictions)
+    return list(said)
+
+
+def _group(what: str, reasons: dict[str, str | None]) -> tuple[str, ...]:
+    """Return a sentence for each reason, with the names that share it."""
+    groups: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        if reason:
+            groups.setdefault(reason, []).append(name)
+    return tuple(f"{what} {', '.join(g)}: {reason}." for reason, g in groups.items())
+
+
+def _describe_tuning(predictions: Predictions) -> tuple[str, ...]:
+    folds: dict[str, set[int]] = {}
+    for row, column in zip(predictions.box_rows, predictions.box_columns, strict=True):
+        name, patient = predictions.pathologies[column], predictions.patients[row]
+        folds.setdefault(name, set()).add(find_fold(str(patient)))
+    alone = [name for name, found in folds.items() if len(found) == 1]
+    if not alone:
+        return ()
+    return (
+        f"The threshold of maps of {', '.join(alone)} is 0.5 and not tuned, for want "
+        "of boxes of other patients.",
+    )
 
 
 def _measure_system(items, boxed: tuple[str, ...], calibration, protocol) -> dict:
@@ -144,8 +212,8 @@ def _measure_system(items, boxed: tuple[str, ...], calibration, protocol) -> dic
     sides = {"above": [], "below": []}  # the operating point of the classifier
     for item in annotated:
         point = calibration.operating_points[item.pathology].probability_threshold
-        is_positive = point is not None and item.probability >= point
-        sides["above" if is_positive else "below"].append(item)
+        if point is not None:
+            sides["above" if item.probability >= point else "below"].append(item)
     return {
         **tables,
         "mean_accuracy": means,

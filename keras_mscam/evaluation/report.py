@@ -104,6 +104,7 @@ def write_comparison(
         comparison=comparison,
         systems=list(systems),
         first=first,
+        warnings=dict.fromkeys(w for s in systems.values() for w in s["warnings"]),
         boxed=first["boxed"],
         rows=_collect_rows(systems),
         figure2=figure2,

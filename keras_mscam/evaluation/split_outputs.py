@@ -300,6 +300,8 @@ def predict_split(
         )
     pathologies = read_pathologies(run)
     name = f"{split}-{compute_checksum(records / 'manifest.json')[:8]}"
+    if not Manifest.read(records).splits[split].images:
+        raise UserError(f"The {split} split of {records} has no image.")
     arguments = classifier, run.model_path, pathologies, records, split
     try:
         return predict(*arguments, run.predictions / name, progress)

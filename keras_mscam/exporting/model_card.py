@@ -26,7 +26,7 @@ _INPUTS = {
     "tensor_uint8": "`image` uint8",
 }
 _PNG_START = b"\x89PNG"
-_COMMON = ("pathologies", "original_size", "error")
+_COMMON = ("pathologies", "original_size", "warnings", "error")
 
 
 def write_model_card(

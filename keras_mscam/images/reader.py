@@ -9,11 +9,13 @@ from typing import BinaryIO
 import numpy as np
 import PIL.Image
 
+from keras_mscam.errors import UserError
 from keras_mscam.images.png_jpeg import (
     JPEG_START,
     PNG_START,
     decode_png_or_jpeg,
     encode_pillow,
+    to_8_bits,
 )
 from keras_mscam.images.xray import Frame, ImageError, XRay
 
@@ -38,15 +40,19 @@ _UNIFORM, _TOLERANCE = 0.98, 6
 _SHORTEST = 0.4
 
 
-def read_xray(image: Image, crop_borders: bool = False) -> XRay:
+def read_xray(
+    image: Image, crop_borders: bool = False, max_value: int | None = None
+) -> XRay:
     """Read one X-ray.
 
     Colour becomes luma, `0.299 R + 0.587 G + 0.114 B`, which leaves equal channels as
     they are. An alpha channel is dropped, not blended: the RGBA files of ChestX-ray14
     are opaque. Of 16 bits the upper 8 are kept, so that an image that uses only 12 of
-    its 16 comes out dark. Of an animated PNG the first frame is read. A rotation in
-    EXIF data is ignored, since boxes are in the stored frame. For DICOM, and what of it
-    is refused, see `dicom.read.read_dicom`.
+    its 16 comes out dark, unless `max_value` is given. Of an animated PNG that image is
+    read which other viewers show. A colour profile is ignored, and so is a rotation in
+    EXIF data, since boxes are in the stored frame. A damaged text beside undamaged
+    pixels does no harm. For DICOM, and what of it is refused, see
+    `dicom.read.read_dicom`.
 
     Args:
         image: a PNG, JPEG or DICOM file, which is known by its content and not by its
@@ -56,6 +62,10 @@ def read_xray(image: Image, crop_borders: bool = False) -> XRay:
         crop_borders: look only at what lies inside of uniform borders, where no DICOM
             header gives the field, see `find_field`. The images of
             ChestX-ray14 have theirs, so models trained on them are used to borders.
+        max_value: the grey value that is white, where files or pixels hold fewer bits
+            than they could, such as 4095; larger values are white too. DICOM files,
+            which say it themselves, and images that can't hold a larger value, do
+            without. By default the largest that they can hold.
 
     Returns:
         All of its pixels, and their frame. What a DICOM header says of the geometry is
@@ -65,8 +75,10 @@ def read_xray(image: Image, crop_borders: bool = False) -> XRay:
         ImageError: it can't be opened, or is empty, incomplete, damaged, of another
             format, of another shape or type, or larger than 100 million pixels; the
             message goes on behind its name.
+        UserError: `max_value` is less than 1.
     """
-    xray = _read(image)
+    check_max_value(max_value)
+    xray = _read(image, max_value)
     field = find_field(xray.pixels) if crop_borders and not xray.frame.field else None
     if field is None:
         return xray
@@ -74,9 +86,16 @@ def read_xray(image: Image, crop_borders: bool = False) -> XRay:
     return replace(xray, frame=replace(xray.frame, field=field, warnings=said))
 
 
-def read_grey(image: Image) -> np.ndarray:
+def read_grey(image: Image, max_value: int | None = None) -> np.ndarray:
     """Read the pixels of an X-ray alone, uint8 `(height, width)`; see `read_xray`."""
-    return _read(image).pixels
+    check_max_value(max_value)
+    return _read(image, max_value).pixels
+
+
+def check_max_value(max_value: int | None) -> None:
+    """Refuse, with a `UserError`, what can't be the value of white."""
+    if max_value is not None and max_value < 1:
+        raise UserError(f"The max value must be 1 or more, not {max_value}.")
 
 
 def is_pixels(image: Image) -> bool:
@@ -129,9 +148,9 @@ def describe_image(image: Image) -> str:
     return str(image) if isinstance(image, (str, os.PathLike)) else "The image"
 
 
-def _read(image: Image) -> XRay:
+def _read(image: Image, max_value: int | None) -> XRay:
     if is_pixels(image):
-        pixels = _take_grey(image)
+        pixels = to_8_bits(_take_grey(image), max_value)
     else:
         data = read_bytes(image)
         if find_format(data) == "dicom":
@@ -139,7 +158,7 @@ def _read(image: Image) -> XRay:
             from keras_mscam.images.dicom.read import read_dicom
 
             return read_dicom(data)
-        pixels = decode_png_or_jpeg(data)
+        pixels = decode_png_or_jpeg(data, max_value)
     return XRay(pixels, Frame(pixels.shape))
 
 
@@ -153,9 +172,9 @@ def _take_grey(image: np.ndarray) -> np.ndarray:
     if image.ndim != 2 or image.dtype not in ("uint8", "uint16") or not image.size:
         raise ImageError(
             f"has shape {image.shape} and type {image.dtype}: it must be "
-            "(height, width) of uint8 or uint16"
+            "(height, width) of uint8 or uint16; scale other numbers to 0..255"
         )
-    return image if image.dtype == np.uint8 else (image >> 8).astype("uint8")
+    return image
 
 
 def find_field(pixels: np.ndarray) -> tuple[int, int, int, int] | None:

@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 
 from keras_mscam.errors import UserError
+from keras_mscam.images.grey_values import describe_values
 from keras_mscam.images.reader import Image, describe_image, read_xray
 from keras_mscam.images.xray import Frame, ImageError, XRay
 from keras_mscam.inference.find_boxes import find_boxes, fuse_positives
@@ -41,23 +42,26 @@ class Predictor:
 
         self.runtime = load_runtime(path, runtime)
 
-    def predict(self, image: Image) -> Prediction:
+    def predict(self, image: Image, max_value: int | None = None) -> Prediction:
         """Predict one X-ray.
 
         Args:
             image: a PNG, JPEG or DICOM file, its bytes, or a file open for reading
                 them; a Pillow image; or grey pixels, uint8 or uint16
                 `(height, width)`.
+            max_value: the grey value that is white; see `read_xray`.
 
         Raises:
             UserError: it can't be read.
         """
-        prediction = self.predict_batch([image])[0]
+        prediction = self.predict_batch([image], max_value)[0]
         if prediction.error:
             raise UserError(f"{describe_image(image)} {prediction.error}.")
         return prediction
 
-    def predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
+    def predict_batch(
+        self, images: Sequence[Image], max_value: int | None = None
+    ) -> list[Prediction]:
         """Predict several X-rays at once; what can't be read has an `error`.
 
         Raises:
@@ -68,7 +72,7 @@ class Predictor:
                 f"{describe_image(images)} is a single one; predict_batch takes a list "
                 "of images, and predict takes one."
             )
-        read = [_read(image) for image in images]
+        read = [_read(image, max_value) for image in images]
         found = iter(self.predict_xrays([xray for xray, _ in read if xray is not None]))
         return [
             Prediction({}, error=error) if xray is None else next(found)
@@ -123,18 +127,18 @@ class Predictor:
                 pixel_spacing=frame.pixel_spacing,
                 spacing_plane=frame.spacing_plane,
                 field=frame.field,
-                warnings=frame.warnings,
+                warnings=(*frame.warnings, *describe_values(image)),
                 contract=contract,
             )
-            for found, frame, maps in zip(
-                split_outputs(arrays), frames, heatmaps, strict=True
+            for found, frame, maps, image in zip(
+                split_outputs(arrays), frames, heatmaps, images, strict=True
             )
         ]
 
 
-def _read(image: Image) -> tuple[XRay | None, str]:
+def _read(image: Image, max_value: int | None) -> tuple[XRay | None, str]:
     try:
-        return read_xray(image), ""
+        return read_xray(image, max_value=max_value), ""
     except ImageError as error:
         return None, " ".join(str(error).split())  # it may quote the file
 

@@ -14,7 +14,9 @@ from keras_mscam.data.chestxray14 import LABEL_FILES, list_images, read_chestxra
 from keras_mscam.data.csv_table import find_table
 from keras_mscam.data.records import summarize
 from keras_mscam.errors import UserError
+from keras_mscam.images.grey_values import describe_values
 from keras_mscam.images.reader import read_grey
+from keras_mscam.images.resize import resize_area
 from keras_mscam.images.xray import ImageError
 from keras_mscam.parallel import map_in_order
 from keras_mscam.phantom.lungs import Tracing, trace_chest
@@ -22,6 +24,9 @@ from keras_mscam.phantom.lungs import Tracing, trace_chest
 #: One for the test, one that validates, and a few to train on.
 FEWEST_PATIENTS = 5
 _FRONTAL = ("PA", "AP", "")
+_DIED = "ends its reader"
+#: The size at which grey values are looked at.
+_LOOKED_AT = (256, 256)
 _NAME = re.compile(r"(\d{8})_\d{3,}")  # of an image of ChestX-ray14
 
 
@@ -37,6 +42,7 @@ class Background:
         age: in years; `None` where unknown.
         sex: `F` or `M`; empty where unknown.
         tracing: its lungs and heart; `None` until it was looked at.
+        max_value: its grey value that is white, see `images.reader.read_xray`.
     """
 
     path: Path
@@ -45,6 +51,11 @@ class Background:
     age: int | None = None
     sex: str = ""
     tracing: Tracing | None = None
+    max_value: int | None = None
+
+    def read(self) -> np.ndarray:
+        """Read its pixels, uint8 `(height, width)`."""
+        return read_grey(self.path, self.max_value)
 
 
 @dataclass
@@ -62,6 +73,7 @@ def read_backgrounds(
     seed: int = 0,
     workers: int | None = None,
     progress: bool = False,
+    max_value: int | None = None,
 ) -> Backgrounds:
     """Find the X-rays in folders that lesions can be planted in.
 
@@ -78,6 +90,7 @@ def read_backgrounds(
         seed: of the order of the patients.
         workers: processes that look for lungs; `None` takes one a processor.
         progress: whether to show a bar.
+        max_value: of `Background`.
 
     Returns:
         The backgrounds by patient, and what was refused. The order of patients depends
@@ -92,24 +105,28 @@ def read_backgrounds(
     ranks = np.random.default_rng(seed).permutation(len(numbers)).argsort()
     rank = dict(zip(numbers, ranks, strict=True))
     chosen = sorted(gathered, key=lambda background: rank[background.patient])[:most]
-    usable, refused = {}, []
-    jobs = [(background.path,) for background in chosen]
+    chosen = [replace(background, max_value=max_value) for background in chosen]
+    usable, refused, odd = {}, [], {}
+    jobs = [(background,) for background in chosen]
     # One X-ray takes a quarter of a second: worth a process, however few there are.
     apart = workers != 1 and len(jobs) > 16
     traced = tqdm(
-        map_in_order(_trace, jobs, workers, died="ends its reader", apart=apart),
+        map_in_order(_trace, jobs, workers, died=(_DIED, []), apart=apart),
         total=len(jobs),
         desc="backgrounds",
         unit="image",
         disable=not progress,
     )
-    for background, tracing in zip(chosen, traced, strict=True):
+    for background, (tracing, said) in zip(chosen, traced, strict=True):
+        for sentence in said:
+            kind = f'backgrounds with the warning "{sentence}"'
+            odd.setdefault(kind, []).append(background.path.name)
         if isinstance(tracing, str):
             refused.append((background.path.name, tracing))
         else:
             background = replace(background, tracing=tracing)
             usable.setdefault(background.patient, []).append(background)
-    problems += _describe(refused)
+    problems += _describe(refused) + summarize(*sorted(odd.items()))
     fewest = FEWEST_PATIENTS if most is None else min(FEWEST_PATIENTS, most)
     if len(usable) < fewest:
         where = ", ".join(str(folder) for folder in folders)
@@ -120,12 +137,17 @@ def read_backgrounds(
     return Backgrounds(list(usable.values()), refused, problems)
 
 
-def _trace(path: Path) -> Tracing | str:
-    """The work of a process: lungs and heart, or why there are none."""
+def _trace(background: Background) -> tuple[Tracing | str, list[str]]:
+    """The work of a process: lungs and heart, or why there are none; and warnings."""
     try:
-        return trace_chest(read_grey(path))
+        image = background.read()
     except ImageError as error:
-        return str(error)
+        return str(error), []
+    said = describe_values(resize_area(image, _LOOKED_AT))
+    try:
+        return trace_chest(image), said
+    except ImageError as error:
+        return str(error), said
 
 
 def _describe(refused: list[tuple[str, str]]) -> tuple[str, ...]:

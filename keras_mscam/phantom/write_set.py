@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from keras_mscam.errors import UserError
 from keras_mscam.files import write_whole_folder
-from keras_mscam.images.reader import read_grey
 from keras_mscam.images.resize import resize_area
 from keras_mscam.parallel import map_in_order
 from keras_mscam.pathologies import NO_FINDING
@@ -45,6 +44,7 @@ def write_phantoms(
     workers: int | None = None,
     progress: bool = True,
     backgrounds: Sequence[str | os.PathLike] = (),
+    max_value: int | None = None,
 ) -> tuple[str, ...]:
     """Write a synthetic data set in ChestX-ray14's own layout.
 
@@ -71,10 +71,11 @@ def write_phantoms(
         progress: show a bar on standard error.
         backgrounds: folders of X-rays without findings, see `read_backgrounds`; none
             for drawn chests.
+        max_value: the grey value of theirs that is white, see `read_xray`.
 
     Returns:
-        A sentence for each kind of background that can't be used, with its count and an
-        example.
+        A sentence for each kind of background that can't be used or looks odd, with its
+        count and an example.
 
     Raises:
         UserError: the directory is not empty, a number is out of range, or the
@@ -85,7 +86,9 @@ def write_phantoms(
     _check(directory, images, seed, size, workers)
     found = Backgrounds()
     if backgrounds:
-        found = read_backgrounds(backgrounds, images, seed, workers, progress)
+        found = read_backgrounds(
+            backgrounds, images, seed, workers, progress, max_value
+        )
     with write_whole_folder(directory) as temporary:
         (temporary / "images").mkdir()
         if backgrounds:
@@ -186,7 +189,7 @@ def _plant(
     """As `_draw`, in the X-rays of a real patient, one after the other and again."""
     # Twice the size that is needed: enough to be turned and zoomed.
     twice = 2 * size[0], 2 * size[1]
-    pictures = [(b, resize_area(read_grey(b.path), twice)) for b in backgrounds]
+    pictures = [(b, resize_area(b.read(), twice)) for b in backgrounds]
     for number, (shown, picture) in zip(range(visits), cycle(pictures)):
         visit = sample_visit(seed, shown.patient, number)
         phantom = plant_lesions(picture, shown.tracing, visit, size)

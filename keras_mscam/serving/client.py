@@ -121,28 +121,37 @@ class Client:
             reraise=True,
         )
 
-    def predict(self, image: Image, signature: str = EVERYTHING) -> Prediction:
+    def predict(
+        self,
+        image: Image,
+        signature: str = EVERYTHING,
+        max_value: int | None = None,
+    ) -> Prediction:
         """Predict one X-ray.
 
         Args:
             image: what `Predictor.predict` takes.
             signature: `"serving_default"`, or one that gives less and is faster:
                 `"boxes"`, `"probabilities"`.
+            max_value: the grey value that is white; see `read_xray`.
 
         Raises:
             UserError: the image can't be read.
             ServiceError: the server refuses, or can't be reached.
         """
-        (prediction,) = self.predict_batch([image], signature)
+        (prediction,) = self.predict_batch([image], signature, max_value)
         if prediction.error:
             raise UserError(f"{describe_image(image)} {prediction.error}.")
         return prediction
 
     def predict_batch(
-        self, images: Sequence[Image], signature: str = EVERYTHING
+        self,
+        images: Sequence[Image],
+        signature: str = EVERYTHING,
+        max_value: int | None = None,
     ) -> list[Prediction]:
         """Predict several in one request; unreadable ones say so in `error`."""
-        encoded = [_encode_image(image) for image in images]
+        encoded = [_encode_image(image, max_value) for image in images]
         files = [file if isinstance(file, bytes) else b"" for file in encoded]
         predictions = [Prediction({})] * len(files)
         if any(isinstance(file, bytes) for file in encoded):
@@ -313,15 +322,17 @@ def _find_scheme(url: str) -> str:
     return parts.scheme
 
 
-def _encode_image(image: Image) -> bytes | str:
+def _encode_image(image: Image, max_value: int | None) -> bytes | str:
     """Return what an exported model takes, PNG or JPEG bytes; or why there is none.
 
-    DICOM is decoded here, since no exported graph can.
+    DICOM is decoded here, since no exported graph can, and what has another white.
     """
     try:
         if is_pixels(image):
-            return encode_png(read_grey(image))
+            return encode_png(read_grey(image, max_value))
         data = read_bytes(image)
-        return encode_png(read_grey(data)) if find_format(data) == "dicom" else data
+        if max_value is not None or find_format(data) == "dicom":
+            return encode_png(read_grey(data, max_value))
+        return data
     except ImageError as error:
         return " ".join(str(error).split())  # it may quote the file

@@ -152,6 +152,16 @@ class Progress(keras.callbacks.Callback):
             self.bar.close()
 
 
+class UnknownValidation(keras.callbacks.Callback):
+    """Call a loss undefined that is 0 because no label is known.
+
+    It must come in front of the callbacks that are told of the loss.
+    """
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs.update({name: math.nan for name in logs if name.startswith("val_")})
+
+
 #: Pathologies that are watched at most.
 _CASES = 8
 

@@ -138,7 +138,7 @@ class Checkpoint(keras.callbacks.Callback):
         Also where a run goes on: it may have been killed between them.
         """
         *earlier, last = [row["val_loss"] for row in self.state.history]
-        if self.state.step == 0 and last < min(earlier, default=math.inf):
+        if self.state.step == 0 and not last >= min(earlier, default=math.inf):
             self.save_model()
         with write_whole(self.run.history_path) as temporary:
             pd.DataFrame(self.state.history).to_csv(temporary, index=False)

@@ -9,7 +9,7 @@ from keras_mscam.errors import UserError
 from keras_mscam.modeling.backbones import find_block
 from keras_mscam.modeling.losses import build_loss
 from keras_mscam.modeling.optimizer import ConstrainedAdam
-from keras_mscam.training.callbacks import FiniteLoss
+from keras_mscam.training.callbacks import FiniteLoss, UnknownValidation
 
 
 def compile_trainer(
@@ -125,6 +125,7 @@ def _make_schedule(config: TrainingConfig, steps: int | None):
 
 def counting_callbacks(
     config: TrainingConfig,
+    validates: bool = True,
     name_batch: Callable[[str, int, int], list[str]] | None = None,
     first_step: int = 0,
 ) -> list[keras.callbacks.Callback]:
@@ -132,12 +133,16 @@ def counting_callbacks(
 
     Args:
         config: how many of which.
+        validates: whether the validation loss says anything; if not, it becomes NaN and
+            nothing waits for it.
         name_batch, first_step: see `FiniteLoss`.
 
     Reference:
         Sedai et al. 2018, section 3: the learning rate falls to a tenth on a plateau.
     """
     callbacks = [FiniteLoss(config.skip_batches, name_batch, first_step)]
+    if not validates:
+        return [UnknownValidation(), *callbacks]
     if config.schedule == "plateau":
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(

@@ -27,6 +27,7 @@ def train_heads(
     beta: tuple[float, ...],
     config: TrainingConfig,
     folder: Path,
+    validates: bool = True,
 ) -> dict[str, float]:
     """Train all of a classifier but its backbone for `config.head_epochs` epochs.
 
@@ -45,6 +46,7 @@ def train_heads(
         beta, config: as of `compile_trainer`; `config.epochs` is not looked at.
         folder: where features are kept, for this run when it goes on and for others
             with the same backbone.
+        validates: see `counting_callbacks`; if not, the last epoch is kept.
 
     Returns:
         The losses of that epoch, as a row of a run's history.
@@ -70,7 +72,7 @@ def train_heads(
         steps=steps,
         epochs=config.epochs,
         callbacks=[
-            *counting_callbacks(config),
+            *counting_callbacks(config, validates),
             best,
             Progress(config.epochs, 0, steps, size, title="Training heads"),
         ],
@@ -98,7 +100,7 @@ def compute_features(
     """
     folder.mkdir(parents=True, exist_ok=True)
     progress = folder / "progress.json"
-    done = json.loads(progress.read_text())["done"] if progress.is_file() else 0
+    done = json.loads(progress.read_bytes()) if progress.is_file() else 0
     arrays, seen = {}, 0
     with tqdm(total=images, initial=done, desc="Features", unit=" images") as bar:
         for pixels, labels in batches:
@@ -115,7 +117,7 @@ def compute_features(
                 array[first:seen] = values[name]
                 array.flush()
             with write_whole(progress) as temporary:
-                temporary.write_text(json.dumps({"done": seen}))
+                temporary.write_text(json.dumps(seen), encoding="utf-8")
             bar.update(len(pixels))
     names = (*extractor.output, _LABELS)
     return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
@@ -181,6 +183,7 @@ class _Best(keras.callbacks.Callback):
         self.weights = network.get_weights()
 
     def on_epoch_end(self, epoch, logs=None):
-        if logs["val_loss"] < self.row["val_loss"]:
+        # NaN, of a validation split without known labels, is no worse than any.
+        if not logs["val_loss"] >= self.row["val_loss"]:
             self.row = {name: float(value) for name, value in logs.items()}
             self.weights = self.network.get_weights()

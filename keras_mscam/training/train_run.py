@@ -101,7 +101,9 @@ def prepare_data(run: Run) -> None:
     Raises:
         UserError: both `--data` and `--backgrounds`, or they can't be used.
     """
+    from keras_mscam.data.manifest import Manifest
     from keras_mscam.data.preparation import prepare
+    from keras_mscam.data.split_gaps import describe_split_gaps
 
     data = run.config.data
     if data.path is not None and data.backgrounds:
@@ -109,26 +111,47 @@ def prepare_data(run: Run) -> None:
             "--backgrounds is for the built-in set, whose lesions are planted in them: "
             "leave it out, or --data."
         )
+    if data.max_value and data.path is not None and is_prepared(data.path):
+        raise UserError(
+            f"--max-value is for images, and {data.path} holds prepared records: give "
+            "it to keras_mscam-prepare."
+        )
     if is_prepared(run.records):
+        manifest = Manifest.read(run.records)
+        _print(*describe_split_gaps(manifest.splits))
         return
-    source = data.path
+    source, max_value = data.path, data.max_value
     if source is None:
-        source = run.path / "phantom"
+        # What is planted is stored in 8 bits.
+        source, max_value = run.path / "phantom", None
         if not source.exists():
             from keras_mscam.phantom import write_phantoms
 
             for killed in run.path.glob(".phantom-*"):
                 shutil.rmtree(killed, ignore_errors=True)
-            problems = write_phantoms(
-                source,
-                data.phantoms,
-                data.split_seed,
-                data.image_size,
-                backgrounds=data.backgrounds,
+            _print(
+                *write_phantoms(
+                    source,
+                    data.phantoms,
+                    data.split_seed,
+                    data.image_size,
+                    backgrounds=data.backgrounds,
+                    max_value=data.max_value,
+                )
             )
-            for problem in problems:
-                print(problem, file=sys.stderr)
-    prepare(source, run.records, image_size=data.image_size, seed=data.split_seed)
+    manifest = prepare(
+        source,
+        run.records,
+        image_size=data.image_size,
+        max_value=max_value,
+        seed=data.split_seed,
+    )
+    _print(*manifest.problems)
+
+
+def _print(*sentences: str) -> None:
+    for sentence in sentences:
+        print(sentence, file=sys.stderr)
 
 
 def train_classifier(run: Run) -> None:
@@ -188,6 +211,7 @@ def _fit_to_records(run: Run, manifest) -> None:
         make_training_dataset,
         name_batch,
     )
+    from keras_mscam.data.split_gaps import knows_a_label
     from keras_mscam.training.batch_norm import BatchNormStatistics
     from keras_mscam.training.callbacks import Progress, tensorboard_callbacks
     from keras_mscam.training.checkpoint import Checkpoint
@@ -202,7 +226,8 @@ def _fit_to_records(run: Run, manifest) -> None:
         batch_size=training.batch_size,
         image_size=run.config.data.image_size,
     )
-    trainer, classifier, state = _start(run, manifest, steps, make_pass)
+    validates = knows_a_label(manifest.splits["validation"])
+    trainer, classifier, state = _start(run, manifest, steps, make_pass, validates)
     validation = make_pass("validation")
     order = {
         "batch_size": training.batch_size,
@@ -212,8 +237,14 @@ def _fit_to_records(run: Run, manifest) -> None:
         "balanced": training.balanced_sampling,
         "augmentation": run.config.augmentation,
     }
+    if not validates:
+        _print(
+            "No label of the validation split is known: its loss says nothing, so the "
+            "last epoch is kept, the learning rate falls on no plateau, and nothing "
+            "stops early."
+        )
     counting = counting_callbacks(
-        training, partial(name_batch, run.records, **order), state.step
+        training, validates, partial(name_batch, run.records, **order), state.step
     )
     stop = StopSignals()
     checkpoint = Checkpoint(run, classifier, counting, state, stop)
@@ -272,7 +303,7 @@ def _write_weights(run: Run, manifest, classifier) -> None:
     write_relevance_weights(run, manifest.pathologies, blocks, weights)
 
 
-def _start(run: Run, manifest, steps: int, make_pass):
+def _start(run: Run, manifest, steps: int, make_pass, validates: bool):
     """Return trainer, classifier and state: new, or those of the newest checkpoint.
 
     New heads may have been trained by themselves: the state then has an epoch 0.
@@ -307,6 +338,7 @@ def _start(run: Run, manifest, steps: int, make_pass):
             beta,
             training,
             run.config.data.cache_folder or run.records / "cache",
+            validates,
         )
         begun = [{"epoch": 0, **losses}]
     trainer = compile_trainer(classifier, beta, training, steps)

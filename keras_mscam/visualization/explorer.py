@@ -173,6 +173,7 @@ class Explorer:
         for box in boxes[:5]:
             corners = "{:.0f}, {:.0f} to {:.0f}, {:.0f}".format(*box.xyxy)
             lines.append(f"{corners}; score {box.score:.2f}")
+        lines += [f"⚠ {html.escape(w)}" for w in self._original.warnings]
         return "<br>".join(lines)
 
     def _repr_mimebundle_(self, **options):

@@ -19,6 +19,7 @@ from keras_mscam.batch_predict.predict_files import predict
 from keras_mscam.batch_predict.settings import Options
 from keras_mscam.cli import predict as verb
 from keras_mscam.errors import UserError
+from keras_mscam.images.grey_values import DARK
 from keras_mscam.inference.predictor import Predictor
 
 from ..conftest import ODD_NAMES, write_run
@@ -160,6 +161,26 @@ def test_a_full_disk_is_one_sentence_and_goes_on(
     small_files()
     assert go(*arguments) == 0
     assert len(read("out")) == 6
+
+
+@pytest.mark.usefixtures("quick")
+def test_dark_files_are_said_and_made_bright(run, folder, capsys):
+    for path in ("a/chest.png", "b/chest.png"):
+        pixels = cv2.imread(f"xrays/{path}", cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(f"xrays/{path}", pixels.astype("uint16") * 16)
+    assert go(run, folder, "--output", "out", "--html") == 0
+    assert f"2  {DARK}" in capsys.readouterr().out
+    dark = [item["path"] for item in read("out") if DARK in item.get("warnings", [])]
+    assert dark == ["xrays/a/chest.png", "xrays/b/chest.png"]
+    with Path("out/predictions.csv").open(newline="") as file:
+        assert sum(DARK in row["warnings"] for row in csv.DictReader(file)) == 2
+    assert sum(DARK in path.read_text() for path in Path("out").rglob("*.html")) == 3
+    assert go(run, folder, "--output", "new", "--max-value", 4080) == 0
+    assert DARK not in capsys.readouterr().out
+    assert go(run, folder, "--output", "new") == 2  # results don't go together
+    assert "--max-value" in capsys.readouterr().err
+    assert go(run, folder, "--output", "no", "--max-value", 0) == 2
+    assert "The max value must be 1 or more" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("quick")

@@ -20,6 +20,7 @@ from keras_mscam.data.pipeline import read_examples
 from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import UserError
 from keras_mscam.files import unfinished_folder
+from keras_mscam.images.grey_values import DARK
 from keras_mscam.parallel import map_in_order
 
 LABELS = (
@@ -64,6 +65,27 @@ def read_frames(files):
             frames.append(data[:length])
             data = data[length:]
     return frames
+
+
+def test_dark_images_are_counted_and_made_bright(source, tmp_path, monkeypatch, capsys):
+    names = ["00000004_000.png", "00000005_000.png"]
+    for name in names:
+        pixels = np.random.default_rng(0).integers(0, 4096, (18, 30, 1), np.uint16)
+        png = tf.io.encode_png(pixels).numpy()
+        (source / "images" / name).write_bytes(png)
+    dark = f'2 images with the warning "{DARK}", such as {names[0]}'
+    for options in ([], ["--original-size"]):
+        output = tmp_path / f"dark{len(options)}"
+        arguments = [str(source), "--output", str(output), *options]
+        monkeypatch.setattr(sys, "argv", ["keras_mscam-prepare", *arguments])
+        main()
+        assert capsys.readouterr().out.count(dark) == 1
+        assert dark in Manifest.read(output).problems
+    bright = prepare(source, tmp_path / "bright", max_value=4095, progress=False)
+    assert not any("warning" in problem for problem in bright.problems)
+    assert Manifest.read(tmp_path / "bright").max_value == 4095
+    with pytest.raises(UserError, match="max value must be 1 or more, not -1"):
+        prepare(source, tmp_path / "never", max_value=-1, progress=False)
 
 
 def test_prepares_and_counts(source, tmp_path):
@@ -170,7 +192,7 @@ def test_a_set_to_evaluate_on(source, tmp_path):
         "train": 0, "validation": 0, "test": 39,
     }  # fmt: skip
     assert manifest.split_rule == "test"
-    assert not any("no positive" in problem for problem in manifest.problems)
+    assert not any("no image with" in problem for problem in manifest.problems)
     assert len(list(read_examples(tmp_path / "records", "test"))) == 39
     assert Manifest.read(tmp_path / "records") == manifest
 
@@ -180,7 +202,9 @@ def test_an_unseen_pathology_is_a_problem(source, tmp_path):
     table = source / "Data_Entry_2017.csv"
     table.write_text(table.read_text().replace("Mass", "Mass|Hernia", 1))
     manifest = prepare(source, tmp_path / "records", progress=False)
-    assert manifest.problems == ("no positive training image of Hernia",)
+    assert manifest.problems[0] == (
+        "The train split has no image with Hernia: nothing of them can be learned."
+    )
     assert manifest.beta["Hernia"] == 1.0
 
 
@@ -280,7 +304,7 @@ def test_boxes_end_at_the_edge_of_their_own_image(source, tmp_path):
     assert boxes["00000000_000.png"] == [(20.0, 4.0, 30.0, 18.0)]
     assert boxes["00000001_000.png"] == []
     assert boxes["00000002_000.png"] == [(20.0, 4.0, 22.0, 8.0)]
-    assert manifest.problems == (
+    assert manifest.problems[:2] == (
         "1 boxes that stick out of their image, cut off at its edge, such as "
         "00000000_000.png",
         "1 boxes that lie outside of their image, left out, such as 00000001_000.png",

@@ -1,6 +1,7 @@
 """The command `keras_mscam-evaluate`, for one run and for several."""
 
 import errno
+import html
 import json
 import os
 import shutil
@@ -66,6 +67,11 @@ class TestOneRun:
         )
         assert result.returncode == 0, result.stderr
         metrics = json.loads((tmp_path / "metrics.json").read_text())
+        report = (tmp_path / "report.html").read_text()
+        assert len(metrics["warnings"]) > 1  # 120 phantoms are few
+        for sentence in metrics["warnings"]:
+            assert result.stderr.count(f"warning: {sentence}\n") == 1
+            assert report.count(html.escape(sentence)) == 1
         assert metrics["protocol"]["threshold"] == "otsu"
         assert "Otsu" in metrics["protocol"]["text"]
         assert load_run(runs[0]).metrics_path.read_text() == before
@@ -339,6 +345,10 @@ class TestSeveralRuns:
             "comparison.json", "table1.md", "table1.tex", "table1.csv", "report.html",
             *(run.name for run in runs),
         } <= names  # fmt: skip
+
+    def test_what_says_nothing_is_said_once(self, output):
+        report = (output / "report.html").read_text()
+        assert report.count("The test split has less than 10 images with") == 1
 
     def test_only_what_both_find_is_compared(self, output, pathologies):
         comparison = json.loads((output / "comparison.json").read_text())

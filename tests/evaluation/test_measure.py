@@ -1,5 +1,6 @@
 """Stored maps to numbers, on maps whose boxes are known."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,7 +11,7 @@ from keras_mscam.errors import UserError
 from keras_mscam.evaluation.calibration import calibrate_on
 from keras_mscam.evaluation.evaluate_run import choose_cases, choose_sheet, find_chosen
 from keras_mscam.evaluation.localize import localize
-from keras_mscam.evaluation.measure import locate_all, measure
+from keras_mscam.evaluation.measure import describe_limits, locate_all, measure
 from keras_mscam.evaluation.split_outputs import Predictions
 from keras_mscam.inference.run_calibration import (
     Calibration,
@@ -152,7 +153,34 @@ class TestMeasure:
         # Positives 2, 1, 1, -1 against the one negative -2: always above.
         assert metrics["classification"]["Mass"]["auroc"]["value"] == 1
         assert metrics["classification"]["Nodule"]["auroc"]["value"] is None
-        assert any("Nodule" in note for note in metrics["notes"])
+
+    def test_what_says_nothing_is_said_once_with_the_names(
+        self, predictions, metrics, calibration
+    ):
+        uncertain = "is measured with much uncertainty."
+        said = [
+            "The test split has no image with Nodule: their classification can't be "
+            "measured.",
+            f"The test split has less than 10 images with, or without, Mass (1): their "
+            f"classification {uncertain}",
+            "The test split has no ground-truth box of Nodule: their localization "
+            "can't be measured.",
+            f"The test split has less than 10 ground-truth boxes of Mass (3): their "
+            f"localization {uncertain}",
+            "The mean AUROC is that of 1 pathologies of 2.",
+            "The validation split has less than 10 images with, or without, Mass (4), "
+            "Nodule (4): thresholds and calibration of them are uncertain.",
+            "No operating point of Mass, Nodule: of the test.",
+        ]
+        assert metrics["warnings"] == said
+        # Boxes of patients a, b and e, who fall into more parts than one.
+        tuned = LocalizationConfig(threshold="tuned")
+        assert describe_limits(predictions, calibration, tuned, "test") == said
+        one = dataclasses.replace(predictions, box_rows=np.array([0, 0, 0]))
+        assert describe_limits(one, calibration, tuned, "train")[-1] == (
+            "The threshold of maps of Mass is 0.5 and not tuned, for want of boxes of "
+            "other patients."
+        )
 
     def test_intervals_hold_the_value(self, metrics):
         accuracy = metrics["localization"]["attention"]["iou"]["0.5"]["Mass"][

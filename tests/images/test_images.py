@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from keras_mscam.data.shards import convert_image
+from keras_mscam.errors import UserError
 from keras_mscam.images.png_jpeg import encode_png
 from keras_mscam.images.reader import read_grey
 from keras_mscam.images.resize import resize_area
@@ -156,8 +157,8 @@ def test_a_flipped_bit_anywhere_in_a_png(tmp_path):
         (b"\0" * 1000, "is not a PNG, JPEG or DICOM"),
         (b"GIF89a" + b"\0" * 100, "is not a PNG, JPEG or DICOM"),
         (b"\x89PNG\r\n\x1a\n", "header"),
-        (b"\xff\xd8\xff\xe0", "header"),
-        (make_png(0, 20, b""), "header|decoded"),
+        (b"\xff\xd8\xff\xe0", "end of its JPEG data is missing"),
+        (make_png(0, 20, b""), "has no pixels: its size is 20x0"),
         (make_png(100_000, 100_000, b"\0"), "100000x100000"),
         (make_png(12_000, 9_000, b"\0"), "9000x12000"),
         (make_png(20, 20, b"\0" * 21), "cannot be decoded"),  # one row of twenty
@@ -215,7 +216,7 @@ def test_resize_grows_by_interpolation_and_shrinks_along_the_other_side():
 
 def test_convert_stores_the_resized_pixels_and_tells_the_original_size(tmp_path):
     path = save(tmp_path / "x.png", Image.fromarray(GREY))
-    png, original_size = convert_image(path, (10, 11))
+    png, original_size, _ = convert_image(path, (10, 11))
     assert original_size == (20, 33)
     stored = np.asarray(Image.open(io.BytesIO(png)))
     np.testing.assert_array_equal(stored, resize_area(GREY, (10, 11)))
@@ -227,7 +228,7 @@ def test_convert_takes_content_like_a_file(tmp_path, size):
     path = save(tmp_path / "x.png", Image.fromarray(np.dstack([GREY] * 3)))
     converted = convert_image(path.read_bytes(), size)
     assert converted == convert_image(path, size)
-    png, original_size = converted
+    png, original_size, _ = converted
     assert original_size == (20, 33)
     expected = GREY if size is None else resize_area(GREY, size)
     np.testing.assert_array_equal(Image.open(io.BytesIO(png)), expected)
@@ -236,7 +237,7 @@ def test_convert_takes_content_like_a_file(tmp_path, size):
 @pytest.mark.parametrize("format", ["PNG", "JPEG"])
 def test_convert_keeps_what_is_grey_at_its_own_size(format):
     data = encoded(format)
-    assert convert_image(data, None) == (data, (160, 264))
+    assert convert_image(data, None) == (data, (160, 264), [])
 
 
 def test_convert_checks_what_it_keeps():
@@ -253,3 +254,29 @@ def test_a_jpeg_that_was_cut_and_closed():
         assert convert_image(cut, None) == (
             "is damaged: a part of its JPEG data is missing"
         )
+
+
+def test_the_value_of_white_is_given():
+    every = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    png = cv2.imencode(".png", every)[1].tobytes()
+    # 255 v / 4095 = v / 16.06, to the nearest whole number; white from 4095 up.
+    expected = np.minimum(np.floor(every / (4095 / 255) + 0.5), 255)
+    np.testing.assert_array_equal(read_grey(png, 4095), expected)
+    np.testing.assert_array_equal(read_grey(every, 4095), expected)
+    # Rows 0 to 255 of colour become luma first.
+    colour = cv2.imencode(".png", np.dstack([every] * 3))[1].tobytes()
+    np.testing.assert_array_equal(read_grey(colour, 4095), expected)
+    # Of what is above in every image, nothing becomes of it.
+    np.testing.assert_array_equal(read_grey(GREY, 4095), GREY)
+    np.testing.assert_array_equal(read_grey(png, 65535), read_grey(png))
+    # 8 bits may use fewer, too: 255 / 51 = 5.
+    assert read_grey(np.array([[0, 17, 51, 90]], np.uint8), 51).tolist() == [
+        [0, 85, 255, 255]
+    ]
+    with pytest.raises(UserError, match="max value must be 1 or more, not 0"):
+        read_grey(GREY, 0)
+
+
+def test_numbers_that_are_no_grey_say_what_to_do():
+    with pytest.raises(ImageError, match=r"float64.* scale other numbers to 0\.\.255"):
+        read_grey(np.linspace(0, 1, 12).reshape(3, 4))

@@ -11,6 +11,7 @@ import keras_mscam
 from keras_mscam import Predictor
 from keras_mscam.errors import UserError
 from keras_mscam.exporting.examples import draw_examples
+from keras_mscam.images.grey_values import DARK, INVERTED
 from keras_mscam.images.xray import Frame, XRay
 
 FILES = [example.data for example in draw_examples((64, 96))]
@@ -58,6 +59,20 @@ def test_files_bytes_and_pixels_are_the_same(of_export, tmp_path):
     first, *others = of_export.predict_batch(images)
     for other in others:
         assert other.probabilities == pytest.approx(first.probabilities, abs=1e-6)
+
+
+def test_grey_values_that_can_not_be_meant_are_said(of_export):
+    chest = cv2.imdecode(np.frombuffer(FILES[0], np.uint8), cv2.IMREAD_GRAYSCALE)
+    twelve = chest.astype("uint16") * 16  # of 4095, in 16 bits
+    png = cv2.imencode(".png", twelve)[1].tobytes()
+    images = [chest, twelve, png, 255 - chest]
+    said = [found.warnings for found in of_export.predict_batch(images)]
+    assert said == [(), (DARK,), (DARK,), (INVERTED,)]
+    # 16 v of 16 * 255 is v of 255.
+    found = of_export.predict(png, max_value=16 * 255)
+    expected = of_export.predict(chest)
+    assert found.warnings == () and found.probabilities == expected.probabilities
+    assert of_export.predict(png).probabilities != expected.probabilities
 
 
 def test_what_can_not_be_read_says_so_and_fails_no_other(of_export, tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_mscam.errors import UserError
+from keras_mscam.images.grey_values import DARK
 from keras_mscam.phantom.backgrounds import read_backgrounds
 
 
@@ -105,3 +106,18 @@ def test_the_most_to_look_at(write_plain):
     other = read_backgrounds([folder], most=6, seed=2, workers=1)
     assert len(names(few)) == len(names(other)) == 6
     assert names(few) != names(other)
+
+
+def test_dark_backgrounds_are_said_and_made_bright(write_plain, xrays):
+    folder = write_plain([f"x{k}.png" for k in range(6)])
+    for place in range(6):
+        dark = xrays[place].astype("uint16") * 16
+        cv2.imwrite(str(folder / f"x{place}.png"), dark)
+    # Lungs aren't found in so little light, and a sentence says what helps.
+    with pytest.raises(UserError) as caught:
+        read_backgrounds([folder], workers=1)
+    assert f'6 backgrounds with the warning "{DARK}"' in str(caught.value)
+    bright = read_backgrounds([folder], workers=1, max_value=16 * 255)
+    assert bright.problems == ()
+    (background,) = next(p for p in bright.patients if p[0].path.name == "x0.png")
+    np.testing.assert_array_equal(background.read(), xrays[0])

@@ -18,6 +18,7 @@ from keras_mscam import Predictor
 from keras_mscam.errors import UserError
 from keras_mscam.exporting.examples import draw_examples
 from keras_mscam.exporting.graph.signatures import Signatures
+from keras_mscam.images.grey_values import DARK
 from keras_mscam.inference.contract import FILE
 from keras_mscam.serving import Client, ServiceError
 
@@ -102,6 +103,7 @@ def assert_equal(one, other):
     assert one.error == local
     assert one.pathologies == other.pathologies
     assert one.original_size == other.original_size
+    assert one.warnings == other.warnings
     if one.error is not None:
         return
     # Of sizes that are no multiples of the network's, OpenCV and the graph may differ
@@ -138,6 +140,17 @@ def test_answers_are_those_of_the_predictor(connect, predictor, tmp_path, protoc
     for prediction, same in zip(found, expected, strict=True):
         assert_equal(prediction, same)
     assert_equal(one, expected[0])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_dark_images_are_said_and_made_bright(connect, predictor, protocol):
+    dark = np.random.default_rng(0).integers(0, 4096, (64, 96), np.uint16)
+    with connect(protocol) as client:
+        assert client.predict(dark).warnings == (DARK,)
+        assert client.predict(dark, "boxes").warnings == (DARK,)
+        bright = client.predict(dark, max_value=4095)
+    assert bright.warnings == ()
+    assert_equal(bright, predictor.predict(dark, max_value=4095))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

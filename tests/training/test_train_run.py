@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 
+import cv2
 import keras
 import numpy as np
 import pandas as pd
@@ -22,12 +23,13 @@ from tensorflow.python.framework.config import disable_op_determinism
 from keras_mscam.cli.train import main
 from keras_mscam.configs import PRESETS
 from keras_mscam.configs.schema import merge_config
+from keras_mscam.data.manifest import Manifest
 from keras_mscam.data.pipeline import read_examples
 from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.evaluate_run import evaluate
-from keras_mscam.inference.run_folder import load_run
-from keras_mscam.training.train_run import train
+from keras_mscam.inference.run_folder import create_run, load_run
+from keras_mscam.training.train_run import prepare_data, train
 
 
 def toy(records=None, preset="planted", **training):
@@ -145,6 +147,13 @@ def test_another_split_elsewhere(run, tmp_path):
     assert run.metrics_path.read_text() == before
 
 
+def test_a_split_without_an_image_is_refused(run, phantom_records, tmp_path):
+    xrays, records = phantom_records.with_name("xrays"), tmp_path / "records"
+    prepare(xrays, records, split="test", image_size=(64, 96), progress=False)
+    with pytest.raises(UserError, match=r"The train split of .* has no image\."):
+        evaluate(run.path, data=records, split="train", output=tmp_path / "out")
+
+
 def test_records_of_other_pathologies_are_refused(run, make_patients, tmp_path):
     """Records without the model's pathologies are refused, whatever their size."""
     records = tmp_path / "records"
@@ -177,6 +186,21 @@ def test_sizes_to_see_and_to_store(make_patients, no_report, tmp_path, stored, s
 def test_a_batch_larger_than_the_split(phantom_records, tmp_path):
     with pytest.raises(UserError, match="smaller --batch-size"):
         train(toy(phantom_records, batch_size=500), tmp_path / "run")
+
+
+def test_a_max_value_is_for_images(phantom_records, make_patients, tmp_path, capsys):
+    for path in (phantom_records, make_patients()):
+        changes = {"data": {"path": str(path), "max_value": 2}}
+        config = merge_config(toy(), changes, "the test")
+        run = create_run(tmp_path / f"run-{path.name}", config)
+        if path == phantom_records:
+            with pytest.raises(UserError, match="holds prepared records: give it to"):
+                prepare_data(run)
+        else:
+            prepare_data(run)
+            assert Manifest.read(run.records).max_value == 2
+            # All that is odd about an image is said here too, as in preparing.
+            assert "with the warning" in capsys.readouterr().err
 
 
 def test_a_mistake_leaves_no_run_behind(phantom_records, tmp_path):
@@ -348,3 +372,47 @@ def test_draws_its_own_set(tmp_path):
     assert (run.path / "phantom" / "Data_Entry_2017.csv").is_file()
     assert (run.path / "records" / "manifest.json").is_file()
     assert run.report_path.is_file()
+
+
+def write_table(folder, splits):
+    """Write images and a labels.csv: rows of (split, label), two images a patient."""
+    folder.mkdir(parents=True)
+    lines = ["path,patient,split,Mass"]
+    for number, (split, label) in enumerate(splits):
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 32), np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), pixels)
+        lines.append(f"{number}.png,{number // 2},{split},{label}")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    return prepare_table(folder)
+
+
+def prepare_table(folder):
+    records = folder.with_name("records")
+    prepare(folder, records, split="csv", image_size=(32, 32), progress=False)
+    return records
+
+
+def test_a_validation_that_knows_nothing_chooses_nothing(no_report, tmp_path, capsys):
+    splits = [("train", k % 2) for k in range(16)]
+    splits += [("validation", "")] * 4 + [("test", k % 2) for k in range(4)]
+    records = write_table(tmp_path / "xrays", splits)
+    impatient = {"early_stopping": 1, "schedule": "plateau", "plateau_patience": 1}
+    config = toy(records, epochs=4, batch_size=8, **impatient)
+    run = train(config, tmp_path / "run")
+    said = capsys.readouterr().err
+    assert said.count("No label of the validation split is known: its loss") == 1
+    assert "The validation split has no known label of Mass" in said
+    history = pd.read_csv(run.history_path)
+    # No epoch is the best, none stops it, and the learning rate stays.
+    assert len(history) == 4 and history["val_loss"].isna().all()
+    assert history["learning_rate"].nunique() == 1 if "learning_rate" in history else 1
+    last = keras.saving.load_model(run.checkpoints / "epoch-004" / "last.keras")
+    kept = keras.saving.load_model(run.model_path)
+    for one, other in zip(kept.weights, last.weights, strict=False):
+        np.testing.assert_array_equal(one, other)
+    metrics = json.loads(run.metrics_path.read_text())
+    assert any("The validation split has no known" in s for s in metrics["warnings"])
+    assert any("no ground-truth box at all" in s for s in metrics["warnings"])
+    assert metrics["classification"]["Mass"]["operating_point"][
+        "probability_threshold"
+    ] is None  # fmt: skip

@@ -142,3 +142,9 @@ def test_without_ipywidgets(prediction, monkeypatch):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     with pytest.raises(UserError, match=r"keras_mscam\[notebooks\]"):
         Explorer(prediction)
+
+
+def test_warnings_stand_beside_the_picture(prediction):
+    explorer = Explorer(replace(prediction, warnings=("Its sides are < 1.",)))
+    explorer.pathology.value = "Nodule"
+    assert explorer.text.value.endswith("<br>⚠ Its sides are &lt; 1.")

@@ -16,6 +16,7 @@ const { computeHeatmap, normalizeMap } = await load("maps/heatmap.js");
 const { proposeBoxes } = await load("maps/boxes.js");
 const { toLuma } = await load("reading/luma.js");
 const { readImage } = await load("reading/read_image.js");
+const { describeValues } = await load("reading/grey_values.js");
 const { ImageError } = await load("reading/image_error.js");
 const { INFERNO } = await load("view/inferno.js");
 
@@ -36,6 +37,7 @@ const KINDS = {
   boxes: ({ contract, heatmap, levels, field, probability }) =>
     proposeBoxes(contract, Float32Array.from(heatmap), levels, field, probability),
   luma: ({ colours, channels }) => toLuma(Uint8Array.from(colours), channels),
+  values: ({ pixels, size }) => describeValues(Uint8Array.from(pixels), size),
   inferno: () => INFERNO,
   read: async ({ bytes }) => {
     try {

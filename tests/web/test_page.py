@@ -9,9 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
+from keras_mscam.images.png_jpeg import JPEG_START
 from keras_mscam.images.reader import read_xray
+from keras_mscam.images.xray import ImageError
 from keras_mscam.phantom import render_phantom, sample_anatomy, sample_visit
 from keras_mscam.visualization.overlay import draw_overlay
+
+from ..images.odd_files import READABLE, REFUSED
 
 PREFIX = "/some/where/"
 
@@ -208,6 +212,17 @@ def test_colour_is_read_as_in_python(suffix, page, chest, predictor):
     compare(page, data, predictor)
 
 
+def test_odd_grey_values_are_said(page, chest, predictor):
+    for name, image in {
+        "dark": chest.astype("uint16") * 16,
+        "inverse": 255 - chest,
+    }.items():
+        drop(page, (f"{name}.png", encode(image)))
+        wait_for(page, f"{name}.png")
+        (sentence,) = compare(page, encode(image), predictor).warnings
+        assert sentence in page.locator("#status").inner_text()
+
+
 def test_boxes_follow_the_threshold(page, chest):
     drop(page, ("chest.png", encode(chest)))
     wait_for(page, "chest.png")
@@ -283,6 +298,38 @@ def test_bad_files_are_a_sentence_and_the_page_goes_on(name, data, reason, page,
     drop(page, (name, data))
     page.locator("#error", has_text=name).wait_for()
     assert page.locator("#status").inner_text().startswith("good.png. Called: ")
+
+
+READ = """async (content) => {
+  const { readImage } = await import("./reading/read_image.js");
+  const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+  const say = (error) => ({ error: error.message });
+  const xray = await readImage(bytes).catch(say);
+  return xray.error ? xray : { ...xray, pixels: Array.from(xray.pixels) };
+}"""
+
+
+#: Which of them lets black be 0, and which doesn't, browsers don't ask.
+UNLIKE = "JPEG in CMYK, not Adobe's"
+
+
+@pytest.mark.parametrize("name", sorted({*READABLE, *REFUSED} - {UNLIKE}))
+def test_files_are_read_or_refused_as_in_python(name, page):
+    data = (READABLE | REFUSED)[name]
+    answer = page.evaluate(READ, base64.b64encode(data).decode())
+    try:
+        expected = read_xray(data).pixels
+    except ImageError as error:
+        # The browser says of JPEG files only that it can't decode them.
+        if data.startswith(JPEG_START):
+            assert answer["error"].startswith(("is ", "has "))
+        else:
+            assert answer["error"] == str(error)
+        return
+    assert "error" not in answer, answer
+    found = np.reshape(answer["pixels"], answer["size"])
+    tolerance = 4 if data.startswith(JPEG_START) else 0
+    assert np.abs(found - expected).max() <= tolerance
 
 
 def test_a_browser_that_changes_canvases_is_noticed(page, chest):

@@ -2,6 +2,7 @@
 
 import { loadModel } from "./model.js";
 import { resizeArea } from "./maps/resize.js";
+import { describeValues } from "./reading/grey_values.js";
 import { ImageError } from "./reading/image_error.js";
 import { readImage } from "./reading/read_image.js";
 
@@ -32,7 +33,9 @@ async function answer(loading, { id, bytes }) {
     const xray = await readImage(new Uint8Array(bytes));
     const { contract, run } = await loading;
     say("step", { step: "Looking for findings" });
-    const outputs = await run(resizeField(xray, contract.image_size));
+    const image = resizeField(xray, contract.image_size);
+    xray.warnings.push(...describeValues(image, contract.image_size));
+    const outputs = await run(image);
     refuseNan(outputs);
     say("done", { xray, outputs }, [xray.pixels.buffer]);
   } catch (error) {

@@ -9,16 +9,15 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from keras_mscam.images.png_jpeg import JPEG_FILLINGS, MOST_SCANS
 from keras_mscam.images.xray import MOST_PIXELS
 
 #: Images decoded at the same time, each with its pixels in memory.
 PARALLEL = 4
-#: Scans of a JPEG file at most, as each may take as long as the whole image; encoders
-#: write 10, in a few kilobytes there may be thousands.
-MOST_SCANS = 100
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START = b"\xff\xd8\xff"
 _NO_PIXELS = "is damaged: its pixels cannot be decoded"
+_NO_PART = "is damaged: a part of its JPEG data is missing"
 # OpenCV's luma: 0.299 R + 0.587 G + 0.114 B in multiples of 2 ** -15.
 _LUMA = (9798 / 2**15, 19235 / 2**15, 3735 / 2**15)
 
@@ -86,19 +85,69 @@ def _read(data: tf.Tensor, image_size: tuple[int, int], most_pixels: int):
     is_png = tf.strings.substr(data, 0, len(_PNG_START)) == _PNG_START
     problem = _find_problem(data, is_png, most_pixels)
 
+    def give_up(problem):
+        return tf.zeros([*image_size, 1], tf.uint8), tf.zeros([2], tf.int32), problem
+
     def decode():
+        file = tf.cond(is_png, lambda: data, lambda: _trim_jpeg(data))
+        # Of 16 bits the upper 8.
         pixels = tf.cond(
-            is_png,
-            lambda: tf.io.decode_png(data),  # of 16 bits, the upper 8
-            # As OpenCV does; TensorFlow's default is the fast transform.
-            lambda: tf.io.decode_jpeg(data, dct_method="INTEGER_ACCURATE"),
+            is_png, lambda: tf.io.decode_png(file), lambda: _decode_jpeg(file)
         )
-        return _shrink_to_grey(pixels, image_size), tf.shape(pixels)[:2]
+        is_filled = tf.cond(
+            is_png, lambda: tf.constant(False), lambda: _is_filled(file, pixels)
+        )
+        return tf.cond(
+            is_filled,
+            lambda: give_up(tf.constant(_NO_PART)),
+            lambda: (
+                _shrink_to_grey(pixels, image_size), tf.shape(pixels)[:2], problem
+            ),
+        )  # fmt: skip
 
-    def give_up():
-        return tf.zeros([*image_size, 1], tf.uint8), tf.zeros([2], tf.int32)
+    return tf.cond(problem == "", decode, lambda: give_up(problem))
 
-    return *tf.cond(problem == "", decode, give_up), problem
+
+def _decode_jpeg(data: tf.Tensor) -> tf.Tensor:
+    # As OpenCV does; TensorFlow's default is the fast transform.
+    return tf.io.decode_jpeg(data, dct_method="INTEGER_ACCURATE")
+
+
+def _trim_jpeg(data: tf.Tensor) -> tf.Tensor:
+    """Cut off what is behind a JPEG's end; fail where it has none.
+
+    Segments in front of its pixels may hold another JPEG, as EXIF data does.
+    """
+    values = tf.cast(tf.io.decode_raw(data, tf.uint8), tf.int32)
+
+    def is_pixels(at):
+        return (values[at] == 0xFF) & (values[at + 1] == 0xDA)
+
+    def skip(at):
+        marker, length = values[at + 1], 256 * values[at + 2] + values[at + 3]
+        is_segment = (values[at] == 0xFF) & (marker >= 0xC0) & (marker < 0xFF)
+        return at + tf.where(is_segment, 2 + tf.maximum(length, 2), 1)
+
+    (start,) = tf.while_loop(lambda at: ~is_pixels(at), skip, [2])
+    is_end = (values[start:-1] == 0xFF) & (values[start + 1 :] == 0xD9)
+    end = start + tf.cast(tf.where(is_end)[0, 0], tf.int32) + 2
+    return tf.strings.substr(data, 0, end)
+
+
+def _is_filled(data: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+    """Whether what was cut off in front of a JPEG's end marker is filled up.
+
+    See `images.png_jpeg.lengthen_jpeg`.
+    """
+
+    def lengthen():
+        values = tf.io.decode_raw(data, tf.uint8)
+        scan = tf.cast(tf.where(values[:-2] != 0xFF)[-1, 0] + 1, tf.int32)
+        parts = tf.strings.substr(data, 0, scan), b"\x55" * 64 + b"\xff\xd9"
+        return tf.reduce_any(_decode_jpeg(tf.strings.join(parts)) != pixels)
+
+    may_be = tf.reduce_any([tf.reduce_all(pixels[-1, -1] == g) for g in JPEG_FILLINGS])
+    return tf.cond(may_be, lengthen, lambda: tf.constant(False))
 
 
 def _find_problem(data: tf.Tensor, is_png: tf.Tensor, most_pixels: int) -> tf.Tensor:
@@ -130,8 +179,10 @@ def _find_problem(data: tf.Tensor, is_png: tf.Tensor, most_pixels: int) -> tf.Te
 
 
 def _read_png_size(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return height and width, float64; the decoder refuses other first chunks."""
-    header = tf.strings.join([tf.strings.substr(data, 16, 8), b"\0" * 8])
+    """Return height and width, float64; 0 where the decoder refuses the header."""
+    is_header = tf.strings.substr(data, 12, 4) == b"IHDR"
+    sides = tf.where(is_header, tf.strings.substr(data, 16, 8), b"\0" * 8)
+    header = tf.strings.join([sides, b"\0" * 8])
     places = tf.constant([2.0**24, 2.0**16, 2.0**8, 1], tf.float64)
     values = tf.cast(tf.io.decode_raw(header, tf.uint8), tf.float64)
     return tf.tensordot(values[4:8], places, 1), tf.tensordot(values[:4], places, 1)

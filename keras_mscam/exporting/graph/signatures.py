@@ -14,6 +14,7 @@ from keras_mscam.exporting.graph.decode_files import (
     decode_images,
     resize_images,
 )
+from keras_mscam.exporting.graph.describe_values import describe_values
 from keras_mscam.exporting.graph.map_boxes import extract_boxes, normalize_maps
 from keras_mscam.exporting.graph.overlay_png import draw_overlays
 from keras_mscam.inference.contract import Contract
@@ -33,9 +34,10 @@ class Signatures:
     """The serving signatures over a localizer, in TensorFlow's own operations.
 
     N images, C pathologies, B blocks, K boxes. Every signature gives `pathologies`
-    `(N, C)`, `original_size` `(N, 2)` and `error` `(N,)`: empty, or one sentence on an
-    image that can't be read. Such an image fails no other; its probabilities are -1,
-    its maps 0, and it has no box.
+    `(N, C)`, `original_size` `(N, 2)`, `warnings` `(N,)`, sentences on odd grey values,
+    a line each, and `error` `(N,)`: empty, or one sentence on an image that can't be
+    read. Such an image fails no other; its probabilities are -1, its maps 0, and it has
+    no box.
 
     Args:
         localizer: built by the contract.
@@ -181,9 +183,11 @@ class Signatures:
 
     def _say(self, decoded: Decoded) -> _Outputs:
         names = tf.constant([self.contract.pathologies])
+        warnings = describe_values(decoded.images)
         return {
             "pathologies": tf.tile(names, (tf.size(decoded.errors), 1)),
             "original_size": decoded.sizes,
+            "warnings": tf.where(decoded.errors == "", warnings, ""),
             "error": decoded.errors,
         }
 

@@ -16,7 +16,6 @@ from pydicom.uid import (
     JPEGLSTransferSyntaxes,
 )
 
-from keras_mscam.images.dicom.grey import is_little
 from keras_mscam.images.png_jpeg import lengthen_jpeg
 from keras_mscam.images.xray import ImageError
 
@@ -53,11 +52,17 @@ def check_compression(dataset: Dataset) -> None:
         raise ImageError(f"is compressed in a way that cannot be read: {name}")
 
 
-def decode(dataset: Dataset) -> np.ndarray:
+def decode(dataset: Dataset) -> tuple[np.ndarray, list[str]]:
     """Return stored values `(height, width)`, or colour `(height, width, 3)` as RGB.
 
     Values are signed where the header says so, without what the bits above or below the
-    stored ones hold (overlays, in old files).
+    stored ones hold.
+
+    Returns:
+        Them; and a warning where grey values are larger than their header says. What is
+        above the stored bits is left out, as in every viewer. Old files keep overlays
+        there, and say so; in others it belongs to the values, and the picture is wrong.
+        Signed values are not looked at.
 
     Raises:
         ImageError: they are not as many, or not as deep, as the header says. Anything
@@ -70,28 +75,40 @@ def decode(dataset: Dataset) -> np.ndarray:
     syntax = dataset.file_meta.TransferSyntaxUID
     colour = dataset.SamplesPerPixel == 3
     if syntax in _JPEGS or (syntax == JPEGBaseline8Bit and not colour):
-        pixels = _decode_jpeg(dataset, bits + below)
+        pixels, largest = _decode_jpeg(dataset, bits + below)
     else:
         if syntax == JPEGBaseline8Bit:
             # It has markers of its own, which Pillow knows; but it also fills up.
             _decode_libjpeg(_get_frame(dataset), {})
-        pixels = _decode_others(dataset, bits + below)
+        pixels, largest = _decode_others(dataset, bits + below)
     if pixels.shape[:2] != (dataset.Rows, dataset.Columns):
         raise ImageError("is damaged: its pixels are not as many as its header says")
-    return pixels >> below if below else pixels
+    is_plain = not (colour or dataset.PixelRepresentation or _has_overlays(dataset))
+    is_cut = is_plain and largest >= 2 ** (bits + below)
+    said = ["Its values are larger than its header says, so they are cut."]
+    return (pixels >> below if below else pixels), said if is_cut else []
 
 
-def _decode_others(dataset: Dataset, bits: int) -> np.ndarray:
+def _decode_others(dataset: Dataset, bits: int) -> tuple[np.ndarray, int]:
+    """Return stored values, and the largest before what is above them was left out."""
+    syntax, stored = dataset.file_meta.TransferSyntaxUID, dataset.BitsStored
+    # JPEG 2000 says itself how many bits it has.
+    is_grey = dataset.SamplesPerPixel == 1 and not dataset.PixelRepresentation
+    is_cut_here = is_grey and syntax not in JPEG2000TransferSyntaxes
     # pydicom takes the highest of the stored bits for the sign's.
-    stored, dataset.BitsStored = dataset.BitsStored, bits
-    plugin = _PLUGINS.get(dataset.file_meta.TransferSyntaxUID, "")
+    dataset.BitsStored = dataset.BitsAllocated if is_cut_here else bits
+    plugin = _PLUGINS.get(syntax, "")
     try:
-        return pixel_array(dataset, decoding_plugin=plugin, allow_excess_frames=False)
+        pixels = pixel_array(dataset, decoding_plugin=plugin, allow_excess_frames=False)
     finally:
         dataset.BitsStored = stored
+    if not is_cut_here:
+        return pixels, 0
+    return pixels & (2**bits - 1), int(pixels.max())
 
 
-def _decode_jpeg(dataset: Dataset, bits: int) -> np.ndarray:
+def _decode_jpeg(dataset: Dataset, bits: int) -> tuple[np.ndarray, int]:
+    """Return stored values, and the largest before what is above them was left out."""
     frame = _get_frame(dataset)
     if dataset.file_meta.TransferSyntaxUID in JPEGLSTransferSyntaxes:
         pixels = imagecodecs.jpegls_decode(frame)
@@ -101,11 +118,11 @@ def _decode_jpeg(dataset: Dataset, bits: int) -> np.ndarray:
         pixels = _decode_libjpeg(frame, {"colorspace": space, "outcolorspace": space})
     if pixels.ndim == 3:
         ybr = dataset.PhotometricInterpretation.startswith("YBR")
-        return convert_color_space(pixels, "YBR_FULL", "RGB") if ybr else pixels
+        return convert_color_space(pixels, "YBR_FULL", "RGB") if ybr else pixels, 0
     # Without what is above the stored bits; the highest of them may be a sign.
     values = pixels.astype(np.int32) & (2**bits - 1)
     sign = values >> (bits - 1) if dataset.PixelRepresentation else 0
-    return values - (sign << bits)
+    return values - (sign << bits), int(pixels.max())
 
 
 def _get_frame(dataset: Dataset) -> bytes:
@@ -146,26 +163,10 @@ def _decode_libjpeg(frame: bytes, spaces: dict[str, str]) -> np.ndarray:
     return pixels
 
 
-def describe_bits(dataset: Dataset) -> list[str]:
-    """Return a warning where grey values are larger than their header says.
+def _has_overlays(dataset: Dataset) -> bool:
+    """Whether old files say that bits beside the stored ones are overlays.
 
-    What is above the stored bits is left out, as in every viewer. Old files keep
-    overlays there, and say so; in others it belongs to the values, and the picture is
-    wrong. Compressed and signed values are not looked at.
+    Reference: DICOM PS3.3-2004, C.9.2.
     """
-    compressed = dataset.file_meta.TransferSyntaxUID.is_compressed
-    if compressed or dataset.SamplesPerPixel != 1 or dataset.PixelRepresentation:
-        return []
-    order = "<" if is_little(dataset) else ">"
-    values = np.frombuffer(
-        dataset.PixelData,
-        f"{order}u{dataset.BitsAllocated // 8}",
-        dataset.Rows * dataset.Columns,
-    )
-    highest = max(dataset.HighBit, dataset.BitsStored - 1)
-    # Reference: DICOM PS3.3-2004, C.9.2.
     overlays = (dataset.get((group, 0x0102)) for group in range(0x6000, 0x6020, 2))
-    in_pixels = any(position and position.value for position in overlays)
-    if values.max() < 2 ** (highest + 1) or in_pixels:
-        return []
-    return ["Its values are larger than its header says, so they are cut."]
+    return any(position and position.value for position in overlays)

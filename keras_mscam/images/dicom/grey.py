@@ -25,7 +25,7 @@ from keras_mscam.images.xray import ImageError
 _LARGEST = 1e30
 
 
-def to_grey(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
+def to_grey(pixels: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, list[str]]:
     """Turn stored values to 8-bit grey, dark for air and bright for bone.
 
     Stored values go through the modality LUT or rescale, then through the first VOI LUT
@@ -40,19 +40,21 @@ def to_grey(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
         dataset: their header.
 
     Returns:
-        uint8 of shape `(height, width)`.
+        uint8 of shape `(height, width)`; and a warning where a window was left out that
+        would have made them equal.
 
     Raises:
         ImageError: a palette is missing or can't be read.
     """
     if pixels.ndim == 3:
-        return _to_luma((pixels >> max(dataset.BitsStored - 8, 0)).astype(np.uint8))
+        shift = max(dataset.BitsStored - 8, 0)
+        return _to_luma((pixels >> shift).astype(np.uint8)), []
     # Every stored value is looked up in a table: no pixel is computed twice.
     pixels = pixels.astype(np.int32)
     first, last = int(pixels.min()), int(pixels.max())
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         colours = _look_up_colours(np.arange(first, last + 1), dataset)
-        return _to_luma(colours[None])[0][pixels - first]
+        return _to_luma(colours[None])[0][pixels - first], []
     if dataset.BitsStored <= 8:
         lowest = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
         first = min(first, lowest)
@@ -68,10 +70,10 @@ def to_grey(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
         stored = lut.look_up(stored)
     elif _can_rescale(dataset):
         stored = apply_rescale(stored, dataset)
-    grey = _present(stored, actual, dataset)
+    grey, said = _present(stored, actual, dataset)
     if _is_inverse(dataset):
         grey = 1 - grey
-    return np.floor(255 * grey + 0.5).astype(np.uint8)[pixels - first]
+    return np.floor(255 * grey + 0.5).astype(np.uint8)[pixels - first], said
 
 
 def describe_grey(dataset: Dataset) -> list[str]:
@@ -123,17 +125,21 @@ def _can_rescale(dataset: Dataset) -> bool:
     return max(map(abs, slope + intercept)) < _LARGEST
 
 
-def _present(values: np.ndarray, actual: np.ndarray, dataset: Dataset) -> np.ndarray:
+def _present(
+    values: np.ndarray, actual: np.ndarray, dataset: Dataset
+) -> tuple[np.ndarray, list[str]]:
     """Scale rescaled values `(count,)` to 0..1; `actual` marks those in the image."""
-    lut, grey = _read_first_lut(dataset, "VOILUTSequence"), None
+    lut, grey, said = _read_first_lut(dataset, "VOILUTSequence"), None, []
     if lut:
         grey = lut.look_up(values) / (2**lut.bits - 1)
     elif _has_window(dataset):
         grey = _apply_window(values, dataset)
     if grey is None or np.ptp(grey[actual]) == 0:
         low, high = values[actual].min(), values[actual].max()
+        if grey is not None and high > low:
+            said = ["Its window shows all of it in one grey value and is left out."]
         grey = np.clip((values - low) / (max(high - low, 0) or np.inf), 0, 1)
-    return grey
+    return grey, said
 
 
 def _has_window(dataset: Dataset) -> bool:

@@ -20,7 +20,7 @@ from pydicom.uid import (
     UID_dictionary,
 )
 
-from keras_mscam.images.dicom.decode import check_compression, decode, describe_bits
+from keras_mscam.images.dicom.decode import check_compression, decode
 from keras_mscam.images.dicom.frame import (
     describe_aspect,
     describe_view,
@@ -63,9 +63,11 @@ def read_dicom(data: bytes) -> XRay:
         check_compression(dataset)
         mend_header(dataset)
     with _reporting("is damaged: its pixels cannot be decoded"):
-        pixels = to_grey(decode(dataset), dataset)
+        stored, cut = decode(dataset)
+        pixels, left_out = to_grey(stored, dataset)
     with _reporting("is damaged: its DICOM data cannot be read"):
-        return XRay(pixels, _read_frame(dataset, pixels.shape))
+        said = describe_grey(dataset) + left_out + cut
+        return XRay(pixels, _read_frame(dataset, pixels.shape, said))
 
 
 def _parse(data: bytes) -> Dataset:
@@ -78,13 +80,13 @@ def _parse(data: bytes) -> Dataset:
     return dataset
 
 
-def _read_frame(dataset: Dataset, size: tuple[int, int]) -> Frame:
+def _read_frame(dataset: Dataset, size: tuple[int, int], grey: list[str]) -> Frame:
     millimetres, plane = find_spacing(dataset) or (None, None)
     field, cropped = find_exposed(dataset)
     said = describe_view(dataset) + describe_aspect(dataset) + cropped
     if read_word(dataset, "PresentationIntentType") == "FOR PROCESSING":
         said.append("It is raw data for processing, not for presentation.")
-    said += describe_grey(dataset) + describe_bits(dataset)
+    said += grey
     if read_word(dataset, "LossyImageCompression") == "01":
         said.append("It was compressed with loss.")
     if read_word(dataset, "BurnedInAnnotation") == "YES":

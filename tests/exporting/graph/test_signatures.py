@@ -9,6 +9,7 @@ from PIL import Image
 
 from keras_mscam.exporting.agreement import compare_outputs, run_reference
 from keras_mscam.exporting.examples import draw_examples
+from keras_mscam.images.grey_values import DARK, INVERTED
 from keras_mscam.inference.contract import read_contract
 from keras_mscam.inference.runtimes.tensorflow_keras import (
     load_signatures,
@@ -44,7 +45,7 @@ def test_the_contract_lies_beside_the_model(exported, calibrated_model):
 
 def test_serving_default_gives_what_the_reference_gives(signatures, expected):
     outputs = run_signature(signatures["serving_default"], image_bytes=FILES)
-    assert set(outputs) == set(expected)
+    assert set(outputs) == {*expected, "warnings"}
     for name, values in expected.items():
         if values.dtype.kind == "U":
             assert decode(outputs, name) == values.tolist()
@@ -79,6 +80,15 @@ def test_smaller_signatures_give_the_same(signatures, expected, name):
     assert ("boxes" in outputs) == (name == "boxes")
     assert decode(outputs, "pathologies") == [NAMES] * len(FILES)
     assert not any(name.startswith("cam_") for name in outputs)
+
+
+@pytest.mark.parametrize("name", ["serving_default", "boxes", "overlay", "heatmaps"])
+def test_odd_grey_values_are_said(signatures, name):
+    pixels = cv2.imdecode(np.frombuffer(FILES[0], np.uint8), cv2.IMREAD_GRAYSCALE)
+    files = [FILES[0], encode(pixels // 16), b"junk", encode(255 - pixels)]
+    chosen = {"chosen": [""] * 4} if name == "overlay" else {}
+    outputs = run_signature(signatures[name], image_bytes=files, **chosen)
+    assert decode(outputs, "warnings") == ["", DARK, "", INVERTED]
 
 
 def test_heatmaps_are_the_normalized_fused_maps(signatures, expected, calibrated_model):
@@ -141,6 +151,8 @@ def test_tensors_give_what_files_give(signatures):
         if values.dtype != object:
             np.testing.assert_allclose(found[name], values, atol=1e-5, err_msg=name)
     floats = run_signature(signatures["tensor"], image=pixels.astype("float32"))
+    dark = run_signature(signatures["tensor"], image=pixels.astype("float32") / 255)
+    assert decode(dark, "warnings") == [DARK]
     # Not rounded to grey levels after resizing, so nearly the same.
     np.testing.assert_allclose(
         floats["probabilities"], wanted["probabilities"], atol=0.02

@@ -1,6 +1,15 @@
+import imagecodecs
 import numpy as np
 import pytest
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from keras_mscam.images.dicom.read import read_dicom
 
@@ -51,7 +60,42 @@ def test_signs_are_no_larger_values(warn):
     assert warn(np.array(TWELVE) - 2048, 12) == ()
 
 
-def test_compressed_values_are_not_looked_at(make_dataset, to_bytes):
-    dataset = make_dataset(TWELVE, 10)
-    dataset.compress(RLELossless, generate_instance_uid=False)
-    assert read_dicom(to_bytes(dataset)).frame.warnings == ()
+def test_compressed_values_are_looked_at_too(make_dataset, to_bytes):
+    for pixels, warnings in ((TWELVE, LARGER), ([[0, 1023, 500]], ())):
+        dataset = make_dataset(pixels, 10)
+        plain = read_dicom(to_bytes(dataset)).pixels
+        dataset.compress(RLELossless, generate_instance_uid=False)
+        packed = read_dicom(to_bytes(dataset))
+        assert packed.frame.warnings == warnings
+        np.testing.assert_array_equal(packed.pixels, plain)
+        for syntax, encode in (
+            (JPEGLosslessSV1, imagecodecs.ljpeg_encode),
+            (JPEGLSLossless, imagecodecs.jpegls_encode),
+        ):
+            frame = encapsulate([encode(np.array(pixels, np.uint16))])
+            dataset = make_dataset(pixels, 10, syntax, PixelData=frame)
+            packed = read_dicom(to_bytes(dataset))
+            assert packed.frame.warnings == warnings
+            np.testing.assert_array_equal(packed.pixels, plain)
+
+
+def test_jpeg_2000_says_itself_how_many_bits_it_has(make_dataset, to_bytes):
+    data = imagecodecs.jpeg2k_encode(
+        np.array(TWELVE, np.uint16), reversible=True, codecformat="j2k"
+    )
+    frame = encapsulate([data])
+    dataset = make_dataset(TWELVE, 10, JPEG2000Lossless, PixelData=frame)
+    xray = read_dicom(to_bytes(dataset))
+    # From 0 to 4095, stretched: 255 v / 4095.
+    assert xray.pixels.tolist() == [[0, 62, 125], [187, 249, 255]]
+    assert xray.frame.warnings == ()
+
+
+@pytest.mark.parametrize("centre", ["9000", "-9000"])
+def test_a_window_that_shows_nothing_is_said(centre, warn):
+    window = {"WindowCenter": centre, "WindowWidth": "100"}
+    assert warn(TWELVE, 12, **window) == (
+        "Its window shows all of it in one grey value and is left out.",
+    )
+    # Nothing is to be seen in any window.
+    assert warn([[7, 7]], 12, **window) == ()

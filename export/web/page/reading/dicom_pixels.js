@@ -28,7 +28,11 @@ const INCOMPLETE = "is damaged: its pixels are not as many as its header says";
  * @returns {Promise<Uint8Array | Int8Array | Uint16Array | Int16Array>}
  */
 export async function readPixels(dataset, header) {
-  return clearUnused(await decode(dataset, header), header);
+  const isPlain = header.samples === 1 && !header.signed;
+  const values = await decode(dataset, header);
+  const end = 2 ** Math.max((header.high ?? 0) + 1, header.stored);
+  header.isLarger = isPlain && values.some((value) => value >= end);
+  return clearUnused(values, header);
 }
 
 async function decode(dataset, header) {
@@ -56,9 +60,6 @@ function readUncompressed(dataset, header) {
   if (header.syntax === BIG_ENDIAN && isWords) swapBytes(bytes);
   const values = view(bytes.subarray(0, needed), header);
   if (isHalved) return repeatColours(values, header);
-  const end = 2 ** Math.max((header.high ?? 0) + 1, header.stored);
-  const isPlain = header.samples === 1 && !header.signed;
-  header.isLarger = isPlain && values.some((value) => value >= end);
   return header.planar && header.samples > 1 ? interleave(values, header) : values;
 }
 

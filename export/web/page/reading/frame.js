@@ -179,6 +179,9 @@ function describePixels(dataset, header) {
     found.push("Its header contradicts itself on whether black is white.");
   }
   if (header.samples === 1) found.push(...describeGrey(dataset));
+  if (header.isWindowLeftOut) {
+    found.push("Its window shows all of it in one grey value and is left out.");
+  }
   if (header.isLarger && !hasOverlayInPixels(dataset)) {
     found.push("Its values are larger than its header says, so they are cut.");
   }

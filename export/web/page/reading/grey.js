@@ -135,7 +135,9 @@ function present(values, actual, header, dataset) {
     const [low, high] = findEnds(grey.filter((_, i) => actual[i]));
     if (high > low) return grey;
   }
-  return stretch(values, ...findEnds(values.filter((_, i) => actual[i])));
+  const [low, high] = findEnds(values.filter((_, i) => actual[i]));
+  header.isWindowLeftOut = grey !== null && high > low;
+  return stretch(values, low, high);
 }
 
 /** Apply the first window (PS3.3, C.11.2.1.2 and C.11.2.1.3); null without one. */

@@ -4,7 +4,8 @@ import { givesBackExactly } from "../canvas.js";
 import { ImageError, checkSize } from "./image_error.js";
 import { toLuma } from "./luma.js";
 
-const FILLING = 128; // grey that decoders put where data is missing
+/** Grey that decoders put where data is missing, and what becomes of it in CMYK. */
+const FILLINGS = [128, 64, 63];
 
 /**
  * Decode to 8-bit grey.
@@ -70,11 +71,9 @@ function strip(bytes) {
     if (marker !== 0xe1 && marker !== 0xe2) parts.push(bytes.subarray(at, end));
     at = end;
   }
-  const rest = bytes.subarray(at);
-  if (findMarker(rest, 0xd9) < findMarker(rest, 0xda) || !rest.length) {
-    throw new ImageError("is damaged: the end of its JPEG data is missing");
-  }
-  return join([...parts, rest]);
+  const end = findEnd(bytes, at);
+  if (end < 0) throw new ImageError("is damaged: the end of its JPEG data is missing");
+  return join([...parts, bytes.subarray(at, end)]);
 }
 
 /** In one piece: Firefox tells a format by the first piece of a blob, not by its type. */
@@ -93,8 +92,9 @@ function join(parts) {
  * decodes bytes put in front of the marker, then there was something missing.
  */
 async function checkFilling(bytes, data) {
-  if (!data.slice(-4, -1).every((value) => value === FILLING)) return;
-  let end = findMarker(bytes, 0xd9);
+  const last = data.slice(-4, -1);
+  if (!FILLINGS.some((grey) => last.every((value) => value === grey))) return;
+  let end = bytes.length - 2;
   const closing = bytes.subarray(end);
   while (bytes[end - 1] === 0xff) end -= 1; // fill bytes may stand before a marker
   const more = new Uint8Array(64).fill(0x55);
@@ -108,10 +108,10 @@ function isFrame(marker) {
   return marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
 }
 
-/** Return where a marker is last: inside a scan, 0xff is followed by 0x00. */
-function findMarker(bytes, marker) {
-  for (let at = bytes.length - 2; at >= 0; at--) {
-    if (bytes[at] === 0xff && bytes[at + 1] === marker) return at;
+/** Return where the first end of pixels is over: inside a scan, 0xff is followed by 0x00. */
+function findEnd(bytes, start) {
+  for (let at = start; at + 1 < bytes.length; at++) {
+    if (bytes[at] === 0xff && bytes[at + 1] === 0xd9) return at + 2;
   }
   return -1;
 }
