@@ -111,7 +111,9 @@ def convert(
             "file": published.path.name,
             "sha256": compute_checksum(published.path),
         }
-        run.source_path.write_text(json.dumps(source, indent=1) + "\n")
+        run.source_path.write_text(
+            json.dumps(source, indent=1) + "\n", encoding="utf-8"
+        )
         if data is None:
             thresholds = _find_thresholds(published, names, probability_threshold)
             write_calibration(
