@@ -31,7 +31,7 @@ TITLES = {
 
 
 def run(output: Path, seeds: tuple[int, ...] = (0, 1, 2)) -> None:
-    """Train what is missing, and write `results.csv` and `results.md`.
+    """Train what is missing, write `results.csv`, and print the table of the README.
 
     Args:
         output: Folder of the runs.
@@ -53,7 +53,7 @@ def run(output: Path, seeds: tuple[int, ...] = (0, 1, 2)) -> None:
     ]
     table = pd.DataFrame(rows)
     table.to_csv(HERE / "results.csv", index=False, float_format="%.4f")
-    (HERE / "results.md").write_text(summarize(table))
+    print(summarize(table))
 
 
 def configure(system: str, seed: int, output: Path):
@@ -112,7 +112,7 @@ def summarize(table: pd.DataFrame) -> str:
             mean, low, high = part[name].mean(), part[name].min(), part[name].max()
             cells.append(f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]")
         lines.append(f"| {TITLES[system]} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
