@@ -151,6 +151,6 @@ def load_classifier(run: Run) -> keras.Model:
         if isinstance(error, OSError) and error.errno:
             raise  # the disk's
         raise UserError(
-            f"{run.model_path} is damaged, or of another version of Keras; restore it "
-            "from a copy, or train again."
+            f"{run.model_path} is damaged, holds code, which is not run, or is of "
+            "another version of Keras; restore it from a copy, or train again."
         ) from error

@@ -1,3 +1,6 @@
+import json
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -10,6 +13,8 @@ from keras_mscam.inference.calibrated_model import (
     load_classifier,
 )
 from keras_mscam.inference.contract import read_contract
+
+from ..conftest import write_run
 
 SIZE = (64, 96)
 
@@ -109,3 +114,28 @@ def test_a_run_that_diverged_is_a_sentence(make_run, value):
         UserError, match=r"aren't finite \(.*kernel\): its training has"
     ):
         load_calibrated_model(run)
+
+
+def test_code_in_a_model_file_is_not_run(tmp_path):
+    """As of a hub: a layer that is a function, and a class that is a command."""
+    run = write_run(tmp_path / "run")
+    touched = tmp_path / "touched"
+    inputs = keras.Input((2,))
+    function = keras.layers.Lambda(lambda x: open(str(touched), "w") and x)  # noqa: SIM115
+    keras.Model(inputs, function(inputs)).save(run.model_path)
+    touched.unlink()  # building the model has called it
+    with pytest.raises(UserError, match=r"model\.keras is damaged, holds code"):
+        load_classifier(run)
+    command = {
+        "module": "os", "class_name": "system", "registered_name": "system",
+        "config": {"command": f"touch {touched}"},
+    }  # fmt: skip
+    with zipfile.ZipFile(run.model_path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    files["config.json"] = json.dumps(command).encode()
+    with zipfile.ZipFile(run.model_path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    with pytest.raises(UserError, match=r"model\.keras is damaged, holds code"):
+        load_classifier(run)
+    assert not touched.exists()

@@ -3,10 +3,10 @@
 import numpy as np
 
 from keras_mscam.configs.schema import Config
-from keras_mscam.evaluation.split_outputs import read_pathologies as read_from_weights
+from keras_mscam.evaluation.split_outputs import read_pathologies
 from keras_mscam.inference.run_folder import (
     create_run,
-    read_pathologies,
+    read_names,
     write_beta,
     write_relevance_weights,
 )
@@ -20,5 +20,5 @@ def test_names_come_back_as_they_were(tmp_path):
     run = create_run(tmp_path / "run", Config())
     write_beta(run, dict.fromkeys(names, 0.5))
     write_relevance_weights(run, names, (3, 4), np.full((2, len(names)), 0.5))
+    assert read_names(run.beta_path) == names
     assert read_pathologies(run) == names
-    assert read_from_weights(run) == names
