@@ -120,8 +120,9 @@ def test_code_in_a_model_file_is_not_run(tmp_path):
     """As of a hub: a layer that is a function, and a class that is a command."""
     run = write_run(tmp_path / "run")
     touched = tmp_path / "touched"
+    name = str(touched)
     inputs = keras.Input((2,))
-    function = keras.layers.Lambda(lambda x: open(str(touched), "w") and x)  # noqa: SIM115
+    function = keras.layers.Lambda(lambda x: open(name, "w") and x)  # noqa: SIM115
     keras.Model(inputs, function(inputs)).save(run.model_path)
     touched.unlink()  # building the model has called it
     with pytest.raises(UserError, match=r"model\.keras is damaged, holds code"):
