@@ -81,7 +81,7 @@ def _measure(records: Path, preset: str, steps: int, changes: dict) -> list[floa
     model = {"backbone": config.model.backbone, "blocks": config.model.blocks}
     classifier = build_classifier(len(manifest.pathologies), size, **model)
     beta = tuple(manifest.beta.values())
-    trainer = compile_trainer(classifier, beta, training)
+    trainer = compile_trainer(classifier, beta, training, steps)
     batches = make_training_dataset(
         records, batch_size=training.batch_size, seed=0, epochs=999, image_size=size
     )

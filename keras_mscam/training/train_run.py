@@ -111,7 +111,7 @@ def prepare_data(run: Run) -> None:
         if not source.exists():
             from keras_mscam.phantom import write_phantoms
 
-            for killed in run.path.glob(".phantom-*"):
+            for killed in run.path.glob(".phantom*"):
                 shutil.rmtree(killed, ignore_errors=True)
             problems = write_phantoms(
                 source,
