@@ -1,6 +1,6 @@
 """Measure what `--deterministic` and `--skip-batches` cost a step of training.
 
-    keras_mscam-train --output drawn --phantoms 640 --epochs 1
+    keras_mscam-train --output drawn --phantoms 1000 --epochs 1
     python experiments/reliability/cost.py drawn/records
 
 Each way trains in a process of its own, since TensorFlow can't be made indeterministic
@@ -21,8 +21,8 @@ from keras_mscam.configs.schema import merge_config
 
 _WAYS = {
     "plain": {},
-    "--deterministic": {"deterministic": True},
-    "--skip-batches 1": {"skip_batches": 1},
+    "deterministic": {"deterministic": True},
+    "skip-batches 1": {"skip_batches": 1},
 }
 _WARM = 5  # steps, of which the first traces
 
