@@ -1,6 +1,6 @@
 """Measure what `--deterministic` and `--skip-batches` cost a step of training.
 
-    keras_mscam-train --output drawn --phantoms 640 --epochs 1
+    keras_mscam-train --output drawn --phantoms 1000 --epochs 1
     python experiments/reliability/cost.py drawn/records
 
 Each way trains in a process of its own, since TensorFlow can't be made indeterministic
@@ -21,8 +21,8 @@ from keras_mscam.configs.schema import merge_config
 
 _WAYS = {
     "plain": {},
-    "--deterministic": {"deterministic": True},
-    "--skip-batches 1": {"skip_batches": 1},
+    "deterministic": {"deterministic": True},
+    "skip-batches 1": {"skip_batches": 1},
 }
 _WARM = 5  # steps, of which the first traces
 
@@ -81,7 +81,7 @@ def _measure(records: Path, preset: str, steps: int, changes: dict) -> list[floa
     model = {"backbone": config.model.backbone, "blocks": config.model.blocks}
     classifier = build_classifier(len(manifest.pathologies), size, **model)
     beta = tuple(manifest.beta.values())
-    trainer = compile_trainer(classifier, beta, training)
+    trainer = compile_trainer(classifier, beta, training, steps)
     batches = make_training_dataset(
         records, batch_size=training.batch_size, seed=0, epochs=999, image_size=size
     )

@@ -35,7 +35,7 @@ _PATIENCE = 600  # seconds until something that doesn't happen is an error
 
 #: What a run is doing as soon as a file is there, in the order in which they appear.
 _PHASES = {
-    "drawing": ".phantom-*/images/*",
+    "drawing": ".phantom*/images/*",
     "preparing": ".records.unfinished",
     "building and tracing": "beta.csv",
     "training": "checkpoints/epoch-000-step-000004.npz",

@@ -127,7 +127,7 @@ def prepare_data(run: Run) -> None:
         if not source.exists():
             from keras_mscam.phantom import write_phantoms
 
-            for killed in run.path.glob(".phantom-*"):
+            for killed in run.path.glob(".phantom*"):
                 shutil.rmtree(killed, ignore_errors=True)
             _print(
                 *write_phantoms(

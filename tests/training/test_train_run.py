@@ -286,7 +286,7 @@ def test_interrupted(phantom_records, command, tmp_path, capsys):
 
 def test_terminated_while_it_draws(command, tmp_path, capsys):
     path = tmp_path / "run"
-    signal_after(".phantom-*/images/*", path, signal.SIGTERM)
+    signal_after(".phantom*/images/*", path, signal.SIGTERM)
     arguments = ("--phantoms", 400, "--output", path)
     assert command(*arguments, *OPTIONS) == 128 + signal.SIGTERM
     output = capsys.readouterr().err
