@@ -218,10 +218,10 @@ def _fill(run: Path, whole: Path) -> dict:
         return {"skipped": "not root"}
     run.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o"]
-    subprocess.run([*mount, "size=16m", "none", str(run)], check=True)
+    subprocess.run([*mount, "size=3m", "none", str(run)], check=True)
     try:
         attempts = []
-        for size in range(16, 400, 2):
+        for size in range(3, 100):
             subprocess.run(
                 [*mount, f"remount,size={size}m", "none", str(run)], check=True
             )
