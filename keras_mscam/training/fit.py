@@ -125,17 +125,17 @@ def _make_schedule(config: TrainingConfig, steps: int | None):
 
 def counting_callbacks(
     config: TrainingConfig,
-    validates: bool = True,
     name_batch: Callable[[str, int, int], list[str]] | None = None,
     first_step: int = 0,
+    validates: bool = True,
 ) -> list[keras.callbacks.Callback]:
     """Return the callbacks that count: losses that aren't finite, epochs of a plateau.
 
     Args:
         config: how many of which.
+        name_batch, first_step: see `FiniteLoss`.
         validates: whether the validation loss says anything; if not, it becomes NaN and
             nothing waits for it.
-        name_batch, first_step: see `FiniteLoss`.
 
     Reference:
         Sedai et al. 2018, section 3: the learning rate falls to a tenth on a plateau.

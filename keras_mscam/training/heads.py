@@ -72,7 +72,7 @@ def train_heads(
         steps=steps,
         epochs=config.epochs,
         callbacks=[
-            *counting_callbacks(config, validates),
+            *counting_callbacks(config, validates=validates),
             best,
             Progress(config.epochs, 0, steps, size, title="Training heads"),
         ],

@@ -244,7 +244,7 @@ def _fit_to_records(run: Run, manifest) -> None:
             "stops early."
         )
     counting = counting_callbacks(
-        training, validates, partial(name_batch, run.records, **order), state.step
+        training, partial(name_batch, run.records, **order), state.step, validates
     )
     stop = StopSignals()
     checkpoint = Checkpoint(run, classifier, counting, state, stop)

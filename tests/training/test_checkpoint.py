@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mscam.configs.schema import Config, TrainingConfig
-from keras_mscam.errors import UserError
+from keras_mscam.errors import DiskError, UserError
 from keras_mscam.inference.run_folder import create_run
 from keras_mscam.modeling import build_classifier
 from keras_mscam.training.checkpoint import (
@@ -356,7 +356,7 @@ def test_a_full_disk_leaves_what_was(checkpoint, monkeypatch, where):
 
     with monkeypatch.context() as patch:
         patch.setattr(*function, fill)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(DiskError, match="the disk is full"):
             checkpoint.on_epoch_end(1, {"val_loss": 1.0})
     after = {p: p.read_bytes() for p in before}
     if where != "history":
