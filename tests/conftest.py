@@ -4,7 +4,7 @@ import resource
 import signal
 import struct
 import zipfile
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -55,14 +55,23 @@ def shared():
 
 @pytest.fixture
 def small_files():
-    """No file gets larger than 1000 bytes, as on a full disk, until this is called."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    make_room = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (soft, hard))
-    yield make_room
-    make_room()
-    signal.signal(signal.SIGXFSZ, handler)
+    """A `with` in which no file gets larger than 1000 bytes, as on a full disk.
+
+    It ends with the block, since what pytest prints may go into a file, too.
+    """
+
+    @contextmanager
+    def limit():
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, handler)
+
+    return limit
 
 
 @pytest.fixture

@@ -101,6 +101,7 @@ class TestDisks:
     @pytest.mark.parametrize("library", WRITERS)
     def test_a_library_that_meets_a_full_disk(self, library, tmp_path, small_files):
         with (
+            small_files(),
             pytest.raises(
                 DiskError, match=r"x.* can't be written: it gets larger .* Go!"
             ),
@@ -176,11 +177,19 @@ class TestDisks:
 class TestWhole:
     def test_nothing_half_written_is_left(self, tmp_path, small_files):
         (tmp_path / "x").write_text("before")
-        with pytest.raises(DiskError), write_whole(tmp_path / "x") as temporary:
+        with (
+            small_files(),
+            pytest.raises(DiskError),
+            write_whole(tmp_path / "x") as temporary,
+        ):
             temporary.write_bytes(bytes(10_000))
         assert list_names(tmp_path) == ["x"]
         assert (tmp_path / "x").read_text() == "before"
-        with pytest.raises(DiskError), write_whole_folder(tmp_path / "y") as folder:
+        with (
+            small_files(),
+            pytest.raises(DiskError),
+            write_whole_folder(tmp_path / "y") as folder,
+        ):
             (folder / "a").touch()
             (folder / "b").write_bytes(bytes(10_000))
         assert list_names(tmp_path) == ["x"]
@@ -188,7 +197,11 @@ class TestWhole:
     def test_files_appear_together(self, tmp_path, small_files):
         for name in "ac":
             (tmp_path / name).write_text("before")
-        with pytest.raises(DiskError), write_together(tmp_path) as folder:
+        with (
+            small_files(),
+            pytest.raises(DiskError),
+            write_together(tmp_path) as folder,
+        ):
             (folder / "a").write_text("now")
             (folder / "b").write_bytes(bytes(10_000))
         assert list_names(tmp_path) == ["a", "c"]
@@ -214,8 +227,11 @@ class TestWhole:
     def test_a_plan_is_whole_or_not_there(self, tmp_path, small_files):
         """Half a plan would be taken for that of other work, and end it for good."""
         plan = {"images": ["x"] * 1000}
-        with pytest.raises(DiskError), unfinished_folder(tmp_path / "out", plan):
+        with (
+            small_files(),
+            pytest.raises(DiskError),
+            unfinished_folder(tmp_path / "out", plan),
+        ):
             pass
-        small_files()
         with unfinished_folder(tmp_path / "out", plan):
             pass

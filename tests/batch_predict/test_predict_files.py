@@ -153,12 +153,12 @@ def test_a_full_disk_is_one_sentence_and_goes_on(
     run, folder, tmp_path, capsys, small_files
 ):
     arguments = run, folder, "--output", "out", "--maps"
-    assert go(*arguments) == 2
+    with small_files():
+        assert go(*arguments) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert "can't be written: it gets larger" in said
     assert said.endswith("Then the same command goes on.")
     assert not list(tmp_path.rglob(".*.npz"))
-    small_files()
     assert go(*arguments) == 0
     assert len(read("out")) == 6
 

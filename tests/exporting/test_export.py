@@ -90,7 +90,8 @@ def test_names_of_any_script(make_run, tmp_path):
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     run_command, run, tmp_path, small_files
 ):
-    status, _, errors = run_command(run.path, "--output", tmp_path / "out")
+    with small_files():
+        status, _, errors = run_command(run.path, "--output", tmp_path / "out")
     assert status == 2
     assert f"{tmp_path}/out/keras_mscam/1 can't be written: it gets larger" in errors
     assert "Traceback" not in errors
