@@ -1,7 +1,6 @@
 """The recipes of the README and of experiments/datasets, on files in exact layouts."""
 
 import gzip
-import io
 import json
 import re
 from pathlib import Path
@@ -9,14 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
 
 from keras_mscam.data.labels_csv import read_dataset
 from keras_mscam.data.preparation import prepare
 from keras_mscam.data.records import Box
 from keras_mscam.data.splits import SplitRule, split_records
 from keras_mscam.images.reader import read_grey
+
+from ..images.odd_files import save_dicom
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "experiments" / "datasets" / "README.md").read_text()
@@ -47,20 +46,7 @@ def draw(suffix=".png", dtype=np.uint8, value=128):
 
 
 def draw_dicom():
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.3"
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.2.4"
-    dataset.Modality, dataset.SamplesPerPixel = "CR", 1
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.Rows, dataset.Columns = 64, 48
-    dataset.BitsAllocated = dataset.BitsStored = 8
-    dataset.HighBit, dataset.PixelRepresentation = 7, 0
-    dataset.PixelData = bytes(range(256)) * 12
-    file = io.BytesIO()
-    dataset.save_as(file, enforce_file_format=True)
-    return file.getvalue()
+    return save_dicom(np.arange(64 * 48).astype("uint8").reshape(64, 48))
 
 
 def read_and_prepare(folder, pathologies, problems=()):

@@ -8,6 +8,8 @@ import cv2
 import imagecodecs
 import numpy as np
 from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from keras_mscam.images.png_jpeg import JPEG_FILLINGS
 
@@ -53,6 +55,7 @@ def make_text(kind, content):
 
 
 def compress(rows):
+    """Compress rows of packed bytes, each behind filter type 0."""
     return zlib.compress(b"".join(b"\0" + bytes(row) for row in rows))
 
 
@@ -65,6 +68,28 @@ def interlace(image):
         for (top, left), (down, right) in zip(starts, steps, strict=True)
         for row in image[top::down, left::right]
     ]
+
+
+def save_dicom(pixels, **elements):
+    """Make a DICOM of grey values, with other elements, or without those of None."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.3"
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.2.4"
+    dataset.Modality, dataset.SamplesPerPixel = "CR", 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit, dataset.PixelRepresentation = 7, 0
+    dataset.PixelData = pixels.tobytes()
+    for name, value in elements.items():
+        setattr(dataset, name, value)
+        if value is None:
+            delattr(dataset, name)
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()
 
 
 def encode(image, extension=".png", *options):

@@ -2,25 +2,25 @@
 
 import io
 import os
-import struct
-import zlib
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom import Dataset
 from pydicom.data import get_testdata_file
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
 
 from keras_mscam.data.shards import convert_image
 from keras_mscam.images.reader import read_grey
 from keras_mscam.images.xray import ImageError
 
+from . import odd_files
+from .odd_files import chunk, compress, interlace
+
 GREY = np.random.default_rng(0).integers(0, 256, (40, 66), np.uint8)
 SMOOTH = cv2.GaussianBlur(GREY, (0, 0), 4)
+save_dicom = partial(odd_files.save_dicom, GREY)
 
 NO_IMAGE = "is not a PNG, JPEG or DICOM image"
 NO_HEADER = "is damaged: its header cannot be read"
@@ -31,37 +31,8 @@ NO_JPEG_END = "is damaged: the end of its JPEG data is missing"
 PART_OF_JPEG = "is damaged: a part of its JPEG data is missing"
 
 
-def make_chunk(kind, data):
-    checksum = zlib.crc32(kind + data)
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
-
-
-def make_png(raw, width=66, height=40, depth=8, colour=0, interlaced=0, extra=b""):
-    """Put a PNG together by hand: `raw` is what its IDAT holds."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + make_chunk(b"IHDR", header)
-        + extra
-        + make_chunk(b"IDAT", raw)
-        + make_chunk(b"IEND", b"")
-    )
-
-
-def compress(rows):
-    """Compress rows of packed bytes, each behind filter type 0."""
-    return zlib.compress(b"".join(b"\0" + bytes(row) for row in rows))
-
-
-def interlace(image):
-    """List the rows of the seven passes of Adam7."""
-    starts = [(0, 0), (0, 4), (4, 0), (0, 2), (2, 0), (0, 1), (1, 0)]
-    steps = [(8, 8), (8, 8), (8, 4), (4, 4), (4, 2), (2, 2), (2, 1)]
-    return [
-        row
-        for (top, left), (down, right) in zip(starts, steps, strict=True)
-        for row in image[top::down, left::right]
-    ]
+def make_png(raw, width=66, height=40, **options):
+    return odd_files.make_png(raw, width, height, **options)
 
 
 def save(image, format="PNG", **kwargs):
@@ -72,27 +43,6 @@ def save(image, format="PNG", **kwargs):
 
 def save_jpeg(mode="L", **kwargs):
     return save(Image.fromarray(SMOOTH).convert(mode), "JPEG", quality=95, **kwargs)
-
-
-def save_dicom(**elements):
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.3"
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.2.4"
-    dataset.Modality, dataset.SamplesPerPixel = "CR", 1
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.Rows, dataset.Columns = GREY.shape
-    dataset.BitsAllocated = dataset.BitsStored = 8
-    dataset.HighBit, dataset.PixelRepresentation = 7, 0
-    dataset.PixelData = GREY.tobytes()
-    for name, value in elements.items():
-        setattr(dataset, name, value)
-        if value is None:
-            delattr(dataset, name)
-    file = io.BytesIO()
-    dataset.save_as(file, enforce_file_format=True)
-    return file.getvalue()
 
 
 def flip(data, position):
@@ -174,7 +124,7 @@ CASES = [
     ("PNG RGBA", save(Image.fromarray(np.dstack([GREY] * 3 + [ALPHA]))), GREY),
     (
         "PNG with a transparent grey",
-        make_png(compress(GREY), extra=make_chunk(b"tRNS", b"\0\x11")),
+        make_png(compress(GREY), extra=chunk(b"tRNS", b"\0\x11")),
         GREY,
     ),
     ("PNG interlaced", make_png(compress(interlace(GREY)), interlaced=1), GREY),
