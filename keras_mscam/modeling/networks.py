@@ -47,13 +47,13 @@ def build_small_densenet(
             x = _dense_layer(x, growth_rate, f"conv{index}_block{layer}")
         if index <= len(depths):
             x = _transition(x, f"pool{index}")
-    x = layers.BatchNormalization(epsilon=1.001e-5, name="bn")(x)
+    x = layers.BatchNormalization(name="bn")(x)
     x = layers.ReLU(name="relu")(x)
     return keras.Model(inputs, x, name="small_densenet")
 
 
 def _activate(x, name: str):
-    x = layers.BatchNormalization(epsilon=1.001e-5, name=f"{name}_bn")(x)
+    x = layers.BatchNormalization(name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
@@ -140,7 +140,7 @@ def _convolve(x, width: int, stride: int, name: str, size: int = 3, pad: int = 0
 
 
 def _normalize(x, name: str):
-    return layers.BatchNormalization(epsilon=1.001e-5, name=f"{name}_bn")(x)
+    return layers.BatchNormalization(name=f"{name}_bn")(x)
 
 
 def build_resnet_v1_5(

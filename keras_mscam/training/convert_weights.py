@@ -85,7 +85,8 @@ def convert(
     published = read_published(fetch(path))
     if not allow_unmatched:
         published.check_matched()
-    pathologies = _choose(published, names, keep, data)
+    outputs = published.name_outputs(names)
+    pathologies = _choose(published, outputs, keep, data)
     if image_size is None:
         dense = published.backbone.startswith("densenet") or published.channels > 1
         image_size = (224, 224) if dense else (512, 512)
@@ -102,7 +103,7 @@ def convert(
     config = Config(DataConfig(path=data, image_size=image_size), model)
     classifier = build_classifier(len(pathologies), image_size, **asdict(model))
     published.copy_backbone(classifier)
-    published.copy_head(classifier, published.name_outputs(names), pathologies)
+    published.copy_head(classifier, outputs, pathologies)
     with unfinished_folder(output, {"weights": str(path)}) as (_, folder):
         run = create_run(folder, config)
         classifier.save(run.model_path)
@@ -115,7 +116,7 @@ def convert(
             json.dumps(source, indent=1) + "\n", encoding="utf-8"
         )
         if data is None:
-            thresholds = _find_thresholds(published, names, probability_threshold)
+            thresholds = _find_thresholds(published, outputs, probability_threshold)
             write_calibration(
                 run.calibration_path,
                 _leave_uncalibrated(run, [thresholds[name] for name in pathologies],
@@ -127,9 +128,9 @@ def convert(
 
 
 def _choose(
-    published: PublishedWeights, names, keep, data: Path | None
+    published: PublishedWeights, outputs, keep, data: Path | None
 ) -> tuple[str, ...]:
-    outputs = [name for name in published.name_outputs(names) if name]
+    outputs = [name for name in outputs if name]
     repeated = {name for name in outputs if outputs.count(name) > 1}
     unknown = [name for name in keep if name not in outputs]
     if repeated or unknown:
@@ -157,8 +158,7 @@ def _choose(
     return chosen
 
 
-def _find_thresholds(published, names, default: float) -> dict[str, float]:
-    outputs = published.name_outputs(names)
+def _find_thresholds(published, outputs, default: float) -> dict[str, float]:
     own = published.thresholds or [np.nan] * len(outputs)
     return {
         name: default if np.isnan(threshold) else threshold
