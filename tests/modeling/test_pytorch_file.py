@@ -153,7 +153,7 @@ def test_half_precision_becomes_single(tmp_path):
 def test_another_architecture_is_named(tmp_path):
     path = tmp_path / "model.safetensors"
     save_file({"blocks.0.attn.qkv.weight": np.zeros((3, 3), "float32")}, path)
-    with pytest.raises(UserError, match="neither a DenseNet nor a ResNet"):
+    with pytest.raises(UserError, match="no DenseNet, ResNet or EfficientNet"):
         read_published(path)
     names = [f"layer{i}.{j}.conv1.weight" for i in range(1, 5) for j in range(2)]
     save_file({name: np.zeros((1, 1, 1, 1), "float32") for name in names}, path)

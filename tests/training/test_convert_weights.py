@@ -22,7 +22,8 @@ from keras_mscam.evaluation.evaluate_run import evaluate
 from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.modeling import build_classifier
 from keras_mscam.modeling.classifier import find_leaves
-from keras_mscam.modeling.published import OUTPUT_NAMES, _pair_layers, read_published
+from keras_mscam.modeling.published import OUTPUT_NAMES, read_published
+from keras_mscam.modeling.pytorch_layouts import pair_layers
 from keras_mscam.training.convert_weights import convert
 from keras_mscam.training.initial_weights import (
     adopt_normalization,
@@ -54,7 +55,7 @@ def checkpoint(network, tmp_path_factory):
     layers = find_leaves(network)
     parts = ("weight", "bias", "running_mean", "running_var")
     tensors = {}
-    for torch_name, keras_name in _pair_layers("densenet121"):
+    for torch_name, keras_name in pair_layers("densenet121"):
         for part, array in zip(parts, layers[keras_name].get_weights(), strict=False):
             array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
             tensors[f"features.{torch_name}.{part}"] = np.ascontiguousarray(array)
