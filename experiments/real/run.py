@@ -5,28 +5,48 @@
 
 Every system is trained three times, each time from the weights before: on synthetic
 radiographs; on their lesions planted in the X-rays without findings of
-`chestxray14-weak`; and on all its X-rays and their image labels. Then it is evaluated
-on the boxes of `chestxray14-boxed`, which no training has seen.
+`chestxray14-weak`; and on all its X-rays and their image labels. A last training, of
+A-CNN+, is on what the three networks together say of these X-rays. All are evaluated on
+the boxes of `chestxray14-boxed`, which no training has seen.
 What is finished is not done again, so the command can be broken off and repeated.
 """
 
 import dataclasses
 import random
+import shutil
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 import tyro
+from scipy.special import expit
 
 from keras_mscam.configs import PRESETS
 from keras_mscam.configs.schema import LocalizationConfig
+from keras_mscam.data.augmentation import augment, draw
 from keras_mscam.data.chestxray14 import read_chestxray14
+from keras_mscam.data.manifest import Manifest
+from keras_mscam.data.pipeline import make_dataset
 from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import command
-from keras_mscam.inference.run_folder import is_prepared
+from keras_mscam.evaluation.calibration import calibrate_run
+from keras_mscam.evaluation.evaluate_run import evaluate
+from keras_mscam.inference.calibrated_model import load_classifier
+from keras_mscam.inference.run_folder import (
+    create_run,
+    is_prepared,
+    load_run,
+    write_beta,
+    write_relevance_weights,
+)
+from keras_mscam.modeling.classifier import read_relevance_weights
+from keras_mscam.modeling.optimizer import ConstrainedAdam
 from keras_mscam.pathologies import BOXED_PATHOLOGIES
 from keras_mscam.phantom import write_phantoms
+from keras_mscam.training.batch_norm import BatchNormStatistics
 from keras_mscam.training.train_run import train
 
 sys.path.append(str(Path(__file__).parents[1] / "table1"))
@@ -79,7 +99,17 @@ def run(
                 measure_run(paths[1], PROTOCOLS, sets["planted"], "planted")
             for path in paths:
                 measure_run(path, PROTOCOLS, records, name)
-    for stage in STAGES:
+    if "a-cnn-plus" in systems:
+        for seed in seeds:
+            path = output / "distilled" / f"a-cnn-plus-seed{seed}"
+            if sealed is None and not (path / "metrics.json").is_file():
+                teachers = [output / "real" / f"a-cnn-plus-seed{s}" for s in seeds]
+                start = output / "real" / path.name
+                sets = make_sets(data / "chestxray14-weak", output, seed)
+                shutil.rmtree(path, ignore_errors=True)
+                distill(teachers, start, path, sets["real"])
+            measure_run(path, PROTOCOLS, records, name)
+    for stage in (*STAGES, "distilled"):
         write_tables(output / stage, HERE / f"{name}-{stage}", folder=name)
     if sealed is None:
         write_tables(output / "planted", HERE / "planted", folder="planted")
@@ -169,6 +199,77 @@ def configure(system: str, stage: str, seed: int, records, before):
         ),
         localization=own.localization,
     )
+
+
+def distill(teachers: list[Path], start: Path, output: Path, records: Path) -> None:
+    """Train a network on what several networks, on average, say of its training images.
+
+    Every head learns the mean logit of the teachers' heads on the same block. The
+    teachers see the images as they are, the student sees them augmented. Labels of
+    validation decide on nothing but the calibration.
+
+    Args:
+        teachers: runs of the same network.
+        start: the run from whose weights the student starts; its settings are taken.
+        output: folder of the new run.
+        records: prepared ones.
+    """
+    config = load_run(start).config
+    training = dataclasses.replace(
+        config.training, learning_rate=1e-3, batch_size=32, loss="binary"
+    )
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, path=records),
+        model=dataclasses.replace(config.model, weights=str(start)),
+        training=training,
+    )
+    run = create_run(output, config)
+    manifest = Manifest.read(run.records)
+    batches = make_dataset(run.records, "train", batch_size=64, image_size=SIZE)
+    images = np.concatenate([batch for batch, _ in batches])
+    outputs = [
+        load_classifier(load_run(teacher)).predict(images, batch_size=64, verbose=0)
+        for teacher in teachers
+    ]
+    targets = {
+        name: expit(np.mean([logits[name] for logits in outputs], axis=0))
+        for name in outputs[0]
+    }
+    keras.utils.set_random_seed(training.seed)
+    classifier = load_classifier(load_run(start))
+    trainer = keras.Model(classifier.input, classifier.output)
+    size, epochs = training.batch_size, training.epochs
+    steps = len(images) // size
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, (epochs - 1) * steps, warmup_target=training.learning_rate,
+        warmup_steps=steps,
+    )  # fmt: skip
+    trainer.compile(
+        ConstrainedAdam(rate),
+        loss=dict.fromkeys(targets, keras.losses.BinaryCrossentropy(from_logits=True)),
+    )
+    batches = (
+        tf.data.Dataset.from_tensor_slices((images, targets))
+        .shuffle(len(images), seed=training.seed)
+        .repeat(epochs)
+        .batch(size, drop_remainder=True)
+        .enumerate()
+    )
+
+    def change(number, batch):
+        draws = draw(config.augmentation, size, (training.seed, number))
+        return augment(batch[0], draws, SIZE), batch[1]
+
+    trainer.fit(batches.map(change), epochs=epochs, steps_per_epoch=steps, verbose=2)
+    own = tf.data.Dataset.from_tensor_slices(images).batch(size)
+    BatchNormStatistics(classifier, own).on_test_begin()
+    classifier.save(run.model_path)
+    write_beta(run, manifest.beta)
+    blocks, weights = read_relevance_weights(classifier)
+    write_relevance_weights(run, manifest.pathologies, blocks, weights)
+    calibrate_run(run, classifier)
+    evaluate(run.path)
 
 
 @command
