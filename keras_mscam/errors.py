@@ -132,7 +132,7 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
                 stream.reconfigure(errors="backslashreplace")
         try:
             with warnings.catch_warnings(), explain_disk("The output"):
-                warnings.showwarning = _show_warning
+                warnings.showwarning = _show_warning  # ty: ignore[invalid-assignment]
                 main(*args, **kwargs)
                 print(end="", flush=True)
         except UserError as error:
@@ -157,5 +157,5 @@ def _close_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+def _show_warning(message, *_) -> None:
     print(f"warning: {message}", file=sys.stderr)

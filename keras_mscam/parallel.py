@@ -29,7 +29,7 @@ def map_in_order(
     count: int | None = None,
     died: object = None,
     apart: bool = False,
-) -> Iterator:
+) -> Generator:
     """Give `function(*job)` for each job, in their order.
 
     Args:
@@ -56,7 +56,9 @@ def map_in_order(
         [8, 9]
     """
     workers = workers or _count_processors()
-    count = len(jobs) if count is None else count
+    if count is None:
+        jobs = list(jobs)
+        count = len(jobs)
     if not apart and (workers == 1 or count < SMALL):
         for job in jobs:
             yield function(*job)
@@ -154,7 +156,9 @@ def _start_worker() -> None:
 
 def _end_with_parent() -> None:
     # A killed parent can't tell its workers, which would wait for jobs for ever.
-    connection.wait([parent_process().sentinel])
+    parent = parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
     os._exit(1)
 
 

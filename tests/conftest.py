@@ -1,5 +1,7 @@
 """Toy data sets in ChestX-ray14's layout, the real one, and an untrained run."""
 
+import fcntl
+import os
 import resource
 import signal
 import struct
@@ -30,7 +32,7 @@ from keras_mscam.inference.run_calibration import (
     RunCalibration,
     write_calibration,
 )
-from keras_mscam.inference.run_folder import create_run
+from keras_mscam.inference.run_folder import create_run, load_run
 from keras_mscam.modeling import build_classifier
 from keras_mscam.phantom import write_phantoms
 
@@ -44,6 +46,25 @@ LABEL_HEADER = (
     "View Position,OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
 )
 BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
+
+
+#: Files that take longest: first, so that no worker is left alone with one of them.
+LONGEST = (
+    "test_notebooks.py", "test_convert_weights.py", "test_backends.py",
+    "test_export.py", "test_runtimes.py", "test_train_run.py", "test_page.py",
+    "test_predict_files.py", "test_checkpoint.py", "test_formats.py",
+    "test_published.py", "test_evaluate.py",
+)  # fmt: skip
+
+
+def pytest_configure(config):
+    if hasattr(config.option, "loadscopereorder"):  # by the number of tests
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture
@@ -114,12 +135,33 @@ def make_patients(make_folder):
 
 
 @pytest.fixture(scope="session")
-def phantom_records(tmp_path_factory):
+def make_once(tmp_path_factory):
+    """Make files that all workers read: the first to want them does, others wait."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def make(name, write):
+        done = base / f"{name}.done"
+        with (base / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                done.write_text(str(write(base / name)))
+        return Path(done.read_text())
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def phantom_records(make_once):
     """Records of 120 small phantoms, not square."""
-    folder = tmp_path_factory.mktemp("phantom")
-    write_phantoms(folder / "xrays", 120, size=(64, 96), workers=1, progress=False)
-    prepare(folder / "xrays", folder / "records", image_size=(64, 96), progress=False)
-    return folder / "records"
+
+    def write(folder):
+        write_phantoms(folder / "xrays", 120, size=SIZE, workers=1, progress=False)
+        prepare(folder / "xrays", folder / "records", image_size=SIZE, progress=False)
+        return folder / "records"
+
+    return make_once("phantom", write)
 
 
 def write_pytorch(path, tensors):
@@ -192,8 +234,8 @@ def make_run(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory):
-    return write_run(tmp_path_factory.mktemp("runs") / "run")
+def run(make_once):
+    return load_run(make_once("run", lambda folder: write_run(folder).path))
 
 
 @pytest.fixture(scope="session")
@@ -202,24 +244,24 @@ def calibrated_model(run):
 
 
 @pytest.fixture(scope="session")
-def exported(run, tmp_path_factory):
+def exported(run, make_once):
     """Version 1 of the run in a repository, through all its checks."""
-    return export(run.path, tmp_path_factory.mktemp("models"), progress=False)
+    return make_once("models", lambda path: export(run.path, path, progress=False))
 
 
 @pytest.fixture(scope="session")
-def converted(run, tmp_path_factory):
+def converted(run, make_once):
     """Give version 1 of the run in a format, made when first asked for."""
-    made = {}
 
     def convert(kind):
-        if kind not in made:
-            try:
-                check_installed(kind)
-            except UserError as error:
-                pytest.skip(str(error))
-            folder = tmp_path_factory.mktemp("formats")
-            made[kind] = export_formats(run.path, folder, [kind], progress=False)[kind]
-        return made[kind]
+        try:
+            check_installed(kind)
+        except UserError as error:
+            pytest.skip(str(error))
+
+        def write(folder):
+            return export_formats(run.path, folder, [kind], progress=False)[kind]
+
+        return make_once(f"formats-{kind}", write)
 
     return convert

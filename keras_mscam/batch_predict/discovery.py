@@ -100,7 +100,8 @@ def _find_results(output: Path) -> Callable[[str], bool]:
 
 
 def _expand(paths: Iterable[str | os.PathLike], stdin: Iterable[str]) -> Iterator[str]:
-    for path in map(os.fspath, paths):
+    for path in paths:
+        path = os.fspath(path)
         if path == "-":
             yield from filter(None, (line.rstrip("\r\n") for line in stdin))
         elif glob.has_magic(path) and not os.path.lexists(path):

@@ -6,6 +6,7 @@ import struct
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import matplotlib
@@ -48,7 +49,7 @@ class Predicted:
     name: str  # that its files have, see `Names`
     stamp: tuple[int, int]
     frame: Frame
-    picture: np.ndarray | None  # uint8, at the size it is drawn at, if it is
+    picture: np.ndarray  # uint8, at the size it is drawn at; empty if it isn't
     prediction: Prediction
 
 
@@ -179,17 +180,17 @@ def _write_maps(place: Place, item: Predicted, drawn: tuple[str, ...]) -> str:
     heatmaps = [prediction.heatmap(name) for name in drawn]
     name = f"maps/{item.name}.npz"
     with write_whole(place.folder / name) as temporary:
-        np.savez_compressed(
-            temporary,
+        maps: dict[str, Any] = {
             **{f"cam_block{block}": cam for block, cam in prediction.cams.items()},
-            attention=prediction.attention,
-            heatmaps=np.array(heatmaps, "float16"),
-            heatmap_pathologies=np.array(drawn, "str"),
-            relevance_weights=prediction.relevance_weights,
-            pathologies=np.array(prediction.pathologies),
-            original_size=np.array(prediction.original_size),
-            field=np.array(item.frame.corners),
-        )
+            "attention": prediction.attention,
+            "heatmaps": np.array(heatmaps, "float16"),
+            "heatmap_pathologies": np.array(drawn, "str"),
+            "relevance_weights": prediction.relevance_weights,
+            "pathologies": np.array(prediction.pathologies),
+            "original_size": np.array(prediction.original_size),
+            "field": np.array(item.frame.corners),
+        }
+        np.savez_compressed(temporary, **maps)
     return name
 
 
@@ -254,7 +255,7 @@ def render_report(
     The prediction needs the maps of the blocks. Those of `pathologies` are shown, or of
     the most probable one, if there are none.
     """
-    contract, spacing = prediction.contract, frame.pixel_spacing
+    contract, spacing = prediction.require_contract(), frame.pixel_spacing
     return read_template("image.html.jinja").render(
         model=model,
         path=path,
@@ -287,6 +288,7 @@ def render_report(
 
 def _describe_maps(name: str, picture: np.ndarray, prediction: Prediction) -> dict:
     column = prediction.pathologies.index(name)
+    weights = np.asarray(prediction.relevance_weights)
     overlay = draw_overlay(picture, prediction, name, picture.shape)
     shape = choose_shape(picture.shape, longest_side=_BLOCK_SIDE)
     return {
@@ -297,7 +299,7 @@ def _describe_maps(name: str, picture: np.ndarray, prediction: Prediction) -> di
             {
                 "block": block,
                 "size": cam.shape[:2],
-                "weight": float(prediction.relevance_weights[row, column]),
+                "weight": float(weights[row, column]),
                 "map": _embed(_colour(cam[..., column], shape)),
             }
             for row, (block, cam) in enumerate(prediction.cams.items())

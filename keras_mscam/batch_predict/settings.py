@@ -94,23 +94,27 @@ def load_predictor(
     predictor = Predictor(path, runtime)
     contract = predictor.runtime.contract
     known, own = contract.pathologies, contract.probability_thresholds
-    if not isinstance(thresholds, Mapping):
-        thresholds = {} if thresholds is None else dict.fromkeys(known, thresholds)
-    for name in (*thresholds, *options.pathologies):
+    if thresholds is None:
+        asked = {}
+    elif isinstance(thresholds, Mapping):
+        asked = thresholds
+    else:
+        asked = dict.fromkeys(known, thresholds)
+    for name in (*asked, *options.pathologies):
         if name not in known:
             raise UserError(
                 f"The model has no pathology {name!r}; it has {', '.join(known)}."
             )
-    for name, value in thresholds.items():
+    for name, value in asked.items():
         if not 0 <= value <= 1:
             raise UserError(
                 f"The probability threshold of {name} must be from 0 to 1, not {value}."
             )
-    thresholds = tuple(
-        thresholds.get(name, value) if name in (options.pathologies or known) else None
+    chosen = tuple(
+        asked.get(name, value) if name in (options.pathologies or known) else None
         for name, value in zip(known, own, strict=True)
     )
-    contract = replace(contract, probability_thresholds=thresholds)
+    contract = replace(contract, probability_thresholds=chosen)
     predictor.runtime = replace(predictor.runtime, contract=contract)
     return predictor
 

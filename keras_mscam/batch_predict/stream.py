@@ -3,7 +3,7 @@
 import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -31,7 +31,7 @@ class Read:
     stamp: tuple[int, int]  # of the file, before it was read
     image: np.ndarray  # uint8 (height, width), as the network takes it
     frame: Frame
-    picture: np.ndarray | None  # uint8, at the size it is drawn at, if it is
+    picture: np.ndarray  # uint8, at the size it is drawn at; empty if it isn't
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def read(
         xray = read_xray(path, crop_borders, max_value)
     except ImageError as error:
         return Refused(found, " ".join(str(error).split()))
-    frame, picture = xray.frame, None
+    frame, picture = xray.frame, np.zeros((0, 0), "uint8")
     if longest_side is not None:
         shape = choose_shape(frame.size, frame.pixel_spacing, longest_side)
         picture = shrink(xray.pixels, shape)
@@ -74,7 +74,7 @@ def _explain_no_stamp(path: str) -> str:
         is_link = "\0" not in path and os.path.islink(path)
         return "it is a link to no file" if is_link else "there is no such file"
     except OSError as error:
-        return error.strerror
+        return str(error.strerror)
     if stat.S_ISDIR(mode):
         return "it is a folder that can't be listed"
     return "it is neither a file nor a folder"
@@ -87,7 +87,7 @@ def stream(
     place: Place,
     batch_size: int,
     workers: int | None,
-) -> Iterator[str]:
+) -> Generator[str]:
     """Predict files and write what is made of each.
 
     Args:

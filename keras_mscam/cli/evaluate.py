@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -52,7 +52,9 @@ def main() -> None:
     if not runs:
         raise UserError(f"Give one run at least: {_NAME} RUN.")
     protocols = [parse_localization(_NAME, arguments, options, run) for run in runs]
-    shared = {"data": options.data, "split": options.split, "images": options.images}
+    shared: dict[str, Any] = {
+        "data": options.data, "split": options.split, "images": options.images
+    }  # fmt: skip
     if len(runs) > 1:
         from keras_mscam.evaluation.compare import compare
 

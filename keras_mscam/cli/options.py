@@ -5,7 +5,7 @@ import io
 import sys
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pydantic
 import tyro
@@ -45,7 +45,7 @@ def parse(command: str, arguments: list[str], defaults: Options) -> Options:
 
 
 def parse_localization(
-    command: str, arguments: list[str], options: Options, run: Path
+    command: str, arguments: list[str], options: Any, run: Path
 ) -> LocalizationConfig:
     """Return how maps of a run become boxes: its own way, but for what is given.
 

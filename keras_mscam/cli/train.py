@@ -33,13 +33,15 @@ _NAME = "keras_mscam-train"
 def main() -> None:
     """Console script `keras_mscam-train`."""
     options = parse_options(sys.argv[1:])
+    output = options.output
+    assert output is not None
     try:
-        with explain_disk(options.output):
-            run = train(options.config, options.output, options.resume)
+        with explain_disk(output):
+            run = train(options.config, output, options.resume)
     except DiskError as error:
-        if not is_run(options.output):
+        if not is_run(output):
             raise
-        go_on = f"Then {_NAME} --output {options.output} --resume goes on."
+        go_on = f"Then {_NAME} --output {output} --resume goes on."
         raise DiskError(error.args[0], go_on) from error
     except Terminated:
         sys.exit(128 + signal.SIGTERM)  # as of a process that it ended
@@ -55,7 +57,9 @@ class TrainOptions:
     takes the place of the built-in set.
     """
 
-    preset: Literal[tuple(PRESETS)] = "phantom-a-cnn-plus"
+    preset: Literal[tuple(PRESETS)] = (  # ty: ignore[invalid-type-form]
+        "phantom-a-cnn-plus"
+    )
     """Configuration to start from."""
     config_file: Annotated[Path | None, tyro.conf.arg(name="config")] = None
     """JSON file over the preset, such as another run's config.json."""

@@ -13,13 +13,15 @@ range of seeds 0 to 2, from `experiments/table1`, which has the commands:
     phantom-a-cnn-plus   0.79 [0.78, 0.81]   0.93 [0.92, 0.94]
 """
 
+from typing import Any
+
 from keras_mscam.configs.paper import PLUS
 from keras_mscam.configs.schema import Config, DataConfig, ModelConfig, TrainingConfig
 
 _DATA = DataConfig(phantoms=3200, image_size=(192, 192))
-_DENSENET = {"backbone": "small_densenet", "batch_norm_momentum": 0.9}
-_RESNET = {"backbone": "small_resnet", "batch_norm_momentum": 0.9}
-_SHORT = {"epochs": 12, "batch_size": 16, "plateau_patience": 3}
+_DENSENET: dict[str, Any] = {"backbone": "small_densenet", "batch_norm_momentum": 0.9}
+_RESNET: dict[str, Any] = {"backbone": "small_resnet", "batch_norm_momentum": 0.9}
+_SHORT: dict[str, Any] = {"epochs": 12, "batch_size": 16, "plateau_patience": 3}
 PRESETS = {
     # A-CNN
     "phantom": Config(

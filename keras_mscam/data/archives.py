@@ -97,11 +97,17 @@ def _walk_tar(archive: Path):
         with tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER) as tar:
             for info in tar:
                 if info.isfile():
-                    yield info.name, lambda info=info: tar.extractfile(info).read()
+                    yield info.name, lambda info=info: _read_tar(tar, info)
                 # It keeps all it has passed, for going back, which a stream can't.
-                tar.members.clear()
+                tar.members.clear()  # ty: ignore[missing-attribute]
         while stream.read(_BUFFER):
             pass  # the checksum comes last
+
+
+def _read_tar(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(info)
+    assert file is not None, "which it is of links and folders"
+    return file.read()
 
 
 def _walk_zip(archive: Path):

@@ -224,7 +224,7 @@ def _index_by_name(files: Iterable) -> tuple[dict[str, Path | Member], list[str]
 
 def _find_in_archives(
     folders: Iterable[Path], workers: int | None, progress: bool
-) -> tuple[dict[str, Member], list[str]]:
+) -> tuple[dict[str, Path | Member], list[str]]:
     """Return members of archives as `_index_by_name` does."""
     jobs = [(archive,) for folder in folders for archive in find_archives(folder)]
     # One archive takes minutes: worth a process, however few there are.

@@ -293,9 +293,12 @@ def cache_on_disk(
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.with_suffix(".lock").open("w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if _open_cache(path, shapes) is None:
+            cache = _open_cache(path, shapes)
+            if cache is None:
                 _write_cache(path, decoded, count)
-    return _open_cache(path, shapes)
+                cache = _open_cache(path, shapes)
+    assert cache is not None
+    return cache
 
 
 def _open_cache(path: Path, shapes: tuple[tuple[int, ...], ...]) -> Cache | None:

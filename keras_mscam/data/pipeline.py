@@ -149,22 +149,23 @@ def make_training_dataset(
     size = choose_size(manifest, image_size)
     count = manifest.splits["train"].images
     plan = Plan(count, batch_size, seed, epochs, first_epoch, first_step, host)
+    augmentation = augmentation or AugmentationConfig()
     augmented = _is_on(augmentation)
     decoded_size = choose_warped_size(manifest, size) if augmented else size
-    cache = _choose_cache(cache, count, decoded_size)
-    if balanced and cache == "none":
+    kind = _choose_cache(cache, count, decoded_size)
+    if balanced and kind == "none":
         raise UserError(
             "Balanced sampling needs all images at hand; choose the cache memory or "
             "disk."
         )
-    if cache == "none":
+    if kind == "none":
         records = stream(manifest.shard_paths(directory, "train"), plan)
         batches = decode(records, manifest, decoded_size)
         batches = batches.batch(batch_size // host[1], drop_remainder=True)
     else:
         records = _read_records(directory, manifest, "train")
         decoded = decode(records, manifest, decoded_size)
-        if cache == "disk":
+        if kind == "disk":
             folder = Path(cache_folder or Path(directory) / "cache")
             held = cache_on_disk(folder, manifest, decoded_size, decoded)
         else:
@@ -274,7 +275,12 @@ def read_examples(
             image=features["image"][..., 0],
             labels=features["labels"],
             original_size=tuple(features["original_size"].tolist()),
-            boxes=tuple(map(Box, pathologies, map(tuple, xyxy.tolist()))),
+            boxes=tuple(
+                Box(pathology, (left, top, right, bottom))
+                for pathology, (left, top, right, bottom) in zip(
+                    pathologies, xyxy.tolist(), strict=True
+                )
+            ),
         )
 
 

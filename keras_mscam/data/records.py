@@ -1,7 +1,7 @@
 """What is known of one image, and of a data set, before any pixel is read."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -85,7 +85,7 @@ class Dataset:
     tables: tuple[Path, ...] = ()
 
 
-def summarize(*found: tuple[str, list[str]]) -> tuple[str, ...]:
+def summarize(*found: tuple[str, Sequence[str]]) -> tuple[str, ...]:
     """Return one sentence for each kind of problem that has examples.
 
     Example:
@@ -104,7 +104,7 @@ def sort_boxes(
     images: Collection[str],
     pathologies: Collection[str],
     unlabeled_kind: str,
-    unknown: list[str] | None = None,
+    unknown: Sequence[str] = (),
 ) -> tuple[dict[str, list[Box]], tuple[str, ...]]:
     """Tell boxes that can be used from the others.
 

@@ -144,11 +144,13 @@ def convert(
 
 def _read(records: Iterable[Record]) -> Iterator[Path | bytes]:
     """Give paths of files, which workers read, and contents of archives' members."""
-    for archive, group in groupby(records, key=lambda r: getattr(r.path, "archive", 0)):
+    paths = (record.path for record in records)
+    for archive, group in groupby(paths, key=lambda path: getattr(path, "archive", 0)):
         if archive:
-            yield from read_members(archive, [r.path.position for r in group])
+            members = [path for path in group if isinstance(path, Member)]
+            yield from read_members(archive, [member.position for member in members])
         else:
-            yield from (record.path for record in group)
+            yield from (path for path in group if isinstance(path, Path))
 
 
 def _write_part(

@@ -63,10 +63,11 @@ def build_capture(
         patient_orientation=("L", "F"),  # one is required; replaced below
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
-    image.PatientOrientation = None
+    image.add_new("PatientOrientation", "CS", None)
     sides = read_word(source, "BodyPartExamined"), read_word(source, "ImageLaterality")
     if not any(sides):
-        image.Laterality = None  # needed where nothing says that a chest is no pair
+        # Needed where nothing says that a chest is no pair.
+        image.add_new("Laterality", "CS", None)
     _copy(source, image, *_KEPT)
     if pixel_spacing is None:
         _copy(source, image, "PixelAspectRatio")

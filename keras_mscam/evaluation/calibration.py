@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -69,7 +70,7 @@ def fit_calibration(
 
 
 def _fit(truth: np.ndarray, logits: np.ndarray) -> Calibration:
-    counts = {"images": len(truth), "positives": int(truth.sum())}
+    counts: dict[str, Any] = {"images": len(truth), "positives": int(truth.sum())}
     one_class = explain_one_class(truth)
     if one_class:
         return Calibration(**counts, reason=f"not calibrated: {one_class}")
@@ -179,15 +180,16 @@ def choose_operating_points(
 def _choose(
     truth: np.ndarray, values: np.ndarray, criterion: str, minimum_sensitivity: float
 ) -> OperatingPoint:
-    counts = {
+    positives = int(truth.sum())
+    negatives = len(truth) - positives
+    counts: dict[str, Any] = {
         "criterion": criterion,
         "images": len(truth),
-        "positives": int(truth.sum()),
+        "positives": positives,
     }
     one_class = explain_one_class(truth)
     if one_class:
         return OperatingPoint(**counts, reason=one_class)
-    positives, negatives = counts["positives"], len(truth) - counts["positives"]
     fp, tp, scores = roc_curve(truth, values, drop_intermediate=False)
     scores = scores[1:]  # the first is infinite: no image is positive
     tp = np.rint(tp[1:] * positives).astype("int64")
@@ -204,10 +206,11 @@ def _choose(
         best = int(np.argmax(tp / positives >= minimum_sensitivity))
     confusion = [negatives - fp[best], fp[best]], [positives - tp[best], tp[best]]
     rates = compute_rates(np.array(confusion))
+    counts |= {
+        name: rates[name] for name in ("sensitivity", "specificity", "ppv", "f1")
+    }
     return OperatingPoint(
-        probability_threshold=_place_threshold(scores, best),
-        **{name: rates[name] for name in ("sensitivity", "specificity", "ppv", "f1")},
-        **counts,
+        probability_threshold=_place_threshold(scores, best), **counts
     )
 
 

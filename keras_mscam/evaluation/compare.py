@@ -154,7 +154,8 @@ def _compare_accuracy(first: Evaluation, second: Evaluation) -> dict:
         tables.append((counts.found * belongs, counts.boxes[:, None] * belongs))
     if not boxed:
         return {}
-    return _name(boxed, *compare_ratio(*tables, counts.patient))
+    one, other = tables
+    return _name(boxed, *compare_ratio(one, other, counts.patient))
 
 
 def _name(names, differences: Sequence[PairedDifference], mean) -> dict:

@@ -212,8 +212,8 @@ def load_chosen(evaluation: Evaluation, chosen: Sequence[Chosen]) -> list[Case]:
             attention=fused[key].cam,
             heatmap=fused[key].heatmap,
             relevance_weights=predictions.relevance_weights[:, key[1]],
-            truth=scale_boxes(item.truth, item.original_size, size),
-            predicted=scale_boxes(item.predicted, item.original_size, size),
+            truth=scale_boxes(item.truth, item.image_size, size),
+            predicted=scale_boxes(item.predicted, item.image_size, size),
             probability=item.probability,
             iou=best_iou(item),
         )

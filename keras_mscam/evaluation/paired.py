@@ -1,5 +1,6 @@
 """Two systems on the same images: their difference, its interval and its p-value."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,13 +149,13 @@ def exchange_systems(
         & Smyth 2010, "Permutation p-values should never be zero", for
         `p = (1 + exceeding) / (1 + permutations)`.
     """
-    first, second = (np.concatenate(sums, axis=1).T for sums in (first, second))
-    observed = _subtract_ratios(first.sum(axis=1), second.sum(axis=1))
+    one, other = (np.concatenate(sums, axis=1).T for sums in (first, second))
+    observed = _subtract_ratios(one.sum(axis=1), other.sum(axis=1))
     compared = ~np.isnan(observed)
     undefined = ~np.append(compared, compared.any())
     # A patient in whom the systems agree changes nothing by being exchanged.
-    moves = (first != second).any(axis=0)
-    agreed = first[:, ~moves].sum(axis=1)
+    moves = np.any(one != other, axis=0)
+    agreed = one[:, ~moves].sum(axis=1)
     if moves.sum() < 2:  # the difference keeps its size
         return np.where(undefined, np.nan, 1.0)
 
@@ -166,9 +167,9 @@ def exchange_systems(
         return np.where(undefined, 0, np.where(np.isnan(gaps), np.inf, gaps))
 
     p_values = scipy.stats.permutation_test(
-        (first[:, moves], second[:, moves]), measure, permutation_type="samples",
+        (one[:, moves], other[:, moves]), measure, permutation_type="samples",
         vectorized=True, axis=-1, alternative="greater", n_resamples=permutations,
-        batch=max(1, CELLS // first.size), rng=np.random.default_rng(seed),
+        batch=max(1, CELLS // one.size), rng=np.random.default_rng(seed),
     ).pvalue  # fmt: skip
     return np.where(undefined, np.nan, p_values)
 
@@ -183,7 +184,7 @@ def _compare(
     first: Resampled,
     second: Resampled,
     level: float,
-    p_values: np.ndarray | None = None,
+    p_values: Iterable[float] | None = None,
 ) -> tuple[list[PairedDifference], PairedDifference]:
     """Compare every metric and, last, the mean of those that both systems have."""
     both = ~np.isnan(first.values - second.values)

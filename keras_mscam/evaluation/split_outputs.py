@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -175,7 +176,7 @@ def read_predictions(folder: Path) -> Predictions:
     """
     content = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
     parts = [_read_part(path, _TABLES) for path in _part_paths(folder)]
-    tables = {
+    tables: dict[str, Any] = {
         name: np.concatenate(arrays)
         for name, *arrays in zip(_TABLES, *parts, strict=True)
     }
@@ -225,7 +226,7 @@ def _store(classifier, description, manifest, records, folder, done, bar) -> Non
             if box.pathology in names
         ]
         block_logits = [v for k, v in outputs.items() if k.startswith("logits_block")]
-        tables = {
+        tables: dict[str, Any] = {
             "names": np.array([example.name for example in examples]),
             "patients": np.array([example.patient for example in examples]),
             "labels": np.stack([example.labels[columns] for example in examples]),

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -30,7 +31,7 @@ def build_table1(systems: dict[str, dict], overlap: str = "iou") -> pd.DataFrame
         name: metrics["localization"]["attention"] for name, metrics in systems.items()
     }
     maps |= {title: first["localization"][key] for key, title in _BASELINES.items()}
-    rows = []
+    rows: list[Any] = []
     for threshold in first["localization"]["attention"][overlap]:
         for name, tables in maps.items():
             table = tables[overlap][threshold]
@@ -77,7 +78,7 @@ def to_markdown(systems: dict[str, dict]) -> str:
             for system, rows in part.groupby("system", sort=False):
                 rows = rows.set_index("measure")
                 cells = [_format(rows[column], measure) for column in columns]
-                head = escape_markdown(system)
+                head = escape_markdown(str(system))
                 lines.append(f"| {head} | " + " | ".join(cells) + " |")
             parts.append("\n".join(lines) + "\n")
     return "\n".join(parts + [text + "\n" for text in _list_protocols(systems)])

@@ -204,7 +204,7 @@ def _compare_boxes(found, expected, contract: Contract, both) -> float | None:
     if not len(first[0]):
         return None
     pairs = zip(*first, strict=True)
-    return float(np.mean([compute_iou([one], [other])[0, 0] for one, other in pairs]))
+    return float(np.mean([compute_iou(a[None], b[None])[0, 0] for a, b in pairs]))
 
 
 def run_reference(

@@ -131,7 +131,8 @@ def _strip_png(data: bytes) -> bytes:
         raise ImageError(_NO_HEADER)
     width, height = struct.unpack(">II", header[8:16])
     check_size(height, width)
-    kept, is_behind = [PNG_START], False
+    kept: list[bytes | memoryview] = [PNG_START]
+    is_behind = False
     for kind, chunk in _read_chunks(data):
         is_needed = not kind[0] & 0x20  # a capital letter
         if is_needed and zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:]):

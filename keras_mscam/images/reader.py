@@ -4,7 +4,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeGuard
 
 import numpy as np
 import PIL.Image
@@ -98,7 +98,7 @@ def check_max_value(max_value: int | None) -> None:
         raise UserError(f"The max value must be 1 or more, not {max_value}.")
 
 
-def is_pixels(image: Image) -> bool:
+def is_pixels(image: Image) -> TypeGuard[np.ndarray]:
     """Whether an image is given as an array, rather than as a file."""
     return hasattr(image, "__array__")
 
@@ -119,7 +119,8 @@ def read_bytes(image: Image) -> bytes:
             return bytes(image)
         if isinstance(image, PIL.Image.Image):
             return encode_pillow(image)
-        data = image.read() if hasattr(image, "read") else None
+        read = getattr(image, "read", None)
+        data = read() if read else None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"cannot be opened: {reason}") from error
@@ -143,7 +144,7 @@ def find_format(data: bytes) -> str | None:
     return "dicom" if data[at] == _DICOM_START or _BARE_DICOM.match(data) else None
 
 
-def describe_image(image: Image) -> str:
+def describe_image(image: object) -> str:
     """Return what to call an image in a sentence."""
     return str(image) if isinstance(image, (str, os.PathLike)) else "The image"
 

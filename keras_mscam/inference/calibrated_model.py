@@ -86,6 +86,7 @@ def load_calibrated_model(
         thresholds = (protocol.cam_thresholds,) * len(pathologies)
         notes = "Map thresholds are fixed, without a box."
     else:
+        assert tune is not None
         thresholds, notes = tune(classifier, fusion)
     scaling = [calibration.calibrations[name] for name in pathologies]
     points = [calibration.operating_points[name] for name in pathologies]

@@ -125,17 +125,31 @@ class Prediction:
             return relevance
         return np.full(len(fused), 1 / len(fused))
 
+    def require_contract(self) -> Contract:
+        """Return the contract.
+
+        Raises:
+            UserError: there is none, as of a server's answer.
+        """
+        if self.contract is None:
+            raise UserError(
+                "Only a prediction of a Predictor, with its maps, can be explored: a "
+                "server's answer doesn't hold what maps are fused and cut by."
+            )
+        return self.contract
+
     def _find_weights(self, column: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the weights of blocks in the fused map, and those learned."""
+        contract = self.require_contract()
         return (
-            np.array(self.contract.fusion_weights)[:, column],
-            np.array(self.contract.relevance_weights)[:, column],
+            np.array(contract.fusion_weights)[:, column],
+            np.array(contract.relevance_weights)[:, column],
         )
 
     def change(
         self,
         pathology: str,
-        shares: Sequence[float],
+        shares: Sequence[float] | np.ndarray,
         cam_thresholds: Sequence[float] | None = None,
     ) -> "Prediction":
         """Fuse one pathology's maps by other weights, and find its boxes anew.
@@ -159,14 +173,15 @@ class Prediction:
             UserError: there are no maps or no contract, no such pathology, or shares
                 that don't fit.
         """
-        if self.contract is None or not self.cams:
+        contract = self.require_contract()
+        if not self.cams:
             raise UserError(
-                "Only a prediction of a Predictor, with its maps, can be explored: a "
-                "server's answer doesn't hold what maps are fused and cut by."
+                "Only a prediction with its maps can be explored: this one was made "
+                "without."
             )
         column = self._find_column(pathology)
         given = np.asarray(shares, float)
-        blocks = len(self.contract.blocks)
+        blocks = len(contract.blocks)
         if given.shape != (blocks,) or not (given >= 0).all():
             raise UserError(
                 f"The shares {list(shares)} must be {blocks} numbers of 0 or more, one "
@@ -175,13 +190,13 @@ class Prediction:
         fused, relevance = self._find_weights(column)
         # What a block weighs when it alone counts.
         scale = 1.0 if np.allclose(fused, relevance) else fused * blocks
-        weights = np.array(self.contract.fusion_weights)
+        weights = np.array(contract.fusion_weights)
         weights[:, column] = given / (given.sum() or 1) * scale
-        thresholds = list(self.contract.cam_thresholds)
+        thresholds = list(contract.cam_thresholds)
         if cam_thresholds is not None:
             thresholds[column] = tuple(map(float, cam_thresholds))
         contract = replace(
-            self.contract,
+            contract,
             fusion_weights=tuple(map(tuple, weights.tolist())),
             cam_thresholds=tuple(thresholds),
         )
@@ -193,7 +208,7 @@ class Prediction:
         height, width = self.original_size
         left, top, right, bottom = self.field or (0, 0, width, height)
         boxes, scores = find_boxes(
-            self.contract,
+            self.require_contract(),
             {"probabilities": np.array([list(self.probabilities.values())], "float32")},
             np.array([[bottom - top, right - left]]),
             {(0, self._find_column(pathology)): self.heatmap(pathology)},
@@ -288,11 +303,11 @@ def _take_warnings(outputs, row: int) -> tuple[str, ...]:
 
 def _list_boxes(names: Sequence[str], boxes, scores) -> tuple[Box, ...]:
     """Return boxes `(C, K, 4)`, where their scores `(C, K)` are above 0, by score."""
-    found = [
-        Box(names[column], tuple(map(float, boxes[column, place])), float(score))
-        for (column, place), score in np.ndenumerate(scores)
-        if score > 0
-    ]
+    found = []
+    for column, place in np.argwhere(np.asarray(scores) > 0):
+        left, top, right, bottom = map(float, boxes[column, place])
+        score = float(scores[column, place])
+        found.append(Box(names[column], (left, top, right, bottom), score))
     return tuple(sorted(found, key=lambda box: -box.score))
 
 

@@ -37,7 +37,7 @@ class Run:
     def records(self) -> Path:
         """Prepared records: those given as `--data`, else made inside the run."""
         given = self.config.data.path
-        return given if is_prepared(given) else self.path / "records"
+        return given if given and is_prepared(given) else self.path / "records"
 
     config_path = _inside("config.json")
     model_path = _inside("model.keras")

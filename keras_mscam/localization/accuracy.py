@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -42,13 +42,13 @@ class Localization:
     patient: str
     truth: np.ndarray
     predicted: np.ndarray
-    scores: np.ndarray | None = None
+    scores: np.ndarray = None  # ty: ignore[invalid-assignment] of None zeros are made
     peak: tuple[float, float] | None = None
     original_size: tuple[int, int] | None = None
     probability: float = math.nan
     name: str = ""
-    ignored: np.ndarray = ()
-    excused: np.ndarray | None = None
+    ignored: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
+    excused: np.ndarray = None  # ty: ignore[invalid-assignment]
 
     def __post_init__(self):
         values = {
@@ -69,6 +69,13 @@ class Localization:
                 f"{count} boxes, but scores of shape {self.scores.shape} and excused "
                 f"of shape {self.excused.shape}: {self.name} {self.pathology}."
             )
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """`original_size`; a `ValueError` where it is missing."""
+        if self.original_size is None:
+            raise ValueError(f"{self.name} {self.pathology} has no original_size.")
+        return self.original_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,11 +276,8 @@ def select_size(localizations: Sequence[Localization], name: str) -> list[Locali
 
 
 def _select(item: Localization, low: float, high: float) -> Localization:
-    if item.original_size is None:
-        raise ValueError(f"{item.name} {item.pathology} has no original_size.")
-
     def belongs(boxes: np.ndarray) -> np.ndarray:
-        sizes = compute_sizes(boxes, item.original_size)
+        sizes = compute_sizes(boxes, item.image_size)
         return (low <= sizes) & (sizes < high)
 
     chosen = belongs(item.truth)

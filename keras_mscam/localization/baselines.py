@@ -39,8 +39,8 @@ def localize_at_random(
     result = []
     for item in localizations:
         cam = draw_random_map(image_size, rng)
-        predicted = extract(cam, item.original_size)
-        peak = find_peak(cam, item.original_size)
+        predicted = extract(cam, item.image_size)
+        peak = find_peak(cam, item.image_size)
         result.append(_replace(item, predicted, peak))
     return result
 
@@ -63,7 +63,7 @@ def localize_by_mean_box(localizations: Sequence[Localization]) -> list[Localiza
         *others, count = sums[None] - sums.get(item.patient, 0)
         if count:
             mean = np.reshape(others, (1, 4)) / count
-            box = scale_boxes(mean, (1, 1), item.original_size)
+            box = scale_boxes(mean, (1, 1), item.image_size)
             peak = tuple(((box[0, :2] + box[0, 2:]) / 2).tolist())
             result.append(_replace(item, PredictedBoxes(box, np.ones(1)), peak))
     return result
@@ -79,7 +79,7 @@ def _sum_boxes(localizations: Sequence[Localization]) -> dict[str, dict]:
     for item in localizations:
         rows = sums[item.pathology]
         if len(item.truth):
-            relative = scale_boxes(item.truth, item.original_size, (1, 1)).sum(axis=0)
+            relative = scale_boxes(item.truth, item.image_size, (1, 1)).sum(axis=0)
             own = np.append(relative, len(item.truth))
             for key in (item.patient, None):
                 rows[key] = rows.get(key, 0) + own

@@ -154,7 +154,7 @@ def find_peak(
     if not cam.size or not np.isfinite(cam).all() or cam.max() == cam.min():
         return None
     row, column = np.unravel_index(cam.argmax(), cam.shape)
-    pixel = [[column + 0.5, row + 0.5, column + 0.5, row + 0.5]]
+    pixel = np.array([[column, row, column, row]]) + 0.5
     x, y = scale_boxes(pixel, cam.shape, original_size)[0, :2]
     return float(x), float(y)
 

@@ -60,11 +60,11 @@ def measure_deviations(parts: Iterable[Sequence[np.ndarray]]) -> np.ndarray:
     Returns:
         `(B, C)` float64. Images with a value that isn't finite are left out.
     """
-    moments = None
-    for maps in parts:
-        new = np.stack([_sum_moments(cams.astype("float64")) for cams in maps])
-        moments = new if moments is None else moments + new
-    count, total, squares = np.moveaxis(moments, 1, 0)
+    moments = sum(
+        np.stack([_sum_moments(cams.astype("float64")) for cams in maps])
+        for maps in parts
+    )
+    count, total, squares = np.moveaxis(np.asarray(moments), 1, 0)
     mean = total / np.maximum(count, 1)
     variance = squares / np.maximum(count, 1) - mean**2
     return np.sqrt(np.maximum(variance, 0))

@@ -115,7 +115,7 @@ class PublishedWeights:
                 "keras_mscam-weights convert --allow-unmatched takes what fits."
             )
 
-    def name_outputs(self, names: Sequence[str]) -> tuple[str, ...]:
+    def name_outputs(self, names: Sequence[str]) -> Sequence[str]:
         """Return the outputs' names: those given, one of `OUTPUT_NAMES`, or its own.
 
         Raises:
@@ -127,10 +127,9 @@ class PublishedWeights:
                 f"with keras_mscam-train --weights {self.path}."
             )
         outputs = len(self.head[1])
-        if len(names) == 1 and names[0] in OUTPUT_NAMES:
-            names = OUTPUT_NAMES[names[0]]
-        names = tuple(names) or self.pathologies
-        if names is None:
+        known = OUTPUT_NAMES.get(names[0]) if len(names) == 1 else None
+        names = known or tuple(names) or self.pathologies or ()
+        if not names:
             raise UserError(
                 f"{self.path} does not name its {outputs} outputs: give --pathologies "
                 f"{', '.join(OUTPUT_NAMES)}, or the names in their order."

@@ -148,7 +148,7 @@ def _shoulders(frame: Frame, rng: np.random.Generator) -> np.ndarray:
     total = _blend(frame, (canvas, 0.13, 0.004), (edge, 0.10, 0.002))
     for side in (-1, 1):
         center = frame.to_pixels((side * (0.435 + out), -0.275))
-        add_ellipsoid(total, center, (0.045 * frame.unit,) * 2, 0.14)
+        add_ellipsoid(total, center, (0.045 * frame.unit, 0.045 * frame.unit), 0.14)
     return total
 
 

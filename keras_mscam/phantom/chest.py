@@ -166,8 +166,10 @@ def build_chest(
     density -= 0.58 * air
     _stomach(density, frame, anatomy, visit)
     _breasts(density, frame, anatomy)
-    box = (*heart_curve.min(axis=0), *heart_curve.max(axis=0))
-    return Chest(unit, tuple(lungs), tuple(float(v) for v in box)), density, air, body
+    (x1, y1), (x2, y2) = heart_curve.min(axis=0), heart_curve.max(axis=0)
+    box = float(x1), float(y1), float(x2), float(y2)
+    right, left = lungs
+    return Chest(unit, (right, left), box), density, air, body
 
 
 def _body(frame: Frame, anatomy: Anatomy) -> np.ndarray:

@@ -5,6 +5,7 @@ from functools import cache, cached_property
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 _SHIFT = 4  # cv2 draws polygons with 1/16 pixel precision
 
@@ -46,7 +47,7 @@ class Frame:
         offset = np.array([width, height]) / 2 + np.asarray(self.shift) * self.unit
         return np.concatenate([linear, offset[:, None]], axis=1)
 
-    def to_pixels(self, points: np.ndarray) -> np.ndarray:
+    def to_pixels(self, points: ArrayLike) -> np.ndarray:
         """Body coordinates `(..., 2)` to pixel coordinates `(..., 2)`."""
         points = np.asarray(points, np.float64)
         return points @ self.matrix[:, :2].T + self.matrix[:, 2]
@@ -112,10 +113,9 @@ def fill(canvas: np.ndarray, points: np.ndarray, value: int = 255) -> None:
 
 def stroke(canvas: np.ndarray, curves: np.ndarray, value: float, width: float) -> None:
     """Draw open curves `(..., n, 2)`; widths below a pixel fade the line instead."""
-    curves = _fixed_point(np.asarray(curves))
-    curves = list(curves.reshape(-1, *curves.shape[-2:]))
+    lines = list(_fixed_point(curves).reshape(-1, *curves.shape[-2:]))
     grey, pixels = round(value * min(1.0, width)), max(1, round(width))
-    cv2.polylines(canvas, curves, False, grey, pixels, cv2.LINE_AA, _SHIFT)
+    cv2.polylines(canvas, lines, False, (grey,), pixels, cv2.LINE_AA, _SHIFT)
 
 
 def strip(curve: np.ndarray, half_width: np.ndarray | float) -> np.ndarray:
@@ -134,8 +134,7 @@ def thickness(canvas: np.ndarray, depth: float) -> np.ndarray:
     the chord of a cylinder whose radius is `depth`.
     """
     inside = (canvas > 127).astype(np.uint8)
-    d = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
-    d *= 1 / depth
+    d = cv2.distanceTransform(inside, cv2.DIST_L2, 3) * np.float32(1 / depth)
     np.minimum(d, 1, out=d)
     return np.sqrt(d * (2 - d))
 

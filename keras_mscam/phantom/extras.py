@@ -106,7 +106,7 @@ def add_devices(
         edge = side * 0.6, end[1] + rng.normal(0.1, 0.2)
         bend = (end[0] + edge[0]) / 2, (end[1] + edge[1]) / 2 + rng.normal(0, 0.08)
         wire([edge, bend, end], 110, 0.004)
-        add_ellipsoid(density, frame.to_pixels(end), (0.013 * unit,) * 2, 0.5)
+        add_ellipsoid(density, frame.to_pixels(end), (0.013 * unit, 0.013 * unit), 0.5)
     if extras.pacemaker:
         side = extras.pacemaker
         can = np.array([side * 0.27, -0.20]) + rng.normal(0, 0.02, 2)
@@ -119,7 +119,9 @@ def add_devices(
     if extras.port:
         side = extras.port
         spot = np.array([side * 0.22, -0.17]) + rng.normal(0, 0.02, 2)
-        add_ellipsoid(density, frame.to_pixels(spot), (0.019 * unit,) * 2, 0.8, 0, 0.3)
+        add_ellipsoid(
+            density, frame.to_pixels(spot), (0.019 * unit, 0.019 * unit), 0.8, 0, 0.3
+        )
         wire(
             [tuple(spot), (side * 0.12, -0.29), (-0.04, -0.2), (-0.04, -0.02)],
             130,

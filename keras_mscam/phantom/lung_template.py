@@ -95,10 +95,10 @@ def fit_template(darkness: np.ndarray, surroundings: float) -> np.ndarray:
 @cache
 def _moved_masks(
     surroundings: float,
-) -> tuple[list[tuple[float, ...]], np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Every guess of the grid, its penalty, and its mask as a row."""
     weights = _weights(surroundings, _COARSE)
-    guesses = list(itertools.product(*_GRID))
+    guesses = np.array(list(itertools.product(*_GRID)))
     rows = [_move(weights, guess).ravel() for guess in guesses]
     return guesses, np.array([_penalty(guess) for guess in guesses]), np.array(rows)
 
@@ -106,7 +106,8 @@ def _moved_masks(
 @cache
 def _weights(surroundings: float, side: int) -> np.ndarray:
     """The lungs, summing to 1, less a ring around them; `(side, side)`."""
-    lungs = sum(lung.mask for lung in template().lungs)
+    left, right = template().lungs
+    lungs = left.mask + right.mask
     inside = (lungs > 0.5).astype(np.uint8)
     ring = cv2.dilate(inside, np.ones((25, 25), np.uint8)) - inside
     both = lungs - np.float32(surroundings) * ring

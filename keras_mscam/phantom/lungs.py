@@ -43,8 +43,8 @@ class Tracing:
     def to_chest(self) -> Chest:
         """The chest that lesions need, in the frame of the tracing."""
         pairs = zip((-1, 1), self.outlines, self.hila, strict=True)
-        lungs = (Lung(side, _fill(o), o, hilum) for side, o, hilum in pairs)
-        return Chest(SIZE, tuple(lungs), self.heart)
+        right, left = (Lung(side, _fill(o), o, hilum) for side, o, hilum in pairs)
+        return Chest(SIZE, (right, left), self.heart)
 
 
 def trace_chest(image: np.ndarray) -> Tracing:

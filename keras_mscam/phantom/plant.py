@@ -91,7 +91,7 @@ def _add(
         share, softness = _LOOKS[finding.pathology]
         x1, y1, x2, y2 = lesion.box
         sigma = max(softness * np.sqrt((x2 - x1) * (y2 - y1)), 0.5)
-        change = share * cv2.GaussianBlur(lesion.added, (0, 0), sigma)
+        change = share * cv2.GaussianBlur(np.asarray(lesion.added), (0, 0), sigma)
     box = bounding_box(change > _VISIBLE * change.max())
     return density + change, replace(lesion, box=box or lesion.box)
 
@@ -104,7 +104,8 @@ def _fill_with_fluid(
     The mask of the visible lung ends short of that recess, so the fluid spreads 3% of
     the picture down and outwards: there, only what is darker than fluid changes.
     """
-    share = lesion.added / max(float(lesion.added.max()), 1e-6)
+    added = np.asarray(lesion.added)
+    share = added / max(float(added.max()), 1e-6)
     reach = round(0.03 * frame.unit) + 1
     anchor = (reach - 1 if finding.side > 0 else 0, reach - 1)
     deep = cv2.dilate(share, np.ones((reach, reach), np.uint8), anchor=anchor)
@@ -117,8 +118,9 @@ def _fill_with_fluid(
 
 def _let_air_in(density: np.ndarray, lesion: Lesion, frame: Frame) -> np.ndarray:
     """No vessels, a little darker, and the line of the pleura."""
-    line = frame.blur(np.maximum(lesion.added, 0), 0.0015)
-    air = np.maximum(-lesion.added, 0)
+    added = np.asarray(lesion.added)
+    line = frame.blur(np.maximum(added, 0), 0.0015)
+    air = np.maximum(-added, 0)
     plain = _without_vessels(density, frame)
     return density + (plain - density) * lesion.erased - 0.3 * air + 0.6 * line
 
@@ -208,7 +210,8 @@ def take_again(
         hilum = matrix[:, :2] @ (lung.hilum * ratio) + matrix[:, 2]
         lungs.append(Lung(lung.side, mask, outline_of(mask), hilum))
     heart = _move_box(widen_box(tracing, moves), matrix, ratio)
-    return _expose(rng, picture), Chest(min(size), tuple(lungs), heart)
+    right, left = lungs
+    return _expose(rng, picture), Chest(min(size), (right, left), heart)
 
 
 def _sample_matrix(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
@@ -264,7 +267,8 @@ def _move_box(
     middle = np.array([(x1 + x2) / 2, (y1 + y2) / 2]) * ratio
     half = np.array([x2 - x1, y2 - y1]) / 2 * ratio * np.linalg.norm(matrix[:, 0])
     center = matrix[:, :2] @ middle + matrix[:, 2]
-    return tuple(float(v) for v in (*(center - half), *(center + half)))
+    x1, y1, x2, y2 = map(float, (*(center - half), *(center + half)))
+    return x1, y1, x2, y2
 
 
 def sample_heart(
@@ -286,7 +290,8 @@ def sample_heart(
             ratio = 0.56 + 0.10 * finding.conspicuity + 0.02 * more
             change = float(np.clip(ratio * chest / (x2 - x1) - 1, 0.12, 0.55))
     sides = zip(*_halves(tracing), (0.75, 1.25), strict=True)
-    return tuple(min(h * part * change, 0.55 * (wall - h)) for h, wall, part in sides)
+    right, left = (min(h * part * change, 0.55 * (wall - h)) for h, wall, part in sides)
+    return right, left
 
 
 def widen_heart(

@@ -192,6 +192,7 @@ def _plant(
     pictures = [(b, resize_area(b.read(), twice)) for b in backgrounds]
     for number, (shown, picture) in zip(range(visits), cycle(pictures)):
         visit = sample_visit(seed, shown.patient, number)
+        assert shown.tracing is not None
         phantom = plant_lesions(picture, shown.tracing, visit, size)
         age = "" if shown.age is None else f"{shown.age:03d}Y"
         yield phantom, shown.patient, f"{age},{shown.sex},{shown.view}"
@@ -213,7 +214,7 @@ def _write_patient(
         name = f"{patient:08d}_{number:03d}.png"
         # OpenCV writes no files here, as it does not say why it can't.
         png = cv2.imencode(".png", phantom.image, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
-        (folder / "images" / name).write_bytes(png)
+        (folder / "images" / name).write_bytes(png.tobytes())
         labels = "|".join(lesion.pathology for lesion in phantom.lesions) or NO_FINDING
         entries.append(
             f"{name},{labels},{number},{patient},{person},"
@@ -234,7 +235,7 @@ def _write_backgrounds(
     folder: Path, tasks: Sequence[tuple], refused: Sequence[tuple[str, str]]
 ) -> None:
     """Write `backgrounds.csv`: name, patient, whether boxed, or why it was refused."""
-    rows = [
+    rows: list[tuple[str, object, object, str]] = [
         (background.path.name, background.patient, int(boxed), "")
         for _, backgrounds, _, boxed, *_ in tasks
         for background in backgrounds

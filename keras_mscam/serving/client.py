@@ -252,12 +252,9 @@ def _decode_column(values: list) -> np.ndarray:
     array = np.asarray(values)
     if array.dtype.kind in "biuf":
         return array.astype("float32") if array.dtype.kind == "f" else array
-    result = np.empty(array.shape, object)
-    result.flat = [
-        b64decode(item["b64"]) if isinstance(item, dict) else item
-        for item in array.ravel().tolist()
-    ]
-    return result
+    items = array.ravel().tolist()
+    decoded = (b64decode(i["b64"]) if isinstance(i, dict) else i for i in items)
+    return np.fromiter(decoded, object, len(items)).reshape(array.shape)
 
 
 class _Grpc:

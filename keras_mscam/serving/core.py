@@ -108,7 +108,7 @@ class Core:
         except TimeoutError as error:
             raise ServingError(
                 grpc.StatusCode.DEADLINE_EXCEEDED,
-                f"There was no answer after {max(timeout, 0):.3g} s.",
+                f"There was no answer after {max(timeout or 0, 0):.3g} s.",
             ) from error
         finally:
             self.in_flight -= 1

@@ -192,7 +192,7 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
 def get_signatures(version: Version) -> get_model_metadata_pb2.SignatureDefMap:
     """Return the signatures of a version, as GetModelMetadata gives them."""
-    definitions = version.servable.signature_defs
+    definitions = version.get_servable().signature_defs
     return get_model_metadata_pb2.SignatureDefMap(signature_def=definitions)
 
 

@@ -122,8 +122,8 @@ def _make_array(value, name: str, spec: tf.TensorSpec) -> np.ndarray:
         if array.size and not allowed.issuperset(map(type, array.flat)):
             raise ValueError("there are values of another type, or lists are ragged")
         if dtype == tf.string:
-            array.flat = [_read_bytes(leaf) for leaf in array.flat]
-            return array
+            read = np.fromiter(map(_read_bytes, array.flat), object, array.size)
+            return read.reshape(array.shape)
         # A double beyond the range of a float is infinite, as in TensorFlow Serving.
         with np.errstate(over="ignore"):
             return array.astype(dtype.as_numpy_dtype)
@@ -164,8 +164,8 @@ def write_outputs(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
                 grpc.StatusCode.UNIMPLEMENTED,
                 f"The output {name!r} is of type {array.dtype.name}, which JSON lacks.",
             )
-    sizes = {len(array) if array.ndim else None for array in outputs.values()}
-    if rows and (len(sizes) > 1 or None in sizes):
+    sizes = {len(array) if array.ndim else -1 for array in outputs.values()}
+    if rows and (len(sizes) > 1 or -1 in sizes):
         raise refuse(
             "The outputs have no common batch size; ask with 'inputs' instead of "
             "'instances'."
@@ -190,11 +190,10 @@ def _write_strings(array: np.ndarray, name: str):
     """Return strings as lists of what JSON has, and numbers as they are."""
     if array.dtype != object:
         return array
-    written = np.empty(array.shape, object)
-    written.flat = [
+    written = (
         {"b64": base64.b64encode(value).decode()}
         if name.endswith("_bytes")
         else value.decode("utf-8", "replace")
         for value in array.flat
-    ]
-    return written.tolist()
+    )
+    return np.fromiter(written, object, array.size).reshape(array.shape).tolist()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 from prometheus_client import (
@@ -56,11 +57,13 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
 
-        def make(kind, name: str, text: str, labels: Sequence[str] = (), **options):
+        def make(
+            kind, name: str, text: str, labels: Sequence[str] = (), **options: Any
+        ):
             return kind(name, text, labels, registry=self.registry, **options)
 
         model = ("model_name", "signature")
-        times = {"buckets": _MICROSECONDS}
+        times: dict[str, Any] = {"buckets": _MICROSECONDS}
         self._requests = make(
             Counter, f"{_SERVING}request_count", "Requests.", [*model, "status"]
         )

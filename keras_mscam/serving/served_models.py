@@ -125,10 +125,15 @@ class Version:
         """Keep it loaded for the time of a request."""
         self.in_flight += 1
         try:
-            yield self.servable
+            yield self.get_servable()
         finally:
             self.in_flight -= 1
             self._end_if_idle()
+
+    def get_servable(self) -> Servable:
+        """Return what is loaded, as that of every version which `find` gives is."""
+        assert self.servable is not None
+        return self.servable
 
     def let_go(self) -> None:
         """Take no more requests; free its memory when the last one has its answer."""
@@ -138,7 +143,7 @@ class Version:
     def _end_if_idle(self) -> None:
         if self.state == UNLOADING and not self.in_flight:
             self.batchers.clear()
-            self.servable.close()
+            self.get_servable().close()
             self.servable = None
             self.state = END
             gc.collect()  # a graph refers to itself, and might be kept for hours

@@ -5,6 +5,7 @@ import math
 import signal
 import socket
 from collections.abc import Callable
+from typing import Any, cast
 
 import uvicorn
 
@@ -30,7 +31,7 @@ async def run_server(core: Core, announce: Callable[[str, str], None]) -> None:
     grpc_port = grpc_server.add_insecure_port(_join(options.host, options.grpc_port))
     config = uvicorn.Config(
         build_app(core),
-        http=watch_connections(options.timeout),
+        http=cast(Any, watch_connections(options.timeout)),  # that makes protocols
         ws="none",
         lifespan="off",
         log_config=None,

@@ -5,6 +5,7 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -50,7 +51,7 @@ class FiniteLoss(keras.callbacks.Callback):
         self.epoch, self.step = epoch, self.first_step
         self.first_step = 0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch, logs: Any = None):
         self.step += 1
         if not math.isfinite(logs["loss"]):
             self.skipped += 1
@@ -59,13 +60,13 @@ class FiniteLoss(keras.callbacks.Callback):
     def on_test_begin(self, logs=None):
         self.skipped_in_validation = self.validated = 0
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_end(self, batch, logs: Any = None):
         self.validated += 1
         if not math.isfinite(logs["loss"]):
             self.skipped_in_validation += 1
             self._skip("validation", self.validated, logs["loss"])
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch, logs: Any = None):
         for skipped, split, batches in (
             (self.skipped, "train", self.step),
             (self.skipped_in_validation, "validation", self.validated),
@@ -129,13 +130,13 @@ class Progress(keras.callbacks.Callback):
             dynamic_ncols=True,
         )
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch, logs: Any = None):
         self.bar.update(self.batch_size)
         self.done += self.batch_size
         if logs:
             self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch, logs: Any = None):
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         self.bar.write(
             f"epoch {epoch + 1:3d}/{self.epochs}  loss {logs['loss']:.4f}  "
@@ -158,7 +159,7 @@ class UnknownValidation(keras.callbacks.Callback):
     It must come in front of the callbacks that are told of the loss.
     """
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch, logs: Any = None):
         logs.update({name: math.nan for name in logs if name.startswith("val_")})
 
 
@@ -204,7 +205,7 @@ class AttentionImages(keras.callbacks.Callback):
         self.localizer = build_localizer(self.classifier)
         self.writer = tf.summary.create_file_writer(str(self.folder / "attention"))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch, logs: Any = None):
         import tensorflow as tf
 
         if not self.names:

@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -98,7 +99,7 @@ class Checkpoint(keras.callbacks.Callback):
             self.step = self.state.step
             restore_sums(self.model, self.state.sums)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch, logs: Any = None):
         self.stop.waits = True  # from now on there is something to save
         self.step += 1
         self._unsaved += 1
@@ -108,10 +109,10 @@ class Checkpoint(keras.callbacks.Callback):
         # Validation counts in the same variables as training.
         self._sums = read_sums(self.model)
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_end(self, batch, logs: Any = None):
         self.save_if_due()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch, logs: Any = None):
         row = {"epoch": epoch + 1, **{key: float(v) for key, v in logs.items()}}
         self._save(epoch + 1, 0, [], [*self.state.history, row])
         self.write_results()

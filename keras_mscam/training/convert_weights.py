@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -97,9 +98,8 @@ def convert(
             f"{published.path} takes {published.channels} channels, and the "
             f"normalization {normalization} gives {channels}."
         )
-    model = ModelConfig(
-        backbone=published.backbone, blocks=(_BLOCK,), normalization=normalization
-    )
+    choices: Any = {"backbone": published.backbone, "normalization": normalization}
+    model = ModelConfig(**choices, blocks=(_BLOCK,))
     config = Config(DataConfig(path=data, image_size=image_size), model)
     classifier = build_classifier(len(pathologies), image_size, **asdict(model))
     published.copy_backbone(classifier)

@@ -114,6 +114,8 @@ def _make_schedule(config: TrainingConfig, steps: int | None):
     """Return the learning rate of Adam: a number, or a function of the step."""
     if config.schedule == "plateau":
         return config.learning_rate
+    if steps is None:
+        raise ValueError("A cosine schedule needs the steps of an epoch.")
     warmup = round(config.warmup_epochs * steps)
     return keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else config.learning_rate,
@@ -167,7 +169,7 @@ def fit(
     epochs: int,
     first_epoch: int = 0,
     first_step: int = 0,
-    callbacks: list[keras.callbacks.Callback] = (),
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> keras.callbacks.History:
     """Fit a compiled trainer.
 

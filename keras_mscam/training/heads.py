@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -182,7 +183,7 @@ class _Best(keras.callbacks.Callback):
         self.row = {"val_loss": np.inf}
         self.weights = network.get_weights()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch, logs: Any = None):
         # NaN, of a validation split without known labels, is no worse than any.
         if not logs["val_loss"] >= self.row["val_loss"]:
             self.row = {name: float(value) for name, value in logs.items()}

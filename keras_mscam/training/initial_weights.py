@@ -52,8 +52,12 @@ def build_initial_classifier(
     options = dataclasses.asdict(model)
     classifier = build_classifier(len(pathologies), image_size, **options)
     if source is not None:
-        copy = copy_run if isinstance(source, Run) else copy_published
-        print(copy(classifier, pathologies, source), file=sys.stderr)
+        said = (
+            copy_run(classifier, pathologies, source)
+            if isinstance(source, Run)
+            else copy_published(classifier, pathologies, source)
+        )
+        print(said, file=sys.stderr)
     return classifier
 
 

@@ -6,6 +6,7 @@ import shutil
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from keras_mscam.configs.schema import Config
 from keras_mscam.errors import UserError
@@ -229,7 +230,7 @@ def _fit_to_records(run: Run, manifest) -> None:
     validates = knows_a_label(manifest.splits["validation"])
     trainer, classifier, state = _start(run, manifest, steps, make_pass, validates)
     validation = make_pass("validation")
-    order = {
+    order: dict[str, Any] = {
         "batch_size": training.batch_size,
         "seed": training.seed,
         "image_size": run.config.data.image_size,

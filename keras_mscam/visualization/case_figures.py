@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from keras_mscam.localization.boxes import normalize_map
 from keras_mscam.visualization.style import (
@@ -130,9 +131,8 @@ def plot_contact_sheet(cases: list[Case], columns: int = 6) -> Figure:
 
 
 def _make_figure(width: float, height: float, dpi: int = 110) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
-    return figure
+    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    return Figure(figsize=(width, height), dpi=dpi, layout=layout)
 
 
 def _show_map(axis: Axes, image: np.ndarray, heatmap: np.ndarray) -> None:

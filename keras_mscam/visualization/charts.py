@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from keras_mscam.visualization.style import (
     tidy,
 )
 
-_ABOVE = {
+_ABOVE: dict[str, Any] = {
     "frameon": False, "fontsize": 9, "loc": "lower center",
     "bbox_to_anchor": (0.5, 1.0),
 }  # fmt: skip
@@ -41,7 +42,7 @@ def plot_history(history: pd.DataFrame) -> Figure:
             axis.axvline(fall - 0.5, color=GREY, lw=0.8, ls=":")
     axis.set_xlabel("epoch", **FONT)
     axis.set_ylabel("loss", **FONT)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.locator_params("x", integer=True)
     tidy(axis)
     axis.legend(frameon=False, fontsize=9)
     return figure

@@ -61,14 +61,14 @@ class Explorer:
         pathology = pathology or choose_pathology(prediction)
         # Says in a sentence what is missing, before anything is shown.
         blocks = len(prediction.cams)
-        prediction.change(pathology, [1] * blocks)
+        prediction.change(pathology, np.ones(blocks))
         self._is_setting = False
         self._build(pathology)
         self.reset()
 
     def reset(self, *_) -> None:
         """Put blocks, weights, threshold and opacity back to the model's."""
-        contract = self._original.contract
+        contract = self._original.require_contract()
         self._is_setting = True
         self._shares = self._original.find_shares(self.pathology.value)
         for box, slider, share in zip(
@@ -98,8 +98,10 @@ class Explorer:
         make = self._widgets
         narrow = make.Layout(width="auto")
         probabilities = self._original.probabilities
-        ordered = sorted(probabilities, key=probabilities.get, reverse=True)
-        options = [(f"{words(n)}, {probabilities[n]:.2f}", n) for n in ordered]
+        options = [
+            (f"{words(name)}, {probabilities[name]:.2f}", name)
+            for name in self._original.ranked
+        ]
         self.pathology = make.Dropdown(
             options=options, value=pathology, description="Pathology"
         )

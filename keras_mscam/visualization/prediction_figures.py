@@ -2,11 +2,12 @@
 
 import base64
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -36,7 +37,7 @@ from keras_mscam.visualization.style import (
 if TYPE_CHECKING:
     from keras_mscam.inference.prediction import Prediction
 
-_SMALL = {**FONT, "fontsize": 7.5}
+_SMALL: dict[str, Any] = {**FONT, "fontsize": 7.5}
 _DOTS = 400  # an inch, of the X-ray in print
 _CARD_SIDE = 320  # of the picture, in pixels
 _CARD_BOXES = 8
@@ -80,9 +81,9 @@ def plot_prediction(
     ratio = _find_ratio(prediction)
     small = inches / (len(prediction.cams) + 1)
     heights = inches / 2 * 0.86 * ratio + 0.4, small * ratio + 0.4
-    figure = Figure(figsize=(inches, sum(heights) + 0.3), dpi=150, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0.01, hspace=0.01)
-    above, below = figure.subfigures(2, 1, height_ratios=heights)
+    layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.04, wspace=0.01, hspace=0.01)
+    figure = Figure(figsize=(inches, sum(heights) + 0.3), dpi=150, layout=layout)
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     plain, fused = above.subplots(1, 2)
     dots = round(inches / 2 * _DOTS)
     show_xray(plain, image, prediction, dots)
@@ -206,7 +207,7 @@ def _draw_picture(prediction: "Prediction", pathology: str | None) -> dict | Non
         picture = picture[..., ::-1]
     data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
     return {
-        "data": base64.b64encode(data).decode(),
+        "data": base64.b64encode(data.tobytes()).decode(),
         "width": max(1, round(width * factor)),
         "height": max(1, round(height * factor)),
     }

@@ -4,7 +4,7 @@ import functools
 import io
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import matplotlib
@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import withStroke
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from keras_mscam.images.resize import choose_shape, shrink
 
@@ -29,9 +29,13 @@ MOST_ALPHA = 0.6
 #: Colours of ground-truth and predicted boxes, neither of which is in the colour map,
 #: and their lines, which differ as well. A black rim sets them off from bright bones.
 TRUTH, PREDICTED = "#ffffff", "#00ffff"
-TRUTH_LINE = {"color": TRUTH, "linestyle": "-", "linewidth": 1.1}
-PREDICTED_LINE = {"color": PREDICTED, "linestyle": (0, (4, 2)), "linewidth": 1.1}
-RIM = [withStroke(linewidth=2.2, foreground="black")]
+TRUTH_LINE: dict[str, Any] = {"color": TRUTH, "linestyle": "-", "linewidth": 1.1}
+PREDICTED_LINE: dict[str, Any] = {
+    "color": PREDICTED,
+    "linestyle": (0, (4, 2)),
+    "linewidth": 1.1,
+}
+RIM: list[AbstractPathEffect] = [withStroke(linewidth=2.2, foreground="black")]
 _MIDDLE_GREY = 0.45
 _MOST_LETTERS = 32
 #: Okabe and Ito's palette, made for colour-blind readers.
@@ -42,7 +46,7 @@ SYSTEMS = (
     ("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"),
     ("#56B4E9", (0, (5, 1, 1, 1, 1, 1))), ("#000000", (0, (1, 3))),
 )  # fmt: skip
-FONT = {"fontsize": 9, "color": "#1b1f24"}
+FONT: dict[str, Any] = {"fontsize": 9, "color": "#1b1f24"}
 
 
 def alpha(heat, most: float = MOST_ALPHA):
@@ -166,7 +170,11 @@ def add_colour_bar(axis: Axes, thresholds: Sequence[float], label: str) -> None:
 #: Inches of a column of a journal, and of its two.
 WIDTHS = {"single": 3.5, "double": 7.2}
 # Text stays text, for search and for the journal's own fonts.
-_VECTOR = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}
+_VECTOR: dict[Any, Any] = {
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "svg.fonttype": "none",
+}
 _INK = (
     "axes.", "font.", "text.", "lines.", "patch.", "path.", "xtick.", "ytick.",
     "legend.", "image.", "grid.", "hatch.", "savefig.",
@@ -181,10 +189,12 @@ class Figure(matplotlib.figure.Figure):
     """A figure on white, whatever style is set and however dark the notebook is."""
 
     def __init__(self, *args, **kwargs):
-        super().__init__(*args, **{"facecolor": "white", **kwargs})
+        kwargs.setdefault("facecolor", "white")
+        super().__init__(*args, **kwargs)
 
     def savefig(self, fname, **kwargs) -> None:
         """As matplotlib's, with text as text in PDF and SVG."""
+        kwargs.setdefault("facecolor", self.get_facecolor())
         with (
             matplotlib.rc_context({**_defaults(), **_VECTOR}),
             warnings.catch_warnings(),
@@ -192,7 +202,7 @@ class Figure(matplotlib.figure.Figure):
             # One for each letter and figure; a box stands for it, and pages and tables
             # beside the figures have the name.
             warnings.filterwarnings("ignore", "Glyph .* missing from font")
-            super().savefig(fname, **{"facecolor": self.get_facecolor(), **kwargs})
+            super().savefig(fname, **kwargs)
 
     def _repr_png_(self) -> bytes:
         # Jupyter shows figures by itself only after %matplotlib inline.
@@ -219,7 +229,7 @@ def in_own_style(plot: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 @functools.cache
-def _defaults() -> dict:
+def _defaults() -> dict[Any, Any]:
     default = matplotlib.rcParamsDefault
     known = {font.name for font in font_manager.fontManager.ttflist}
     return {

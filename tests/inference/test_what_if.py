@@ -114,3 +114,8 @@ def test_what_cannot_be_changed():
     for without in ({"cams": {}}, {"contract": None}):
         with pytest.raises(UserError, match="with its maps"):
             replace(make_prediction(), **without).change("Mass", [1, 1])
+
+
+def test_a_servers_answer_says_that_it_has_no_weights():
+    with pytest.raises(UserError, match="a server's answer"):
+        replace(make_prediction(), contract=None).find_shares("Mass")

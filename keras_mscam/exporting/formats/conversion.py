@@ -148,7 +148,7 @@ def prepare_conversion(
         contract=contract,
         calibration=_read_images(run, "validation", contract, _CALIBRATION_IMAGES),
         test=_read_images(run, "test", contract, _TEST_IMAGES),
-        saved_model=saved_model and load_runtime(saved_model).run,
+        saved_model=load_runtime(saved_model).run if saved_model else None,
     )
 
 

@@ -68,4 +68,5 @@ def _quantize(
             samples = [{"image": image[None, ..., None]} for image in images]
             calibration = quantizer.calibrate({"serving_default": samples})
         result = quantizer.quantize(calibration)
+    assert result.quantized_model is not None
     (folder / name).write_bytes(result.quantized_model)

@@ -28,7 +28,7 @@ class Regions(NamedTuple):
 
 
 def normalize_maps(
-    cams: tf.Tensor, normalization: str = "min_max", map_scales: tf.Tensor | None = None
+    cams: tf.Tensor, normalization: str = "min_max", map_scales: tf.Tensor = None
 ) -> tf.Tensor:
     """Scale raw maps to [0, 1], each by itself: see `normalize_map`.
 

@@ -1,6 +1,7 @@
 """Stored values of DICOM pixels, in whatever way they are compressed."""
 
 import struct
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -154,7 +155,7 @@ def _read_frame_header(frame: bytes) -> tuple[int, int, int, int]:
     return struct.unpack_from(">BHHB", frame, start + 2)
 
 
-def _decode_libjpeg(frame: bytes, spaces: dict[str, str]) -> np.ndarray:
+def _decode_libjpeg(frame: bytes, spaces: dict[str, Any]) -> np.ndarray:
     """Decode between colour spaces, and refuse what libjpeg would make up."""
     pixels = imagecodecs.jpeg8_decode(frame, **spaces)
     more = imagecodecs.jpeg8_decode(lengthen_jpeg(frame), **spaces)

@@ -165,7 +165,10 @@ def _apply_window(values: np.ndarray, dataset: Dataset) -> np.ndarray:
     header.VOILUTFunction = function if known else "LINEAR"
     header["WindowCenter"] = dataset["WindowCenter"]
     header["WindowWidth"] = dataset["WindowWidth"]
-    if header.VOILUTFunction == "LINEAR" and read_number(dataset, "WindowWidth") < 1:
+    if (
+        header.VOILUTFunction == "LINEAR"
+        and (read_number(dataset, "WindowWidth") or 0) < 1
+    ):
         header.WindowWidth = 1  # a step, as less has no meaning here
     return apply_windowing(values.astype(float), header) / 255
 
@@ -234,11 +237,12 @@ def is_little(dataset: Dataset) -> bool:
 
 def _look_up_colours(values: np.ndarray, dataset: Dataset) -> np.ndarray:
     """Return the colours that stored values stand for, uint8 `(count, 3)`, RGB."""
-    tables = [
+    found = [
         read_lut(dataset, f"{colour}PaletteColorLookupTable", is_little(dataset))
         for colour in ("Red", "Green", "Blue")
     ]
-    if all(tables):
+    tables = list(filter(None, found))
+    if len(tables) == 3:
         colours = np.stack([table.look_up(values) for table in tables], -1)
         return (colours >> max(table.bits for table in tables) - 8).astype(np.uint8)
     if "SegmentedRedPaletteColorLookupTableData" not in dataset:

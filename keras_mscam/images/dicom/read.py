@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from pydicom import Dataset, dcmread
@@ -32,7 +33,7 @@ from keras_mscam.images.dicom.header import mend_header, quote, read_number, rea
 from keras_mscam.images.xray import Frame, ImageError, XRay
 
 #: By whether values have no types, and whether their lowest byte comes first.
-_SYNTAXES = {
+_SYNTAXES: dict[Any, UID] = {
     (True, True): ImplicitVRLittleEndian,
     (False, True): ExplicitVRLittleEndian,
     (False, False): ExplicitVRBigEndian,

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from keras_mscam.inference.runtimes.runtime import Runtime, count_cores, explain
 
 # OpenVINO and its quantizer tell a server what is converted, through a package of its
 # own; they do without it where it can't be imported. This runs before they are.
-sys.modules.setdefault("openvino_telemetry", None)
+sys.modules.setdefault("openvino_telemetry", cast(Any, None))
 
 
 def load_litert(path: Path) -> Runtime:
