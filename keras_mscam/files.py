@@ -4,9 +4,11 @@ import fcntl
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
 import shutil
+import stat
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +16,74 @@ from importlib import metadata
 from pathlib import Path
 
 from keras_mscam.errors import UserError, explain_disk
+
+#: Bytes of a JSON file at most: settings, manifests, contracts.
+_MOST_JSON = 2**26
+
+
+def read_file(path: str | os.PathLike, most_bytes: int) -> bytes:
+    """Read a file that anybody may have made.
+
+    A device may never end, and a file that is larger than any of its kind would fill
+    the memory. A pipe that nobody writes into is empty, and nothing to wait for.
+
+    Args:
+        path: the file.
+        most_bytes: that it may have.
+
+    Raises:
+        OSError: it can't be read, is a device, or is larger.
+        ValueError: the path has a zero byte.
+    """
+
+    def open_at_once(name, flags):
+        return os.open(name, flags | os.O_NONBLOCK)
+
+    with open(path, "rb", opener=open_at_once) as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            raise OSError("it is a device, and no file")
+        os.set_blocking(file.fileno(), True)
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise OSError(f"it is larger than {most_bytes:,} bytes")
+    return data
+
+
+def read_json(path: Path) -> object:
+    """Read a JSON file, in which every name stands for one thing.
+
+    Raises:
+        OSError: as `read_file`.
+        ValueError: it is no JSON in UTF-8, is nested too deeply, says a name twice, or
+            has a number that isn't finite.
+    """
+    text = read_file(path, _MOST_JSON).decode("utf-8-sig")
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=_pair_once,
+            parse_float=_parse_finite,
+            parse_constant=_parse_finite,
+        )
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _pair_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it has {twice!r} twice")
+    return found
+
+
+def _parse_finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"it has the number {text[:40]}, which isn't finite")
+    return number
 
 
 @contextmanager

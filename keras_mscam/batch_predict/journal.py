@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from keras_mscam.errors import UserError, explain_disk
-from keras_mscam.files import hold_lock, write_whole
+from keras_mscam.files import hold_lock, read_json, write_whole
 
 FILE = "predictions.jsonl"
 #: In every plan: by this a folder of results is known.
@@ -132,7 +132,7 @@ def _check_is_ours(output: Path) -> None:
 def _read_plan(path: Path) -> dict:
     """Return the plan of a folder; `{}` if there is none, or no plan in a file."""
     try:
-        plan = json.loads(path.read_bytes())
+        plan = read_json(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return plan if isinstance(plan, dict) else {}

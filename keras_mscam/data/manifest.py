@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from keras_mscam.data.records import Record
 from keras_mscam.errors import UserError
-from keras_mscam.files import compute_checksum, write_whole
+from keras_mscam.files import compute_checksum, read_json, write_whole
 
 #: Changes whenever older readers couldn't read what is written.
 FORMAT = "keras_mscam records 2"
@@ -88,14 +88,14 @@ class Manifest:
         """
         path = Path(directory) / _FILE
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
         except FileNotFoundError as error:
             raise UserError(
                 f"{directory} has no {_FILE}; make prepared records with "
                 f"keras_mscam-prepare SOURCE --output {directory}."
             ) from error
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} can't be read: {error}") from error
+            raise UserError(f"{path} can't be read: {error}.") from error
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
             raise UserError(
                 f"{path} isn't in the format {FORMAT!r}; prepare the records again "

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import shutil
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +15,7 @@ from tqdm import tqdm
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.data.pipeline import Example, read_examples
 from keras_mscam.errors import DiskError, UserError
-from keras_mscam.files import compute_checksum, write_whole
+from keras_mscam.files import compute_checksum, read_json, write_whole
 from keras_mscam.inference.run_calibration import read_calibration
 from keras_mscam.inference.run_folder import Run, is_prepared, read_names
 from keras_mscam.modeling.classifier import read_relevance_weights
@@ -173,7 +171,7 @@ def read_predictions(folder: Path) -> Predictions:
     Raises:
         UserError: a file of them is damaged.
     """
-    content = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
+    content = read_json(folder / "predictions.json")
     parts = [_read_part(path, _TABLES) for path in _part_paths(folder)]
     tables = {
         name: np.concatenate(arrays)
@@ -263,7 +261,7 @@ def _read_part(path: Path, names: Sequence[str]) -> list[np.ndarray]:
     try:
         with np.load(path) as part:
             return [part[name] for name in names]
-    except (ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # there is no saying what a flipped bit can lead to
         raise UserError(
             f"{path} is damaged; remove {path.parent}, and the same command makes it "
             "anew."

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from keras_mscam.errors import UserError, explain_disk
-from keras_mscam.files import compute_checksum
+from keras_mscam.files import compute_checksum, read_json
 
 #: Besides the SavedModel, in folders that end with their name.
 OTHER_FORMATS = ("litert", "onnx", "openvino", "tfjs")
@@ -204,7 +204,7 @@ def verify_files(export: Path, files: Iterable[Path]) -> None:
     if not path.is_file():
         return
     try:
-        checksums = dict(json.loads(path.read_text(encoding="utf-8"))["checksums"])
+        checksums = dict(read_json(path)["checksums"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is damaged ({error!r}); export the run again."
