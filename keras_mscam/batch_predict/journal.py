@@ -157,6 +157,8 @@ def open_folder(output: Path, plan: dict, overwrite: bool = False) -> Iterator[N
                 _remove(output)
             _check_plan(output / _PLAN, plan)
             _remove_halves(output)
+            if (output / FILE).exists() and not (output / FILE).is_file():
+                raise UserError(f"{output / FILE} is no file; remove it.")
             (output / FILE).touch()
             _cut_torn_line(output / FILE)
             yield

@@ -97,6 +97,8 @@ def read_members(
 def _walk(archive: Path):
     """Give pairs of a member and a function that reads it, valid until the next."""
     walk = _walk_zip if archive.name.lower().endswith(".zip") else _walk_tar
+    if not archive.is_file():
+        raise UserError(f"{archive} is no file that can be read; put it back.")
     with _explaining(archive):
         for position, (path, size, read) in enumerate(walk(archive)):
             if position >= _MOST_MEMBERS:

@@ -240,8 +240,8 @@ def _read_text(path: Path) -> str:
             with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
                 data = file.read(_MOST_BYTES + 1)
             if len(data) > _MOST_BYTES:
-                raise OSError(f"unpacked, it is larger than {_MOST_BYTES:,} bytes")
-    except (OSError, EOFError, zlib.error) as error:
+                raise ValueError(f"unpacked, it is larger than {_MOST_BYTES:,} bytes")
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} can't be read as a table: {reason}.") from error
     for start, kind in _NO_TEXT.items():

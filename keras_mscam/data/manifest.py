@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -112,8 +113,13 @@ class Manifest:
     def shard_paths(self, directory: Path, split: str) -> list[Path]:
         """Return the shards of a split, in the order of the records.
 
+        Each is compared with its checksum, once while it stays as it is: a second for
+        each GB or two, where TensorFlow might find damage only after hours, or not at
+        all, if whole records are missing.
+
         Raises:
-            UserError: there is no such split, or one of its shards is missing.
+            UserError: there is no such split, or one of its shards is missing or has
+                changed.
         """
         if split not in self.splits:
             raise UserError(
@@ -123,7 +129,19 @@ class Manifest:
         for path in paths:
             if not path.is_file():
                 raise UserError(f"{path} is missing; prepare the records again.")
+            status = path.stat()
+            checksum = _compute_once(path, status.st_size, status.st_mtime_ns)
+            if checksum != self.checksums.get(path.name):
+                raise UserError(
+                    f"{path} isn't what its manifest says: it is damaged, or of other "
+                    "records; restore it from a copy, or prepare the records again."
+                )
         return paths
+
+
+@lru_cache(maxsize=4096)
+def _compute_once(path: Path, *stamp: int) -> str:
+    return compute_checksum(path)
 
 
 def summarize_splits(manifest: Manifest) -> str:
@@ -204,8 +222,9 @@ def verify(directory: Path, progress: bool = True) -> Manifest:
         try:
             if compute_checksum(directory / name) != checksum:
                 wrong.append(f"{name} has changed")
-        except OSError as error:
-            wrong.append(f"{name} can't be read ({error.strerror})")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            wrong.append(f"{name} can't be read ({reason})")
     if wrong:
         raise UserError(
             f"{directory} isn't what its manifest says: {len(wrong)} of "

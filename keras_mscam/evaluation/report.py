@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.tables import build_table1
-from keras_mscam.files import read_json
+from keras_mscam.files import read_file, read_json
 from keras_mscam.inference.run_folder import Run
 from keras_mscam.visualization import (
     plot_case,
@@ -76,7 +76,7 @@ def _read_history(run: Run) -> pd.DataFrame | None:
     if not run.history_path.is_file():
         return None
     try:
-        history = pd.read_csv(run.history_path)
+        history = pd.read_csv(io.BytesIO(read_file(run.history_path, 2**24)))
         return history.astype(dict.fromkeys(("epoch", "loss", "val_loss"), float))
     except (ValueError, KeyError) as error:
         raise UserError(

@@ -109,7 +109,7 @@ def read_contract(model: Path) -> Contract:
         content = read_json(path)
     except OSError as error:
         raise UserError(
-            f"{model} is no export: {path} can't be read ({error.strerror or error}); "
+            f"{model} is no export: {path} can't be read ({error.strerror}); "
             "keras_mscam-export makes one."
         ) from error
     except ValueError as error:

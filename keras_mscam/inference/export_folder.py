@@ -201,7 +201,7 @@ def verify_files(export: Path, files: Iterable[Path]) -> None:
         UserError: one has changed, or the manifest can't be read.
     """
     path = find_manifest(export)
-    if not path.is_file():
+    if not os.path.lexists(path):
         return
     try:
         checksums = dict(read_json(path)["checksums"])
@@ -211,10 +211,14 @@ def verify_files(export: Path, files: Iterable[Path]) -> None:
         ) from error
     for file in files:
         known = checksums.get(str(file.relative_to(export)))
-        if known not in (None, compute_checksum(file)):
+        try:
+            has_changed = known not in (None, compute_checksum(file))
+        except (OSError, ValueError):
+            has_changed = True
+        if has_changed:
             raise UserError(
-                f"{file} has changed since it was exported; copy it anew, or export "
-                "the run again."
+                f"{file} has changed since it was exported, or is gone; copy it anew, "
+                "or export the run again."
             )
 
 

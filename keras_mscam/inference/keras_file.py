@@ -10,9 +10,10 @@ import h5py
 import keras
 
 from keras_mscam.errors import UserError
+from keras_mscam.files import check_archive
 
 #: All that Keras writes of a classifier, uncompressed.
-_PARTS = {"metadata.json", "config.json", "model.weights.h5"}
+_PARTS = ("metadata.json", "config.json", "model.weights.h5")
 #: What the classifiers of this package are made of, and no code comes with. Keras
 #: itself refuses what is known to run code; of this nothing needs to be known.
 _OWN = "keras_mscam.modeling"
@@ -53,19 +54,11 @@ def load_network(path: Path) -> keras.Model:
 
 
 def _check_parts(path: Path) -> None:
+    check_archive(path)
     with zipfile.ZipFile(path) as archive:
-        parts = archive.infolist()
-        # What is stored as it is can't be larger than the file.
-        if any(part.compress_type for part in parts) or (
-            sum(part.file_size for part in parts) > path.stat().st_size
-        ):
+        if sorted(archive.namelist()) != sorted(_PARTS):
             raise UserError(
-                f"{path} is refused: it is compressed, which Keras does not do."
-            )
-        if {part.filename for part in parts} != _PARTS or len(parts) > len(_PARTS):
-            raise UserError(
-                f"{path} is refused: it holds other files than "
-                f"{', '.join(sorted(_PARTS))}."
+                f"{path} is refused: it holds other files than {', '.join(_PARTS)}."
             )
         config = json.loads(archive.read("config.json"))
         for module, name in _find_classes(config):
