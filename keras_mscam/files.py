@@ -4,16 +4,117 @@ import fcntl
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
 import shutil
+import stat
 import unicodedata
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import BinaryIO
 
 from keras_mscam.errors import UserError, explain_disk
+
+#: Bytes of a JSON file at most: settings, manifests, contracts.
+_MOST_JSON = 2**26
+
+
+def read_file(path: str | os.PathLike, most_bytes: int) -> bytes:
+    """Read a file that anybody may have made.
+
+    A device may never end, and a file that is larger than any of its kind would fill
+    the memory. A pipe that nobody writes into is empty, and nothing to wait for.
+
+    Args:
+        path: the file.
+        most_bytes: that it may have.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is a device, or larger, or its path has a zero byte.
+    """
+    with _open(path) as file:
+        is_larger = os.fstat(file.fileno()).st_size > most_bytes  # without reading it
+        data = b"" if is_larger else file.read(most_bytes + 1)
+    if is_larger or len(data) > most_bytes:
+        raise ValueError(f"it is larger than {most_bytes:,} bytes")
+    return data
+
+
+def _open(path: str | os.PathLike) -> BinaryIO:
+    """Open a file without waiting, if it is a pipe, for somebody to write into it."""
+
+    def open_at_once(name, flags):
+        return os.open(name, flags | os.O_NONBLOCK)
+
+    file = open(path, "rb", opener=open_at_once)  # noqa: SIM115 (is returned)
+    mode = os.fstat(file.fileno()).st_mode
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        file.close()
+        raise ValueError("it is a device, and no file")
+    os.set_blocking(file.fileno(), True)
+    return file
+
+
+def read_json(path: Path) -> object:
+    """Read a JSON file, in which every name stands for one thing.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: as `read_file`; or it is no JSON in UTF-8, is nested too deeply,
+            says a name twice, or has a number that isn't finite.
+    """
+    text = read_file(path, _MOST_JSON).decode("utf-8-sig")
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=_pair_once,
+            parse_float=_parse_finite,
+            parse_constant=_parse_finite,
+        )
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def check_archive(path: Path, most_bytes: int | None = None) -> None:
+    """Refuse a zip that would fill the memory when it is unpacked.
+
+    Args:
+        path: a `.npz` or `.keras` file.
+        most_bytes: of all that is in it; by default those of the file itself, which
+            what is stored uncompressed can't exceed.
+
+    Raises:
+        ValueError: it is larger, or no zip.
+        OSError: it can't be read.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} is no file")
+    with zipfile.ZipFile(path) as archive:
+        size = sum(part.file_size for part in archive.infolist())
+    most_bytes = path.stat().st_size if most_bytes is None else most_bytes
+    if size > most_bytes:
+        raise ValueError(f"{path} is larger than {most_bytes:,} bytes when unpacked")
+
+
+def _pair_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"it has {twice!r} twice")
+    return found
+
+
+def _parse_finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"it has the number {text[:40]}, which isn't finite")
+    return number
 
 
 @contextmanager
@@ -153,8 +254,13 @@ def name_files(pathologies: Iterable[str]) -> dict[str, str]:
 
 
 def compute_checksum(path: Path) -> str:
-    """Return the SHA-256 of a file, as hexadecimal digits."""
-    with Path(path).open("rb") as file:
+    """Return the SHA-256 of a file, as hexadecimal digits.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is a device.
+    """
+    with _open(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

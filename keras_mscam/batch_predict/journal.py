@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from keras_mscam.errors import UserError, explain_disk
-from keras_mscam.files import hold_lock, write_whole
+from keras_mscam.files import hold_lock, read_json, write_whole
 
 FILE = "predictions.jsonl"
 #: In every plan: by this a folder of results is known.
@@ -70,12 +70,58 @@ def read_lines(folder: Path) -> Iterator[dict]:
     with (folder / FILE).open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, 1):
             try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
+                result = json.loads(line)
+            except (ValueError, RecursionError):
+                result = None
+            if not _is_result(result):
                 raise UserError(
                     f"Line {number} of {folder / FILE} is damaged; remove it, and its "
                     "file will be done again."
-                ) from error
+                )
+            yield result
+
+
+#: What a line has of an image that was read, see `outputs.describe_prediction`.
+_OF_READ = {
+    "name": str, "stamp": list, "positives": list, "probabilities": dict,
+    "boxes": list, "warnings": list, "original_size": list, "files": dict,
+}  # fmt: skip
+_OF_REFUSED = {"stamp": list | None, "error": str}
+
+
+def _is_result(result: object) -> bool:
+    """Whether a line has all that is asked of it later."""
+    if not isinstance(result, dict) or result.get("status") not in ("read", "refused"):
+        return False
+    is_read = result["status"] == "read"
+    types = {"path": str} | (_OF_READ if is_read else _OF_REFUSED)
+    if not all(isinstance(result.get(name), kind) for name, kind in types.items()):
+        return False
+    return not is_read or (
+        all(isinstance(p, float | int) and 0 <= p <= 1
+            for p in result["probabilities"].values())
+        and all(name in result["probabilities"] for name in result["positives"])
+        and all(isinstance(said, str) for said in result["warnings"])
+        and len(result["original_size"]) == 2
+    )  # fmt: skip
+
+
+def remove_pictures(folder: Path, result: dict) -> None:
+    """Remove the files that were made of an image, and none that lies elsewhere.
+
+    Raises:
+        UserError: a name leads out of the folder of results: somebody has edited it.
+    """
+    for names in result.get("files", {}).values():
+        names = names.values() if isinstance(names, dict) else names
+        for name in [names] if isinstance(names, str) else names:
+            path = folder / name
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise UserError(
+                    f"{folder / FILE} names {path} as its own, which lies elsewhere; "
+                    "give another --output."
+                )
+            path.unlink(missing_ok=True)
 
 
 def drop_lines(folder: Path, paths: set[str]) -> None:
@@ -111,6 +157,8 @@ def open_folder(output: Path, plan: dict, overwrite: bool = False) -> Iterator[N
                 _remove(output)
             _check_plan(output / _PLAN, plan)
             _remove_halves(output)
+            if (output / FILE).exists() and not (output / FILE).is_file():
+                raise UserError(f"{output / FILE} is no file; remove it.")
             (output / FILE).touch()
             _cut_torn_line(output / FILE)
             yield
@@ -132,7 +180,7 @@ def _check_is_ours(output: Path) -> None:
 def _read_plan(path: Path) -> dict:
     """Return the plan of a folder; `{}` if there is none, or no plan in a file."""
     try:
-        plan = json.loads(path.read_bytes())
+        plan = read_json(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return plan if isinstance(plan, dict) else {}

@@ -16,6 +16,7 @@ from keras_mscam.batch_predict.journal import (
     drop_lines,
     open_folder,
     read_lines,
+    remove_pictures,
 )
 from keras_mscam.batch_predict.outputs import Place
 from keras_mscam.batch_predict.settings import (
@@ -129,10 +130,7 @@ def _find_todo(files: list[str], output: Path) -> tuple[list[str], Names]:
         path = result["path"]
         if path in wanted and not _is_done(result):
             changed.add(path)
-            for names in result.get("files", {}).values():
-                names = names.values() if isinstance(names, dict) else names
-                for name in [names] if isinstance(names, str) else names:
-                    (output / name).unlink(missing_ok=True)
+            remove_pictures(output, result)
             continue
         done.add(path)
         if "name" in result:

@@ -19,8 +19,9 @@ from keras_mscam.configs.choices import (
     Taps,
 )
 from keras_mscam.errors import UserError
+from keras_mscam.files import read_json
 
-_STRICT = pydantic.ConfigDict(extra="forbid")
+_STRICT = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -230,9 +231,9 @@ def read_config(path: Path, base: Config) -> Config:
         UserError: no such file, no JSON object, or as `merge_config`.
     """
     try:
-        changes = json.loads(Path(path).read_text(encoding="utf-8"))
+        changes = read_json(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"Cannot read the configuration {path}: {error}") from error
+        raise UserError(f"Cannot read the configuration {path}: {error}.") from error
     if not isinstance(changes, dict):
         raise UserError(f"The configuration {path} must be a JSON object.")
     changes.pop("environment", None)

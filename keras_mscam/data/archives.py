@@ -3,17 +3,26 @@
 import gzip
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from keras_mscam.errors import UserError
+from keras_mscam.images.xray import MOST_BYTES, ImageError
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError)
 #: Read at a time; tarfile's own 10 KiB make it a third slower.
 _BUFFER = 2**20
+#: Files of an archive at most; MIMIC-CXR has 377,110 images in all.
+_MOST_MEMBERS = 1_000_000
+#: Bytes of what a tar says of a member beside its header, as of a long name.
+_MOST_SAID = 2**16
+_SAYING = (
+    tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE,
+    tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, order=True)
@@ -55,12 +64,18 @@ def list_members(archive: Path) -> list[Member]:
     return [member for member, _ in _walk(archive)]
 
 
-def read_members(archive: Path, positions: Iterable[int]) -> Iterator[bytes]:
+def read_members(
+    archive: Path, positions: Iterable[int]
+) -> Iterator[bytes | ImageError]:
     """Give the content of some files of an archive, one at a time in memory.
 
     Args:
         archive: the archive.
         positions: those of the members, rising.
+
+    Yields:
+        The content; an error for a member that is larger than any image, or that a zip
+        has damaged or encrypted.
 
     Raises:
         UserError: the archive is incomplete or damaged, or has no such member.
@@ -69,7 +84,9 @@ def read_members(archive: Path, positions: Iterable[int]) -> Iterator[bytes]:
     position = next(wanted, None)
     for member, read in _walk(archive):
         if member.position == position:
-            yield read()
+            with _explaining(archive):
+                content = read()
+            yield content
             position = next(wanted, None)
             if position is None:
                 return
@@ -80,11 +97,25 @@ def read_members(archive: Path, positions: Iterable[int]) -> Iterator[bytes]:
 def _walk(archive: Path):
     """Give pairs of a member and a function that reads it, valid until the next."""
     walk = _walk_zip if archive.name.lower().endswith(".zip") else _walk_tar
-    try:
-        for position, (path, read) in enumerate(walk(archive)):
+    if not archive.is_file():
+        raise UserError(f"{archive} is no file that can be read; put it back.")
+    with _explaining(archive):
+        for position, (path, size, read) in enumerate(walk(archive)):
+            if position >= _MOST_MEMBERS:
+                raise UserError(f"{archive} has more than {_MOST_MEMBERS:,} files.")
+            if size > MOST_BYTES:
+                read = partial(ImageError, f"is larger than {MOST_BYTES:,} bytes")
             if not PurePosixPath(path).name.startswith("."):
                 yield Member(archive, position, path), read
-    except _DAMAGED as error:
+
+
+@contextmanager
+def _explaining(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # there is no saying what a flipped bit can lead to
         raise UserError(
             f"{archive} is damaged or incomplete ({error}); download it again."
         ) from error
@@ -94,24 +125,49 @@ def _walk_tar(archive: Path):
     # tarfile's own reader of compressed streams doesn't compare checksums.
     opener = open if archive.name.lower().endswith(".tar") else gzip.open
     with opener(archive, "rb") as stream:
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER) as tar:
+        with tarfile.open(
+            fileobj=stream, mode="r|", bufsize=_BUFFER, tarinfo=_TarInfo
+        ) as tar:
             for info in tar:
                 if info.isfile():
-                    yield info.name, lambda info=info: _read_tar(tar, info)
+                    read = partial(_read_member, tar, info)
+                    yield info.name, info.size, read
                 # It keeps all it has passed, for going back, which a stream can't.
                 tar.members.clear()  # ty: ignore[missing-attribute]
         while stream.read(_BUFFER):
             pass  # the checksum comes last
 
 
-def _read_tar(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+def _read_member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
     file = tar.extractfile(info)
     assert file is not None, "which it is of links and folders"
     return file.read()
+
+
+class _TarInfo(tarfile.TarInfo):
+    """Refuses long names and the like that would fill the memory."""
+
+    @classmethod
+    def frombuf(cls, buf, encoding, errors):
+        info = super().frombuf(buf, encoding, errors)
+        if info.type in _SAYING and info.size > _MOST_SAID:
+            raise tarfile.ReadError(f"a name of {info.size:,} bytes")
+        return info
 
 
 def _walk_zip(archive: Path):
     with zipfile.ZipFile(archive) as zipped:
         for info in zipped.infolist():
             if not info.is_dir():
-                yield info.filename, lambda info=info: zipped.read(info)
+                yield info.filename, info.file_size, partial(_read_zipped, zipped, info)
+
+
+def _read_zipped(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes | ImageError:
+    """Read a member; what is wrong with it says nothing of the others."""
+    try:
+        return zipped.read(info)
+    except Exception:
+        is_encrypted = info.flag_bits & 1
+        return ImageError(
+            f"is {'encrypted' if is_encrypted else 'damaged'} inside of its archive"
+        )

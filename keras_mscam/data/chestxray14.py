@@ -150,22 +150,25 @@ def read_tables(directory: Path) -> Dataset:
     )
     problems = summarize(("repeated label rows, the first of each name kept", repeated))
     problems += box_problems
-    lists, list_files = _read_lists(directory, names)
+    lists, list_files, strangers = _read_lists(directory, names)
+    problems += summarize(("names in the lists without a label row", strangers))
     tables = tuple(path for path in (label_file, box_file, *list_files) if path)
     return Dataset(pathologies, records, problems, lists, tables)
 
 
 def _read_lists(
     directory: Path, names: dict[str, str]
-) -> tuple[dict[str, str], list[Path]]:
-    """Return which published list names an image, and the files of the lists."""
-    lists, files = {}, []
+) -> tuple[dict[str, str], list[Path], list[str]]:
+    """Return which published list names an image, the files of the lists, and names
+    that the label file hasn't."""
+    lists, files, strangers = {}, [], []
     for split, pattern in _LIST_FILES.items():
         path = find_table(directory, pattern)
         if path is None:
             continue
         files.append(path)
-        for line, fields in read_rows(path):
+        rows, before = read_rows(path), len(strangers)
+        for line, fields in rows:
             written, *more = filter(None, fields)
             if more:
                 raise UserError(
@@ -175,7 +178,14 @@ def _read_lists(
             name = _find_name(written, names)
             if lists.setdefault(name, split) != split:
                 raise UserError(f"{name} is in both lists, {files[0]} and {path}.")
-    return lists, files
+            if path_key(name) not in names:
+                strangers.append(name)
+        if len(strangers) - before == len(rows):
+            raise UserError(
+                f"{path}: none of its names has a label row, such as "
+                f"{strangers[-1]!r}; it must be a list of file names."
+            )
+    return lists, files, strangers
 
 
 def _find_name(written: str, names: dict[str, str]) -> str:

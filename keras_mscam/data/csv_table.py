@@ -14,7 +14,12 @@ from pathlib import Path
 import pandas as pd
 
 from keras_mscam.errors import UserError
+from keras_mscam.files import read_file
 
+#: Of a table, also when it is unpacked: PadChest's, of 160,000 images, has half of it.
+_MOST_BYTES = 2**28
+#: Fields of a table; at 60 bytes and more each, they take 2 GB.
+_MOST_FIELDS = 20_000_000
 #: What else is given as a table, by its first bytes.
 _NO_TEXT = {
     b"PK\3\4": "an Excel workbook or a zip archive",
@@ -85,12 +90,16 @@ def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """
     text = _read_text(Path(path))
     first = next(filter(str.strip, _split_lines(text)), "")
-    separator = max(",;\t", key=lambda s: len(next(csv.reader([first], delimiter=s))))
-    reader = csv.reader(
-        _split_lines(text), delimiter=separator, skipinitialspace=True, strict=True
-    )
     rows, line = [], 1
     try:
+        separator = max(
+            ",;\t", key=lambda s: len(next(csv.reader([first], delimiter=s)))
+        )
+        if text.count(separator) + text.count("\n") > _MOST_FIELDS:
+            raise UserError(f"{path} has more than {_MOST_FIELDS:,} fields; split it.")
+        reader = csv.reader(
+            _split_lines(text), delimiter=separator, skipinitialspace=True, strict=True
+        )
         for fields in reader:
             fields = [_clean(field, separator) for field in fields]
             if any(fields):
@@ -98,8 +107,8 @@ def read_rows(path: Path) -> list[tuple[int, list[str]]]:
             line = reader.line_num + 1
     except csv.Error as error:
         raise UserError(
-            f"{path}, line {line}: a quoted field isn't closed, or goes on behind its "
-            f"quotes ({error})."
+            f"{path}, line {line}: a quoted field isn't closed, goes on behind its "
+            f"quotes, or is too long ({error})."
         ) from error
     if not rows:
         raise UserError(f"{path} is empty.")
@@ -226,10 +235,13 @@ def _check_names(path: Path, line: int, names: list[str]) -> None:
 
 def _read_text(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        data = read_file(path, _MOST_BYTES)
         if data.startswith(_GZIP):
-            data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+                data = file.read(_MOST_BYTES + 1)
+            if len(data) > _MOST_BYTES:
+                raise ValueError(f"unpacked, it is larger than {_MOST_BYTES:,} bytes")
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} can't be read as a table: {reason}.") from error
     for start, kind in _NO_TEXT.items():

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from keras_mscam.data.records import Record
 from keras_mscam.errors import UserError
-from keras_mscam.files import compute_checksum, write_whole
+from keras_mscam.files import compute_checksum, read_json, write_whole
 
 #: Changes whenever older readers couldn't read what is written.
 FORMAT = "keras_mscam records 2"
@@ -88,14 +89,14 @@ class Manifest:
         """
         path = Path(directory) / _FILE
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
         except FileNotFoundError as error:
             raise UserError(
                 f"{directory} has no {_FILE}; make prepared records with "
                 f"keras_mscam-prepare SOURCE --output {directory}."
             ) from error
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} can't be read: {error}") from error
+            raise UserError(f"{path} can't be read: {error}.") from error
         if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
             raise UserError(
                 f"{path} isn't in the format {FORMAT!r}; prepare the records again "
@@ -112,8 +113,13 @@ class Manifest:
     def shard_paths(self, directory: Path, split: str) -> list[Path]:
         """Return the shards of a split, in the order of the records.
 
+        Each is compared with its checksum, once while it stays as it is: a second for
+        each GB or two, where TensorFlow might find damage only after hours, or not at
+        all, if whole records are missing.
+
         Raises:
-            UserError: there is no such split, or one of its shards is missing.
+            UserError: there is no such split, or one of its shards is missing or has
+                changed.
         """
         if split not in self.splits:
             raise UserError(
@@ -123,7 +129,19 @@ class Manifest:
         for path in paths:
             if not path.is_file():
                 raise UserError(f"{path} is missing; prepare the records again.")
+            status = path.stat()
+            checksum = _compute_once(path, status.st_size, status.st_mtime_ns)
+            if checksum != self.checksums.get(path.name):
+                raise UserError(
+                    f"{path} isn't what its manifest says: it is damaged, or of other "
+                    "records; restore it from a copy, or prepare the records again."
+                )
         return paths
+
+
+@lru_cache(maxsize=4096)
+def _compute_once(path: Path, *stamp: int) -> str:
+    return compute_checksum(path)
 
 
 def summarize_splits(manifest: Manifest) -> str:
@@ -204,8 +222,9 @@ def verify(directory: Path, progress: bool = True) -> Manifest:
         try:
             if compute_checksum(directory / name) != checksum:
                 wrong.append(f"{name} has changed")
-        except OSError as error:
-            wrong.append(f"{name} can't be read ({error.strerror})")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            wrong.append(f"{name} can't be read ({reason})")
     if wrong:
         raise UserError(
             f"{directory} isn't what its manifest says: {len(wrong)} of "

@@ -57,7 +57,9 @@ class Converted:
 
 
 def convert_image(
-    source: Path | bytes, size: tuple[int, int] | None, max_value: int | None = None
+    source: Path | bytes | ImageError,
+    size: tuple[int, int] | None,
+    max_value: int | None = None,
 ) -> tuple[bytes, tuple[int, int], list[str]] | str:
     """Turn an image file into what is stored: the work of one worker process.
 
@@ -65,7 +67,7 @@ def convert_image(
     is kept byte for byte.
 
     Args:
-        source: a file for `read_grey`, or its content.
+        source: a file for `read_grey`, its content, or why there is none.
         size: (height, width) to store; the image's own if None.
         max_value: of `read_grey`.
 
@@ -73,6 +75,8 @@ def convert_image(
         PNG (or kept JPEG) bytes, the original (height, width) and what is odd about
         the grey values; or the reason why not.
     """
+    if isinstance(source, ImageError):
+        return str(source)
     try:
         data = read_bytes(source)
         image = read_grey(data, max_value)
@@ -142,7 +146,7 @@ def convert(
     return _collect(parts, strict)
 
 
-def _read(records: Iterable[Record]) -> Iterator[Path | bytes]:
+def _read(records: Iterable[Record]) -> Iterator[Path | bytes | ImageError]:
     """Give paths of files, which workers read, and contents of archives' members."""
     paths = (record.path for record in records)
     for archive, group in groupby(paths, key=lambda path: getattr(path, "archive", 0)):

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.tables import build_table1
+from keras_mscam.files import read_file, read_json
 from keras_mscam.inference.run_folder import Run
 from keras_mscam.visualization import (
     plot_case,
@@ -48,7 +48,7 @@ def write_report(
     alone = {run.path.name: metrics}
     html = read_template("report.html.jinja", **_FILTERS).render(
         run=run,
-        config=json.loads(run.config_path.read_text(encoding="utf-8")),
+        config=read_json(run.config_path),
         metrics=metrics,
         fused=metrics["localization"]["attention"],
         titles=_title(metrics),
@@ -76,7 +76,7 @@ def _read_history(run: Run) -> pd.DataFrame | None:
     if not run.history_path.is_file():
         return None
     try:
-        history = pd.read_csv(run.history_path)
+        history = pd.read_csv(io.BytesIO(read_file(run.history_path, 2**24)))
         return history.astype(dict.fromkeys(("epoch", "loss", "val_loss"), float))
     except (ValueError, KeyError) as error:
         raise UserError(

@@ -3,11 +3,10 @@
 import dataclasses
 import json
 import shutil
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.data.pipeline import Example, read_examples
 from keras_mscam.errors import DiskError, UserError
-from keras_mscam.files import compute_checksum, write_whole
+from keras_mscam.files import check_archive, compute_checksum, read_json, write_whole
 from keras_mscam.inference.run_calibration import read_calibration
 from keras_mscam.inference.run_folder import Run, is_prepared, read_names
 from keras_mscam.modeling.classifier import read_relevance_weights
@@ -28,6 +27,7 @@ from keras_mscam.modeling.localizer import get_cams
 FORMAT = "keras_mscam predictions 1"
 _BATCH = 32
 _PART = 256  # images a file: 10 MB of maps at the paper's size, lost by a kill at most
+_MOST_BYTES = 2**32  # a file of 100 pathologies on blocks of 64x64 has 210 MB
 _TABLES = (
     "names", "patients", "labels", "logits", "block_logits", "original_sizes",
     "box_rows", "box_columns", "box_xyxy",
@@ -165,7 +165,13 @@ def predict(
     ) as bar:  # fmt: skip
         if done < images:
             _store(classifier, description, manifest, records, folder, done, bar)
-    return read_predictions(folder)
+    predictions = read_predictions(folder)
+    if len(predictions.names) != images:
+        raise UserError(
+            f"{folder} has predictions of {len(predictions.names)} images, not of the "
+            f"{images} of the split; remove it, and the same command makes it anew."
+        )
+    return predictions
 
 
 def read_predictions(folder: Path) -> Predictions:
@@ -174,20 +180,21 @@ def read_predictions(folder: Path) -> Predictions:
     Raises:
         UserError: a file of them is damaged.
     """
-    content = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
+    with _explaining(folder / "predictions.json"):
+        content = read_json(folder / "predictions.json")
+        described = {
+            "pathologies": tuple(content["pathologies"]),
+            "blocks": tuple(content["blocks"]),
+            "image_size": tuple(content["image_size"]),
+            "relevance_weights": np.array(content["relevance_weights"], "float32"),
+        }
     parts = [_read_part(path, _TABLES) for path in _part_paths(folder)]
-    tables: dict[str, Any] = {
-        name: np.concatenate(arrays)
-        for name, *arrays in zip(_TABLES, *parts, strict=True)
-    }
-    return Predictions(
-        folder=folder,
-        pathologies=tuple(content["pathologies"]),
-        blocks=tuple(content["blocks"]),
-        image_size=tuple(content["image_size"]),
-        relevance_weights=np.array(content["relevance_weights"], "float32"),
-        **tables,
-    )
+    with _explaining(folder / "part-00000.npz"):
+        tables: dict[str, Any] = {
+            name: np.concatenate(arrays)
+            for name, *arrays in zip(_TABLES, *parts, strict=True)
+        }
+    return Predictions(folder=folder, **described, **tables)
 
 
 def _check_names(classifier, model_path, pathologies, records, known) -> None:
@@ -261,10 +268,17 @@ def _compress(maps: np.ndarray) -> np.ndarray:
 
 
 def _read_part(path: Path, names: Sequence[str]) -> list[np.ndarray]:
-    try:
+    with _explaining(path):
+        check_archive(path, _MOST_BYTES)
         with np.load(path) as part:
             return [part[name] for name in names]
-    except (ValueError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+
+
+@contextmanager
+def _explaining(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # there is no saying what a flipped bit can lead to
         raise UserError(
             f"{path} is damaged; remove {path.parent}, and the same command makes it "
             "anew."
@@ -272,7 +286,9 @@ def _read_part(path: Path, names: Sequence[str]) -> list[np.ndarray]:
 
 
 def _part_paths(folder: Path) -> list[Path]:
-    return sorted(folder.glob("part-*.npz"))
+    """Return the parts up to the first that is missing."""
+    paths = (folder / f"part-{number:05d}.npz" for number in count())
+    return list(takewhile(Path.exists, paths))
 
 
 def predict_split(

@@ -11,6 +11,7 @@ import numpy as np
 from keras_mscam.configs.schema import DataConfig
 from keras_mscam.evaluation.tables import escape_markdown
 from keras_mscam.exporting.agreement import Agreement
+from keras_mscam.files import read_json
 from keras_mscam.inference.calibrated_model import CalibratedModel
 from keras_mscam.inference.run_folder import Run
 from keras_mscam.localization.protocol import describe_boxes
@@ -91,7 +92,7 @@ def write_model_card(
 
 def _read_json(path: Path) -> dict:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError):
         return {}
 

@@ -3,13 +3,13 @@
 import os
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import BinaryIO, TypeGuard
 
 import numpy as np
 import PIL.Image
 
 from keras_mscam.errors import UserError
+from keras_mscam.files import read_file
 from keras_mscam.images.png_jpeg import (
     JPEG_START,
     PNG_START,
@@ -17,7 +17,7 @@ from keras_mscam.images.png_jpeg import (
     encode_pillow,
     to_8_bits,
 )
-from keras_mscam.images.xray import Frame, ImageError, XRay
+from keras_mscam.images.xray import MOST_BYTES, Frame, ImageError, XRay
 
 #: A file, its content, or its pixels; whatever has `__array__` is taken as an array.
 Image = (
@@ -114,18 +114,20 @@ def read_bytes(image: Image) -> bytes:
     """
     try:
         if isinstance(image, (str, os.PathLike)):
-            return Path(image).read_bytes()
+            return read_file(image, MOST_BYTES)
         if isinstance(image, (bytes, bytearray, memoryview)):
             return bytes(image)
         if isinstance(image, PIL.Image.Image):
             return encode_pillow(image)
         read = getattr(image, "read", None)
-        data = read() if read else None
+        data = read(MOST_BYTES + 1) if read else None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"cannot be opened: {reason}") from error
     if isinstance(data, str):
         raise ImageError("is a file opened as text: open it with mode 'rb'")
+    if isinstance(data, bytes) and len(data) > MOST_BYTES:
+        raise ImageError(f"is larger than {MOST_BYTES:,} bytes")
     if not isinstance(data, bytes):
         raise ImageError(
             f"is of type {type(image).__name__}: it must be a PNG, JPEG or DICOM file, "

@@ -9,6 +9,8 @@ from keras_mscam.images.resize import resize_area
 
 #: More pixels than any radiograph has; decoding as many takes a second and 100 MB.
 MOST_PIXELS = 100_000_000
+#: Of a file: 100 million pixels of 16 bits take 200 million.
+MOST_BYTES = 2**28
 
 
 class ImageError(UserError):

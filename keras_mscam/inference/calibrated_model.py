@@ -1,7 +1,6 @@
 """What of a run is exported: its network for inference, and the contract."""
 
 import dataclasses
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import numpy as np
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.errors import UserError
 from keras_mscam.inference.contract import Contract
+from keras_mscam.inference.keras_file import load_network
 from keras_mscam.inference.run_calibration import RunCalibration, load_calibration
 from keras_mscam.inference.run_folder import Run
 from keras_mscam.localization.fusion import Fusion, build_fusion
@@ -145,13 +145,4 @@ def load_classifier(run: Run) -> keras.Model:
             f"{run.path} has no model.keras yet; train it on with "
             f"keras_mscam-train --output {run.path} --resume."
         )
-    run.model_path.open("rb").close()  # Keras wouldn't say that permission is denied
-    try:
-        return keras.saving.load_model(run.model_path)
-    except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
-        if isinstance(error, OSError) and error.errno:
-            raise  # the disk's
-        raise UserError(
-            f"{run.model_path} is damaged, holds code, which is not run, or is of "
-            "another version of Keras; restore it from a copy, or train again."
-        ) from error
+    return load_network(run.model_path)

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt
 from pydantic.dataclasses import dataclass
 
 from keras_mscam.errors import UserError
+from keras_mscam.files import read_json
 from keras_mscam.images.xray import MOST_PIXELS
 
 #: Changes whenever a client of the older form could misread the newer one.
@@ -105,7 +106,7 @@ def read_contract(model: Path) -> Contract:
     folder = model / "assets.extra" if model.is_dir() else model.parent
     path = folder / FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except OSError as error:
         raise UserError(
             f"{model} is no export: {path} can't be read ({error.strerror}); "

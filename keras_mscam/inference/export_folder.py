@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from keras_mscam.errors import UserError, explain_disk
-from keras_mscam.files import compute_checksum
+from keras_mscam.files import compute_checksum, read_json
 
 #: Besides the SavedModel, in folders that end with their name.
 OTHER_FORMATS = ("litert", "onnx", "openvino", "tfjs")
@@ -201,20 +201,24 @@ def verify_files(export: Path, files: Iterable[Path]) -> None:
         UserError: one has changed, or the manifest can't be read.
     """
     path = find_manifest(export)
-    if not path.is_file():
+    if not os.path.lexists(path):
         return
     try:
-        checksums = dict(json.loads(path.read_text(encoding="utf-8"))["checksums"])
+        checksums = dict(read_json(path)["checksums"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is damaged ({error!r}); export the run again."
         ) from error
     for file in files:
         known = checksums.get(str(file.relative_to(export)))
-        if known not in (None, compute_checksum(file)):
+        try:
+            has_changed = known not in (None, compute_checksum(file))
+        except (OSError, ValueError):
+            has_changed = True
+        if has_changed:
             raise UserError(
-                f"{file} has changed since it was exported; copy it anew, or export "
-                "the run again."
+                f"{file} has changed since it was exported, or is gone; copy it anew, "
+                "or export the run again."
             )
 
 

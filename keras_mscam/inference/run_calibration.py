@@ -13,7 +13,7 @@ from scipy.special import expit
 
 from keras_mscam.configs.schema import describe
 from keras_mscam.errors import UserError
-from keras_mscam.files import compute_checksum, write_whole
+from keras_mscam.files import compute_checksum, read_json, write_whole
 from keras_mscam.inference.run_folder import Run
 
 _Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
@@ -105,7 +105,7 @@ def read_calibration(path: Path) -> RunCalibration:
         UserError: it can't be read, or an entry is unknown or out of range.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         content["deviations"] = np.array(content.pop("map_deviations"))
         return RunCalibration(**content)
     except (OSError, ValueError, KeyError, TypeError) as error:

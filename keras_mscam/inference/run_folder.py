@@ -1,5 +1,7 @@
 """The folder of a training run: what is in it, under which name."""
 
+import csv
+import io
 import json
 import os
 import platform
@@ -11,7 +13,7 @@ import pandas as pd
 
 from keras_mscam.configs.schema import Config, dump_config, read_config
 from keras_mscam.errors import UserError
-from keras_mscam.files import find_versions, write_whole
+from keras_mscam.files import find_versions, read_file, write_whole
 from keras_mscam.inference.hub import fetch
 
 _PACKAGES = ("keras_mscam", "keras", "tensorflow", "jax", "numpy")
@@ -142,9 +144,14 @@ def read_names(path: Path) -> tuple[str, ...]:
         UserError: the table can't be read.
     """
     try:
-        table = pd.read_csv(path, dtype={"pathology": str}, keep_default_na=False)
-        return tuple(table["pathology"])
-    except (OSError, ValueError, KeyError) as error:
+        text = read_file(path, 2**20).decode()
+        rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        names = tuple(row["pathology"] for row in rows)
+        given = [name for name in names if name != ""]  # an output may have none
+        if None in names or not names or len(set(given)) < len(given):
+            raise ValueError("a name is missing, or there twice")
+        return names
+    except (OSError, ValueError, KeyError, csv.Error) as error:
         raise UserError(
             f"{path}, which names the pathologies of the run, can't be read: {error}"
         ) from error

@@ -150,7 +150,7 @@ def _load_weights(network: keras.Model, path: Path) -> None:
         raise UserError(f"There is no weights file, and no folder of a run, {path}.")
     try:
         network.load_weights(path)
-    except (ValueError, OSError) as error:
+    except Exception as error:  # a damaged file ends in any of them
         raise UserError(f"{path} does not fit {network.name}: {error}") from error
 
 

@@ -8,10 +8,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import ml_dtypes
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from keras_mscam.errors import UserError
@@ -31,6 +31,14 @@ _STORAGE_TYPES = {
     "ByteStorage": np.dtype("u1"),
     "BoolStorage": np.dtype("?"),
 }
+#: Types of keys of a dictionary that may be of use.
+_KEYS = (str, bytes, int)
+#: Entries of dictionaries that are made of others.
+_MOST_COPIED = 1_000_000
+#: Modules of a network, and letters of their names, which are those of all around it.
+_MOST_MODULES, _LONGEST = 10_000, 1000
+#: How often a file's bytes may be tensors: weights may be tied.
+_MOST_SHARED = 8
 #: Libraries whose objects lie in checkpoints; of all others none is needed.
 _LIBRARIES = (
     "torch", "torchvision", "torchxrayvision", "timm", "pytorch_lightning", "lightning",
@@ -64,12 +72,12 @@ def read_state_dict(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...] 
     if path.suffix == ".safetensors":
         try:
             return _to_float32(load_file(path)), None
-        except (SafetensorError, OSError) as error:
+        except Exception as error:  # some types of numbers end in others
             raise UserError(f"{path} is damaged: {error}.") from error
     try:
         content = _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
         tensors = _find_tensors(content)
-        arrays = {name: tensor.to_array() for name, tensor in tensors.items()}
+        arrays = _make_arrays(tensors, _MOST_SHARED * path.stat().st_size)
     except _RefusedError as error:
         raise UserError(f"{path} {error}.") from None
     except UserError:
@@ -139,29 +147,93 @@ class _Inert:
     def append(self, value):
         pass
 
+    add = append
 
-class _Unpickler(pickle.Unpickler):
-    """Makes tensors, dictionaries, and inert objects of the libraries' classes."""
+
+class _Unpickler(pickle._Unpickler):
+    """Makes tensors, dictionaries, and inert objects of the libraries' classes.
+
+    It is the one in Python, whose steps can be replaced: of a place in its memory
+    beyond all others, the one in C would fill the gap, with up to 64 GB. Nor may a few
+    bytes keep it busy for ever: keys other than text and numbers, such as tuples of
+    tuples of one tuple, are left out, and copies of dictionaries are counted.
+    """
+
+    dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, file, storages: dict[str, _Storage]):
         super().__init__(file, encoding="latin1")
         self.storages = storages
+        self.copied = 0
+
+    def load_setitems(self):
+        items = self.pop_mark()
+        self._set(self.stack[-1], items)
+
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+
+    def load_setitem(self):
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set(self.stack[-1], [key, value])
+
+    dispatch[pickle.SETITEM[0]] = load_setitem
+
+    def load_dict(self):
+        items, made = self.pop_mark(), {}
+        self._set(made, items)
+        self.append(made)
+
+    dispatch[pickle.DICT[0]] = load_dict
+
+    def load_set(self):
+        self.append(_Inert())
+
+    dispatch[pickle.EMPTY_SET[0]] = load_set
+
+    def load_frozenset(self):
+        self.pop_mark()
+        self.append(_Inert())
+
+    dispatch[pickle.FROZENSET[0]] = load_frozenset
+
+    def load_build(self):
+        if not isinstance(self.stack[-2], (_Inert, OrderedDict)):
+            raise _RefusedError("is refused: it would change what is no object of it")
+        super().load_build()
+
+    dispatch[pickle.BUILD[0]] = load_build
+
+    @staticmethod
+    def _set(made, items: list) -> None:
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if isinstance(key, _KEYS):
+                made[key] = value
+
+    def make_dict(self, pairs=()):
+        """Make a dictionary, of pairs where Python 2 wrote it."""
+        pairs = list(pairs.items() if isinstance(pairs, Mapping) else pairs)
+        self.copied += len(pairs)
+        if self.copied > _MOST_COPIED:
+            raise ValueError("it copies too much")
+        return OrderedDict((k, v) for k, v in pairs if isinstance(k, _KEYS))
 
     def persistent_load(self, identifier):
         if identifier[0] == "module":  # a class, and the source code that made it
             return identifier[1]
         _, dtype, key, _, numel, *_ = identifier
+        if not isinstance(key, _KEYS):
+            raise ValueError("a storage has no name")
         return self.storages.setdefault(key, _Storage(dtype, numel))
 
     def find_class(self, module: str, name: str):
         if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
+            return self.make_dict
         if module in ("torch", "torch.cuda") and name in _STORAGE_TYPES:
             return _STORAGE_TYPES[name]
         if module == "torch._utils":
             return _REBUILD.get(name, _Inert)
         if module in ("builtins", "__builtin__") and name in ("set", "dict", "list"):
-            return {"set": set, "dict": dict, "list": list}[name]
+            return self.make_dict if name == "dict" else _Inert
         if module in ("copyreg", "copy_reg") and name == "_reconstructor":
             return lambda made, *_: made()
         if module.split(".")[0] in _LIBRARIES:
@@ -192,6 +264,8 @@ def _read_zip(path: Path):
             raise _RefusedError("is a zip, but not one that torch.save wrote")
         if any(entry.compress_type for entry in archive.infolist()):
             raise _RefusedError("is compressed, which torch.save does not do")
+        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+            raise ValueError("its parts are larger than itself")
         folder = pickles[0].split("/")[0]
         if f"{folder}/byteorder" in names:
             order = archive.read(f"{folder}/byteorder")
@@ -251,16 +325,31 @@ def _find_tensors(content) -> dict[str, _Tensor]:
     )
 
 
-def _walk_module(module: _Inert, prefix: str = "") -> dict[str, _Tensor]:
+def _make_arrays(
+    tensors: Mapping[str, _Tensor], most_bytes: int
+) -> dict[str, np.ndarray]:
+    arrays, total = {}, 0
+    for name, tensor in tensors.items():
+        arrays[name] = tensor.to_array()
+        total += arrays[name].nbytes
+        if total > most_bytes:
+            raise ValueError("its tensors are much larger than itself")
+    return arrays
+
+
+def _walk_module(module: _Inert) -> dict[str, _Tensor]:
     """Return what `state_dict()` of a module would hold."""
-    found = {}
-    for kind in ("_parameters", "_buffers"):
-        for name, value in _entries(module, kind):
-            if isinstance(value, _Tensor):
-                found[prefix + name] = value
-    for name, child in _entries(module, "_modules"):
-        if isinstance(child, _Inert):
-            found |= _walk_module(child, f"{prefix}{name}.")
+    found, modules = {}, [("", module)]
+    for prefix, parent in modules:  # which grow meanwhile
+        for kind in ("_parameters", "_buffers"):
+            for name, value in _entries(parent, kind):
+                if isinstance(value, _Tensor):
+                    found[f"{prefix}{name}"] = value
+        for name, child in _entries(parent, "_modules"):
+            if isinstance(child, _Inert):
+                modules.append((f"{prefix}{name}.", child))
+        if len(modules) > _MOST_MODULES or len(prefix) > _LONGEST:
+            raise ValueError("its modules lie in each other without an end")
     return found
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from keras_mscam.errors import UserError
-from keras_mscam.files import write_whole
+from keras_mscam.files import check_archive, write_whole
 from keras_mscam.inference.run_folder import Run
 from keras_mscam.training.stop import StopSignals
 
@@ -193,6 +193,7 @@ def read_checkpoint(path: Path, trainer: keras.Model) -> State:
     """
     variables = _variables(trainer)
     try:
+        check_archive(path)
         with np.load(path) as file:
             state = State(**json.loads(str(file["state"])))
             values = [file[f"arr_{i}"] for i in range(len(file.files) - 1)]

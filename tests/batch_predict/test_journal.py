@@ -25,7 +25,8 @@ def folder(tmp_path):
 def write(folder, *paths):
     journal = Journal(folder)
     for path in paths:
-        journal.append(json.dumps({"path": path}))
+        line = {"path": path, "status": "refused", "stamp": None, "error": "is empty"}
+        journal.append(json.dumps(line))
     journal.close()
 
 

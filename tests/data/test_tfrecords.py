@@ -154,8 +154,15 @@ def test_shard_paths(tmp_path):
     with pytest.raises(UserError, match="is missing"):
         MANIFEST.shard_paths(tmp_path, "train")
     path = tmp_path / "train-00000-of-00001.tfrecord"
-    path.touch()
-    assert MANIFEST.shard_paths(tmp_path, "train") == [path]
+    path.write_bytes(b"abc")
+    # The SHA-256 of "abc" is an example of FIPS 180.
+    checksum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    manifest = dataclasses.replace(MANIFEST, checksums={path.name: checksum})
+    assert manifest.shard_paths(tmp_path, "train") == [path]
+    path.write_bytes(b"abd!")
+    for stranger in (manifest, MANIFEST):
+        with pytest.raises(UserError, match="isn't what its manifest says"):
+            stranger.shard_paths(tmp_path, "train")
 
 
 def test_counts_leave_unknown_labels_out():

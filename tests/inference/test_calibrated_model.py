@@ -125,7 +125,7 @@ def test_code_in_a_model_file_is_not_run(tmp_path):
     function = keras.layers.Lambda(lambda x: open(name, "w") and x)  # noqa: SIM115
     keras.Model(inputs, function(inputs)).save(run.model_path)
     touched.unlink()  # building the model has called it
-    with pytest.raises(UserError, match=r"model\.keras is damaged, holds code"):
+    with pytest.raises(UserError, match=r"model\.keras is refused: it holds "):
         load_classifier(run)
     command = {
         "module": "os", "class_name": "system", "registered_name": "system",
@@ -137,6 +137,6 @@ def test_code_in_a_model_file_is_not_run(tmp_path):
     with zipfile.ZipFile(run.model_path, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)
-    with pytest.raises(UserError, match=r"model\.keras is damaged, holds code"):
+    with pytest.raises(UserError, match=r"model\.keras is refused: it holds "):
         load_classifier(run)
     assert not touched.exists()

@@ -1,6 +1,7 @@
 """Stored values of DICOM pixels, in whatever way they are compressed."""
 
 import struct
+from itertools import pairwise
 from typing import Any
 
 import imagecodecs
@@ -15,8 +16,10 @@ from pydicom.uid import (
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSTransferSyntaxes,
+    RLELossless,
 )
 
+from keras_mscam.images.dicom.jpeg2000 import check_jpeg_2000
 from keras_mscam.images.png_jpeg import lengthen_jpeg
 from keras_mscam.images.xray import ImageError
 
@@ -39,6 +42,9 @@ _PLUGINS = {
 #: Markers of a frame header, of JPEG (0xffc4, c8 and cc mean others) and JPEG-LS.
 _FRAMES = {*range(0xFFC0, 0xFFD0), 0xFFF7} - {0xFFC4, 0xFFC8, 0xFFCC}
 _END = b"\xff\xd9"
+#: Bytes that a run-length coder may have written behind the pixels.
+_PADDING = 1024
+_OTHER_SIZE = "is damaged: its pixels are not as many as its header says"
 
 
 def check_compression(dataset: Dataset) -> None:
@@ -78,12 +84,17 @@ def decode(dataset: Dataset) -> tuple[np.ndarray, list[str]]:
     if syntax in _JPEGS or (syntax == JPEGBaseline8Bit and not colour):
         pixels, largest = _decode_jpeg(dataset, bits + below)
     else:
-        if syntax == JPEGBaseline8Bit:
+        if syntax in JPEG2000TransferSyntaxes:
+            sides = dataset.Rows, dataset.Columns, dataset.SamplesPerPixel
+            check_jpeg_2000(_get_only_frame(dataset), *sides)
+        elif syntax == RLELossless:
+            _check_runs(dataset)
+        elif syntax == JPEGBaseline8Bit:
             # It has markers of its own, which Pillow knows; but it also fills up.
             _decode_libjpeg(_get_frame(dataset), {})
         pixels, largest = _decode_others(dataset, bits + below)
     if pixels.shape[:2] != (dataset.Rows, dataset.Columns):
-        raise ImageError("is damaged: its pixels are not as many as its header says")
+        raise ImageError(_OTHER_SIZE)
     is_plain = not (colour or dataset.PixelRepresentation or _has_overlays(dataset))
     is_cut = is_plain and largest >= 2 ** (bits + below)
     said = ["Its values are larger than its header says, so they are cut."]
@@ -131,16 +142,20 @@ def _get_frame(dataset: Dataset) -> bytes:
 
     Both headers are compared before memory is filled by what only one of them says.
     """
-    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    frame = _get_only_frame(dataset)
     # Without it, CharLS may take seconds to find that something is missing.
     if _END not in frame:  # neither can be inside
         raise ImageError("is damaged: the end of its JPEG data is missing")
     bits, *inside = _read_frame_header(frame)
     if inside != [dataset.Rows, dataset.Columns, dataset.SamplesPerPixel]:
-        raise ImageError("is damaged: its pixels are not as many as its header says")
+        raise ImageError(_OTHER_SIZE)
     if bits > dataset.BitsAllocated:
         raise ImageError("is damaged: its pixels have more bits than its header says")
     return frame
+
+
+def _get_only_frame(dataset: Dataset) -> bytes:
+    return next(generate_frames(dataset.PixelData, number_of_frames=1))
 
 
 def _read_frame_header(frame: bytes) -> tuple[int, int, int, int]:
@@ -153,6 +168,22 @@ def _read_frame_header(frame: bytes) -> tuple[int, int, int, int]:
             raise ImageError("is damaged: its JPEG header cannot be read")
         start += 2
     return struct.unpack_from(">BHHB", frame, start + 2)
+
+
+def _check_runs(dataset: Dataset) -> None:
+    """Refuse runs of more values than the header says: a byte may stand for 64.
+
+    Reference: DICOM PS3.5, annex G.
+    """
+    frame = _get_only_frame(dataset)
+    count, *starts = struct.unpack_from("<16I", frame)
+    size = dataset.Rows * dataset.Columns
+    for start, end in pairwise([*starts[:count], len(frame)]):
+        try:
+            imagecodecs.packbits_decode(frame[start:end], out=size + _PADDING)
+        except imagecodecs.PackbitsError as error:
+            if "TOO_SMALL" in str(error):
+                raise ImageError(_OTHER_SIZE) from error
 
 
 def _decode_libjpeg(frame: bytes, spaces: dict[str, Any]) -> np.ndarray:

@@ -7,6 +7,7 @@ and its decoders take half a second and most folders hold none.
 import io
 import logging
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,7 +31,7 @@ from keras_mscam.images.dicom.frame import (
 )
 from keras_mscam.images.dicom.grey import describe_grey, to_grey
 from keras_mscam.images.dicom.header import mend_header, quote, read_number, read_word
-from keras_mscam.images.xray import Frame, ImageError, XRay
+from keras_mscam.images.xray import MOST_BYTES, Frame, ImageError, XRay
 
 #: By whether values have no types, and whether their lowest byte comes first.
 _SYNTAXES: dict[Any, UID] = {
@@ -41,6 +42,9 @@ _SYNTAXES: dict[Any, UID] = {
 #: Projections, DR being an older name of DX; OT and SC are what secondary captures
 #: (scanned films, exported screens) call themselves.
 RADIOGRAPHS = ("CR", "DX", "DR", "RG", "RF", "OT", "SC")
+
+#: An element takes two or three reads, a whole header of a radiograph a thousand.
+_MOST_READS = 1_000_000
 
 
 def read_dicom(data: bytes) -> XRay:
@@ -71,9 +75,26 @@ def read_dicom(data: bytes) -> XRay:
         return XRay(pixels, _read_frame(dataset, pixels.shape, said))
 
 
+class _Bounded(io.BytesIO):
+    """A file that pydicom can't be kept busy with, nor fill the memory from."""
+
+    reads = 0
+
+    def read(self, size=-1):
+        self.reads += 1
+        if self.reads > _MOST_READS:
+            raise ImageError("is a DICOM file with too many elements")
+        data = super().read(size)
+        if size in (-1, None):  # to be inflated, all at once
+            inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+            if len(inflate.decompress(data, MOST_BYTES + 1)) > MOST_BYTES:
+                raise ImageError(f"is, inflated, larger than {MOST_BYTES:,} bytes")
+        return data
+
+
 def _parse(data: bytes) -> Dataset:
     """Read a header, which may lack the part that says how the rest is written."""
-    dataset = dcmread(io.BytesIO(data), force=True)
+    dataset = dcmread(_Bounded(data), force=True)
     if "TransferSyntaxUID" not in dataset.file_meta:
         if "PixelData" in dataset and dataset["PixelData"].is_undefined_length:
             raise ImageError("does not say how its pixels are compressed")
