@@ -15,7 +15,7 @@ def find_boxes(
     sizes: np.ndarray,
     heatmaps: dict[tuple[int, int], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find boxes of the positive pathologies, by NumPy and OpenCV.
+    """Find the boxes that are shown of the positive pathologies, by NumPy and OpenCV.
 
     Args:
         contract: of the network, with C pathologies and K boxes at most.
@@ -30,7 +30,7 @@ def find_boxes(
         there is no box.
     """
     images, pathologies = outputs["probabilities"].shape
-    boxes = np.zeros((images, pathologies, contract.max_boxes, 4), "float32")
+    boxes = np.zeros((images, pathologies, contract.shown_max_boxes, 4), "float32")
     scores = np.zeros(boxes.shape[:-1], "float32")
     if heatmaps is None:
         heatmaps = fuse_positives(contract, outputs)
@@ -38,9 +38,9 @@ def find_boxes(
         predicted = extract_boxes(
             heatmap,
             tuple(sizes[row]),
-            contract.cam_thresholds[column],
-            contract.min_area,
-            contract.max_boxes,
+            (contract.shown_threshold,),
+            contract.shown_min_area,
+            contract.shown_max_boxes,
         )
         found = len(predicted.scores)
         boxes[row, column, :found] = predicted.xyxy

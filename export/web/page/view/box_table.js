@@ -26,15 +26,20 @@ export function showBoxes(table, note, result, chosen) {
 }
 
 function describe(result, chosen, count) {
-  const name = result.contract.pathologies[chosen];
+  const { pathologies, shown_min_area: area, shown_max_boxes: most } = result.contract;
+  const name = pathologies[chosen];
+  const least = `${Number((100 * area).toPrecision(2))}% of the map`;
   if (!result.isPositive(chosen)) {
     return `${toWords(name)} is below its threshold: it is not called and has no box.`;
   }
   if (!count) {
-    return `No region of ${toWords(name)} is above this threshold.`;
+    return `No region of ${toWords(name)} above this threshold covers ${least}.`;
   }
   const [height, width] = result.xray.size;
-  return `In pixels of the image, ${width}×${height}.`;
+  return (
+    `In pixels of the image, ${width}×${height}. Smaller regions than ${least} have no ` +
+    `box, and ${most} at most have one.`
+  );
 }
 
 function makeRow({ xyxy: [left, top, right, bottom], score }, spacing) {
