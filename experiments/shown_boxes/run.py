@@ -28,6 +28,7 @@ from keras_mscam.localization.boxes import (
     WANG_THRESHOLDS,
     compute_iobb,
     compute_iou,
+    drop_nested,
     extract_boxes,
 )
 from keras_mscam.localization.fusion import Fusion, build_fusion
@@ -188,9 +189,10 @@ def look_at(predictions, fusion, maps, rules: dict, wanted) -> pd.DataFrame:
 
 
 def _show(heatmap: np.ndarray, size: tuple[int, int], threshold: float) -> np.ndarray:
-    return extract_boxes(
+    found = extract_boxes(
         heatmap, size, (threshold,), RULE.shown_min_area, RULE.shown_max_boxes
-    ).xyxy
+    )
+    return drop_nested(found).xyxy
 
 
 def measure(boxes: np.ndarray, true: np.ndarray, size: tuple[int, int]) -> dict:

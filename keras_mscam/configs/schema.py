@@ -173,7 +173,11 @@ class LocalizationConfig(MapConfig):
 
 @dataclass(frozen=True, config=_STRICT)
 class ShownConfig:
-    """Which boxes a person is shown of a positive pathology; tables don't follow it."""
+    """Which boxes a person is shown of a positive pathology; no table follows this.
+
+    Of two boxes, of which one lies in the other, the one with the lower score is left
+    out.
+    """
 
     shown_threshold: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Heat above which a region gets a box; by default 0.85 where maps are scaled

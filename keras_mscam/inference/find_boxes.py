@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_mscam.inference.contract import Contract
-from keras_mscam.localization.boxes import extract_boxes, normalize_map
+from keras_mscam.localization.boxes import drop_nested, extract_boxes, normalize_map
 from keras_mscam.localization.fusion import fuse_maps
 
 
@@ -42,6 +42,7 @@ def find_boxes(
             contract.shown_min_area,
             contract.shown_max_boxes,
         )
+        predicted = drop_nested(predicted)
         found = len(predicted.scores)
         boxes[row, column, :found] = predicted.xyxy
         scores[row, column, :found] = (

@@ -136,6 +136,23 @@ def extract_boxes(
     return PredictedBoxes(boxes, scores[order][kept])
 
 
+def drop_nested(boxes: PredictedBoxes) -> PredictedBoxes:
+    """Leave out every box that lies in, or around, one of a higher score.
+
+    Args:
+        boxes: by falling score.
+
+    Example:
+        >>> boxes = PredictedBoxes(np.array([[1, 1, 2, 2], [0, 0, 3, 3]]), np.ones(2))
+        >>> drop_nested(boxes).xyxy
+        array([[1, 1, 2, 2]])
+    """
+    starts, ends = boxes.xyxy[:, :2], boxes.xyxy[:, 2:]
+    inside = (starts[:, None] >= starts).all(-1) & (ends[:, None] <= ends).all(-1)
+    nested = np.tril(inside | inside.T, -1).any(axis=1)
+    return PredictedBoxes(boxes.xyxy[~nested], boxes.scores[~nested])
+
+
 def find_peak(
     cam: np.ndarray, original_size: tuple[int, int]
 ) -> tuple[float, float] | None:

@@ -104,8 +104,8 @@ def describe_shown(rule: ShownConfig) -> str:
     return (
         "A box holds a region of the heat map above "
         f"{rule.shown_threshold:.2g} (its peak is 1) that covers "
-        f"{100 * rule.shown_min_area:.2g}% of the map or more; at most {number} of a "
-        "positive pathology."
+        f"{100 * rule.shown_min_area:.2g}% of the map or more; {number} of a positive "
+        "pathology at most, none in another."
     )
 
 

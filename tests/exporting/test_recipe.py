@@ -46,8 +46,19 @@ def find_boxes(contract, heat, size):
             found.append((region.mean(), box))
     height, width = contract["image_size"]
     scale = np.array([size[1] / width, size[0] / height] * 2)
-    hottest = sorted(found, key=lambda item: -item[0])
-    return [(heat, box * scale) for heat, box in hottest][: contract["shown_max_boxes"]]
+    found = sorted(found, key=lambda item: -item[0])[: contract["shown_max_boxes"]]
+    return [
+        (heat, box * scale)
+        for place, (heat, box) in enumerate(found)
+        if not any(lies_in(box, hotter) or lies_in(hotter, box)
+                   for _, hotter in found[:place])
+    ]  # fmt: skip
+
+
+def lies_in(box, other):
+    return np.all(np.maximum(box, other)[:2] == box[:2]) and np.all(
+        np.minimum(box, other)[2:] == box[2:]
+    )
 
 
 @pytest.mark.parametrize("normalization", ["min_max", "exponential"])

@@ -3,6 +3,8 @@ import pytest
 from scipy import ndimage
 
 from keras_mscam.localization.boxes import (
+    PredictedBoxes,
+    drop_nested,
     extract_boxes,
     find_boxes,
     find_peak,
@@ -152,3 +154,22 @@ def test_a_rectangle_of_both_levels_is_proposed_once_with_the_higher_score():
 
 def test_no_proposals_from_a_flat_map():
     assert extract_boxes(np.zeros((4, 4)), (8, 8)).xyxy.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    "xyxy, kept",
+    [
+        ([[2, 2, 4, 4], [0, 0, 9, 9]], [0]),  # around a hotter one
+        ([[0, 0, 9, 9], [2, 2, 4, 4]], [0]),  # in a hotter one
+        ([[0, 0, 9, 5], [0, 0, 5, 9]], [0, 1]),  # they overlap
+        ([[0, 0, 4, 4], [4, 0, 8, 4]], [0, 1]),  # they touch
+        ([[0, 0, 4, 4], [0, 0, 8, 4], [5, 0, 6, 1]], [0]),  # the last in the second
+        ([], []),
+    ],
+)
+def test_of_nested_boxes_the_one_of_the_highest_score_stays(xyxy, kept):
+    xyxy = np.array(xyxy, float).reshape(-1, 4)
+    scores = np.linspace(1, 0.5, len(xyxy))
+    found = drop_nested(PredictedBoxes(xyxy, scores))
+    assert found.xyxy.tolist() == xyxy[kept].tolist()
+    assert found.scores.tolist() == scores[kept].tolist()

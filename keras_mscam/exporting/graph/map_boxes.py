@@ -58,7 +58,7 @@ def normalize_maps(
 def extract_boxes(
     heatmaps: tf.Tensor, threshold: float, min_area: float, max_boxes: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Turn maps into predicted boxes: see `localization.boxes.extract_boxes`.
+    """Turn maps into the boxes that are shown: see `inference.find_boxes`.
 
     Args:
         heatmaps: `(P, height, width)` float32 in [0, 1], see `normalize_maps`.
@@ -87,10 +87,24 @@ def extract_boxes(
     places = tf.boolean_mask(tf.stack([maps, ranks], axis=1), kept)
     order = tf.boolean_mask(order, kept)
     boxes = tf.cast(tf.gather(xyxy, order), tf.float32)
-    return (
+    return _drop_nested(
         tf.scatter_nd(places, boxes, (count, max_boxes, 4)),
         tf.scatter_nd(places, tf.gather(scores, order), (count, max_boxes)),
     )
+
+
+def _drop_nested(xyxy: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Leave out boxes in or around one of a higher score: `boxes.drop_nested`."""
+    starts, ends = xyxy[..., :2], xyxy[..., 2:]
+    inside = tf.reduce_all(starts[:, :, None] >= starts[:, None], axis=3)
+    inside &= tf.reduce_all(ends[:, :, None] <= ends[:, None], axis=3)
+    either = tf.cast(inside | tf.transpose(inside, (0, 2, 1)), tf.int32)
+    before = either - tf.linalg.band_part(either, 0, -1)  # below the diagonal
+    kept = tf.reduce_sum(before, axis=2) == 0
+    scores = tf.where(kept, scores, 0)
+    order = tf.argsort(-scores, stable=True)
+    xyxy = tf.where(kept[..., None], xyxy, 0)
+    return tf.gather(xyxy, order, batch_dims=1), tf.gather(scores, order, batch_dims=1)
 
 
 def _sort_by(*keys: tf.Tensor) -> tf.Tensor:

@@ -276,7 +276,17 @@ class TestByHand:
     def test_a_region_inside_of_another_s_rectangle(self):
         heatmap = np.zeros((5, 5))
         heatmap[[0, 4]], heatmap[:, [0, 4]], heatmap[2, 2] = 0.5, 0.5, 1
-        assert find(heatmap, 0.25)[0] == [[2, 2, 3, 3], [0, 0, 5, 5], [0, 0, 0, 0]]
+        xyxy, scores = find(heatmap, 0.25)  # the ring is left out
+        assert xyxy == [[2, 2, 3, 3], [0, 0, 0, 0], [0, 0, 0, 0]]
+        assert scores == [1, 0, 0]
+
+    def test_no_gap_where_one_is_left_out(self):
+        heatmap = np.zeros((5, 7))
+        heatmap[[0, 4], :5], heatmap[:, [0, 4]], heatmap[2, 2] = 0.75, 0.75, 0.625
+        heatmap[0, 6] = 0.5
+        xyxy, scores = find(heatmap, 0.25)
+        assert xyxy == [[0, 0, 5, 5], [6, 0, 7, 1], [0, 0, 0, 0]]
+        assert scores == [0.75, 0.5, 0]
 
     def test_equal_scores_by_top_left_bottom_right(self):
         heatmap = np.zeros((5, 6))
@@ -369,6 +379,7 @@ def test_ten_thousand_maps_equal_opencv(compiled):
             expected = by_opencv.extract_boxes(
                 heatmap, size, (threshold,), min_area, KEPT
             )
+            expected = by_opencv.drop_nested(expected)
             count = len(expected.scores)
             boxes = np.zeros((KEPT, 4), "float32")
             boxes[:count] = expected.xyxy
@@ -378,7 +389,7 @@ def test_ten_thousand_maps_equal_opencv(compiled):
             differ += not (equal and (scores[index].numpy() == heats).all())
             found += count
     assert differ == 0
-    assert found > 15_000  # the comparison is not of nothing
+    assert found > 10_000  # the comparison is not of nothing
 
 
 def test_maps_of_no_use_have_no_boxes():

@@ -26,6 +26,7 @@ export function findBoxes(contract, heatmap, threshold, field, probability) {
     .filter((region) => region.area >= smallest)
     .sort(compareRegions)
     .slice(0, contract.shown_max_boxes)
+    .filter((region, place, all) => !all.slice(0, place).some(isNestedWith(region)))
     .map((region) => ({
       xyxy: carryToImage(region.xyxy, size, field),
       score: probability * region.heat,
@@ -43,6 +44,15 @@ function compareRegions(one, other) {
     bottom - otherBottom ||
     right - otherRight
   );
+}
+
+/** One that lies in a hotter one, or around it, is left out. */
+function isNestedWith({ xyxy: own }) {
+  return ({ xyxy }) => lies(own, xyxy) || lies(xyxy, own);
+}
+
+function lies([x1, y1, x2, y2], [left, top, right, bottom]) {
+  return x1 >= left && y1 >= top && x2 <= right && y2 <= bottom;
 }
 
 function carryToImage([x1, y1, x2, y2], [height, width], [left, top, right, bottom]) {
