@@ -99,17 +99,18 @@ def _compare(name: str, heat: np.ndarray, images: int, steps: int) -> None:
 
 @tf.function(input_signature=[_MAPS])
 def _find(heatmaps: tf.Tensor):
-    return extract_boxes(heatmaps, THRESHOLD, 0.0, KEPT)
+    return extract_boxes(heatmaps, THRESHOLD, 0.0, 1.0, KEPT)
 
 
 _normalize = tf.function(normalize_maps)
 
 
 def _find_by_opencv(heat: np.ndarray) -> list[by_opencv.PredictedBoxes]:
-    return [
+    found = [
         by_opencv.extract_boxes(one, one.shape, (THRESHOLD,), max_boxes=KEPT)
         for one in heat
     ]
+    return [by_opencv.select_telling(boxes, heat.shape[1:]) for boxes in found]
 
 
 def _find_alone(heat: np.ndarray) -> None:

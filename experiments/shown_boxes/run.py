@@ -28,8 +28,8 @@ from keras_mscam.localization.boxes import (
     WANG_THRESHOLDS,
     compute_iobb,
     compute_iou,
-    drop_nested,
     extract_boxes,
+    select_telling,
 )
 from keras_mscam.localization.fusion import Fusion, build_fusion
 from keras_mscam.localization.protocol import SHOWN_THRESHOLDS
@@ -192,7 +192,7 @@ def _show(heatmap: np.ndarray, size: tuple[int, int], threshold: float) -> np.nd
     found = extract_boxes(
         heatmap, size, (threshold,), RULE.shown_min_area, RULE.shown_max_boxes
     )
-    return drop_nested(found).xyxy
+    return select_telling(found, size, RULE.shown_max_area).xyxy
 
 
 def measure(boxes: np.ndarray, true: np.ndarray, size: tuple[int, int]) -> dict:

@@ -12,7 +12,7 @@ from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.data.pipeline import read_examples
 from keras_mscam.errors import UserError, explain_disk
 from keras_mscam.evaluation.calibration import calibrate, calibrate_run
-from keras_mscam.evaluation.localize import localize, map_fused
+from keras_mscam.evaluation.localize import localize_shown, map_fused
 from keras_mscam.evaluation.measure import HIT, Systems, locate_all, measure
 from keras_mscam.evaluation.report import write_report
 from keras_mscam.evaluation.split_outputs import Predictions, predict_split
@@ -25,11 +25,7 @@ from keras_mscam.inference.run_folder import Run, load_run
 from keras_mscam.localization.accuracy import Localization
 from keras_mscam.localization.boxes import compute_iou, scale_boxes
 from keras_mscam.localization.fusion import Fusion
-from keras_mscam.localization.protocol import (
-    choose_shown,
-    describe_shown,
-    show_as_protocol,
-)
+from keras_mscam.localization.protocol import choose_shown, describe_shown
 from keras_mscam.visualization.case_figures import Case
 
 #: A localization, and what it is a case of.
@@ -135,15 +131,12 @@ def _write_report(
     boxed, protocol = evaluation.metrics["boxed"], evaluation.protocol
     predictions = evaluation.predictions
     rule = choose_shown(protocol, evaluation.run.config.shown)
+    probabilities = calibrate(
+        calibration.calibrations, predictions.logits, predictions.pathologies
+    )
     # Cases are what a person is shown; tables alone follow the protocol.
-    shown = localize(
-        predictions,
-        evaluation.fusion,
-        show_as_protocol(protocol, rule),
-        calibrate(
-            calibration.calibrations, predictions.logits, predictions.pathologies
-        ),
-        negatives=False,
+    shown = localize_shown(
+        predictions, evaluation.fusion, protocol, rule, probabilities
     )
     chosen = find_chosen(shown, images) or choose_cases(shown, boxed)
     sheets = {name: choose_sheet(shown, name) for name in boxed}

@@ -42,6 +42,7 @@ class Contract:
         shown_threshold: of the normalized map; every 8-connected region above it gets
             a box, if the pathology is positive.
         shown_min_area: fraction of the map that a region must cover.
+        shown_max_area: fraction of the map that a box may cover.
         shown_max_boxes: boxes of a pathology in an image at most, K, those of the
             highest scores.
         most_pixels: larger images are refused.
@@ -61,6 +62,7 @@ class Contract:
     map_scales: tuple[float, ...]
     shown_threshold: Annotated[float, Field(ge=0, lt=1)]
     shown_min_area: _Fraction
+    shown_max_area: _Fraction
     shown_max_boxes: PositiveInt
     most_pixels: PositiveInt = MOST_PIXELS
 

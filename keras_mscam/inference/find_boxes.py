@@ -5,7 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_mscam.inference.contract import Contract
-from keras_mscam.localization.boxes import drop_nested, extract_boxes, normalize_map
+from keras_mscam.localization.boxes import (
+    extract_boxes,
+    normalize_map,
+    scale_boxes,
+    select_telling,
+)
 from keras_mscam.localization.fusion import fuse_maps
 
 
@@ -37,14 +42,15 @@ def find_boxes(
     for (row, column), heatmap in heatmaps.items():
         predicted = extract_boxes(
             heatmap,
-            tuple(sizes[row]),
+            heatmap.shape,
             (contract.shown_threshold,),
             contract.shown_min_area,
             contract.shown_max_boxes,
         )
-        predicted = drop_nested(predicted)
+        predicted = select_telling(predicted, heatmap.shape, contract.shown_max_area)
         found = len(predicted.scores)
-        boxes[row, column, :found] = predicted.xyxy
+        scaled = scale_boxes(predicted.xyxy, heatmap.shape, tuple(sizes[row]))
+        boxes[row, column, :found] = scaled
         scores[row, column, :found] = (
             outputs["probabilities"][row, column] * predicted.scores
         )

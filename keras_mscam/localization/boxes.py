@@ -136,21 +136,30 @@ def extract_boxes(
     return PredictedBoxes(boxes, scores[order][kept])
 
 
-def drop_nested(boxes: PredictedBoxes) -> PredictedBoxes:
-    """Leave out every box that lies in, or around, one of a higher score.
+def select_telling(
+    boxes: PredictedBoxes, size: tuple[int, int], max_area: float = 1.0
+) -> PredictedBoxes:
+    """Leave out boxes that tell a person nothing.
+
+    These are boxes over most of the image, and every one that lies in, or around, one
+    of a higher score that is left.
 
     Args:
         boxes: by falling score.
+        size: `(height, width)` of the frame that they are in.
+        max_area: fraction of it that a box may cover.
 
     Example:
         >>> boxes = PredictedBoxes(np.array([[1, 1, 2, 2], [0, 0, 3, 3]]), np.ones(2))
-        >>> drop_nested(boxes).xyxy
+        >>> select_telling(boxes, (4, 4)).xyxy
         array([[1, 1, 2, 2]])
     """
-    starts, ends = boxes.xyxy[:, :2], boxes.xyxy[:, 2:]
+    small = compute_areas(boxes.xyxy) <= max_area * size[0] * size[1]
+    xyxy, scores = boxes.xyxy[small], boxes.scores[small]
+    starts, ends = xyxy[:, :2], xyxy[:, 2:]
     inside = (starts[:, None] >= starts).all(-1) & (ends[:, None] <= ends).all(-1)
     nested = np.tril(inside | inside.T, -1).any(axis=1)
-    return PredictedBoxes(boxes.xyxy[~nested], boxes.scores[~nested])
+    return PredictedBoxes(xyxy[~nested], scores[~nested])
 
 
 def find_peak(

@@ -81,31 +81,18 @@ def choose_shown(maps: MapConfig, shown: ShownConfig) -> ShownConfig:
     return dataclasses.replace(shown, shown_threshold=threshold)
 
 
-def show_as_protocol(maps: MapConfig, shown: ShownConfig) -> LocalizationConfig:
-    """Return the protocol that evaluates just the boxes that a person is shown."""
-    shown = choose_shown(maps, shown)
-    return LocalizationConfig(
-        fusion=maps.fusion,
-        normalization=maps.normalization,
-        cam_thresholds=(shown.shown_threshold,),
-        min_area=shown.shown_min_area,
-        max_boxes=shown.shown_max_boxes,
-    )
-
-
 def describe_shown(rule: ShownConfig) -> str:
     """Say in one sentence which boxes a person is shown.
 
     Args:
         rule: with a threshold; a contract has the same fields.
     """
-    count = rule.shown_max_boxes
-    number = "one box" if count == 1 else f"{count} boxes"
     return (
         "A box holds a region of the heat map above "
-        f"{rule.shown_threshold:.2g} (its peak is 1) that covers "
-        f"{100 * rule.shown_min_area:.2g}% of the map or more; {number} of a positive "
-        "pathology at most, none in another."
+        f"{rule.shown_threshold:.3g} (its peak is 1) that covers "
+        f"{100 * rule.shown_min_area:.3g}% of the map or more. A positive pathology "
+        f"has {rule.shown_max_boxes} at most, none in another, and none over more than "
+        f"{100 * rule.shown_max_area:.3g}% of the map."
     )
 
 

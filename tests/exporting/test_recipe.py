@@ -47,12 +47,18 @@ def find_boxes(contract, heat, size):
     height, width = contract["image_size"]
     scale = np.array([size[1] / width, size[0] / height] * 2)
     found = sorted(found, key=lambda item: -item[0])[: contract["shown_max_boxes"]]
+    most = contract["shown_max_area"] * heat.size
+    found = [(mean, box) for mean, box in found if measure_area(*box) <= most]
     return [
         (heat, box * scale)
         for place, (heat, box) in enumerate(found)
         if not any(lies_in(box, hotter) or lies_in(hotter, box)
                    for _, hotter in found[:place])
     ]  # fmt: skip
+
+
+def measure_area(left, top, right, bottom):
+    return (right - left) * (bottom - top)
 
 
 def lies_in(box, other):
@@ -68,6 +74,7 @@ def test_another_implementation_finds_the_same(calibrated_model, normalization):
         normalization=normalization,
         shown_threshold=0.5,
         shown_min_area=0.01,
+        shown_max_area=0.6,
         shown_max_boxes=2,
     )
     files = [file.data for file in draw_examples(contract.image_size)[3:]]

@@ -21,6 +21,7 @@ CONTENT = {
     "map_scales": [1.0, 1.0],
     "shown_threshold": 0.5,
     "shown_min_area": 0.0,
+    "shown_max_area": 1.0,
     "shown_max_boxes": 10,
 }
 
@@ -49,6 +50,7 @@ def test_what_is_written_is_read(read):
         ({"probability_thresholds": [0.5]}, "probability_thresholds must have 2"),
         ({"shown_threshold": 1.0}, "shown_threshold: Input should be less than 1"),
         ({"shown_threshold": None}, "shown_threshold: Input should be a valid number"),
+        ({"shown_max_area": 1.5}, "shown_max_area: Input should be less than or"),
         ({"shown_max_boxes": 0}, "shown_max_boxes: Input should be greater than 0"),
         ({"normalization": "softmax"}, "normalization: Input should be 'min_max' or"),
         ({"image_size": [64]}, r"image_size\.1: Field required"),

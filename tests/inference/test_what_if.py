@@ -19,7 +19,7 @@ def make_contract(fusion=((0.75, 0.5), (0.25, 0.5)), **changes):
     contract = Contract(
         "toy", ("Mass", "Nodule"), (3, 4), (4, 6), (4, 6),
         ((0.75, 0.5), (0.25, 0.5)), fusion, (1.0, 1.0), (0.0, 0.0), (0.5, None),
-        "min_max", (1.0, 1.0), 0.5, 0.0, 5,
+        "min_max", (1.0, 1.0), 0.5, 0.0, 1.0, 5,
     )  # fmt: skip
     return replace(contract, **changes)
 

@@ -4,12 +4,12 @@ from scipy import ndimage
 
 from keras_mscam.localization.boxes import (
     PredictedBoxes,
-    drop_nested,
     extract_boxes,
     find_boxes,
     find_peak,
     normalize_map,
     scale_boxes,
+    select_telling,
 )
 
 
@@ -170,6 +170,15 @@ def test_no_proposals_from_a_flat_map():
 def test_of_nested_boxes_the_one_of_the_highest_score_stays(xyxy, kept):
     xyxy = np.array(xyxy, float).reshape(-1, 4)
     scores = np.linspace(1, 0.5, len(xyxy))
-    found = drop_nested(PredictedBoxes(xyxy, scores))
+    found = select_telling(PredictedBoxes(xyxy, scores), (9, 9))
     assert found.xyxy.tolist() == xyxy[kept].tolist()
     assert found.scores.tolist() == scores[kept].tolist()
+
+
+def test_a_box_over_most_of_the_image_is_left_out_and_hides_no_other():
+    # Of 8 x 10 pixels: 80, which holds the others; 40, just half; and 2.
+    xyxy = np.array([[0, 0, 10, 8], [0, 0, 5, 8], [7, 2, 8, 4]])
+    boxes = PredictedBoxes(xyxy, np.array([1.0, 0.75, 0.5]))
+    assert select_telling(boxes, (8, 10), 0.5).scores.tolist() == [0.75, 0.5]
+    assert select_telling(boxes, (8, 10), 0.49).scores.tolist() == [0.5]
+    assert select_telling(boxes, (8, 10)).scores.tolist() == [1]

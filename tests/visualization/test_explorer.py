@@ -26,7 +26,7 @@ def prediction():
     contract = Contract(
         "toy", ("Mass", "Nodule"), (2, 3, 4), (32, 48), (8, 12), weights, weights,
         (1.0, 1.0), (0.0, 0.0), (0.5, None), "min_max", (1.0, 1.0),
-        1 / 3, 0.0, 10,
+        1 / 3, 0.0, 1.0, 10,
     )  # fmt: skip
     cams = {2: (8, 12, 2), 3: (4, 6, 2), 4: (2, 3, 2)}
     cams = {block: RNG.normal(size=shape) for block, shape in cams.items()}

@@ -30,7 +30,7 @@ def make_contract(**changes):
         "toy", ("Mass", "Pleural_Thickening"), (2, 3, 4), (32, 48), (8, 12),
         ((0.2, 0.5), (0.3, 0.25), (0.5, 0.25)), ((0.2, 0.5), (0.3, 0.25), (0.5, 0.25)),
         (1.0, 1.0), (0.0, 0.0), (0.5, None), "min_max", (1.0, 1.0),
-        0.25, 0.0, 10,
+        0.25, 0.0, 1.0, 10,
     )  # fmt: skip
     return replace(contract, **changes)
 

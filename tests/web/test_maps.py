@@ -73,14 +73,17 @@ def make_smooth(rng, size):
     return cv2.GaussianBlur(rng.normal(size=size).astype("float32"), (0, 0), 2)
 
 
-@pytest.mark.parametrize("threshold, min_area", [(0.3, 0.0), (180 / 255, 0.002)])
+@pytest.mark.parametrize(
+    "threshold, min_area, max_area", [(0.3, 0.0, 1.0), (180 / 255, 0.002, 0.05)]
+)
 def test_heat_maps_and_boxes_are_those_of_python(
-    threshold, min_area, run_node, predictor
+    threshold, min_area, max_area, run_node, predictor
 ):
     rng = np.random.default_rng(3)
     contract = dataclasses.replace(
         predictor.runtime.contract, probability_thresholds=(0.0, 0.0, 0.0),
-        shown_threshold=threshold, shown_min_area=min_area, shown_max_boxes=6,
+        shown_threshold=threshold, shown_min_area=min_area, shown_max_area=max_area,
+        shown_max_boxes=6,
     )  # fmt: skip
     cams = {
         f"cam_block{block}": rng.normal(size=(1, *size, 3)).astype("float32")

@@ -56,7 +56,11 @@ def normalize_maps(
 
 
 def extract_boxes(
-    heatmaps: tf.Tensor, threshold: float, min_area: float, max_boxes: int
+    heatmaps: tf.Tensor,
+    threshold: float,
+    min_area: float,
+    max_area: float,
+    max_boxes: int,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Turn maps into the boxes that are shown: see `inference.find_boxes`.
 
@@ -64,6 +68,7 @@ def extract_boxes(
         heatmaps: `(P, height, width)` float32 in [0, 1], see `normalize_maps`.
         threshold: float in [0, 1).
         min_area: fraction of the map that a region must cover at least.
+        max_area: fraction of the map that a box may cover.
         max_boxes: how many of the highest scores are kept, K.
 
     Returns:
@@ -87,20 +92,29 @@ def extract_boxes(
     places = tf.boolean_mask(tf.stack([maps, ranks], axis=1), kept)
     order = tf.boolean_mask(order, kept)
     boxes = tf.cast(tf.gather(xyxy, order), tf.float32)
-    return _drop_nested(
+    return _select_telling(
+        max_area * size,
         tf.scatter_nd(places, boxes, (count, max_boxes, 4)),
         tf.scatter_nd(places, tf.gather(scores, order), (count, max_boxes)),
     )
 
 
-def _drop_nested(xyxy: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Leave out boxes in or around one of a higher score: `boxes.drop_nested`."""
+def _select_telling(
+    largest: tf.Tensor, xyxy: tf.Tensor, scores: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Leave out what tells a person nothing: see `localization.boxes.select_telling`.
+
+    Of boxes `(P, K, 4)`, none may have more pixels than `largest`, float64.
+    """
     starts, ends = xyxy[..., :2], xyxy[..., 2:]
+    areas = tf.reduce_prod(tf.cast(ends - starts, tf.float64), axis=2)
+    small = areas <= largest
     inside = tf.reduce_all(starts[:, :, None] >= starts[:, None], axis=3)
     inside &= tf.reduce_all(ends[:, :, None] <= ends[:, None], axis=3)
-    either = tf.cast(inside | tf.transpose(inside, (0, 2, 1)), tf.int32)
-    before = either - tf.linalg.band_part(either, 0, -1)  # below the diagonal
-    kept = tf.reduce_sum(before, axis=2) == 0
+    nested = (inside | tf.transpose(inside, (0, 2, 1))) & small[:, None]
+    nested = tf.cast(nested, tf.int32)
+    before = nested - tf.linalg.band_part(nested, 0, -1)  # below the diagonal
+    kept = small & (tf.reduce_sum(before, axis=2) == 0)
     scores = tf.where(kept, scores, 0)
     order = tf.argsort(-scores, stable=True)
     xyxy = tf.where(kept[..., None], xyxy, 0)

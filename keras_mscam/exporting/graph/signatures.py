@@ -228,6 +228,7 @@ class Signatures:
             heat,
             contract.shown_threshold,
             contract.shown_min_area,
+            contract.shown_max_area,
             contract.shown_max_boxes,
         )
         sizes = tf.gather(decoded.sizes, index[:, 0])

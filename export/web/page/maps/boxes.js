@@ -26,6 +26,7 @@ export function findBoxes(contract, heatmap, threshold, field, probability) {
     .filter((region) => region.area >= smallest)
     .sort(compareRegions)
     .slice(0, contract.shown_max_boxes)
+    .filter(({ xyxy }) => measureArea(xyxy) <= contract.shown_max_area * heatmap.length)
     .filter((region, place, all) => !all.slice(0, place).some(isNestedWith(region)))
     .map((region) => ({
       xyxy: carryToImage(region.xyxy, size, field),
@@ -44,6 +45,10 @@ function compareRegions(one, other) {
     bottom - otherBottom ||
     right - otherRight
   );
+}
+
+function measureArea([x1, y1, x2, y2]) {
+  return (x2 - x1) * (y2 - y1);
 }
 
 /** One that lies in a hotter one, or around it, is left out. */

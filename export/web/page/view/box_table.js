@@ -26,19 +26,24 @@ export function showBoxes(table, note, result, chosen) {
 }
 
 function describe(result, chosen, count) {
-  const { pathologies, shown_min_area: area, shown_max_boxes: most } = result.contract;
-  const name = pathologies[chosen];
-  const least = `${Number((100 * area).toPrecision(2))}% of the map`;
+  const { contract } = result;
+  const name = contract.pathologies[chosen];
+  const [least, most] = [contract.shown_min_area, contract.shown_max_area].map(
+    (area) => `${Number((100 * area).toPrecision(3))}%`,
+  );
   if (!result.isPositive(chosen)) {
     return `${toWords(name)} is below its threshold: it is not called and has no box.`;
   }
   if (!count) {
-    return `No region of ${toWords(name)} above this threshold covers ${least}.`;
+    return (
+      `No region of ${toWords(name)} above this threshold has a box: it must cover ` +
+      `${least} of the map, and its box ${most} at most.`
+    );
   }
   const [height, width] = result.xray.size;
   return (
-    `In pixels of the image, ${width}×${height}. Smaller regions than ${least} have no ` +
-    `box, and ${most} at most have one.`
+    `In pixels of the image, ${width}×${height}: ${contract.shown_max_boxes} at most, ` +
+    `none under ${least} of the map, over ${most} of it or in another.`
   );
 }
 
