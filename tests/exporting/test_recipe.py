@@ -72,7 +72,7 @@ def test_another_implementation_finds_the_same(calibrated_model, normalization):
     contract = dataclasses.replace(
         calibrated_model.contract,
         normalization=normalization,
-        shown_threshold=0.5,
+        shown_threshold=0.7,
         shown_min_area=0.01,
         shown_max_area=0.6,
         shown_max_boxes=2,
