@@ -106,11 +106,9 @@ _normalize = tf.function(normalize_maps)
 
 
 def _find_by_opencv(heat: np.ndarray) -> list[by_opencv.PredictedBoxes]:
-    found = [
-        by_opencv.extract_boxes(one, one.shape, (THRESHOLD,), max_boxes=KEPT)
-        for one in heat
-    ]
-    return [by_opencv.select_telling(boxes, heat.shape[1:]) for boxes in found]
+    found = [by_opencv.extract_boxes(one, one.shape, (THRESHOLD,)) for one in heat]
+    size = heat.shape[1:]
+    return [by_opencv.select_shown(boxes, size, 1.0, KEPT) for boxes in found]
 
 
 def _find_alone(heat: np.ndarray) -> None:

@@ -29,7 +29,7 @@ from keras_mscam.localization.boxes import (
     compute_iobb,
     compute_iou,
     extract_boxes,
-    select_telling,
+    select_shown,
 )
 from keras_mscam.localization.fusion import Fusion, build_fusion
 from keras_mscam.localization.protocol import SHOWN_THRESHOLDS
@@ -189,10 +189,9 @@ def look_at(predictions, fusion, maps, rules: dict, wanted) -> pd.DataFrame:
 
 
 def _show(heatmap: np.ndarray, size: tuple[int, int], threshold: float) -> np.ndarray:
-    found = extract_boxes(
-        heatmap, size, (threshold,), RULE.shown_min_area, RULE.shown_max_boxes
-    )
-    return select_telling(found, size, RULE.shown_max_area).xyxy
+    found = extract_boxes(heatmap, size, (threshold,), RULE.shown_min_area)
+    limits = RULE.shown_max_area, RULE.shown_max_boxes
+    return select_shown(found, size, *limits).xyxy
 
 
 def measure(boxes: np.ndarray, true: np.ndarray, size: tuple[int, int]) -> dict:

@@ -185,7 +185,7 @@ class ShownConfig:
     shown_min_area: Annotated[float, Field(ge=0, le=1)] = 0.001
     """Fraction of the map that a region must cover, 0.001 being a centimetre square."""
     shown_max_area: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Fraction of the map that a box may cover: a larger one says nothing of where."""
+    """Fraction of the map that a box may cover: with a larger one, none is shown."""
     shown_max_boxes: PositiveInt = 3
     """Boxes of a pathology at most, those of the highest scores."""
 

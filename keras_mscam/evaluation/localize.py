@@ -18,7 +18,7 @@ from keras_mscam.localization.boxes import (
     find_peak,
     normalize_map,
     scale_boxes,
-    select_telling,
+    select_shown,
 )
 from keras_mscam.localization.fusion import Fusion, fuse_maps
 from keras_mscam.localization.thresholds import (
@@ -120,19 +120,19 @@ def localize_shown(
         normalization=maps.normalization,
         cam_thresholds=(rule.shown_threshold,),
         min_area=rule.shown_min_area,
-        max_boxes=rule.shown_max_boxes,
     )
     items = localize(predictions, fusion, protocol, probabilities, negatives=False)
     selected = [
-        select_telling(
+        select_shown(
             PredictedBoxes(item.predicted, item.scores),
             item.original_size,
             rule.shown_max_area,
+            rule.shown_max_boxes,
         )
         for item in items
     ]
     return [
-        replace(item, predicted=boxes.xyxy, scores=boxes.scores)
+        replace(item, predicted=boxes.xyxy, scores=boxes.scores, excused=None)
         for item, boxes in zip(items, selected, strict=True)
     ]
 

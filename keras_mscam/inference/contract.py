@@ -42,7 +42,8 @@ class Contract:
         shown_threshold: of the normalized map; every 8-connected region above it gets
             a box, if the pathology is positive.
         shown_min_area: fraction of the map that a region must cover.
-        shown_max_area: fraction of the map that a box may cover.
+        shown_max_area: fraction of the map that a box may cover; where one would cover
+            more, none is shown.
         shown_max_boxes: boxes of a pathology in an image at most, K, those of the
             highest scores.
         most_pixels: larger images are refused.

@@ -9,7 +9,7 @@ from keras_mscam.localization.boxes import (
     extract_boxes,
     normalize_map,
     scale_boxes,
-    select_telling,
+    select_shown,
 )
 from keras_mscam.localization.fusion import fuse_maps
 
@@ -40,16 +40,17 @@ def find_boxes(
     if heatmaps is None:
         heatmaps = fuse_positives(contract, outputs)
     for (row, column), heatmap in heatmaps.items():
-        predicted = extract_boxes(
-            heatmap,
-            heatmap.shape,
-            (contract.shown_threshold,),
-            contract.shown_min_area,
+        size = heatmap.shape
+        predicted = select_shown(
+            extract_boxes(
+                heatmap, size, (contract.shown_threshold,), contract.shown_min_area
+            ),
+            size,
+            contract.shown_max_area,
             contract.shown_max_boxes,
         )
-        predicted = select_telling(predicted, heatmap.shape, contract.shown_max_area)
         found = len(predicted.scores)
-        scaled = scale_boxes(predicted.xyxy, heatmap.shape, tuple(sizes[row]))
+        scaled = scale_boxes(predicted.xyxy, size, tuple(sizes[row]))
         boxes[row, column, :found] = scaled
         scores[row, column, :found] = (
             outputs["probabilities"][row, column] * predicted.scores

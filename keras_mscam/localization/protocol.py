@@ -91,8 +91,8 @@ def describe_shown(rule: ShownConfig) -> str:
         "A box holds a region of the heat map above "
         f"{rule.shown_threshold:.3g} (its peak is 1) that covers "
         f"{100 * rule.shown_min_area:.3g}% of the map or more. A positive pathology "
-        f"has {rule.shown_max_boxes} at most, none in another, and none over more than "
-        f"{100 * rule.shown_max_area:.3g}% of the map."
+        f"has {rule.shown_max_boxes} at most, none in another, and none at all where "
+        f"one would cover more than {100 * rule.shown_max_area:.3g}% of the map."
     )
 
 

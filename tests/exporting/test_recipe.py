@@ -46,9 +46,10 @@ def find_boxes(contract, heat, size):
             found.append((region.mean(), box))
     height, width = contract["image_size"]
     scale = np.array([size[1] / width, size[0] / height] * 2)
-    found = sorted(found, key=lambda item: -item[0])[: contract["shown_max_boxes"]]
     most = contract["shown_max_area"] * heat.size
-    found = [(mean, box) for mean, box in found if measure_area(*box) <= most]
+    if any(measure_area(*box) > most for _, box in found):
+        return []
+    found = sorted(found, key=lambda item: -item[0])[: contract["shown_max_boxes"]]
     return [
         (heat, box * scale)
         for place, (heat, box) in enumerate(found)

@@ -9,7 +9,7 @@ from keras_mscam.localization.boxes import (
     find_peak,
     normalize_map,
     scale_boxes,
-    select_telling,
+    select_shown,
 )
 
 
@@ -170,15 +170,17 @@ def test_no_proposals_from_a_flat_map():
 def test_of_nested_boxes_the_one_of_the_highest_score_stays(xyxy, kept):
     xyxy = np.array(xyxy, float).reshape(-1, 4)
     scores = np.linspace(1, 0.5, len(xyxy))
-    found = select_telling(PredictedBoxes(xyxy, scores), (9, 9))
+    found = select_shown(PredictedBoxes(xyxy, scores), (9, 9), 1.0, 3)
     assert found.xyxy.tolist() == xyxy[kept].tolist()
     assert found.scores.tolist() == scores[kept].tolist()
 
 
-def test_a_box_over_most_of_the_image_is_left_out_and_hides_no_other():
-    # Of 8 x 10 pixels: 80, which holds the others; 40, just half; and 2.
-    xyxy = np.array([[0, 0, 10, 8], [0, 0, 5, 8], [7, 2, 8, 4]])
-    boxes = PredictedBoxes(xyxy, np.array([1.0, 0.75, 0.5]))
-    assert select_telling(boxes, (8, 10), 0.5).scores.tolist() == [0.75, 0.5]
-    assert select_telling(boxes, (8, 10), 0.49).scores.tolist() == [0.5]
-    assert select_telling(boxes, (8, 10)).scores.tolist() == [1]
+def test_a_map_with_a_box_over_most_of_it_points_nowhere():
+    # Of 8 x 10 pixels: 40, just half; and 2.
+    xyxy = np.array([[7, 2, 8, 4], [0, 0, 5, 8]])
+    boxes = PredictedBoxes(xyxy, np.array([0.75, 0.5]))
+    assert select_shown(boxes, (8, 10), 0.5, 3).scores.tolist() == [0.75, 0.5]
+    # The large one counts even if it isn't among the highest scores.
+    for most in (1, 3):
+        assert select_shown(boxes, (8, 10), 0.49, most).xyxy.shape == (0, 4)
+    assert select_shown(boxes, (8, 10), 0.5, 1).scores.tolist() == [0.75]

@@ -68,7 +68,8 @@ def extract_boxes(
         heatmaps: `(P, height, width)` float32 in [0, 1], see `normalize_maps`.
         threshold: float in [0, 1).
         min_area: fraction of the map that a region must cover at least.
-        max_area: fraction of the map that a box may cover.
+        max_area: fraction of the map that a box may cover; a map with a larger one has
+            no box.
         max_boxes: how many of the highest scores are kept, K.
 
     Returns:
@@ -85,36 +86,29 @@ def extract_boxes(
         for values in (regions.masks, regions.xyxy, regions.scores)
     )
     left, top, right, bottom = tf.unstack(xyxy, axis=1)
+    largest = tf.math.unsorted_segment_max((right - left) * (bottom - top), maps, count)
+    points = tf.cast(largest, tf.float64) <= max_area * size
     order = _sort_by(maps, -scores, top, left, bottom, right)
     maps = tf.gather(maps, order)
     ranks = tf.range(tf.size(maps)) - tf.searchsorted(maps, maps)
-    kept = ranks < max_boxes
+    kept = (ranks < max_boxes) & tf.gather(points, maps)
     places = tf.boolean_mask(tf.stack([maps, ranks], axis=1), kept)
     order = tf.boolean_mask(order, kept)
     boxes = tf.cast(tf.gather(xyxy, order), tf.float32)
-    return _select_telling(
-        max_area * size,
+    return _drop_nested(
         tf.scatter_nd(places, boxes, (count, max_boxes, 4)),
         tf.scatter_nd(places, tf.gather(scores, order), (count, max_boxes)),
     )
 
 
-def _select_telling(
-    largest: tf.Tensor, xyxy: tf.Tensor, scores: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Leave out what tells a person nothing: see `localization.boxes.select_telling`.
-
-    Of boxes `(P, K, 4)`, none may have more pixels than `largest`, float64.
-    """
+def _drop_nested(xyxy: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Leave out boxes in or around one of a higher score, as `boxes.select_shown`."""
     starts, ends = xyxy[..., :2], xyxy[..., 2:]
-    areas = tf.reduce_prod(tf.cast(ends - starts, tf.float64), axis=2)
-    small = areas <= largest
     inside = tf.reduce_all(starts[:, :, None] >= starts[:, None], axis=3)
     inside &= tf.reduce_all(ends[:, :, None] <= ends[:, None], axis=3)
-    nested = (inside | tf.transpose(inside, (0, 2, 1))) & small[:, None]
-    nested = tf.cast(nested, tf.int32)
+    nested = tf.cast(inside | tf.transpose(inside, (0, 2, 1)), tf.int32)
     before = nested - tf.linalg.band_part(nested, 0, -1)  # below the diagonal
-    kept = small & (tf.reduce_sum(before, axis=2) == 0)
+    kept = tf.reduce_sum(before, axis=2) == 0
     scores = tf.where(kept, scores, 0)
     order = tf.argsort(-scores, stable=True)
     xyxy = tf.where(kept[..., None], xyxy, 0)

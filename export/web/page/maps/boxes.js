@@ -22,11 +22,15 @@ export function isPositive(contract, probabilities, column) {
 export function findBoxes(contract, heatmap, threshold, field, probability) {
   const size = contract.image_size;
   const smallest = contract.shown_min_area * heatmap.length;
-  return findRegions(heatmap, size, threshold)
-    .filter((region) => region.area >= smallest)
+  const largest = contract.shown_max_area * heatmap.length;
+  const regions = findRegions(heatmap, size, threshold).filter(
+    (region) => region.area >= smallest,
+  );
+  // A map that is hot nearly everywhere points nowhere.
+  if (regions.some(({ xyxy }) => measureArea(xyxy) > largest)) return [];
+  return regions
     .sort(compareRegions)
     .slice(0, contract.shown_max_boxes)
-    .filter(({ xyxy }) => measureArea(xyxy) <= contract.shown_max_area * heatmap.length)
     .filter((region, place, all) => !all.slice(0, place).some(isNestedWith(region)))
     .map((region) => ({
       xyxy: carryToImage(region.xyxy, size, field),

@@ -36,14 +36,14 @@ function describe(result, chosen, count) {
   }
   if (!count) {
     return (
-      `No region of ${toWords(name)} above this threshold has a box: it must cover ` +
-      `${least} of the map, and its box ${most} at most.`
+      `No box: above this threshold, the map of ${toWords(name)} points nowhere. Each ` +
+      `region covers less than ${least} of it, or a box would cover more than ${most}.`
     );
   }
   const [height, width] = result.xray.size;
   return (
     `In pixels of the image, ${width}×${height}: ${contract.shown_max_boxes} at most, ` +
-    `none under ${least} of the map, over ${most} of it or in another.`
+    `none in another, and none of a region under ${least} of the map.`
   );
 }
 
