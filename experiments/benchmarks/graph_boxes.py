@@ -15,7 +15,7 @@ from timing import measure
 from keras_mscam.exporting.graph.map_boxes import extract_boxes, normalize_maps
 from keras_mscam.localization import boxes as by_opencv
 
-LEVELS = by_opencv.WANG_THRESHOLDS
+THRESHOLD = 0.35
 KEPT = 8
 
 _MAPS = tf.TensorSpec((None, None, None), tf.float32)
@@ -31,7 +31,7 @@ def main(images: int = 32, maps: int = 5, size: int = 256, steps: int = 15) -> N
         steps: Timed calls of each.
     """
     rng = np.random.default_rng(0)
-    print(f"{images} images of {maps} maps, {size}x{size}, levels of 60 and 180 of 255")
+    print(f"{images} images of {maps} maps, {size}x{size}, threshold {THRESHOLD}")
     print("| maps | graph | OpenCV | OpenCV, boxes alone | equal |")
     print("| --- | --- | --- | --- | --- |")
     smooth = draw_smooth(rng, images * maps, size)
@@ -79,43 +79,41 @@ def draw_adversarial(rng: np.random.Generator, size: int) -> dict[str, np.ndarra
 
 def _compare(name: str, heat: np.ndarray, images: int, steps: int) -> None:
     tensor = tf.constant(heat)
-    levels = tf.constant([LEVELS] * len(heat))
     ours, theirs, alone = [], [], []
     for _ in range(2):
-        xyxy, scores = _propose(tensor, levels)
+        xyxy, scores = _find(tensor)
     for _ in range(steps):
-        ours.append(measure(_propose, tensor, levels))
-        theirs.append(measure(_propose_by_opencv, heat))
-        alone.append(measure(_find_by_opencv, heat))
+        ours.append(measure(_find, tensor))
+        theirs.append(measure(_find_by_opencv, heat))
+        alone.append(measure(_find_alone, heat))
     equal = sum(
         np.array_equal(_pad(found.xyxy), boxes)
         and np.array_equal(_pad(found.scores), s)
         for found, boxes, s in zip(
-            _propose_by_opencv(heat), xyxy.numpy(), scores.numpy(), strict=True
+            _find_by_opencv(heat), xyxy.numpy(), scores.numpy(), strict=True
         )
     )
     times = [f"{1e3 * np.median(t) / images:.2f}" for t in (ours, theirs, alone)]
     print("|", " | ".join([name, *times]), f"| {equal} of {len(heat)} |", flush=True)
 
 
-@tf.function(input_signature=[_MAPS, tf.TensorSpec((None, None), tf.float32)])
-def _propose(heatmaps: tf.Tensor, levels: tf.Tensor):
-    return extract_boxes(heatmaps, levels, 0.0, KEPT)
+@tf.function(input_signature=[_MAPS])
+def _find(heatmaps: tf.Tensor):
+    return extract_boxes(heatmaps, THRESHOLD, 0.0, 1.0, KEPT)
 
 
 _normalize = tf.function(normalize_maps)
 
 
-def _propose_by_opencv(heat: np.ndarray) -> list[by_opencv.PredictedBoxes]:
-    return [
-        by_opencv.extract_boxes(one, one.shape, LEVELS, max_boxes=KEPT) for one in heat
-    ]
+def _find_by_opencv(heat: np.ndarray) -> list[by_opencv.PredictedBoxes]:
+    found = [by_opencv.extract_boxes(one, one.shape, (THRESHOLD,)) for one in heat]
+    size = heat.shape[1:]
+    return [by_opencv.select_shown(boxes, size, 1.0, KEPT) for boxes in found]
 
 
-def _find_by_opencv(heat: np.ndarray) -> None:
+def _find_alone(heat: np.ndarray) -> None:
     for one in heat:
-        for level in LEVELS:
-            by_opencv.find_boxes(one, level)
+        by_opencv.find_boxes(one, THRESHOLD)
 
 
 def _pad(values: np.ndarray) -> np.ndarray:

@@ -87,8 +87,8 @@ def export(classifier: keras.Model, path: Path, size: int, positives: int) -> di
         slopes=(1.0,) * pathologies, intercepts=(0.0,) * pathologies,
         probability_thresholds=(0.0,) * positives + never,
         normalization="min_max", map_scales=(1.0,) * pathologies,
-        cam_thresholds=((60 / 255, 180 / 255),) * pathologies,
-        min_area=0.0, max_boxes=10,
+        shown_threshold=0.85, shown_min_area=0.001, shown_max_area=0.5,
+        shown_max_boxes=3,
     )  # fmt: skip
     localizer = build_localizer(classifier, contract.attention_size)
     write_saved_model(localizer, contract, path)

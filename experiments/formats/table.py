@@ -83,12 +83,12 @@ def main(
     print(text)
 
 
-def _export(run: Path, output: Path, protocol) -> float:
+def _export(run: Path, output: Path, maps) -> float:
     """Export in all formats, unless it is done; return the seconds that it took."""
     known = output / "seconds.json"
     if not known.is_file():
         start = time.perf_counter()
-        export_formats(run, output, ["saved_model", *FORMATS], protocol=protocol)
+        export_formats(run, output, ["saved_model", *FORMATS], maps=maps)
         known.write_text(json.dumps(time.perf_counter() - start))
     return json.loads(known.read_text())
 

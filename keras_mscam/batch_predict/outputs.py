@@ -22,6 +22,7 @@ from keras_mscam.images.resize import choose_shape, shrink
 from keras_mscam.images.xray import Frame
 from keras_mscam.inference.prediction import Prediction
 from keras_mscam.localization.boxes import normalize_map
+from keras_mscam.localization.protocol import describe_shown
 from keras_mscam.visualization.overlay import draw_overlay
 from keras_mscam.visualization.style import MAP_COLOURS, read_template
 
@@ -278,6 +279,7 @@ def render_report(
             }
             for box in prediction.boxes
         ],
+        shown=describe_shown(contract),
         maps=[
             _describe_maps(name, picture, prediction)
             for name in pathologies or prediction.ranked[:1]

@@ -23,6 +23,7 @@ class Options:
     Args:
         overlays: Heat maps to draw: none, of the top or of every positive one, or all.
         pathologies: Call and draw only these.
+        shown_threshold: Heat above which a region gets a box, instead of the model's.
         longest_side: Of pictures at most, in pixels.
         maps: Write raw maps, maps/NAME.npz.
         html: Write a report of each image, and an index.html of all.
@@ -34,6 +35,7 @@ class Options:
 
     overlays: Literal["none", "top", "positive", "all"] = "top"
     pathologies: tuple[str, ...] = ()
+    shown_threshold: float | None = None
     longest_side: int = 512
     maps: bool = False
     html: bool = False
@@ -45,6 +47,11 @@ class Options:
         if self.longest_side < 1:
             raise UserError(
                 f"The longest side must be 1 pixel or more, not {self.longest_side}."
+            )
+        if self.shown_threshold is not None and not 0 <= self.shown_threshold < 1:
+            raise UserError(
+                "The threshold of boxes must be from 0 to below 1, not "
+                f"{self.shown_threshold}."
             )
         check_max_value(self.max_value)
 
@@ -79,13 +86,14 @@ Thresholds = float | Mapping[str, float] | None
 def load_predictor(
     path: str | os.PathLike, runtime: str, thresholds: Thresholds, options: Options
 ) -> Predictor:
-    """Load a model, with other thresholds if need be.
+    """Load a model, with the thresholds that are wanted.
 
     Args:
         path: see `Predictor`.
         runtime: see `Predictor`.
         thresholds: of probabilities, instead of the model's own.
-        options: pathologies that aren't among theirs are never positive.
+        options: pathologies that aren't among theirs are never positive; the threshold
+            of boxes.
 
     Raises:
         UserError: the model can't be loaded, lacks a pathology, or a threshold isn't
@@ -115,6 +123,8 @@ def load_predictor(
         for name, value in zip(known, own, strict=True)
     )
     contract = replace(contract, probability_thresholds=chosen)
+    if options.shown_threshold is not None:
+        contract = replace(contract, shown_threshold=options.shown_threshold)
     predictor.runtime = replace(predictor.runtime, contract=contract)
     return predictor
 
@@ -124,8 +134,8 @@ def describe_plan(
 ) -> dict:
     """Return what results depend on, for `open_folder`."""
     contract = predictor.runtime.contract
-    never = (None,) * len(contract.pathologies)  # thresholds have a line of their own
-    same = replace(contract, probability_thresholds=never)
+    never = (None,) * len(contract.pathologies)  # thresholds have lines of their own
+    same = replace(contract, probability_thresholds=never, shown_threshold=0)
     digest = hashlib.sha256(same.dump().encode())
     for file in _list_files(find_models(path)[predictor.runtime.name]):
         digest.update(compute_checksum(file).encode())
@@ -136,6 +146,7 @@ def describe_plan(
         "runtime": predictor.runtime.name,
         VERSION: __version__,
         **{f"--{name.replace('_', '-')}": v for name, v in vars(options).items()},
+        "--shown-threshold": contract.shown_threshold,
     }
 
 

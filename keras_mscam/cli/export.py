@@ -4,14 +4,15 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
-from keras_mscam.cli.options import parse, parse_localization
-from keras_mscam.configs.schema import BoxConfig
+from keras_mscam.cli.options import parse
+from keras_mscam.configs.schema import MapConfig, ShownConfig
 from keras_mscam.errors import UserError, command
 from keras_mscam.exporting.export_run import SAVED_MODEL, export_formats
+from keras_mscam.inference.run_folder import load_run
 
 _NAME = "keras_mscam-export"
 
@@ -20,10 +21,7 @@ _NAME = "keras_mscam-export"
 class ExportOptions:
     """Export a run's model: for TF Serving, with boxes in its graph, and elsewhere.
 
-    What isn't given on maps and boxes is as the run is configured; the defaults shown
-    are those of --protocol wang. The threshold must be fixed, or tuned: on the
-    ground-truth boxes of the run's test split. Where no number of boxes is set, 10 of
-    each pathology are kept.
+    What isn't given on maps and boxes is as the run is configured.
     """
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -41,9 +39,8 @@ class ExportOptions:
         tuple[int, int] | None, tyro.conf.arg(metavar="HEIGHT WIDTH")
     ] = None
     """Of the fused map that is given; a quarter of the input's by default."""
-    protocol: Literal["own", "wang"] = "own"
-    """Begin with what the run is configured for, or with Wang et al.'s."""
-    localization: BoxConfig = dataclasses.field(default_factory=BoxConfig)
+    maps: MapConfig = dataclasses.field(default_factory=MapConfig)
+    shown: ShownConfig = dataclasses.field(default_factory=ShownConfig)
 
 
 @command
@@ -52,6 +49,10 @@ def main() -> None:
     arguments = sys.argv[1:]
     required = ExportOptions(run=tyro.MISSING, output=tyro.MISSING)
     options = parse(_NAME, arguments, required)
+    own = load_run(options.run).config
+    maps = MapConfig(own.localization.fusion, own.localization.normalization)
+    own = dataclasses.replace(options, maps=maps, shown=own.shown)
+    options = parse(_NAME, arguments, own)
     size = options.attention_size
     if size is not None and min(size) < 1:
         raise UserError(f"The attention size {size} must be positive.")
@@ -60,7 +61,8 @@ def main() -> None:
         options.output,
         options.formats,
         name=options.name,
-        protocol=parse_localization(_NAME, arguments, options, options.run),
+        maps=options.maps,
+        shown=options.shown,
         attention_size=size,
     )
 

@@ -18,6 +18,7 @@ from keras_mscam.configs.schema import (
     DataConfig,
     LocalizationConfig,
     ModelConfig,
+    ShownConfig,
     TrainingConfig,
     read_config,
 )
@@ -74,16 +75,20 @@ class TrainOptions:
         default_factory=AugmentationConfig
     )
 
-    # Of preset and file; `keras_mscam-evaluate` has its options.
+    # Of preset and file; `keras_mscam-evaluate` and `-export` have their options.
     localization: tyro.conf.Suppress[LocalizationConfig] = dataclasses.field(
         default_factory=LocalizationConfig
+    )
+    shown: tyro.conf.Suppress[ShownConfig] = dataclasses.field(
+        default_factory=ShownConfig
     )
 
     @property
     def config(self) -> Config:
         return Config(
-            self.data, self.model, self.training, self.augmentation, self.localization
-        )
+            self.data, self.model, self.training, self.augmentation,
+            self.localization, self.shown,
+        )  # fmt: skip
 
 
 def parse_options(arguments: list[str]) -> TrainOptions:
@@ -112,6 +117,7 @@ def parse_options(arguments: list[str]) -> TrainOptions:
         training=base.training,
         augmentation=base.augmentation,
         localization=base.localization,
+        shown=base.shown,
     )
     options = parse(_NAME, arguments, defaults)
     if options.output is None:

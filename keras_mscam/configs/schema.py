@@ -144,13 +144,19 @@ class AugmentationConfig:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class BoxConfig:
-    """How maps become boxes; by default as in Wang et al."""
+class MapConfig:
+    """How the maps of the blocks become one heat map."""
 
     fusion: Literal["relevance", "standardized"] = "relevance"
     """Fuse blocks by learned weights, or all alike, each over its deviation."""
     normalization: Literal["min_max", "exponential"] = "min_max"
     """Scale a map by its minimum and maximum, or by exp(map - maximum)."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class LocalizationConfig(MapConfig):
+    """How maps are judged by ground-truth boxes; by default as in Wang et al."""
+
     threshold: Literal["fixed", "otsu", "tuned", "oracle"] = "fixed"
     """Fixed, Otsu's, tuned on other patients' boxes, or (to be named) on the same."""
     cam_thresholds: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = (
@@ -162,14 +168,27 @@ class BoxConfig:
     """Fraction of the map that a region must cover at least."""
     max_boxes: PositiveInt | None = None
     """Boxes of the highest scores that are kept; all by default."""
+    afp_denominator: Literal["all", "pathology", "images"] = "all"
+    """Average false positives over all ground-truth boxes, its own, or its images."""
 
 
 @dataclass(frozen=True, config=_STRICT)
-class LocalizationConfig(BoxConfig):
-    """How maps become boxes and boxes are judged; by default as in Wang et al."""
+class ShownConfig:
+    """Which boxes a person is shown of a positive pathology; no table follows this.
 
-    afp_denominator: Literal["all", "pathology", "images"] = "all"
-    """Average false positives over all ground-truth boxes, its own, or its images."""
+    Of two boxes, of which one lies in the other, the one with the lower score is left
+    out.
+    """
+
+    shown_threshold: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Heat above which a region gets a box; by default 0.85 where maps are scaled
+    by minimum and maximum, 0.35 where by exp(map - maximum)."""
+    shown_min_area: Annotated[float, Field(ge=0, le=1)] = 0.001
+    """Fraction of the map that a region must cover, 0.001 being a centimetre square."""
+    shown_max_area: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Fraction of the map that a box may cover: with a larger one, none is shown."""
+    shown_max_boxes: PositiveInt = 3
+    """Boxes of a pathology at most, those of the highest scores."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -185,6 +204,7 @@ class Config:
     localization: LocalizationConfig = dataclasses.field(
         default_factory=LocalizationConfig
     )
+    shown: ShownConfig = dataclasses.field(default_factory=ShownConfig)
 
 
 _ADAPTER = pydantic.TypeAdapter(Config)

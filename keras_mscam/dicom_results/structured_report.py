@@ -18,6 +18,7 @@ from keras_mscam.dicom_results.source import (
 )
 from keras_mscam.inference.find_boxes import Box
 from keras_mscam.inference.prediction import Prediction
+from keras_mscam.localization.protocol import describe_shown
 
 #: Private coding schemes begin with 99.
 SCHEME = "99KMSCAM"
@@ -136,6 +137,8 @@ def build_report(
         referenced_images=[evidence],
     )
     notices = [NOTICE]
+    if prediction.contract:
+        notices.append(describe_shown(prediction.contract))
     if prediction.pixel_spacing:
         notices.append(PLANES[prediction.spacing_plane])
     for sentence in (*notices, *prediction.warnings):

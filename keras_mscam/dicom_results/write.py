@@ -15,6 +15,7 @@ from keras_mscam.errors import UserError
 from keras_mscam.files import name_files, write_whole
 from keras_mscam.images.dicom.read import quiet
 from keras_mscam.inference.prediction import Prediction
+from keras_mscam.localization.protocol import describe_shown
 from keras_mscam.visualization.overlay import draw_overlay
 
 
@@ -99,6 +100,7 @@ def _identify(prediction: Prediction, instance: str, model: str) -> str:
     Rounded, as processors differ in the last digits.
     """
     said = prediction.to_dict()
-    said["thresholds"] = getattr(prediction.contract, "probability_thresholds", None)
+    if contract := prediction.contract:
+        said["rules"] = [contract.probability_thresholds, describe_shown(contract)]
     said = json.loads(json.dumps(said), parse_float=lambda text: round(float(text), 3))
     return json.dumps([instance, __version__, model, said], sort_keys=True)

@@ -11,8 +11,8 @@ import numpy as np
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.data.pipeline import read_examples
 from keras_mscam.errors import UserError, explain_disk
-from keras_mscam.evaluation.calibration import calibrate_run
-from keras_mscam.evaluation.localize import map_fused
+from keras_mscam.evaluation.calibration import calibrate, calibrate_run
+from keras_mscam.evaluation.localize import localize_shown, map_fused
 from keras_mscam.evaluation.measure import HIT, Systems, locate_all, measure
 from keras_mscam.evaluation.report import write_report
 from keras_mscam.evaluation.split_outputs import Predictions, predict_split
@@ -20,10 +20,12 @@ from keras_mscam.evaluation.tables import write_tables
 from keras_mscam.files import write_together
 from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.hub import is_reference
+from keras_mscam.inference.run_calibration import RunCalibration
 from keras_mscam.inference.run_folder import Run, load_run
 from keras_mscam.localization.accuracy import Localization
 from keras_mscam.localization.boxes import compute_iou, scale_boxes
 from keras_mscam.localization.fusion import Fusion
+from keras_mscam.localization.protocol import choose_shown, describe_shown
 from keras_mscam.visualization.case_figures import Case
 
 #: A localization, and what it is a case of.
@@ -116,22 +118,40 @@ def evaluate(
             (place / "metrics.json").write_text(text + "\n", encoding="utf-8")
             write_tables(place, metrics)
             if report:
-                _write_report(evaluation, images, place)
+                _write_report(evaluation, calibration, images, place)
     return evaluation
 
 
-def _write_report(evaluation: Evaluation, images: Sequence[str], folder: Path) -> None:
-    boxed = evaluation.metrics["boxed"]
-    attention = evaluation.systems["attention"]
-    chosen = find_chosen(attention, images) or choose_cases(attention, boxed)
-    sheets = {name: choose_sheet(attention, name) for name in boxed}
+def _write_report(
+    evaluation: Evaluation,
+    calibration: RunCalibration,
+    images: Sequence[str],
+    folder: Path,
+) -> None:
+    boxed, protocol = evaluation.metrics["boxed"], evaluation.protocol
+    predictions = evaluation.predictions
+    rule = choose_shown(protocol, evaluation.run.config.shown)
+    probabilities = calibrate(
+        calibration.calibrations, predictions.logits, predictions.pathologies
+    )
+    # Cases are what a person is shown; tables alone follow the protocol.
+    shown = localize_shown(
+        predictions, evaluation.fusion, protocol, rule, probabilities
+    )
+    chosen = find_chosen(shown, images) or choose_cases(shown, boxed)
+    sheets = {name: choose_sheet(shown, name) for name in boxed}
     flat = load_chosen(
         evaluation, [*chosen, *(pair for sheet in sheets.values() for pair in sheet)]
     )
     cases, rest = flat[: len(chosen)], iter(flat[len(chosen) :])
     sheets = {name: [next(rest) for _ in sheet] for name, sheet in sheets.items()}
     write_report(
-        evaluation.run, evaluation.metrics, cases, sheets, folder / "report.html"
+        evaluation.run,
+        evaluation.metrics,
+        cases,
+        sheets,
+        describe_shown(rule),
+        folder / "report.html",
     )
 
 

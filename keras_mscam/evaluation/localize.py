@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from keras_mscam.configs.schema import LocalizationConfig
+from keras_mscam.configs.schema import LocalizationConfig, MapConfig, ShownConfig
 from keras_mscam.evaluation.split_outputs import Predictions
 from keras_mscam.localization.accuracy import Localization
 from keras_mscam.localization.boxes import (
@@ -18,6 +18,7 @@ from keras_mscam.localization.boxes import (
     find_peak,
     normalize_map,
     scale_boxes,
+    select_shown,
 )
 from keras_mscam.localization.fusion import Fusion, fuse_maps
 from keras_mscam.localization.thresholds import (
@@ -98,6 +99,42 @@ def localize(
 
     found = dict(map_fused(look, predictions, fusion, protocol, wanted))
     return [found[key] for key in wanted]
+
+
+def localize_shown(
+    predictions: Predictions,
+    fusion: Fusion,
+    maps: MapConfig,
+    rule: ShownConfig,
+    probabilities: np.ndarray,
+) -> list[Localization]:
+    """Find the boxes that a person is shown, where there is a ground-truth box.
+
+    Args:
+        rule: for shown boxes, with a threshold.
+        predictions, fusion, maps, probabilities: as of `localize`. Pathologies need not
+            be positive.
+    """
+    protocol = LocalizationConfig(
+        fusion=maps.fusion,
+        normalization=maps.normalization,
+        cam_thresholds=(rule.shown_threshold,),
+        min_area=rule.shown_min_area,
+    )
+    items = localize(predictions, fusion, protocol, probabilities, negatives=False)
+    selected = [
+        select_shown(
+            PredictedBoxes(item.predicted, item.scores),
+            item.original_size,
+            rule.shown_max_area,
+            rule.shown_max_boxes,
+        )
+        for item in items
+    ]
+    return [
+        replace(item, predicted=boxes.xyxy, scores=boxes.scores, excused=None)
+        for item, boxes in zip(items, selected, strict=True)
+    ]
 
 
 def map_fused(function, predictions, fusion, protocol, wanted) -> Iterator:

@@ -33,6 +33,7 @@ def write_report(
     metrics: dict,
     cases: list[Case],
     sheets: dict[str, list[Case]],
+    shown: str,
     path: Path,
 ) -> None:
     """Write the report of one run as HTML.
@@ -42,6 +43,7 @@ def write_report(
         metrics: the contents of `metrics.json`.
         cases: to show one by one.
         sheets: by pathology, cases to show together.
+        shown: which boxes the cases have, a sentence.
         path: of the HTML file.
     """
     history = _read_history(run)
@@ -53,6 +55,7 @@ def write_report(
         fused=metrics["localization"]["attention"],
         titles=_title(metrics),
         baselines=list(_BASELINES),
+        shown=shown,
         cases=[(case, _embed(plot_case(case), photographic=True)) for case in cases],
         sheets=[
             (name, len(sheet), _embed(plot_contact_sheet(sheet), photographic=True))

@@ -2,18 +2,13 @@
 
 import functools
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import keras
-
-from keras_mscam.configs.schema import LocalizationConfig
+from keras_mscam.configs.schema import MapConfig, ShownConfig
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.calibration import calibrate_run
-from keras_mscam.evaluation.localize import measure_thresholds
-from keras_mscam.evaluation.split_outputs import predict_split
 from keras_mscam.exporting.agreement import check_export
 from keras_mscam.exporting.examples import run_example, write_examples
 from keras_mscam.exporting.formats.conversion import (
@@ -27,7 +22,6 @@ from keras_mscam.exporting.model_card import write_model_card
 from keras_mscam.files import find_versions
 from keras_mscam.inference.calibrated_model import (
     CalibratedModel,
-    Tuned,
     load_calibrated_model,
     load_classifier,
 )
@@ -41,8 +35,6 @@ from keras_mscam.inference.export_folder import (
 from keras_mscam.inference.run_calibration import find_calibration
 from keras_mscam.inference.run_folder import Run, describe_environment, load_run
 from keras_mscam.inference.runtimes.tensorflow_keras import load_signatures
-from keras_mscam.localization.fusion import Fusion
-from keras_mscam.localization.thresholds import best_thresholds
 
 SAVED_MODEL = "saved_model"
 
@@ -64,7 +56,8 @@ def export_formats(
     formats: Sequence[str],
     *,
     name: str = "keras_mscam",
-    protocol: LocalizationConfig | None = None,
+    maps: MapConfig | None = None,
+    shown: ShownConfig | None = None,
     attention_size: tuple[int, int] | None = None,
     progress: bool = True,
 ) -> dict[str, Path]:
@@ -79,7 +72,8 @@ def export_formats(
         output: the repository; made if it is missing.
         formats: `"saved_model"` and names of `OTHER_FORMATS`, see `read_formats`.
         name: of the model, as servers know it.
-        protocol: how maps become boxes; the run's own by default.
+        maps: how the maps of the blocks become one; the run's own way by default.
+        shown: which boxes are shown; by the run's own rule by default.
         attention_size: `(height, width)` of the fused map that is given; a quarter of
             the input's by default.
         progress: whether to say what is being done.
@@ -97,11 +91,9 @@ def export_formats(
     for kind in others:
         check_installed(kind)
     run = load_run(run_path)
-    protocol = protocol or run.config.localization
     if find_calibration(run) is None:
         calibrate_run(run, load_classifier(run), progress)
-    tune = functools.partial(_tune_thresholds, run, protocol)
-    calibrated_model = load_calibrated_model(run, protocol, attention_size, name, tune)
+    calibrated_model = load_calibrated_model(run, maps, shown, attention_size, name)
     number = next_common_version(Path(output), name)
     say = functools.partial(print, flush=True) if progress else lambda text: None
     made = {}
@@ -148,32 +140,6 @@ def _fill(
     card = extra / "model_card.md"
     write_model_card(calibrated_model, run, card, parities, outputs)
     return {"parity": {kind: asdict(item) for kind, item in parities.items()}}
-
-
-def _tune_thresholds(
-    run: Run, protocol: LocalizationConfig, classifier: keras.Model, fusion: Fusion
-) -> Tuned:
-    """Choose thresholds on all ground-truth boxes of the run's test split."""
-    with tempfile.TemporaryDirectory() as place:  # for a run on a read-only disk
-        predictions = predict_split(
-            run, classifier, Path(run.records), "test", output=Path(place)
-        )
-        best_iou, names, _ = measure_thresholds(predictions, fusion, protocol)
-    if not names:
-        raise UserError(
-            f"Thresholds can't be tuned: {run.records} has no ground-truth box in its "
-            "test split; give --threshold fixed."
-        )
-    table = best_thresholds(best_iou, names)
-    chosen = tuple((table.get(name, 0.5),) for name in predictions.pathologies)
-    untuned = [name for name in predictions.pathologies if name not in table]
-    notes = (
-        f"Map thresholds are tuned on the {len(names)} ground-truth boxes of the test "
-        "split (on those, they would be an oracle)"
-    )
-    if untuned:
-        notes += f"; 0.5, without a box, for {', '.join(untuned)}"
-    return chosen, f"{notes}."
 
 
 def check_name(name: str) -> None:

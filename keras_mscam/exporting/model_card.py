@@ -14,7 +14,11 @@ from keras_mscam.exporting.agreement import Agreement
 from keras_mscam.files import read_json
 from keras_mscam.inference.calibrated_model import CalibratedModel
 from keras_mscam.inference.run_folder import Run
-from keras_mscam.localization.protocol import describe_boxes
+from keras_mscam.localization.protocol import (
+    SHOWN_THRESHOLDS,
+    describe_maps,
+    describe_shown,
+)
 
 _KINDS = {
     "whole": "phantoms, sizes a power of 2 times the network's",
@@ -69,16 +73,13 @@ def write_model_card(
         auroc="classification" in metrics,
         metrics=metrics,
         points=points,
-        thresholds=[
-            ", ".join(f"{threshold:.3g}" for threshold in row)
-            for row in contract.cam_thresholds
-        ],
         aurocs={
             name: (table.get(name, {}).get("auroc") or {}).get("value")
             for name in contract.pathologies
         },
-        protocol=describe_boxes(calibrated_model.protocol),
-        notes=calibrated_model.notes,
+        maps=describe_maps(calibrated_model.maps),
+        shown=describe_shown(contract),
+        default_threshold=SHOWN_THRESHOLDS[contract.normalization],
         signatures=list(_describe_signatures(outputs or {})),
         outputs=list(_describe_outputs(outputs or {})),
         parities=parities or {},

@@ -1,26 +1,20 @@
 """What of a run is exported: its network for inference, and the contract."""
 
-import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import keras
 import numpy as np
 
-from keras_mscam.configs.schema import LocalizationConfig
+from keras_mscam.configs.schema import MapConfig, ShownConfig
 from keras_mscam.errors import UserError
 from keras_mscam.inference.contract import Contract
 from keras_mscam.inference.keras_file import load_network
 from keras_mscam.inference.run_calibration import RunCalibration, load_calibration
 from keras_mscam.inference.run_folder import Run
-from keras_mscam.localization.fusion import Fusion, build_fusion
+from keras_mscam.localization.fusion import build_fusion
+from keras_mscam.localization.protocol import choose_shown
 from keras_mscam.modeling import build_localizer
 from keras_mscam.modeling.classifier import read_relevance_weights
-
-#: Thresholds of each pathology, and a sentence on where they come from.
-Tuned = tuple[tuple[tuple[float, ...], ...], str]
-#: Boxes of a pathology in an image, where the protocol sets no limit.
-MAX_BOXES = 10
 
 
 @dataclass(frozen=True)
@@ -31,46 +25,37 @@ class CalibratedModel:
         localizer: in float32, calibrated, fused and sized by the contract.
         contract: its names, sizes and thresholds.
         calibration: what validation said of the run's model.
-        protocol: how maps become boxes.
-        notes: what the thresholds of maps come from, one sentence.
+        maps: how the maps of its blocks become one.
     """
 
     localizer: keras.Model
     contract: Contract
     calibration: RunCalibration
-    protocol: LocalizationConfig
-    notes: str
+    maps: MapConfig
 
 
 def load_calibrated_model(
     run: Run,
-    protocol: LocalizationConfig | None = None,
+    maps: MapConfig | None = None,
+    shown: ShownConfig | None = None,
     attention_size: tuple[int, int] | None = None,
     name: str = "keras_mscam",
-    tune: Callable[[keras.Model, Fusion], Tuned] | None = None,
 ) -> CalibratedModel:
     """Read what is exported of a run.
 
     Args:
         run: a training run.
-        protocol: how maps become boxes; the run's own by default. `"tuned"` thresholds
-            need `tune`.
+        maps: how the maps of the blocks become one; the run's own way by default.
+        shown: which boxes are shown; by the run's own rule by default.
         attention_size: `(height, width)` of the fused map that is given; a quarter of
             the input's by default.
         name: of the model, as servers know it.
-        tune: gives the thresholds of each pathology and a sentence on where they come
-            from, for a protocol with `"tuned"` ones.
 
     Raises:
-        UserError: the run has no model or no calibration, its weights aren't finite, or
-            the threshold is one that a model can't have without ground-truth boxes.
+        UserError: the run has no model or no calibration, or its weights aren't finite.
     """
-    protocol = protocol or run.config.localization
-    if protocol.threshold != "fixed" and not (protocol.threshold == "tuned" and tune):
-        raise UserError(
-            f"The threshold {protocol.threshold!r} can't be exported: give --threshold "
-            "fixed or tuned."
-        )
+    maps = maps or run.config.localization
+    shown = choose_shown(maps, shown or run.config.shown)
     classifier = convert_to_float32(load_classifier(run))
     for weights in classifier.weights:
         if not np.isfinite(keras.ops.convert_to_numpy(weights)).all():
@@ -80,14 +65,8 @@ def load_calibrated_model(
             )
     calibration = load_calibration(run)
     blocks, relevance_weights = read_relevance_weights(classifier)
-    fusion = build_fusion(protocol.fusion, relevance_weights, calibration.deviations)
+    fusion = build_fusion(maps.fusion, relevance_weights, calibration.deviations)
     pathologies = tuple(calibration.calibrations)
-    if protocol.threshold == "fixed":
-        thresholds = (protocol.cam_thresholds,) * len(pathologies)
-        notes = "Map thresholds are fixed, without a box."
-    else:
-        assert tune is not None
-        thresholds, notes = tune(classifier, fusion)
     scaling = [calibration.calibrations[name] for name in pathologies]
     points = [calibration.operating_points[name] for name in pathologies]
     image_size = tuple(classifier.input.shape[1:3])
@@ -102,11 +81,9 @@ def load_calibrated_model(
         slopes=tuple(item.slope for item in scaling),
         intercepts=tuple(item.intercept for item in scaling),
         probability_thresholds=tuple(point.probability_threshold for point in points),
-        normalization=protocol.normalization,
+        normalization=maps.normalization,
         map_scales=tuple(fusion.scale.tolist()),
-        cam_thresholds=thresholds,
-        min_area=protocol.min_area,
-        max_boxes=protocol.max_boxes or MAX_BOXES,
+        **asdict(shown),
     )
     localizer = build_localizer(
         classifier,
@@ -114,8 +91,7 @@ def load_calibrated_model(
         np.array(contract.fusion_weights),
         (np.array(contract.slopes), np.array(contract.intercepts)),
     )
-    protocol = dataclasses.replace(protocol, max_boxes=contract.max_boxes)
-    return CalibratedModel(localizer, contract, calibration, protocol, notes)
+    return CalibratedModel(localizer, contract, calibration, maps)
 
 
 def convert_to_float32(model: keras.Model) -> keras.Model:

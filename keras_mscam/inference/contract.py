@@ -13,15 +13,9 @@ from keras_mscam.files import read_json
 from keras_mscam.images.xray import MOST_PIXELS
 
 #: Changes whenever a client of the older form could misread the newer one.
-FORMAT = "keras_mscam contract 1"
+FORMAT = "keras_mscam contract 2"
 FILE = "contract.json"
-_SINGLE = (
-    "slopes",
-    "intercepts",
-    "probability_thresholds",
-    "map_scales",
-    "cam_thresholds",
-)
+_SINGLE = ("slopes", "intercepts", "probability_thresholds", "map_scales")
 _BY_BLOCK = ("relevance_weights", "fusion_weights")
 _STRICT = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
 _Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -46,9 +40,13 @@ class Contract:
             for one that is never called, as no threshold is better than chance.
         normalization: `"min_max"` or `"exponential"`, see `normalize_map`.
         map_scales: `(C,)`, of the exponential.
-        cam_thresholds: thresholds of the normalized map, for each pathology.
-        min_area: fraction of the map that a region must cover.
-        max_boxes: boxes of a pathology in an image at most, K.
+        shown_threshold: of the normalized map; every 8-connected region above it gets
+            a box, if the pathology is positive.
+        shown_min_area: fraction of the map that a region must cover.
+        shown_max_area: fraction of the map that a box may cover; where one would cover
+            more, none is shown.
+        shown_max_boxes: boxes of a pathology in an image at most, K, those of the
+            highest scores.
         most_pixels: larger images are refused.
     """
 
@@ -64,9 +62,10 @@ class Contract:
     probability_thresholds: tuple[_Fraction | None, ...]
     normalization: Literal["min_max", "exponential"]
     map_scales: tuple[float, ...]
-    cam_thresholds: tuple[tuple[_Fraction, ...], ...]
-    min_area: _Fraction
-    max_boxes: PositiveInt
+    shown_threshold: Annotated[float, Field(ge=0, lt=1)]
+    shown_min_area: _Fraction
+    shown_max_area: _Fraction
+    shown_max_boxes: PositiveInt
     most_pixels: PositiveInt = MOST_PIXELS
 
     @pydantic.model_validator(mode="after")

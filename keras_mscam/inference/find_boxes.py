@@ -5,7 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_mscam.inference.contract import Contract
-from keras_mscam.localization.boxes import extract_boxes, normalize_map
+from keras_mscam.localization.boxes import (
+    extract_boxes,
+    normalize_map,
+    scale_boxes,
+    select_shown,
+)
 from keras_mscam.localization.fusion import fuse_maps
 
 
@@ -15,7 +20,7 @@ def find_boxes(
     sizes: np.ndarray,
     heatmaps: dict[tuple[int, int], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find boxes of the positive pathologies, by NumPy and OpenCV.
+    """Find the boxes that are shown of the positive pathologies, by NumPy and OpenCV.
 
     Args:
         contract: of the network, with C pathologies and K boxes at most.
@@ -30,20 +35,23 @@ def find_boxes(
         there is no box.
     """
     images, pathologies = outputs["probabilities"].shape
-    boxes = np.zeros((images, pathologies, contract.max_boxes, 4), "float32")
+    boxes = np.zeros((images, pathologies, contract.shown_max_boxes, 4), "float32")
     scores = np.zeros(boxes.shape[:-1], "float32")
     if heatmaps is None:
         heatmaps = fuse_positives(contract, outputs)
     for (row, column), heatmap in heatmaps.items():
-        predicted = extract_boxes(
-            heatmap,
-            tuple(sizes[row]),
-            contract.cam_thresholds[column],
-            contract.min_area,
-            contract.max_boxes,
+        size = heatmap.shape
+        predicted = select_shown(
+            extract_boxes(
+                heatmap, size, (contract.shown_threshold,), contract.shown_min_area
+            ),
+            size,
+            contract.shown_max_area,
+            contract.shown_max_boxes,
         )
         found = len(predicted.scores)
-        boxes[row, column, :found] = predicted.xyxy
+        scaled = scale_boxes(predicted.xyxy, size, tuple(sizes[row]))
+        boxes[row, column, :found] = scaled
         scores[row, column, :found] = (
             outputs["probabilities"][row, column] * predicted.scores
         )

@@ -150,7 +150,7 @@ class Prediction:
         self,
         pathology: str,
         shares: Sequence[float] | np.ndarray,
-        cam_thresholds: Sequence[float] | None = None,
+        shown_threshold: float | None = None,
     ) -> "Prediction":
         """Fuse one pathology's maps by other weights, and find its boxes anew.
 
@@ -162,7 +162,7 @@ class Prediction:
             pathology: the one to change.
             shares: B numbers of 0 or more, how much each block is to count; if all are
                 0, the map points nowhere.
-            cam_thresholds: thresholds in [0, 1); those of the model by default.
+            shown_threshold: of its boxes, in [0, 1); the model's by default.
 
         Returns:
             The prediction with another contract, and with boxes of this pathology in
@@ -170,8 +170,8 @@ class Prediction:
             which was fused by the model's weights.
 
         Raises:
-            UserError: there are no maps or no contract, no such pathology, or shares
-                that don't fit.
+            UserError: there are no maps or no contract, no such pathology, shares that
+                don't fit, or a threshold out of its range.
         """
         contract = self.require_contract()
         if not self.cams:
@@ -192,13 +192,17 @@ class Prediction:
         scale = 1.0 if np.allclose(fused, relevance) else fused * blocks
         weights = np.array(contract.fusion_weights)
         weights[:, column] = given / (given.sum() or 1) * scale
-        thresholds = list(contract.cam_thresholds)
-        if cam_thresholds is not None:
-            thresholds[column] = tuple(map(float, cam_thresholds))
+        if shown_threshold is None:
+            shown_threshold = contract.shown_threshold
+        if not 0 <= shown_threshold < 1:
+            raise UserError(
+                f"The threshold of boxes must be from 0 to below 1, not "
+                f"{shown_threshold}."
+            )
         contract = replace(
             contract,
             fusion_weights=tuple(map(tuple, weights.tolist())),
-            cam_thresholds=tuple(thresholds),
+            shown_threshold=float(shown_threshold),
         )
         changed = replace(self, contract=contract, attention=None, heatmaps={})
         return replace(changed, boxes=changed._find_boxes(pathology))

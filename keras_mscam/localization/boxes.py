@@ -136,6 +136,34 @@ def extract_boxes(
     return PredictedBoxes(boxes, scores[order][kept])
 
 
+def select_shown(
+    boxes: PredictedBoxes, size: tuple[int, int], max_area: float, max_boxes: int
+) -> PredictedBoxes:
+    """Select the boxes that a person is shown, out of all of a map.
+
+    None where one covers most of the map, which then points nowhere; else those of the
+    highest scores, without those that lie in, or around, one of a higher score.
+
+    Args:
+        boxes: by falling score.
+        size: `(height, width)` of the frame that they are in.
+        max_area: fraction of it that a box may cover.
+        max_boxes: how many of the highest scores are looked at.
+
+    Example:
+        >>> boxes = PredictedBoxes(np.array([[1, 1, 2, 2], [0, 0, 3, 3]]), np.ones(2))
+        >>> select_shown(boxes, (4, 4), 1.0, 3).xyxy
+        array([[1, 1, 2, 2]])
+    """
+    if compute_areas(boxes.xyxy).max(initial=0) > max_area * size[0] * size[1]:
+        return PredictedBoxes()
+    xyxy, scores = boxes.xyxy[:max_boxes], boxes.scores[:max_boxes]
+    starts, ends = xyxy[:, :2], xyxy[:, 2:]
+    inside = (starts[:, None] >= starts).all(-1) & (ends[:, None] <= ends).all(-1)
+    nested = np.tril(inside | inside.T, -1).any(axis=1)
+    return PredictedBoxes(xyxy[~nested], scores[~nested])
+
+
 def find_peak(
     cam: np.ndarray, original_size: tuple[int, int]
 ) -> tuple[float, float] | None:

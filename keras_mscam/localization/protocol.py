@@ -1,6 +1,12 @@
-"""The protocol in words: what every table says under its numbers."""
+"""From maps to boxes in words, in tables by a protocol and for a person by a rule."""
 
-from keras_mscam.configs.schema import LocalizationConfig
+import dataclasses
+
+from keras_mscam.configs.schema import LocalizationConfig, MapConfig, ShownConfig
+
+#: By normalization, what `ShownConfig` stands for where it names no threshold: of the
+#: highest mean IoU on synthetic radiographs, see `experiments/shown_boxes`.
+SHOWN_THRESHOLDS = {"min_max": 0.85, "exponential": 0.35}
 
 _FUSION = {
     "relevance": "Maps are fused by the learned relevance weights",
@@ -10,9 +16,9 @@ _FUSION = {
     ),
 }
 _NORMALIZATION = {
-    "min_max": "scaled to 0..255 by their own minimum and maximum",
+    "min_max": "by their own minimum and maximum",
     "exponential": (
-        "scaled to 0..255 by exp((map - maximum) / scale), the scale being the "
+        "by exp((map - maximum) / scale), the scale being the "
         "maps' standard deviation on the validation images"
     ),
 }
@@ -41,24 +47,52 @@ def describe_protocol(protocol: LocalizationConfig) -> str:
         Wang et al. 2017 (ChestX-ray8), section 4.2, for what isn't said otherwise.
     """
     return (
-        f"{describe_boxes(protocol)} A ground-truth box is found if a predicted box "
+        f"{_describe_boxes(protocol)} A ground-truth box is found if a predicted box "
         "overlaps it by more than T. AFP: predicted boxes that find nothing, on images "
         "with a ground-truth box of that pathology, over "
         f"{_AFP[protocol.afp_denominator]}. Intervals: 95%, bootstrap over patients."
     )
 
 
-def describe_boxes(protocol: LocalizationConfig) -> str:
-    """Say in one sentence how maps become boxes."""
+def _describe_boxes(protocol: LocalizationConfig) -> str:
     limits = ""
     if protocol.min_area:
         limits += f" of at least {protocol.min_area:g} of the map"
     if protocol.max_boxes:
         limits += f", the {protocol.max_boxes} of the highest score"
     return (
-        f"{_FUSION[protocol.fusion]}, {_NORMALIZATION[protocol.normalization]} and "
+        f"{describe_maps(protocol, 255)} and "
         f"{_describe_threshold(protocol)}; a box around every 8-connected region"
         f"{limits}."
+    )
+
+
+def describe_maps(maps: MapConfig, highest: int = 1) -> str:
+    """Begin a sentence on how maps become one from 0 to `highest`."""
+    scaled = f"scaled to 0..{highest} {_NORMALIZATION[maps.normalization]}"
+    return f"{_FUSION[maps.fusion]}, {scaled}"
+
+
+def choose_shown(maps: MapConfig, shown: ShownConfig) -> ShownConfig:
+    """Return a rule for shown boxes with a threshold, that of the maps by default."""
+    if shown.shown_threshold is not None:
+        return shown
+    threshold = SHOWN_THRESHOLDS[maps.normalization]
+    return dataclasses.replace(shown, shown_threshold=threshold)
+
+
+def describe_shown(rule: ShownConfig) -> str:
+    """Say in one sentence which boxes a person is shown.
+
+    Args:
+        rule: with a threshold; a contract has the same fields.
+    """
+    return (
+        "A box holds a region of the heat map above "
+        f"{rule.shown_threshold:.3g} (its peak is 1) that covers "
+        f"{100 * rule.shown_min_area:.3g}% of the map or more. A positive pathology "
+        f"has {rule.shown_max_boxes} at most, none in another, and none at all where "
+        f"one would cover more than {100 * rule.shown_max_area:.3g}% of the map."
     )
 
 

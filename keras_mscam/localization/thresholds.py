@@ -61,19 +61,6 @@ def tuned_thresholds(
     )
 
 
-def best_thresholds(best_iou: np.ndarray, pathologies: list[str]) -> dict[str, float]:
-    """Choose the threshold of each pathology that is best for all ground-truth boxes.
-
-    For a model that goes on to other patients: on those of these boxes, it would be an
-    oracle. The arguments are those of `tuned_thresholds`.
-    """
-    names = np.array(pathologies)
-    return {
-        name: GRID[int(best_iou[names == name].mean(axis=0).argmax())]
-        for name in dict.fromkeys(pathologies)
-    }
-
-
 def find_fold(patient: str) -> int:
     """Return the part that a patient falls into, the same in every run."""
     return zlib.crc32(patient.encode()) % FOLDS

@@ -93,7 +93,7 @@ def plot_figure2(cases_by_system: dict[str, list[Case]]) -> Figure:
     """Show the same images, in the same order, as several systems see them.
 
     Each has a row: the X-ray with its ground-truth box, then the fused maps of the
-    systems with their predicted boxes.
+    systems with the boxes that their evaluation counts.
 
     Reference:
         Sedai et al. 2018, Fig. 2.

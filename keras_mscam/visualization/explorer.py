@@ -75,12 +75,8 @@ class Explorer:
             self.blocks, self.weights, self._shares, strict=True
         ):
             box.value, slider.value = True, round(float(share), 2)
-        column = contract.pathologies.index(self.pathology.value)
         # A browser sends what is between two steps of a slider back, rounded.
-        self.threshold.value = round(
-            max(contract.cam_thresholds[column], default=0.5), 2
-        )
-        self.own_threshold.value = False
+        self.threshold.value = round(contract.shown_threshold, 2)
         self.opacity.value = MOST_ALPHA
         self._is_setting = False
         self._show()
@@ -113,10 +109,7 @@ class Explorer:
         ]
         self.weights = [_slide(make, "weight") for _ in self.blocks]
         self.shares = [make.Label() for _ in self.blocks]
-        self.threshold = _slide(make, "Cut at", most=0.99)
-        self.own_threshold = make.Checkbox(
-            description="in place of the model's levels", indent=False, layout=narrow
-        )
+        self.threshold = _slide(make, "Threshold", most=0.99)
         self.opacity = _slide(make, "Opacity")
         self.reset_button = make.Button(description="As the model has it")
         height, width = self._choose_shape()
@@ -127,33 +120,25 @@ class Explorer:
         self.picture = make.Image(format="png", layout=shown)
         self.text = make.HTML()
         self.pathology.observe(self.reset, "value")
-        for control in (*self.blocks, *self.weights, self.own_threshold, self.opacity):
+        for control in (*self.blocks, *self.weights, self.threshold, self.opacity):
             control.observe(self._show, "value")
-        self.threshold.observe(self._cut, "value")
         self.reset_button.on_click(self.reset)
         rows = zip(self.blocks, self.weights, self.shares, strict=True)
         controls = make.VBox([
             self.pathology, *map(make.HBox, rows),
-            make.HBox([self.threshold, self.own_threshold]),
-            self.opacity, self.reset_button, self.text,
+            self.threshold, self.opacity, self.reset_button, self.text,
         ])  # fmt: skip
         self.widget = make.HBox(
             [self.picture, controls], layout=make.Layout(flex_flow="row wrap")
         )
 
-    def _cut(self, _) -> None:
-        """Threshold at the slider from now on, rather than at the model's levels."""
-        if not self._is_setting:
-            self._is_setting, self.own_threshold.value = True, True
-            self._is_setting = False
-            self._show()
-
     def _show(self, *_) -> None:
         if self._is_setting:
             return
         counted = self._read_shares()
-        levels = [self.threshold.value] if self.own_threshold.value else None
-        self.prediction = self._original.change(self.pathology.value, counted, levels)
+        self.prediction = self._original.change(
+            self.pathology.value, counted, self._read_threshold()
+        )
         total = counted.sum()
         for label, value in zip(self.shares, counted, strict=True):
             label.value = f"counts {value / total if total else 0:.2f}"
@@ -163,8 +148,12 @@ class Explorer:
     def _read_shares(self) -> np.ndarray:
         """Return what every block is to count: the model's, where nobody moved it."""
         values = np.array([slider.value for slider in self.weights])
-        is_moved = np.abs(values - self._shares) > _STEP / 2 + 1e-9
-        return np.where(is_moved, values, self._shares) * [b.value for b in self.blocks]
+        kept = np.where(_is_moved(values, self._shares), values, self._shares)
+        return kept * [block.value for block in self.blocks]
+
+    def _read_threshold(self) -> float:
+        value, own = self.threshold.value, self._original.contract.shown_threshold
+        return value if _is_moved(value, own) else own
 
     def _describe(self) -> str:
         name = self.pathology.value
@@ -180,6 +169,11 @@ class Explorer:
 
     def _repr_mimebundle_(self, **options):
         return self.widget._repr_mimebundle_(**options)
+
+
+def _is_moved(values, own):
+    """Return which sliders are elsewhere than the nearest step to the model's value."""
+    return np.abs(values - own) > _STEP / 2 + 1e-9
 
 
 def _slide(make, description: str, most: float = 1.0):

@@ -262,12 +262,12 @@ def _show_fused(axis: Axes, image, prediction, pathology, truth, dots: int) -> N
     show_xray(axis, image, prediction, dots)
     show_heat(axis, prediction.heatmap(pathology), _find_corners(prediction))
     _draw_boxes(axis, prediction, pathology, truth)
-    thresholds, label = (), "heat: from the lowest\nto the highest of the map"
+    threshold, label = None, "heat: from the lowest\nto the highest of the map"
     if contract := prediction.contract:
-        thresholds = contract.cam_thresholds[contract.pathologies.index(pathology)]
+        threshold = contract.shown_threshold
         if contract.normalization == "exponential":
-            label = "heat: 1 at the peak,\n0.37 a unit below it"
-    add_colour_bar(axis, thresholds, label)
+            label = "heat: 1 at the peak, 0.37 one\nstandard deviation below it"
+    add_colour_bar(axis, threshold, label)
 
 
 def _draw_boxes(axis: Axes, prediction, pathology: str, truth) -> None:

@@ -150,8 +150,8 @@ def draw_boxes(axis: Axes, boxes: Iterable[Sequence[float]], **line) -> None:
         axis.add_patch(frame)
 
 
-def add_colour_bar(axis: Axes, thresholds: Sequence[float], label: str) -> None:
-    """Say what heat the colours over middle grey mean, and the thresholds of boxes."""
+def add_colour_bar(axis: Axes, threshold: float | None, label: str) -> None:
+    """Say what heat the colours over middle grey mean, and the threshold of boxes."""
     heat = np.linspace(0, 1, 256)
     colours = matplotlib.colormaps[MAP_COLOURS](heat)[:, :3]
     opacity = alpha(heat)[:, None]
@@ -162,7 +162,7 @@ def add_colour_bar(axis: Axes, thresholds: Sequence[float], label: str) -> None:
     bar.set_label(label, fontsize=7)
     bar.ax.tick_params(labelsize=7)
     bar.outline.set_linewidth(0.5)
-    for threshold in thresholds:
+    if threshold is not None:
         line = bar.ax.axhline(threshold, **PREDICTED_LINE)
         line.set_path_effects(RIM)
 

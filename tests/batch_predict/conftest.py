@@ -15,7 +15,7 @@ def make_prediction(size=(60, 40), cam=None, boxes=(), **kwargs):
     contract = Contract(
         "toy", NAMES, (2,), (30, 20), (30, 20), ((1.0,) * 3,), ((1.0,) * 3,),
         (1.0,) * 3, (0.0,) * 3, (0.25, 0.125, None), "min_max", (1.0,) * 3,
-        ((0.5,),) * 3, 0.0, 5,
+        0.5, 0.0, 1.0, 5,
     )  # fmt: skip
     if cam is None:
         cam = np.zeros((30, 20), "float32")

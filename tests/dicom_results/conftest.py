@@ -87,7 +87,7 @@ def make_prediction(names=NAMES, size=SIZE, **kwargs):
         "keras_mscam", names, (2,), (30, 20), (30, 20),
         ((1.0,) * count,), ((1.0,) * count,), (1.0,) * count, (0.0,) * count,
         (0.25, 0.5, None, 0.5)[:count], "min_max", (1.0,) * count,
-        ((0.5,),) * count, 0.0, 5,
+        0.5, 0.0, 1.0, 5,
     )  # fmt: skip
     cams = np.zeros((30, 20, count), "float32")
     cams[5:15, 2:12] = 1

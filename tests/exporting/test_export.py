@@ -128,17 +128,17 @@ def test_the_command_writes_the_next_version(run_command, make_run, tmp_path):
     run = make_run(localization=protocol, blocks=(3, 4))
     (tmp_path / "chest" / "6").mkdir(parents=True)
     status, output, errors = run_command(
-        run.path, "--output", tmp_path, "--name", "chest", "--max-boxes", "3",
-        "--attention-size", "8", "8", "--cam-thresholds", "0.5",
+        run.path, "--output", tmp_path, "--name", "chest", "--shown-max-boxes", "2",
+        "--attention-size", "8", "8", "--shown-threshold", "0.5",
     )  # fmt: skip
     assert status == 0, errors
     version = tmp_path / "chest" / "7"
     assert output.splitlines()[-1] == f"Exported: {version}"
     contract = read_contract(version)
-    assert contract.max_boxes == 3
+    assert contract.shown_max_boxes == 2
     assert contract.attention_size == (8, 8)
     assert contract.name == "chest"
-    assert contract.cam_thresholds == ((0.5,),) * 3
+    assert contract.shown_threshold == 0.5
     assert contract.normalization == "exponential"  # of the run, as is the fusion
     manifest = json.loads((version / "assets.extra" / "manifest.json").read_text())
     assert manifest["parity"]["whole"]["positives"] == 1.0
@@ -150,10 +150,9 @@ def test_the_command_writes_the_next_version(run_command, make_run, tmp_path):
         (["missing", "--output", "OUT"], "missing is not the folder of a run"),
         (["RUN", "--output", "OUT", "--name", "../x"], "can't be a model's name"),
         (["RUN", "--output", "OUT", "--attention-size", "0", "4"], "must be positive"),
-        (["RUN", "--output", "OUT", "--cam-thresholds", "1.5"], "cam_thresholds"),
-        (["RUN", "--output", "OUT", "--min-area", "2"], "min_area: input should be"),
-        (["RUN", "--output", "OUT", "--threshold", "otsu"], "can't be exported"),
-        (["RUN", "--output", "OUT", "--threshold", "tuned"], "no prepared records"),
+        (["RUN", "--output", "OUT", "--shown-threshold", "1"], "less than 1 (got 1"),
+        (["RUN", "--output", "OUT", "--shown-min-area", "2"], "shown_min_area: input"),
+        (["RUN", "--output", "OUT", "--shown-max-boxes", "0"], "greater than 0 (got 0"),
         (["RUN", "--output", "FILE"], "can't be written: a file is where"),
     ],
 )

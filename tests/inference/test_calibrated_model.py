@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_mscam.configs.schema import LocalizationConfig
+from keras_mscam.configs.schema import LocalizationConfig, MapConfig, ShownConfig
 from keras_mscam.errors import UserError
 from keras_mscam.inference.calibrated_model import (
     convert_to_float32,
@@ -13,6 +13,7 @@ from keras_mscam.inference.calibrated_model import (
     load_classifier,
 )
 from keras_mscam.inference.contract import read_contract
+from keras_mscam.localization.protocol import SHOWN_THRESHOLDS
 
 from ..conftest import write_run
 
@@ -28,10 +29,18 @@ def test_the_contract_says_what_the_run_says(run, calibrated_model):
     assert contract.slopes == (0.5, 0.5, 0.5)
     assert contract.intercepts == (0.0, 0.1, 0.2)
     assert contract.probability_thresholds == (0.0, 0.5, None)
-    # Wang et al.'s levels, and 1/3 for each of three blocks that weren't trained.
-    assert contract.cam_thresholds == ((60 / 255, 180 / 255),) * 3
+    # 1/3 for each of three blocks that weren't trained.
     np.testing.assert_allclose(contract.fusion_weights, np.full((3, 3), 1 / 3))
-    assert contract.max_boxes == 10
+    assert contract.shown_threshold == SHOWN_THRESHOLDS["min_max"]
+    assert contract.shown_max_boxes == 3
+
+
+def test_the_threshold_of_shown_boxes_fits_the_maps(run):
+    maps = MapConfig(normalization="exponential")
+    contract = load_calibrated_model(run, maps).contract
+    assert contract.shown_threshold == SHOWN_THRESHOLDS["exponential"]
+    given = load_calibrated_model(run, maps, ShownConfig(shown_threshold=0.0))
+    assert given.contract.shown_threshold == 0
 
 
 def test_the_network_is_the_calibrated_classifier(run, calibrated_model):
@@ -74,20 +83,11 @@ def test_half_precision_becomes_float32(make_run):
     np.testing.assert_allclose(found, expected, atol=0.02 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("threshold", ["otsu", "oracle"])
-def test_thresholds_that_no_export_can_have(run, threshold):
-    with pytest.raises(UserError, match="can't be exported"):
-        load_calibrated_model(run, LocalizationConfig(threshold=threshold))
-
-
-def test_tuned_thresholds_are_those_that_are_given(run):
-    levels, notes = ((0.1,), (0.2,), (0.3,)), "Chosen by hand."
-    protocol = LocalizationConfig(threshold="tuned")
-    model = load_calibrated_model(run, protocol, tune=lambda *_: (levels, notes))
-    assert model.contract.cam_thresholds == levels
-    assert model.notes == notes
-    with pytest.raises(UserError, match="can't be exported"):
-        load_calibrated_model(run, protocol)
+@pytest.mark.parametrize("threshold", ["otsu", "tuned", "oracle"])
+def test_shown_boxes_follow_no_protocol(run, threshold):
+    protocol = LocalizationConfig(threshold=threshold, min_area=0.5, max_boxes=1)
+    contract = load_calibrated_model(run, protocol).contract
+    assert contract == load_calibrated_model(run).contract
 
 
 def test_a_contract_comes_back(calibrated_model, tmp_path):

@@ -6,7 +6,7 @@ from keras_mscam.errors import UserError
 from keras_mscam.inference.contract import FILE, read_contract
 
 CONTENT = {
-    "format": "keras_mscam contract 1",
+    "format": "keras_mscam contract 2",
     "name": "chest",
     "pathologies": ["Mass", "Nodule"],
     "blocks": [4],
@@ -19,9 +19,10 @@ CONTENT = {
     "probability_thresholds": [0.5, None],
     "normalization": "min_max",
     "map_scales": [1.0, 1.0],
-    "cam_thresholds": [[0.5], [0.5, 0.7]],
-    "min_area": 0.0,
-    "max_boxes": 10,
+    "shown_threshold": 0.5,
+    "shown_min_area": 0.0,
+    "shown_max_area": 1.0,
+    "shown_max_boxes": 10,
 }
 
 
@@ -47,8 +48,10 @@ def test_what_is_written_is_read(read):
         ({"fusion_weights": [[1.0]]}, "fusion_weights must have 1 rows"),
         ({"slopes": [1.0]}, "slopes must have 2 entries, one a pathology"),
         ({"probability_thresholds": [0.5]}, "probability_thresholds must have 2"),
-        ({"cam_thresholds": [[0.5]]}, "cam_thresholds must have 2"),
-        ({"cam_thresholds": [[0.5], [1.5]]}, r"cam_thresholds\.1\.0: Input should be"),
+        ({"shown_threshold": 1.0}, "shown_threshold: Input should be less than 1"),
+        ({"shown_threshold": None}, "shown_threshold: Input should be a valid number"),
+        ({"shown_max_area": 1.5}, "shown_max_area: Input should be less than or"),
+        ({"shown_max_boxes": 0}, "shown_max_boxes: Input should be greater than 0"),
         ({"normalization": "softmax"}, "normalization: Input should be 'min_max' or"),
         ({"image_size": [64]}, r"image_size\.1: Field required"),
         ({"colour": 3, "sound": 4}, "colour: Unexpected keyword argument"),
@@ -67,9 +70,9 @@ def test_what_makes_no_sense_is_one_sentence(read, change, reason):
     [
         ("", "is damaged"),
         ('{"format": ', "is damaged"),
-        ("[]", "is of another format than 'keras_mscam contract 1'"),
+        ("[]", "is of another format than 'keras_mscam contract 2'"),
         ("{}", "is of another format"),
-        ('{"format": "keras_mscam contract 0"}', "is of another format"),
+        ('{"format": "keras_mscam contract 1"}', "is of another format"),
     ],
 )
 def test_what_is_no_contract_is_a_sentence(read, text, sentence):

@@ -216,7 +216,7 @@ def test_a_flipped_bit_of_a_saved_model_is_found(exported, tmp_path):
         ({"image_size": [32, 32]}, r"takes 'image' of \[32, 32, 1\]: it takes 'image'"),
         ({"blocks": [2, 3, 5]}, "gives 'cam_block5' of 3 pathologies: it gives"),
         (
-            {"pathologies": ["Mass"], "cam_thresholds": [[0.5]]}
+            {"pathologies": ["Mass"]}
             | {name: [0.5] for name in _BY_PATHOLOGY}
             | {name: [[0.5]] * 3 for name in _BY_BLOCK},
             "gives 'probabilities' of 1 pathologies: it gives",

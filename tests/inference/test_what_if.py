@@ -19,7 +19,7 @@ def make_contract(fusion=((0.75, 0.5), (0.25, 0.5)), **changes):
     contract = Contract(
         "toy", ("Mass", "Nodule"), (3, 4), (4, 6), (4, 6),
         ((0.75, 0.5), (0.25, 0.5)), fusion, (1.0, 1.0), (0.0, 0.0), (0.5, None),
-        "min_max", (1.0, 1.0), ((0.5,), (0.5,)), 0.0, 5,
+        "min_max", (1.0, 1.0), 0.5, 0.0, 1.0, 5,
     )  # fmt: skip
     return replace(contract, **changes)
 
@@ -61,8 +61,8 @@ def test_one_block_alone():
 def test_threshold_decides_which_are_boxes():
     # Fused 0.75 and 0.25, so 1 and a third of it once scaled.
     prediction = make_prediction()
-    for level, expected in ((0.3, {LEFT, RIGHT}), (0.4, {LEFT})):
-        changed = prediction.change("Mass", [0.75, 0.25], [level])
+    for threshold, expected in ((0.3, {LEFT, RIGHT}), (0.4, {LEFT})):
+        changed = prediction.change("Mass", [0.75, 0.25], threshold)
         assert corners(changed) == expected
 
 
@@ -106,6 +106,12 @@ def test_maps_that_are_not_finite():
 def test_shares_that_do_not_fit(shares):
     with pytest.raises(UserError, match="must be 2 numbers of 0 or more"):
         make_prediction().change("Mass", shares)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1, np.nan])
+def test_a_threshold_that_leaves_no_meaning(threshold):
+    with pytest.raises(UserError, match="from 0 to below 1, not"):
+        make_prediction().change("Mass", [1, 1], threshold)
 
 
 def test_what_cannot_be_changed():

@@ -3,11 +3,13 @@ import pytest
 from scipy import ndimage
 
 from keras_mscam.localization.boxes import (
+    PredictedBoxes,
     extract_boxes,
     find_boxes,
     find_peak,
     normalize_map,
     scale_boxes,
+    select_shown,
 )
 
 
@@ -152,3 +154,33 @@ def test_a_rectangle_of_both_levels_is_proposed_once_with_the_higher_score():
 
 def test_no_proposals_from_a_flat_map():
     assert extract_boxes(np.zeros((4, 4)), (8, 8)).xyxy.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    "xyxy, kept",
+    [
+        ([[2, 2, 4, 4], [0, 0, 9, 9]], [0]),  # around a hotter one
+        ([[0, 0, 9, 9], [2, 2, 4, 4]], [0]),  # in a hotter one
+        ([[0, 0, 9, 5], [0, 0, 5, 9]], [0, 1]),  # they overlap
+        ([[0, 0, 4, 4], [4, 0, 8, 4]], [0, 1]),  # they touch
+        ([[0, 0, 4, 4], [0, 0, 8, 4], [5, 0, 6, 1]], [0]),  # the last in the second
+        ([], []),
+    ],
+)
+def test_of_nested_boxes_the_one_of_the_highest_score_stays(xyxy, kept):
+    xyxy = np.array(xyxy, float).reshape(-1, 4)
+    scores = np.linspace(1, 0.5, len(xyxy))
+    found = select_shown(PredictedBoxes(xyxy, scores), (9, 9), 1.0, 3)
+    assert found.xyxy.tolist() == xyxy[kept].tolist()
+    assert found.scores.tolist() == scores[kept].tolist()
+
+
+def test_a_map_with_a_box_over_most_of_it_points_nowhere():
+    # Of 8 x 10 pixels: 40, just half; and 2.
+    xyxy = np.array([[7, 2, 8, 4], [0, 0, 5, 8]])
+    boxes = PredictedBoxes(xyxy, np.array([0.75, 0.5]))
+    assert select_shown(boxes, (8, 10), 0.5, 3).scores.tolist() == [0.75, 0.5]
+    # The large one counts even if it isn't among the highest scores.
+    for most in (1, 3):
+        assert select_shown(boxes, (8, 10), 0.49, most).xyxy.shape == (0, 4)
+    assert select_shown(boxes, (8, 10), 0.5, 1).scores.tolist() == [0.75]

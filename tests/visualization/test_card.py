@@ -18,7 +18,7 @@ def make_prediction(**changes):
     weights = ((1.0, 1.0, 1.0),)
     contract = Contract(
         "toy", names, (4,), (32, 48), (8, 12), weights, weights, (1.0,) * 3,
-        (0.0,) * 3, (0.5, 0.25, None), "min_max", (1.0,) * 3, ((0.5,),) * 3, 0.0, 10,
+        (0.0,) * 3, (0.5, 0.25, None), "min_max", (1.0,) * 3, 0.5, 0.0, 1.0, 10,
     )  # fmt: skip
     arguments = {
         "probabilities": {"Mass": 0.125, "Pleural_Thickening": 0.75, "Edema": 0.5},

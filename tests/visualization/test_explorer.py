@@ -26,7 +26,7 @@ def prediction():
     contract = Contract(
         "toy", ("Mass", "Nodule"), (2, 3, 4), (32, 48), (8, 12), weights, weights,
         (1.0, 1.0), (0.0, 0.0), (0.5, None), "min_max", (1.0, 1.0),
-        ((60 / 255, 180 / 255), (0.5,)), 0.0, 10,
+        1 / 3, 0.0, 1.0, 10,
     )  # fmt: skip
     cams = {2: (8, 12, 2), 3: (4, 6, 2), 4: (2, 3, 2)}
     cams = {block: RNG.normal(size=shape) for block, shape in cams.items()}
@@ -76,15 +76,15 @@ def test_the_threshold_moves_the_boxes_and_reset_brings_them_back(prediction):
     explorer = Explorer(prediction)
     before, picture = explorer.prediction.boxes, explorer.picture.value
     explorer.threshold.value = 0.95
-    assert explorer.own_threshold.value
     areas = [
         sum((b.xyxy[2] - b.xyxy[0]) * (b.xyxy[3] - b.xyxy[1]) for b in boxes)
         for boxes in (before, explorer.prediction.boxes)
     ]
     assert areas[1] < areas[0]
     assert explorer.picture.value != picture
-    explorer.own_threshold.value = False
+    explorer.threshold.value = 0.33  # where it began: a third, to the nearest step
     assert explorer.prediction.boxes == before
+    assert explorer.prediction.contract.shown_threshold == 1 / 3
     explorer.threshold.value = 0.5
     explorer.weights[0].value = 1.0
     explorer.opacity.value = 0.2

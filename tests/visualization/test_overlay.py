@@ -21,7 +21,7 @@ def predict(cam, size, boxes=(), field=None, image_size=None):
     height, width = image_size or cam.shape
     contract = Contract(
         "toy", ("Mass",), (2,), (height, width), (height, width), ((1.0,),),
-        ((1.0,),), (1.0,), (0.0,), (0.0,), "min_max", (1.0,), ((0.5,),), 0.0, 5,
+        ((1.0,),), (1.0,), (0.0,), (0.0,), "min_max", (1.0,), 0.5, 0.0, 1.0, 5,
     )  # fmt: skip
     return Prediction(
         {"Mass": 1.0},

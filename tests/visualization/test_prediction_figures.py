@@ -30,7 +30,7 @@ def make_contract(**changes):
         "toy", ("Mass", "Pleural_Thickening"), (2, 3, 4), (32, 48), (8, 12),
         ((0.2, 0.5), (0.3, 0.25), (0.5, 0.25)), ((0.2, 0.5), (0.3, 0.25), (0.5, 0.25)),
         (1.0, 1.0), (0.0, 0.0), (0.5, None), "min_max", (1.0, 1.0),
-        ((0.25, 0.75), (0.5,)), 0.0, 10,
+        0.25, 0.0, 1.0, 10,
     )  # fmt: skip
     return replace(contract, **changes)
 
@@ -120,15 +120,15 @@ def test_opacity_is_that_of_overlays():
     assert image.get_alpha().max() <= 0.6
 
 
-def test_the_colour_bar_says_what_heat_is_and_where_boxes_are_cut():
+def test_the_colour_bar_says_what_heat_is_and_where_boxes_begin():
     figure = plot_overlay(make_prediction(), "Mass")
     bar = figure.axes[1]
     assert bar.get_ylabel() == "heat: from the lowest\nto the highest of the map"
-    assert [line.get_ydata()[0] for line in bar.lines] == [0.25, 0.75]
+    assert [line.get_ydata()[0] for line in bar.lines] == [0.25]
     exponential = make_contract(normalization="exponential")
     figure = plot_overlay(make_prediction(contract=exponential), "Mass")
     # exp(-1) is 0.37.
-    assert "0.37 a unit below" in figure.axes[1].get_ylabel()
+    assert "0.37 one\nstandard deviation below" in figure.axes[1].get_ylabel()
 
 
 @pytest.mark.parametrize(("width", "inches"), [("single", 3.5), ("double", 7.2)])

@@ -13,7 +13,7 @@ globalThis.dicomParser = here(
 
 const { resizeArea, resizeBilinear } = await load("maps/resize.js");
 const { computeHeatmap, normalizeMap } = await load("maps/heatmap.js");
-const { proposeBoxes } = await load("maps/boxes.js");
+const { findBoxes } = await load("maps/boxes.js");
 const { toLuma } = await load("reading/luma.js");
 const { readImage } = await load("reading/read_image.js");
 const { describeValues } = await load("reading/grey_values.js");
@@ -34,8 +34,8 @@ const KINDS = {
     );
     return computeHeatmap(contract, outputs, column);
   },
-  boxes: ({ contract, heatmap, levels, field, probability }) =>
-    proposeBoxes(contract, Float32Array.from(heatmap), levels, field, probability),
+  boxes: ({ contract, heatmap, threshold, field, probability }) =>
+    findBoxes(contract, Float32Array.from(heatmap), threshold, field, probability),
   luma: ({ colours, channels }) => toLuma(Uint8Array.from(colours), channels),
   values: ({ pixels, size }) => describeValues(Uint8Array.from(pixels), size),
   inferno: () => INFERNO,

@@ -73,13 +73,17 @@ def make_smooth(rng, size):
     return cv2.GaussianBlur(rng.normal(size=size).astype("float32"), (0, 0), 2)
 
 
-@pytest.mark.parametrize("min_area", [0.0, 0.002])
-def test_heat_maps_and_boxes_are_those_of_python(min_area, run_node, predictor):
+@pytest.mark.parametrize(
+    "threshold, min_area, max_area", [(0.3, 0.0, 1.0), (0.6, 0.002, 0.3)]
+)
+def test_heat_maps_and_boxes_are_those_of_python(
+    threshold, min_area, max_area, run_node, predictor
+):
     rng = np.random.default_rng(3)
     contract = dataclasses.replace(
-        predictor.runtime.contract, min_area=min_area, max_boxes=6,
-        probability_thresholds=(0.0, 0.0, 0.0),
-        cam_thresholds=((0.3,), (60 / 255, 180 / 255), (0.5, 0.5)),
+        predictor.runtime.contract, probability_thresholds=(0.0, 0.0, 0.0),
+        shown_threshold=threshold, shown_min_area=min_area, shown_max_area=max_area,
+        shown_max_boxes=6,
     )  # fmt: skip
     cams = {
         f"cam_block{block}": rng.normal(size=(1, *size, 3)).astype("float32")
@@ -102,7 +106,7 @@ def test_heat_maps_and_boxes_are_those_of_python(min_area, run_node, predictor):
     found = run_node(
         [
             {"kind": "boxes", "contract": plain, "heatmap": heatmap,
-             "levels": contract.cam_thresholds[column], "field": [0, 0, 330, 200],
+             "threshold": threshold, "field": [0, 0, 330, 200],
              "probability": probabilities[0, column]}
             for column, heatmap in enumerate(heatmaps)
         ]
@@ -113,11 +117,12 @@ def test_heat_maps_and_boxes_are_those_of_python(min_area, run_node, predictor):
             np.reshape(heatmaps[column], expected.shape), expected, atol=1e-5
         )
         kept = scores[0, column] > 0
-        assert len(found[column]) == kept.sum() > 0
+        assert len(found[column]) == kept.sum()
         xyxy = [box["xyxy"] for box in found[column]]
         np.testing.assert_allclose(xyxy, boxes[0, column][kept], atol=1e-3)
         score = [box["score"] for box in found[column]]
         np.testing.assert_allclose(score, scores[0, column][kept], atol=1e-5)
+    assert scores.any()
 
 
 def test_boxes_lie_in_the_field_and_touch_diagonally(run_node, predictor):
@@ -125,9 +130,10 @@ def test_boxes_lie_in_the_field_and_touch_diagonally(run_node, predictor):
     heat = np.zeros((64, 96))
     heat[0, 0] = heat[1, 1] = 0.5
     heat[63, 95] = 0.75
-    plain = dataclasses.asdict(predictor.runtime.contract)
+    contract = dataclasses.replace(predictor.runtime.contract, shown_min_area=0.0)
+    plain = dataclasses.asdict(contract)
     case = {"kind": "boxes", "contract": plain, "heatmap": heat.ravel(),
-            "levels": [0.25], "field": [10, 20, 10 + 192, 20 + 64],
+            "threshold": 0.25, "field": [10, 20, 10 + 192, 20 + 64],
             "probability": 0.5}  # fmt: skip
     first, second = run_node([case])[0]
     # Columns are twice as wide in the field, rows as high: the last is at 10 + 2 * 95.

@@ -228,9 +228,9 @@ def test_boxes_follow_the_threshold(page, chest):
     wait_for(page, "chest.png")
     own = read_table(page)
     areas = []
-    for level in (10, 50, 90):
-        page.locator("#level").fill(str(level))
-        assert page.locator("#level-value").inner_text() == f"0.{level}"
+    for threshold in (10, 50, 90):
+        page.locator("#threshold").fill(str(threshold))
+        assert page.locator("#threshold-value").inner_text() == f"0.{threshold}"
         rows = read_table(page)
         areas.append(max(int(row[2]) * int(row[3]) for row in rows))
     assert areas[0] > areas[1] > areas[2] > 0
@@ -240,9 +240,9 @@ def test_boxes_follow_the_threshold(page, chest):
     page.get_by_role("button", name="Model's own").press("Enter")
     assert read_table(page) == own
     # The button has no more to do; whoever uses the keyboard is not sent to the start.
-    assert page.locator("#level").evaluate("e => e === document.activeElement")
-    value = page.locator("#level").get_attribute("aria-valuetext")
-    assert value == page.locator("#level-value").inner_text()
+    assert page.locator("#threshold").evaluate("e => e === document.activeElement")
+    value = page.locator("#threshold").get_attribute("aria-valuetext")
+    assert value == page.locator("#threshold-value").inner_text()
     assert json.loads(save(page, "Numbers"))["warnings"] == []
     # What is not called has no box, whatever the threshold.
     page.get_by_role("radio", name=re.compile("Nodule")).check(force=True)

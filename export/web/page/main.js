@@ -149,7 +149,7 @@ function choose(column) {
   find("findings").querySelector(":checked")?.focus({ preventScroll: true });
   find("findings-note").textContent =
     "A tick marks the threshold from which a finding is called.";
-  showLevel();
+  showThreshold();
   chooseBlock(block);
 }
 
@@ -164,7 +164,7 @@ function chooseBlock(next) {
 
 function showMap() {
   const opacity = Number(find("opacity").value) / 100;
-  const above = find("above").checked ? Math.min(...result.levels[chosen]) : 0;
+  const above = find("above").checked ? result.thresholds[chosen] : 0;
   const { values, size } =
     block === null
       ? { values: result.heatmap(chosen), size: contract.image_size }
@@ -183,13 +183,13 @@ function describePicture(count) {
   return `X-ray ${result.name} with the ${map} of ${name} and ${boxes}`;
 }
 
-function showLevel() {
-  const levels = result.levels[chosen];
-  find("level").value = Math.round(100 * levels[0]);
-  const text = levels.map((level) => level.toFixed(2)).join(", ");
-  find("level-value").textContent = text;
-  find("level").setAttribute("aria-valuetext", text);
-  find("own").disabled = result.isAtOwnLevels(chosen);
+function showThreshold() {
+  const threshold = result.thresholds[chosen];
+  const text = threshold.toFixed(2);
+  find("threshold").value = Math.round(100 * threshold);
+  find("threshold-value").textContent = text;
+  find("threshold").setAttribute("aria-valuetext", text);
+  find("own").disabled = result.isAtOwnThreshold(chosen);
 }
 
 // The window
@@ -228,10 +228,10 @@ function connect() {
     target.setAttribute("aria-valuetext", `${target.value}%`);
     showMap();
   };
-  find("level").oninput = ({ target }) => setLevels([target.value / 100]);
+  find("threshold").oninput = ({ target }) => setThreshold(target.value / 100);
   find("own").onclick = () => {
-    find("level").focus(); // the button has nothing more to do
-    setLevels([...contract.cam_thresholds[chosen]]);
+    find("threshold").focus(); // the button has nothing more to do
+    setThreshold(contract.shown_threshold);
   };
   find("above").onchange = showMap;
   find("save-png").onclick = () =>
@@ -241,9 +241,9 @@ function connect() {
   find("save-json").onclick = () => saveNumbers(result.toDict(), result.name);
 }
 
-function setLevels(levels) {
-  result.levels[chosen] = levels;
-  showLevel();
+function setThreshold(threshold) {
+  result.thresholds[chosen] = threshold;
+  showThreshold();
   showMap();
 }
 

@@ -1,6 +1,6 @@
 // What the model says of one X-ray: the page's counterpart of keras_mscam.Prediction.
 
-import { isPositive, proposeBoxes } from "./maps/boxes.js";
+import { findBoxes, isPositive } from "./maps/boxes.js";
 import { computeHeatmap, measureShares, normalizeMap, takeMap } from "./maps/heatmap.js";
 
 export class Result {
@@ -14,7 +14,7 @@ export class Result {
     Object.assign(this, { contract, outputs, xray, name });
     this.probabilities = outputs.probabilities.data;
     this.heatmaps = new Map();
-    this.levels = contract.cam_thresholds.map((levels) => [...levels]);
+    this.thresholds = contract.pathologies.map(() => contract.shown_threshold);
   }
 
   /** The part of the image that was looked at, half-open xyxy in pixels. */
@@ -51,13 +51,13 @@ export class Result {
     return measureShares(this.contract, this.outputs, column);
   }
 
-  /** Boxes of one pathology at its levels; none where it is not called. */
+  /** Boxes of one pathology at its threshold; none where it is not called. */
   boxes(column) {
     if (!this.isPositive(column)) return [];
     const probability = this.probabilities[column];
     const heatmap = this.heatmap(column);
-    const levels = this.levels[column];
-    return proposeBoxes(this.contract, heatmap, levels, this.field, probability);
+    const threshold = this.thresholds[column];
+    return findBoxes(this.contract, heatmap, threshold, this.field, probability);
   }
 
   /** Boxes of all pathologies, by falling score. */
@@ -69,19 +69,19 @@ export class Result {
       .sort((one, other) => other.score - one.score);
   }
 
-  /** Whether a map is cut where the model's contract says. */
-  isAtOwnLevels(column) {
-    return String(this.levels[column]) === String(this.contract.cam_thresholds[column]);
+  /** Whether boxes are at the threshold of the model's contract. */
+  isAtOwnThreshold(column) {
+    return this.thresholds[column] === this.contract.shown_threshold;
   }
 
   /** Say which boxes are not those that Python would give. */
-  describeLevels() {
-    const changed = [...this.levels.keys()].filter(
-      (column) => this.isPositive(column) && !this.isAtOwnLevels(column),
+  describeThresholds() {
+    const changed = [...this.thresholds.keys()].filter(
+      (column) => this.isPositive(column) && !this.isAtOwnThreshold(column),
     );
     return changed.map((column) => {
       const name = this.contract.pathologies[column];
-      return `Boxes of ${name} are at threshold ${this.levels[column]}, set by hand.`;
+      return `Boxes of ${name} are at threshold ${this.thresholds[column]}, set by hand.`;
     });
   }
 
@@ -96,7 +96,7 @@ export class Result {
       original_size: this.xray.size,
       pixel_spacing: this.xray.spacing,
       spacing_plane: this.xray.plane,
-      warnings: [...this.xray.warnings, ...this.describeLevels()],
+      warnings: [...this.xray.warnings, ...this.describeThresholds()],
       field: this.xray.field,
       error: null,
     };

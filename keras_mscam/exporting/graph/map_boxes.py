@@ -56,46 +56,63 @@ def normalize_maps(
 
 
 def extract_boxes(
-    heatmaps: tf.Tensor, thresholds: tf.Tensor, min_area: float, max_boxes: int
+    heatmaps: tf.Tensor,
+    threshold: float,
+    min_area: float,
+    max_area: float,
+    max_boxes: int,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Turn maps into predicted boxes: see `localization.boxes.extract_boxes`.
+    """Turn maps into the boxes that are shown: see `inference.find_boxes`.
 
     Args:
         heatmaps: `(P, height, width)` float32 in [0, 1], see `normalize_maps`.
-        thresholds: `(P, L)` float32; at 1 and above nothing is found.
+        threshold: float in [0, 1).
         min_area: fraction of the map that a region must cover at least.
+        max_area: fraction of the map that a box may cover; a map with a larger one has
+            no box.
         max_boxes: how many of the highest scores are kept, K.
 
     Returns:
         `(P, K, 4)` float32, half-open xyxy in pixels of the map, and `(P, K)` float32,
-        mean heats, falling. A rectangle that thresholds share is given once, with the
-        higher of its scores; equal scores are in the order of top, left, bottom, right.
+        mean heats, falling; equal ones are in the order of top, left, bottom, right.
         The places that are left hold zeros.
     """
     count, height, width = tf.unstack(tf.shape(heatmaps))
-    each = tf.shape(thresholds)[1]
-    masks = heatmaps[:, None] > thresholds[:, :, None, None]
-    regions = find_regions(tf.reshape(masks, (count * each, height, width)), heatmaps)
+    regions = find_regions(heatmaps > threshold, heatmaps)
     size = tf.cast(height * width, tf.float64)
     large = tf.where(tf.cast(regions.areas, tf.float64) >= min_area * size)[:, 0]
-    maps = tf.gather(regions.masks, large) // each
-    rectangles = tf.concat([maps[:, None], tf.gather(regions.xyxy, large)], axis=1)
-    rectangles, shared = tf.raw_ops.UniqueV2(x=rectangles, axis=[0])
-    scores = tf.math.unsorted_segment_max(
-        tf.gather(regions.scores, large), shared, tf.shape(rectangles)[0]
+    maps, xyxy, scores = (
+        tf.gather(values, large)
+        for values in (regions.masks, regions.xyxy, regions.scores)
     )
-    maps, left, top, right, bottom = tf.unstack(rectangles, num=5, axis=1)
+    left, top, right, bottom = tf.unstack(xyxy, axis=1)
+    largest = tf.math.unsorted_segment_max((right - left) * (bottom - top), maps, count)
+    points = tf.cast(largest, tf.float64) <= max_area * size
     order = _sort_by(maps, -scores, top, left, bottom, right)
     maps = tf.gather(maps, order)
     ranks = tf.range(tf.size(maps)) - tf.searchsorted(maps, maps)
-    kept = ranks < max_boxes
+    kept = (ranks < max_boxes) & tf.gather(points, maps)
     places = tf.boolean_mask(tf.stack([maps, ranks], axis=1), kept)
     order = tf.boolean_mask(order, kept)
-    boxes = tf.cast(tf.gather(rectangles[:, 1:], order), tf.float32)
-    return (
+    boxes = tf.cast(tf.gather(xyxy, order), tf.float32)
+    return _drop_nested(
         tf.scatter_nd(places, boxes, (count, max_boxes, 4)),
         tf.scatter_nd(places, tf.gather(scores, order), (count, max_boxes)),
     )
+
+
+def _drop_nested(xyxy: tf.Tensor, scores: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Leave out boxes in or around one of a higher score, as `boxes.select_shown`."""
+    starts, ends = xyxy[..., :2], xyxy[..., 2:]
+    inside = tf.reduce_all(starts[:, :, None] >= starts[:, None], axis=3)
+    inside &= tf.reduce_all(ends[:, :, None] <= ends[:, None], axis=3)
+    nested = tf.cast(inside | tf.transpose(inside, (0, 2, 1)), tf.int32)
+    before = nested - tf.linalg.band_part(nested, 0, -1)  # below the diagonal
+    kept = tf.reduce_sum(before, axis=2) == 0
+    scores = tf.where(kept, scores, 0)
+    order = tf.argsort(-scores, stable=True)
+    xyxy = tf.where(kept[..., None], xyxy, 0)
+    return tf.gather(xyxy, order, batch_dims=1), tf.gather(scores, order, batch_dims=1)
 
 
 def _sort_by(*keys: tf.Tensor) -> tf.Tensor:
@@ -111,8 +128,7 @@ def find_regions(masks: tf.Tensor, heat: tf.Tensor) -> Regions:
 
     Args:
         masks: `(M, height, width)` bool; any dimension may be 0.
-        heat: float32 in [0, 1], finite, `(M / L, height, width)`: each map is that of L
-            consecutive masks.
+        heat: float32 of the same shape, in [0, 1], finite.
 
     Returns:
         In no order. Means are those of exact sums where no pixel of a region is below
@@ -168,11 +184,9 @@ def _find_runs(masks: tf.Tensor, heat: tf.Tensor):
     places = tf.where(padded[..., 1:] != padded[..., :-1])
     mask, y, start = tf.unstack(places[::2], axis=1)
     end = places[1::2, 2]
-    each = tf.shape(masks)[0] // tf.maximum(tf.shape(heat)[0], 1)
     before = tf.cumsum(tf.cast(tf.pad(heat, ((0, 0), (0, 0), (1, 0))), tf.float64), 2)
-    of_map = mask // tf.cast(each, tf.int64)
     upto, behind = (
-        tf.gather_nd(before, tf.stack([of_map, y, x], axis=1)) for x in (end, start)
+        tf.gather_nd(before, tf.stack([mask, y, x], axis=1)) for x in (end, start)
     )
     heats = tf.round((upto - behind) / _QUANTUM) * _QUANTUM
     row = tf.cast(mask, tf.int32) * height + tf.cast(y, tf.int32)

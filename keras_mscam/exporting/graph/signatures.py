@@ -52,11 +52,6 @@ class Signatures:
             [never if t is None else t for t in contract.probability_thresholds],
             "float32",
         )
-        longest = max(map(len, contract.cam_thresholds))
-        self.cam_thresholds = np.array(  # filled up with some that nothing exceeds
-            [[*row, *[1.0] * (longest - len(row))] for row in contract.cam_thresholds],
-            "float32",
-        )
         # Traced once, and shared by the signatures that call them.
         self._decode = tf.function(
             lambda image_bytes: decode_images(
@@ -213,7 +208,7 @@ class Signatures:
         index = tf.where(self._is_positive(probabilities))
         _, _, boxes, scores = self._look(decoded, maps, index)
         scores *= tf.gather_nd(probabilities, index)[:, None]
-        shape = tf.concat([tf.shape(probabilities), [self.contract.max_boxes]], 0)
+        shape = tf.concat([tf.shape(probabilities), [self.contract.shown_max_boxes]], 0)
         index = tf.cast(index, tf.int32)
         return {
             "boxes": tf.scatter_nd(index, boxes, tf.concat([shape, [4]], 0)),
@@ -231,9 +226,10 @@ class Signatures:
         contract = self.contract
         boxes, heats = extract_boxes(
             heat,
-            tf.gather(tf.constant(self.cam_thresholds), index[:, 1]),
-            contract.min_area,
-            contract.max_boxes,
+            contract.shown_threshold,
+            contract.shown_min_area,
+            contract.shown_max_area,
+            contract.shown_max_boxes,
         )
         sizes = tf.gather(decoded.sizes, index[:, 0])
         scale = tf.cast(sizes, tf.float32) / np.array(contract.image_size, "float32")

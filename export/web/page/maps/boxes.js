@@ -1,4 +1,4 @@
-// Regions to boxes, as `keras_mscam.inference.find_boxes.find_boxes` proposes them.
+// Regions to boxes, as `keras_mscam.inference.find_boxes.find_boxes` gives them.
 
 import { findRegions } from "./regions.js";
 
@@ -9,32 +9,33 @@ export function isPositive(contract, probabilities, column) {
 }
 
 /**
- * Propose boxes of one pathology.
+ * Find the boxes that are shown of one pathology.
  *
  * @param {object} contract of the model.
  * @param {Float32Array} heatmap at the contract's image size.
- * @param {number[]} levels cut together; a rectangle that two share is given once.
+ * @param {number} threshold of heat, the contract's or set by hand.
  * @param {number[]} field half-open xyxy in pixels, the part of the image looked at.
  * @param {number} probability of the pathology.
  * @returns {{xyxy: number[], score: number}[]} by falling score; xyxy in pixels of the
  *     original image, score the probability times the mean heat of the region.
  */
-export function proposeBoxes(contract, heatmap, levels, field, probability) {
+export function findBoxes(contract, heatmap, threshold, field, probability) {
   const size = contract.image_size;
-  const smallest = contract.min_area * heatmap.length;
-  const found = levels
-    .flatMap((level) => findRegions(heatmap, size, level))
-    .filter((region) => region.area >= smallest)
-    .sort(compareRegions);
-  const distinct = new Map();
-  for (const region of found) {
-    const key = region.xyxy.join();
-    if (!distinct.has(key)) distinct.set(key, region);
-  }
-  return [...distinct.values()].slice(0, contract.max_boxes).map((region) => ({
-    xyxy: carryToImage(region.xyxy, size, field),
-    score: probability * region.heat,
-  }));
+  const smallest = contract.shown_min_area * heatmap.length;
+  const largest = contract.shown_max_area * heatmap.length;
+  const regions = findRegions(heatmap, size, threshold).filter(
+    (region) => region.area >= smallest,
+  );
+  // A map that is hot nearly everywhere points nowhere.
+  if (regions.some(({ xyxy }) => measureArea(xyxy) > largest)) return [];
+  return regions
+    .sort(compareRegions)
+    .slice(0, contract.shown_max_boxes)
+    .filter((region, place, all) => !all.slice(0, place).some(isNestedWith(region)))
+    .map((region) => ({
+      xyxy: carryToImage(region.xyxy, size, field),
+      score: probability * region.heat,
+    }));
 }
 
 /** By falling heat in float32; where equal, by top, left, bottom and right. */
@@ -46,9 +47,21 @@ function compareRegions(one, other) {
     top - otherTop ||
     left - otherLeft ||
     bottom - otherBottom ||
-    right - otherRight ||
-    other.heat - one.heat
+    right - otherRight
   );
+}
+
+function measureArea([x1, y1, x2, y2]) {
+  return (x2 - x1) * (y2 - y1);
+}
+
+/** One that lies in a hotter one, or around it, is left out. */
+function isNestedWith({ xyxy: own }) {
+  return ({ xyxy }) => lies(own, xyxy) || lies(xyxy, own);
+}
+
+function lies([x1, y1, x2, y2], [left, top, right, bottom]) {
+  return x1 >= left && y1 >= top && x2 <= right && y2 <= bottom;
 }
 
 function carryToImage([x1, y1, x2, y2], [height, width], [left, top, right, bottom]) {

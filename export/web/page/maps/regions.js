@@ -1,16 +1,16 @@
 // Isolated regions of a heat map.
 
 /**
- * Find the 8-connected components of `heatmap > level`.
+ * Find the 8-connected components of `heatmap > threshold`.
  *
  * @param {Float32Array} heatmap in [0, 1].
  * @param {[number, number]} size its [height, width].
- * @param {number} level
+ * @param {number} threshold
  * @returns {{xyxy: number[], area: number, heat: number}[]} the rectangle around each,
  *     half-open; its number of pixels; and their mean heat.
  */
-export function findRegions(heatmap, [height, width], level) {
-  const cut = Math.fround(level); // as the heat itself is: float32
+export function findRegions(heatmap, [height, width], threshold) {
+  const cut = Math.fround(threshold); // as the heat itself is: float32
   const seen = new Uint8Array(heatmap.length);
   const waiting = [];
   const regions = [];

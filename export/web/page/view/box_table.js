@@ -26,15 +26,25 @@ export function showBoxes(table, note, result, chosen) {
 }
 
 function describe(result, chosen, count) {
-  const name = result.contract.pathologies[chosen];
+  const { contract } = result;
+  const name = contract.pathologies[chosen];
+  const [least, most] = [contract.shown_min_area, contract.shown_max_area].map(
+    (area) => `${Number((100 * area).toPrecision(3))}%`,
+  );
   if (!result.isPositive(chosen)) {
     return `${toWords(name)} is below its threshold: it is not called and has no box.`;
   }
   if (!count) {
-    return `No region of ${toWords(name)} is above this threshold.`;
+    return (
+      `No box: above this threshold, the map of ${toWords(name)} points nowhere. Each ` +
+      `region covers less than ${least} of it, or a box would cover more than ${most}.`
+    );
   }
   const [height, width] = result.xray.size;
-  return `In pixels of the image, ${width}×${height}.`;
+  return (
+    `In pixels of the image, ${width}×${height}: ${contract.shown_max_boxes} at most, ` +
+    `none in another, and none of a region under ${least} of the map.`
+  );
 }
 
 function makeRow({ xyxy: [left, top, right, bottom], score }, spacing) {
