@@ -10,6 +10,7 @@ from pycocotools.coco import COCO
 
 from keras_mscam.data.coco import Marked, read_coco, write_coco
 from keras_mscam.data.labels_csv import read_dataset
+from keras_mscam.data.pipeline import read_examples
 from keras_mscam.data.preparation import prepare
 from keras_mscam.data.records import Box
 from keras_mscam.errors import UserError
@@ -142,9 +143,8 @@ def test_two_paths_do_not_mean_one_image(hospital):
     labels.write_text(labels.read_text().replace("b/2.png", "2.png"))
     box = [1, 2, 9, 18]
     for name in ("x/2.png", "y/2.png", "2.png"):
-        write_json(
-            hospital / "boxes.json", [(1, 1, box)], [(1, name, {})], [(1, "Mass")]
-        )
+        images = [(1, name, {})]
+        write_json(hospital / "boxes.json", [(1, 1, box)], images, [(1, "Mass")])
         assert list(read_boxes(hospital)[0]) == ["2.png"]
     for other in ("y/2.png", "2.png"):
         images = [(1, "x/2.png", {}), (2, other, {})]
@@ -171,10 +171,9 @@ def test_boxes_drawn_at_another_size(hospital):
         "1 boxes that stick out of their image, cut off at its edge, such as a/1.png",
         "1 boxes that lie outside of their image, left out, such as a/1.png",
     )
-    from keras_mscam.data.pipeline import read_examples
-
     first = next(iter(read_examples(hospital / "records", "test")))
-    np.testing.assert_allclose(first.box_xyxy, [[2, 5, 12, 15], [18, 25, 20, 30]])
+    found = [box.xyxy for box in first.boxes]
+    np.testing.assert_allclose(found, [[2, 5, 12, 15], [18, 25, 20, 30]])
 
 
 @pytest.mark.parametrize(
@@ -192,7 +191,7 @@ def test_boxes_drawn_at_another_size(hospital):
         (
             '{"images": [], "categories": [], "annotations": [{"image_id": 1, '
             '"category_id": 1, "bbox": "all"}]}',
-            "annotations.0.bbox: input should be a valid list",
+            "annotations.0.bbox: input should be a valid array",
         ),
         (
             '{"images": [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}], '
