@@ -20,7 +20,13 @@ _PLAN = "plan.json"
 _LOCK = ".lock"
 #: All that is ever made in a folder of results.
 _FOLDERS = ("overlays", "maps", "reports", "thumbnails", "dicom")
-_FILES = (FILE, "predictions.csv", "index*.html", _PLAN)  # the last tells the rest
+_FILES = (
+    FILE,
+    "predictions.csv",
+    "predictions.coco.json",
+    "index*.html",
+    _PLAN,
+)  # the last tells the rest
 _HALF = re.compile(r"\..+\.\d+\.\w+")
 _SYNC_EVERY = 2.0  # seconds
 

@@ -36,6 +36,8 @@ class EvaluateOptions:
     """Where to write; by default into the run. Several runs need it."""
     images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ()
     """Images to show, in place of typical hits and confident misses."""
+    coco: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Write ground-truth and predicted boxes in COCO's JSON too, *.coco.json."""
     protocol: Literal["own", "wang"] = "own"
     """Begin with what each run is configured for, or with Wang et al.'s."""
     localization: LocalizationConfig = dataclasses.field(
@@ -52,7 +54,9 @@ def main() -> None:
     if not runs:
         raise UserError(f"Give one run at least: {_NAME} RUN.")
     protocols = [parse_localization(_NAME, arguments, options, run) for run in runs]
-    shared = {"data": options.data, "split": options.split, "images": options.images}
+    shared = {
+        name: getattr(options, name) for name in ("data", "split", "images", "coco")
+    }
     if len(runs) > 1:
         from keras_mscam.evaluation.compare import compare
 

@@ -42,6 +42,7 @@ def _predict(
     runtime: str = "auto",
     batch_size: int = 32,
     workers: int | None = None,
+    coco: bool = False,
     strict: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -59,6 +60,7 @@ def _predict(
         runtime: What runs the model; auto takes the fastest that is installed.
         batch_size: Images that the network takes at once.
         workers: Processes that read, and as many that draw; one a processor by default.
+        coco: Write all boxes in COCO's JSON too, predictions.coco.json.
         strict: Exit with 2 if any file was refused, when all are done.
         overwrite: Replace results of another model or other options.
     """
@@ -71,6 +73,7 @@ def _predict(
         runtime=runtime,
         batch_size=batch_size,
         workers=workers,
+        coco=coco,
         overwrite=overwrite,
     )
     if summary.read + summary.refused.total() == 1:

@@ -155,7 +155,7 @@ def test_two_paths_do_not_mean_one_image(hospital):
 
 
 def test_boxes_drawn_at_another_size(hospital):
-    # Squashed to 60 x 60: half of what is across, 20 / 60, and of what is down, 30 / 60.
+    # Squashed to 60 x 60: across 3 pixels for one of the 20, down 2 for one of the 30.
     write_json(
         hospital / "boxes.json",
         [(1, 1, [6, 10, 30, 20]), (1, 1, [54, 50, 30, 20]), (1, 1, [66, 0, 9, 9])],
