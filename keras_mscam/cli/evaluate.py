@@ -11,7 +11,6 @@ import tyro
 from keras_mscam.cli.options import parse, parse_localization
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.errors import UserError, command
-from keras_mscam.evaluation.evaluate_run import evaluate
 
 _NAME = "keras_mscam-evaluate"
 
@@ -49,7 +48,7 @@ class EvaluateOptions:
 def main() -> None:
     """Console script `keras_mscam-evaluate`."""
     arguments = sys.argv[1:]
-    options = parse(_NAME, arguments, EvaluateOptions())
+    options = parse(_NAME, arguments, EvaluateOptions)
     runs, output = options.runs, options.output
     if not runs:
         raise UserError(f"Give one run at least: {_NAME} RUN.")
@@ -64,6 +63,8 @@ def main() -> None:
             raise UserError("Several runs are compared in a folder: give --output DIR.")
         report = compare(runs, protocols, output, **shared)
     else:
+        from keras_mscam.evaluation.evaluate_run import evaluate
+
         evaluate(runs[0], protocol=protocols[0], output=output, **shared)
         report = (output or runs[0]) / "report.html"
     print(f"Report: {report}")

@@ -11,7 +11,6 @@ import tyro
 from keras_mscam.cli.options import parse, parse_localization
 from keras_mscam.configs.schema import BoxConfig
 from keras_mscam.errors import UserError, command
-from keras_mscam.exporting.export_run import SAVED_MODEL, export_formats
 
 _NAME = "keras_mscam-export"
 
@@ -32,7 +31,7 @@ class ExportOptions:
     """Model repository; DIR/NAME/1 is written, or the next number, and
     DIR/NAME-litert/1 and so on."""
     formats: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = (
-        SAVED_MODEL,
+        "saved_model",
     )
     """Of saved_model, litert, onnx, openvino and tfjs."""
     name: str = "keras_mscam"
@@ -50,11 +49,12 @@ class ExportOptions:
 def main() -> None:
     """Console script `keras_mscam-export`."""
     arguments = sys.argv[1:]
-    required = ExportOptions(run=tyro.MISSING, output=tyro.MISSING)
-    options = parse(_NAME, arguments, required)
+    options = parse(_NAME, arguments, ExportOptions)
     size = options.attention_size
     if size is not None and min(size) < 1:
         raise UserError(f"The attention size {size} must be positive.")
+    from keras_mscam.exporting.export_run import export_formats
+
     export_formats(
         options.run,
         options.output,
