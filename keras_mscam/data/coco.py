@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import pydantic
 
@@ -157,6 +158,12 @@ def _number(path: Path, kind: str, items: list) -> dict:
     return numbered
 
 
+def _find_path(file_name: str) -> str:
+    """Return the path of an image, in place of which Label Studio has an address."""
+    _, is_address, path = file_name.partition("/local-files/?d=")
+    return unquote(path) if is_address else file_name
+
+
 def _find_box(item: _Annotation, images: dict, categories: dict) -> tuple[str, Box]:
     image, category = images.get(item.image_id), categories.get(item.category_id)
     pathology = category.name if category else f"category {item.category_id}"
@@ -166,5 +173,5 @@ def _find_box(item: _Annotation, images: dict, categories: dict) -> tuple[str, B
         xyxy = (left, top, left + width, top + height)
     if image and image.height and image.width:
         size = (round(image.height), round(image.width))
-    name = image.file_name if image else f"image {item.image_id}"
+    name = _find_path(image.file_name) if image else f"image {item.image_id}"
     return name, Box(pathology, xyxy, size)

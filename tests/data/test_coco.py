@@ -92,8 +92,12 @@ def test_boxes_of_a_tool_beside_labels(hospital):
     write_json(
         hospital / "boxes.json",
         [(7, 3, [1, 2, 9, 18]), (8, 4, [0, 0, 5, 5]), (9, 4, [0, 0, 5, 5])],
-        # As it is; from a folder above; without its folder.
-        [(7, "a\\1.PNG", size), (8, "/data/b/1.png", {}), (9, "2.png", {})],
+        # As it is; as Label Studio has it, from a folder above; without its folder.
+        [
+            (7, "a\\1.PNG", size),
+            (8, "/data/local-files/?d=X%20rays/b/1.png", {}),
+            (9, "2.png", {}),
+        ],
         [(3, "mass"), (4, "lung_opacity")],
     )
     boxes, problems = read_boxes(hospital)
