@@ -3,12 +3,14 @@
 import contextlib
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.data.pipeline import read_examples
 from keras_mscam.evaluation.boxes_json import PREDICTED, TRUTH, write_coco_files
@@ -18,9 +20,14 @@ from keras_mscam.localization.detection import compute_average_precision
 
 
 @pytest.fixture(scope="module")
-def files(evaluation, tmp_path_factory):
+def folder(evaluation, tmp_path_factory):
     folder = tmp_path_factory.mktemp("coco")
     write_coco_files(folder, evaluation.predictions, evaluation.systems["attention"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def files(folder):
     with contextlib.redirect_stdout(io.StringIO()):
         return COCO(folder / TRUTH), COCO(folder / PREDICTED)
 
@@ -72,6 +79,24 @@ def test_the_average_precision_is_that_of_cocoeval(files, evaluation, overlap):
 def test_the_files_are_written_on_demand(evaluation, tmp_path):
     run = evaluation.run.path
     evaluate(run, output=tmp_path, report=False, coco=True, progress=False)
-    for name in (TRUTH, PREDICTED):
-        assert len(json.loads((tmp_path / name).read_text())["images"]) > 0
-        assert not (run / name).exists()
+    first = {name: (tmp_path / name).read_text() for name in (TRUTH, PREDICTED)}
+    assert all(json.loads(text)["images"] for text in first.values())
+    assert not (run / TRUTH).exists()
+    # By another protocol they don't stay what they were.
+    other = LocalizationConfig(cam_thresholds=(0.5,))
+    evaluate(run, output=tmp_path, protocol=other, report=False, progress=False)
+    assert (tmp_path / TRUTH).read_text() == first[TRUTH]
+    assert (tmp_path / PREDICTED).read_text() != first[PREDICTED]
+
+
+def test_the_recipe(folder, evaluation, capsys):
+    page = Path(__file__).parents[2] / "experiments" / "annotation" / "README.md"
+    section = page.read_text().split("## pycocotools\n")[1]
+    code = section.split("```python\n")[1].split("```")[0]
+    exec(code.replace("runs/paper", str(folder)), {})
+    printed = capsys.readouterr().out.split("[")[-1].rstrip("]\n").split()
+    rows = evaluation.metrics["localization"]["attention"]["average_precision"]
+    names = evaluation.predictions.pathologies
+    expected = [rows[name]["average_precision"] for name in names if name in rows]
+    found = [float(value) for value in printed]
+    assert [value for value in found if value >= 0] == pytest.approx(expected, abs=1e-6)
