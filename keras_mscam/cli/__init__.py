@@ -34,7 +34,7 @@ def find_problem() -> str | None:
     return None
 
 
-def is_command() -> bool:
+def _is_command() -> bool:
     """Whether this process is one of the commands, and not somebody's own program."""
     words = [Path(word).name for word in sys.orig_argv[1:3]]
     if words[:1] == ["keras_mscam"] or words == ["-m", "keras_mscam"]:
@@ -49,7 +49,7 @@ def start_in_utf8() -> None:
     on, all that Python does; the encoding of a locale could be any other one. What is
     printed stays in that of the terminal.
     """
-    if is_command() and sys.getfilesystemencoding() != "utf-8":
+    if _is_command() and sys.getfilesystemencoding() != "utf-8":
         os.environ["PYTHONUTF8"] = "1"
         os.environ.setdefault("PYTHONIOENCODING", locale.getencoding())
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

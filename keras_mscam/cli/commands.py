@@ -81,7 +81,7 @@ def _print_completion() -> None:
         tyro.extras.subcommand_cli_from_dict(
             options,
             prog="keras_mscam",
-            args=["--tyro-print-completion", "bash"],
+            args=["--tyro-write-completion", "bash", "-"],
             config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
         )
     print(_COMPLETE)

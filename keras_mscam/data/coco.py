@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 from urllib.parse import unquote
 
 import pydantic
@@ -15,6 +15,7 @@ from keras_mscam.errors import UserError
 from keras_mscam.files import write_whole
 
 _NO_BOX = (float("nan"),) * 4
+_Size = Annotated[int, pydantic.Field(ge=0)]  # some tools write 0 for unknown
 
 
 class Marked(NamedTuple):
@@ -58,7 +59,13 @@ def write_coco(
         for name, number in numbers.items()
     ]
     listed = (
-        {"id": number, "file_name": name, "height": size[0], "width": size[1]}
+        {
+            "id": number,
+            # Else one name that is no text would spoil the file for most readers.
+            "file_name": name.encode(errors="replace").decode(),
+            "height": size[0],
+            "width": size[1],
+        }
         for number, (name, size) in enumerate(images, 1)
     )
     annotations = (
@@ -95,8 +102,8 @@ def _describe_box(number: int, box: Marked, category: int) -> dict:
 class _Image(pydantic.BaseModel):
     id: int | str
     file_name: str
-    height: float | None = None
-    width: float | None = None
+    height: _Size | None = None
+    width: _Size | None = None
 
 
 class _Category(pydantic.BaseModel):
@@ -172,6 +179,6 @@ def _find_box(item: _Annotation, images: dict, categories: dict) -> tuple[str, B
         left, top, width, height = item.bbox
         xyxy = (left, top, left + width, top + height)
     if image and image.height and image.width:
-        size = (round(image.height), round(image.width))
+        size = (image.height, image.width)
     name = _find_path(image.file_name) if image else f"image {item.image_id}"
     return name, Box(pathology, xyxy, size)

@@ -195,7 +195,7 @@ def test_names_of_any_script(tmp_path, folder):
     assert all(f",{name}," in rows for name in ODD_NAMES[:2])
     content, boxes = read_coco("out")
     assert [category["name"] for category in content["categories"]] == list(ODD_NAMES)
-    assert {"\u80ba <b>.png", os.fsdecode(b"-\xff\n.png")} <= boxes.keys()
+    assert {"\u80ba <b>.png", "-?\n.png"} <= boxes.keys()  # it was no text
 
 
 @pytest.mark.usefixtures("quick")

@@ -96,7 +96,7 @@ def test_boxes_of_a_tool_beside_labels(hospital):
         [
             (7, "a\\1.PNG", size),
             (8, "/data/local-files/?d=X%20rays/b/1.png", {}),
-            (9, "2.png", {}),
+            (9, "2.png", {"height": 0, "width": 0}),
         ],
         [(3, "mass"), (4, "lung_opacity")],
     )
@@ -196,6 +196,11 @@ def test_boxes_drawn_at_another_size(hospital):
             '{"images": [], "categories": [], "annotations": [{"image_id": 1, '
             '"category_id": 1, "bbox": "all"}]}',
             "annotations.0.bbox: input should be a valid array",
+        ),
+        (
+            '{"images": [{"id": 1, "file_name": "a", "width": Infinity}], '
+            '"annotations": [], "categories": []}',
+            "images.0.width: input should be a finite number",
         ),
         (
             '{"images": [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}], '
