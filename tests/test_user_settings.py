@@ -73,10 +73,13 @@ def test_other_settings_are_as_keras_takes_them(settings, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
-def test_names_of_files_are_utf8_in_every_locale(tmp_path):
+@pytest.mark.parametrize(
+    "words", [["keras_mscam.cli.prepare"], ["keras_mscam", "prepare"]]
+)
+def test_names_of_files_are_utf8_in_every_locale(words, tmp_path):
     """Where it isn't, the bytes of an umlaut would be two letters, or none."""
     result = run(
-        "-m", "keras_mscam.cli.prepare", str(tmp_path / "größe"), "--output", "x",
+        "-m", *words, str(tmp_path / "größe"), "--output", "x",
         LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0",
     )  # fmt: skip
     assert result.returncode == 2

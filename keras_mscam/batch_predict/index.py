@@ -3,15 +3,19 @@
 import csv
 import io
 import json
+import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from keras_mscam import __version__
 from keras_mscam.batch_predict.journal import read_lines
+from keras_mscam.data.coco import Marked, write_coco
 from keras_mscam.files import write_whole
 from keras_mscam.visualization.style import read_template, words
 
-CSV = "predictions.csv"
+CSV, COCO = "predictions.csv", "predictions.coco.json"
 #: Images of a page: 2 MB, which a browser sorts and filters at once. More go on
 #: `index-2.html` and so on.
 PAGE = 20_000
@@ -58,9 +62,9 @@ class Summary:
                 f"{rate:.1f} a second."
             )
         lines.append(f"Results: {self.folder / 'predictions.csv'}")
-        index = self.folder / "index.html"
-        if index.exists():
-            lines.append(f"Report: {index}")
+        for title, name in (("Boxes", COCO), ("Report", "index.html")):
+            if (self.folder / name).exists():
+                lines.append(f"{title}: {self.folder / name}")
         return "\n".join(lines)
 
 
@@ -146,6 +150,42 @@ def _tabulate(result: dict, pathologies: tuple[str, ...]) -> list:
         " ".join(result["warnings"]),
         "",
     ]
+
+
+def write_boxes(folder: Path, pathologies: tuple[str, ...]) -> None:
+    """Write `predictions.coco.json`: the images that were read, and their boxes.
+
+    Names of images begin behind the folder that all are in, which is told as `folder`:
+    tools look for images below one.
+    """
+    try:
+        shared = os.path.commonpath(
+            {os.path.dirname(result["path"]) for result in _read_images(folder)}
+        )
+    except ValueError:  # no image, or of some the path from the root, of some not
+        shared = ""
+
+    def shorten(path: str) -> str:
+        return os.path.relpath(path, shared) if shared else path
+
+    write_coco(
+        folder / COCO,
+        pathologies,
+        (
+            (shorten(result["path"]), result["original_size"])
+            for result in _read_images(folder)
+        ),
+        (
+            Marked(place, box["pathology"], box["xyxy"], box["score"])
+            for place, result in enumerate(_read_images(folder))
+            for box in result["boxes"]
+        ),
+        {"description": f"Predictions of keras_mscam {__version__}", "folder": shared},
+    )
+
+
+def _read_images(folder: Path) -> Iterator[dict]:
+    return (line for line in read_lines(folder) if line["status"] == "read")
 
 
 class IndexPages:

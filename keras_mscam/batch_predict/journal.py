@@ -20,7 +20,8 @@ _PLAN = "plan.json"
 _LOCK = ".lock"
 #: All that is ever made in a folder of results.
 _FOLDERS = ("overlays", "maps", "reports", "thumbnails", "dicom")
-_FILES = (FILE, "predictions.csv", "index*.html", _PLAN)  # the last tells the rest
+_TABLES = (FILE, "predictions.csv", "predictions.coco.json")
+_FILES = (*_TABLES, "index*.html", _PLAN)  # the last tells the rest
 _HALF = re.compile(r"\..+\.\d+\.\w+")
 _SYNC_EVERY = 2.0  # seconds
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from keras_mscam.batch_predict.discovery import find_files, read_stdin, stamp
-from keras_mscam.batch_predict.index import Summary, write_tables
+from keras_mscam.batch_predict.index import COCO, Summary, write_boxes, write_tables
 from keras_mscam.batch_predict.journal import (
     Journal,
     drop_lines,
@@ -41,6 +41,7 @@ def predict(
     runtime: str = "auto",
     batch_size: int = 32,
     workers: int | None = None,
+    coco: bool = False,
     overwrite: bool = False,
     progress: bool = True,
 ) -> Summary:
@@ -64,6 +65,8 @@ def predict(
         batch_size: images that the network takes at once.
         workers: processes that read, and as many that draw; `None` takes one a
             processor. Fewer than 200 files are done in this process, but for DICOM.
+        coco: write all boxes in COCO's JSON too, `predictions.coco.json`. Once there,
+            it is written anew by every call.
         overwrite: replace results of another model or other options.
         progress: whether to show a bar with rate and time left.
 
@@ -117,6 +120,8 @@ def predict(
                 journal.append(line)
                 bar.update()
         seconds = time.monotonic() - start
+        if coco or (output / COCO).exists():
+            write_boxes(output, contract.pathologies)
         summary = write_tables(output, contract.pathologies, title, options.html)
     summary.passed_over = found.passed_over
     summary.added, summary.seconds = len(todo), seconds

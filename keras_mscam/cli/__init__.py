@@ -34,6 +34,14 @@ def find_problem() -> str | None:
     return None
 
 
+def _is_command() -> bool:
+    """Whether this process is one of the commands, and not somebody's own program."""
+    words = [Path(word).name for word in sys.orig_argv[1:3]]
+    if words[:1] == ["keras_mscam"] or words == ["-m", "keras_mscam"]:
+        return True
+    return any(w.startswith(("keras_mscam-", "keras_mscam.cli.")) for w in words)
+
+
 def start_in_utf8() -> None:
     """Start a command anew where names of files are not taken to be UTF-8.
 
@@ -41,9 +49,7 @@ def start_in_utf8() -> None:
     on, all that Python does; the encoding of a locale could be any other one. What is
     printed stays in that of the terminal.
     """
-    words = [Path(word).name for word in sys.orig_argv[1:3]]
-    is_command = any(w.startswith(("keras_mscam-", "keras_mscam.cli.")) for w in words)
-    if is_command and sys.getfilesystemencoding() != "utf-8":
+    if _is_command() and sys.getfilesystemencoding() != "utf-8":
         os.environ["PYTHONUTF8"] = "1"
         os.environ.setdefault("PYTHONIOENCODING", locale.getencoding())
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

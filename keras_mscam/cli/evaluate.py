@@ -11,7 +11,6 @@ import tyro
 from keras_mscam.cli.options import parse, parse_localization
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.errors import UserError, command
-from keras_mscam.evaluation.evaluate_run import evaluate
 
 _NAME = "keras_mscam-evaluate"
 
@@ -36,6 +35,8 @@ class EvaluateOptions:
     """Where to write; by default into the run. Several runs need it."""
     images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ()
     """Images to show, in place of typical hits and confident misses."""
+    coco: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Write ground-truth and predicted boxes in COCO's JSON too, *.coco.json."""
     protocol: Literal["own", "wang"] = "own"
     """Begin with what each run is configured for, or with Wang et al.'s."""
     localization: LocalizationConfig = dataclasses.field(
@@ -47,14 +48,14 @@ class EvaluateOptions:
 def main() -> None:
     """Console script `keras_mscam-evaluate`."""
     arguments = sys.argv[1:]
-    options = parse(_NAME, arguments, EvaluateOptions())
+    options = parse(_NAME, arguments, EvaluateOptions)
     runs, output = options.runs, options.output
     if not runs:
         raise UserError(f"Give one run at least: {_NAME} RUN.")
     protocols = [parse_localization(_NAME, arguments, options, run) for run in runs]
     shared: dict[str, Any] = {
-        "data": options.data, "split": options.split, "images": options.images
-    }  # fmt: skip
+        name: getattr(options, name) for name in ("data", "split", "images", "coco")
+    }
     if len(runs) > 1:
         from keras_mscam.evaluation.compare import compare
 
@@ -62,6 +63,8 @@ def main() -> None:
             raise UserError("Several runs are compared in a folder: give --output DIR.")
         report = compare(runs, protocols, output, **shared)
     else:
+        from keras_mscam.evaluation.evaluate_run import evaluate
+
         evaluate(runs[0], protocol=protocols[0], output=output, **shared)
         report = (output or runs[0]) / "report.html"
     print(f"Report: {report}")

@@ -11,7 +11,6 @@ import tyro
 from keras_mscam.cli.options import parse
 from keras_mscam.configs.schema import MapConfig, ShownConfig
 from keras_mscam.errors import UserError, command
-from keras_mscam.exporting.export_run import SAVED_MODEL, export_formats
 from keras_mscam.inference.run_folder import load_run
 
 _NAME = "keras_mscam-export"
@@ -30,7 +29,7 @@ class ExportOptions:
     """Model repository; DIR/NAME/1 is written, or the next number, and
     DIR/NAME-litert/1 and so on."""
     formats: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = (
-        SAVED_MODEL,
+        "saved_model",
     )
     """Of saved_model, litert, onnx, openvino and tfjs."""
     name: str = "keras_mscam"
@@ -47,15 +46,16 @@ class ExportOptions:
 def main() -> None:
     """Console script `keras_mscam-export`."""
     arguments = sys.argv[1:]
-    required = ExportOptions(run=tyro.MISSING, output=tyro.MISSING)
-    options = parse(_NAME, arguments, required)
+    options = parse(_NAME, arguments, ExportOptions)
     own = load_run(options.run).config
     maps = MapConfig(own.localization.fusion, own.localization.normalization)
     own = dataclasses.replace(options, maps=maps, shown=own.shown)
-    options = parse(_NAME, arguments, own)
+    options = parse(_NAME, arguments, ExportOptions, own)
     size = options.attention_size
     if size is not None and min(size) < 1:
         raise UserError(f"The attention size {size} must be positive.")
+    from keras_mscam.exporting.export_run import export_formats
+
     export_formats(
         options.run,
         options.output,

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pydantic
 import tyro
 
+from keras_mscam import __version__
 from keras_mscam.configs.schema import LocalizationConfig, describe
 from keras_mscam.errors import UserError
 from keras_mscam.inference.run_folder import load_run
@@ -17,22 +18,31 @@ from keras_mscam.inference.run_folder import load_run
 Options = TypeVar("Options")
 
 
-def parse(command: str, arguments: list[str], defaults: Options) -> Options:
-    """Read a command line over defaults, an instance of a dataclass.
+def parse(
+    command: str,
+    arguments: list[str],
+    kind: type[Options],
+    default: Options | None = None,
+) -> Options:
+    """Read a command line into a dataclass, over its defaults or those of an instance.
 
     Raises:
         UserError: a value out of its range.
-        SystemExit: `--help`, an option that there isn't, or a word for a number.
+        SystemExit: `--help`, `--version`, an option that there isn't, or a word for a
+            number.
     """
+    if arguments == ["--version"]:
+        print(f"keras_mscam {__version__}")
+        raise SystemExit
     said = io.StringIO()
     try:
         with redirect_stderr(said):
             return tyro.cli(
-                type(defaults),
+                kind,
                 prog=command,
                 args=arguments,
-                default=defaults,
-                config=(tyro.conf.OmitArgPrefixes,),
+                default=default,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
             )
     except SystemExit as end:
         # Of values out of range tyro makes several lines in a box, and exits.
@@ -54,5 +64,5 @@ def parse_localization(
     own = LocalizationConfig()
     if options.protocol == "own":
         own = load_run(run).config.localization
-    defaults = dataclasses.replace(options, localization=own)
-    return parse(command, arguments, defaults).localization
+    default = dataclasses.replace(options, localization=own)
+    return parse(command, arguments, type(options), default).localization

@@ -1,6 +1,8 @@
 """`keras_mscam-predict`: what X-rays show, and where, as tables and pages."""
 
+import dataclasses
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +12,10 @@ from keras_mscam.batch_predict.index import CSV, describe_result
 from keras_mscam.batch_predict.journal import read_lines
 from keras_mscam.batch_predict.predict_files import predict
 from keras_mscam.batch_predict.settings import Options, Thresholds
+from keras_mscam.cli.options import parse
 from keras_mscam.errors import UserError, command
+
+_NAME = "keras_mscam-predict"
 
 
 def _parse_thresholds(values: tuple[str, ...]) -> Thresholds:
@@ -29,50 +34,55 @@ def _parse_thresholds(values: tuple[str, ...]) -> Thresholds:
         ) from None
 
 
-def _predict(
-    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
-    paths: Annotated[
-        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH [PATH ...]")
-    ],
-    output: Annotated[Path, tyro.conf.arg(metavar="DIR")],
-    options: Annotated[Options, tyro.conf.arg(name="")],
-    probability_threshold: Annotated[
-        tuple[str, ...], tyro.conf.arg(metavar="NUMBER | NAME=NUMBER ...")
-    ] = (),
-    runtime: str = "auto",
-    batch_size: int = 32,
-    workers: int | None = None,
-    strict: bool = False,
-    overwrite: bool = False,
-) -> None:
+@tyro.conf.configure(tyro.conf.FlagCreatePairsOff)
+@dataclass(frozen=True)
+class PredictOptions:
     """Say of X-rays what they show, and where.
 
     Broken off, it goes on where it was when it is given the same command. It exits
     with 0, with 2 if nothing could be read.
-
-    Args:
-        model: Folder of a run, or an export.
-        paths: Files, folders or patterns; - reads paths, one a line, from a pipe.
-        output: Folder of results.
-        options: See there.
-        probability_threshold: Instead of the model's: one, or Mass=0.3 Nodule=0.2.
-        runtime: What runs the model; auto takes the fastest that is installed.
-        batch_size: Images that the network takes at once.
-        workers: Processes that read, and as many that draw; one a processor by default.
-        strict: Exit with 2 if any file was refused, when all are done.
-        overwrite: Replace results of another model or other options.
     """
-    summary = predict(
-        model,
-        paths,
-        output,
-        options=options,
-        probability_threshold=_parse_thresholds(probability_threshold),
-        runtime=runtime,
-        batch_size=batch_size,
-        workers=workers,
-        overwrite=overwrite,
+
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Folder of a run, or an export."""
+    paths: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH [PATH ...]")
+    ]
+    """Files, folders or patterns; - reads paths, one a line, from a pipe."""
+    output: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder of results."""
+    options: Annotated[Options, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=Options
     )
+    probability_threshold: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="NUMBER | NAME=NUMBER ...")
+    ] = ()
+    """Instead of the model's: one, or Mass=0.3 Nodule=0.2."""
+    runtime: str = "auto"
+    """What runs the model; auto takes the fastest that is installed."""
+    batch_size: int = 32
+    """Images that the network takes at once."""
+    workers: int | None = None
+    """Processes that read, and as many that draw; one a processor by default."""
+    coco: bool = False
+    """Write all boxes in COCO's JSON too, predictions.coco.json."""
+    strict: bool = False
+    """Exit with 2 if any file was refused, when all are done."""
+    overwrite: bool = False
+    """Replace results of another model or other options."""
+
+
+@command
+def main() -> None:
+    """Console script `keras_mscam-predict`."""
+    options = dict(vars(parse(_NAME, sys.argv[1:], PredictOptions)))
+    strict, output = options.pop("strict"), options["output"]
+    thresholds = _parse_thresholds(options.pop("probability_threshold"))
+    try:
+        summary = predict(**options, probability_threshold=thresholds)
+    except KeyboardInterrupt:
+        print("Go on by the same command.", file=sys.stderr)
+        raise
     if summary.read + summary.refused.total() == 1:
         print(describe_result(next(read_lines(output))))
     print(summary.describe())
@@ -82,20 +92,6 @@ def _predict(
         count = summary.refused.total()
         files = "1 file was" if count == 1 else f"{count} files were"
         raise UserError(f"{files} refused, see {output / CSV}.")
-
-
-@command
-def main() -> None:
-    """Console script `keras_mscam-predict`."""
-    try:
-        tyro.cli(
-            _predict,
-            prog="keras_mscam-predict",
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
-    except KeyboardInterrupt:
-        print("Go on by the same command.", file=sys.stderr)
-        raise
 
 
 if __name__ == "__main__":

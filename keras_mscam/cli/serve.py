@@ -1,44 +1,49 @@
 """`keras_mscam-serve`: one machine answers as TensorFlow Serving does."""
 
 import asyncio
+import dataclasses
 import importlib.util
 import logging
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from keras_mscam.cli.options import parse
 from keras_mscam.errors import UserError, command
 from keras_mscam.serving.server_options import ServerOptions
 
+_NAME = "keras_mscam-serve"
 _PACKAGES = (
     "tensorflow", "grpc", "grpc_reflection", "tensorflow_serving", "starlette",
     "uvicorn", "prometheus_client", "orjson",
 )  # fmt: skip
 
 
-@command
-def main() -> None:
-    """Console script `keras_mscam-serve`."""
-    tyro.cli(_serve_command, prog="keras_mscam-serve")
-
-
-def _serve_command(
-    models: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODELS")],
-    options: Annotated[ServerOptions, tyro.conf.arg(name="")],
-) -> None:
+@dataclass(frozen=True)
+class ServeOptions:
     """Serve exported models over REST and gRPC, with TensorFlow Serving's protocols.
 
     Clients must send the token of KERAS_MSCAM_TOKEN or --token-file, if there is one,
     as `Authorization: Bearer TOKEN`. The server ends at SIGTERM or Ctrl-C, after it has
     answered what it had begun.
-
-    Args:
-        models: Folder that keras_mscam-export made: of several models, or of one.
-        options: See there.
     """
+
+    models: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODELS")]
+    """Folder that keras_mscam-export made: of several models, or of one."""
+    options: Annotated[ServerOptions, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=ServerOptions
+    )
+
+
+@command
+def main() -> None:
+    """Console script `keras_mscam-serve`."""
+    parsed = parse(_NAME, sys.argv[1:], ServeOptions)
+    models, options = parsed.models, parsed.options
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(

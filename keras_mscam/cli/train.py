@@ -103,7 +103,7 @@ def parse_options(arguments: list[str]) -> TrainOptions:
     """
     # Help shows one default for each option: without presets and files it would have
     # to show several, so it is left to the second, complete pass where they are known.
-    first = parse(_NAME, arguments, TrainOptions())
+    first = parse(_NAME, arguments, TrainOptions)
     base = PRESETS[first.preset]
     if first.resume:
         if first.output is None:
@@ -111,7 +111,7 @@ def parse_options(arguments: list[str]) -> TrainOptions:
         base = load_run(first.output).config
     if first.config_file is not None:
         base = read_config(first.config_file, base)
-    defaults = TrainOptions(
+    default = TrainOptions(
         data=base.data,
         model=base.model,
         training=base.training,
@@ -119,7 +119,7 @@ def parse_options(arguments: list[str]) -> TrainOptions:
         localization=base.localization,
         shown=base.shown,
     )
-    options = parse(_NAME, arguments, defaults)
+    options = parse(_NAME, arguments, TrainOptions, default)
     if options.output is None:
         options = dataclasses.replace(options, output=_next_output(options.preset))
     return options

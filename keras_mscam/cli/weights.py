@@ -10,18 +10,9 @@ from pydantic import Field
 
 from keras_mscam.cli.options import parse
 from keras_mscam.configs.choices import Normalization
-from keras_mscam.errors import UserError, command
+from keras_mscam.errors import command
 
 _NAME = "keras_mscam-weights"
-_USAGE = f"""\
-usage: {_NAME} inspect|convert|publish ...
-
-  inspect FILE                 Say what a file of weights holds.
-  convert FILE --output RUN    Make a run of it that every other command takes.
-  publish RUN --output DIR     Write what others need of a run, for a hub.
-
-Each has a --help of its own.
-"""
 _Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")]
 _File = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
 
@@ -84,27 +75,27 @@ class PublishOptions:
     """Title of the model card."""
 
 
+@dataclass(frozen=True)
+class WeightsOptions:
+    """From published weights to maps."""
+
+    work: (
+        Annotated[InspectOptions, tyro.conf.subcommand("inspect")]
+        | Annotated[ConvertOptions, tyro.conf.subcommand("convert")]
+        | Annotated[PublishOptions, tyro.conf.subcommand("publish")]
+    )
+
+
 @command
 def main() -> None:
     """Console script `keras_mscam-weights`."""
-    name, *arguments = sys.argv[1:] or ["--help"]
-    if name in ("-h", "--help"):
-        print(_USAGE, end="")
-    elif name == "inspect":
-        _inspect(_parse(name, arguments, InspectOptions(tyro.MISSING)))
-    elif name == "convert":
-        _convert(_parse(name, arguments, ConvertOptions(tyro.MISSING, tyro.MISSING)))
-    elif name == "publish":
-        missing = PublishOptions(tyro.MISSING, tyro.MISSING, tyro.MISSING)
-        _publish(_parse(name, arguments, missing))
+    work = parse(_NAME, sys.argv[1:] or ["--help"], WeightsOptions).work
+    if isinstance(work, InspectOptions):
+        _inspect(work)
+    elif isinstance(work, ConvertOptions):
+        _convert(work)
     else:
-        raise UserError(
-            f"{_NAME} has no {name!r}; it has inspect, convert and publish."
-        )
-
-
-def _parse(name: str, arguments: list[str], defaults):
-    return parse(f"{_NAME} {name}", arguments, defaults)
+        _publish(work)
 
 
 def _inspect(options: InspectOptions) -> None:

@@ -88,7 +88,7 @@ def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     Raises:
         UserError: the file can't be read, or is no such text, or holds nothing.
     """
-    text = _read_text(Path(path))
+    text = read_text(Path(path))
     first = next(filter(str.strip, _split_lines(text)), "")
     rows, line = [], 1
     try:
@@ -233,7 +233,12 @@ def _check_names(path: Path, line: int, names: list[str]) -> None:
         seen[key] = name
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Read text in UTF-8 or UTF-16, as it is or compressed by gzip.
+
+    Raises:
+        UserError: the file can't be read, or is no such text.
+    """
     try:
         data = read_file(path, _MOST_BYTES)
         if data.startswith(_GZIP):

@@ -1,8 +1,11 @@
-"""Any data set: in two plain CSV files of labels and boxes, or ChestX-ray14."""
+"""Any data set: in two plain files of labels and boxes, or ChestX-ray14."""
 
 import os.path
 import re
-from pathlib import Path
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -13,6 +16,7 @@ from keras_mscam.data.chestxray14 import (
     parse_age,
     read_chestxray14,
 )
+from keras_mscam.data.coco import read_coco
 from keras_mscam.data.csv_table import (
     find_table,
     name_key,
@@ -30,7 +34,8 @@ _CORNERS = ("x_min", "y_min", "x_max", "y_max")
 #: 1 and 0 are known; nothing, or -1 as CheXpert has it for "uncertain", are not.
 _NUMBERS = {1.0: 1.0, 0.0: 0.0, -1.0: float("nan")}
 _WORDS = {"true": 1.0, "false": 0.0, "": float("nan")}
-_LABEL_FILE, _BOX_FILE = r"labels\.csv(\.gz)?", r"boxes\.csv(\.gz)?"
+_LABEL_FILE, _BOX_FILE = r"labels\.csv(\.gz)?", r"boxes\.(csv|json)(\.gz)?"
+_JSON_FILE = r".*\.json(\.gz)?"
 
 
 def read_labels_csv(path: Path, boxes: Path | None = None) -> Dataset:
@@ -46,12 +51,16 @@ def read_labels_csv(path: Path, boxes: Path | None = None) -> Dataset:
       `TRUE` and `FALSE` are 1 and 0. A column `No Finding` is passed over.
 
     The boxes: a row a box, with the columns `path` (as in the labels), `pathology`,
-    `x_min`, `y_min`, `x_max`, `y_max` in half-open pixels of the original image.
+    `x_min`, `y_min`, `x_max`, `y_max` in half-open pixels of the original image. Or a
+    file in COCO's JSON, see `read_coco`.
+
+    A path in the JSON may be the end of one in the labels, or the other way round, if
+    there is one such image: tools write `1.png` or `/data/ann/1.png` for `ann/1.png`.
     Names of columns and pathologies are compared by `name_key`, paths by `path_key`.
 
     Args:
         path: CSV file of labels; `read_rows` says what it may look like.
-        boxes: CSV file of boxes.
+        boxes: CSV or JSON file of boxes.
 
     Returns:
         One record for each row whose image file is there. Rows without a file, repeated
@@ -73,8 +82,7 @@ def read_labels_csv(path: Path, boxes: Path | None = None) -> Dataset:
     repeated = table["path"][~first].to_list()
     table, labels = table[first], labels[first.to_numpy()]
     lists = _read_splits(table, path)
-    names = dict(zip(keys[first], table["path"], strict=True))
-    boxes_of, box_problems = _read_boxes(boxes, names, pathologies)
+    boxes_of, box_problems = _read_boxes(boxes, table["path"].to_list(), pathologies)
     records, missing = [], []
     for row, values in zip(table.to_dict("records"), labels, strict=True):
         file = _find_image(path.parent, row["path"])
@@ -167,32 +175,78 @@ def _read_splits(table: pd.DataFrame, path: Path) -> dict[str, str]:
 
 
 def _read_boxes(
-    path: Path | None, names: dict[str, str], pathologies: tuple[str, ...]
+    path: Path | None, names: Collection[str], pathologies: tuple[str, ...]
 ) -> tuple[dict[str, list[Box]], tuple[str, ...]]:
     """Return boxes by image, and a sentence for each kind of box left out.
 
     Args:
-        path: the table.
-        names: of the images with labels, by `path_key`.
+        path: the table, or COCO's JSON.
+        names: of the images with labels.
         pathologies: those that have labels.
     """
     if path is None:
         return {}, ()
-    path, columns = Path(path), ("path", "pathology", *_CORNERS)
+    is_json = re.fullmatch(_JSON_FILE, Path(path).name, re.IGNORECASE)
+    rows = (read_coco if is_json else _read_box_table)(Path(path))
+    spelling = {name_key(name): name for name in pathologies}
+    images = _match_paths({image for image, _ in rows}, names, bool(is_json))
+    return sort_boxes(
+        (
+            (
+                images.get(image, image),
+                replace(box, pathology=spelling.get(key, box.pathology)),
+            )
+            for image, box in rows
+            for key in [name_key(box.pathology)]
+        ),
+        set(names),
+        pathologies,
+        "boxes of a pathology without a column of labels, left out",
+    )
+
+
+def _read_box_table(path: Path) -> list[tuple[str, Box]]:
+    columns = ("path", "pathology", *_CORNERS)
     table = read_table(path, known=columns, required=columns[:2])
     for name in _CORNERS:
         if name not in table:
             raise UserError(f"{path} has no column {name!r}.")
-    spelling = {name_key(name): name for name in pathologies}
-    found = [spelling.get(name_key(name), name) for name in table["pathology"]]
-    images = [names.get(path_key(image), image) for image in table["path"]]
     corners = zip(*(parse_numbers(table, name, path) for name in _CORNERS), strict=True)
-    return sort_boxes(
-        zip(images, map(Box, found, corners), strict=True),
-        set(names.values()),
-        pathologies,
-        "boxes of a pathology without a column of labels, left out",
-    )
+    boxes = map(Box, table["pathology"], corners)
+    return list(zip(table["path"], boxes, strict=True))
+
+
+def _match_paths(
+    written: Collection[str], names: Collection[str], by_end: bool
+) -> dict[str, str]:
+    """Find the images that paths mean: by `path_key`, or else by where both end.
+
+    The latter only for one path and one image: `1.png` isn't `a/1.png` where there is
+    a `b/1.png`, nor is `/data/a/1.png` the image `1.png` beside `/data/b/1.png`.
+    """
+    known = {path_key(name): name for name in names}
+    found = {p: known[path_key(p)] for p in written if path_key(p) in known}
+    if not by_end:
+        return found
+    ending: dict[str, list[str]] = {}
+    for key, name in known.items():
+        for end in _list_ends(key):
+            ending.setdefault(end, []).append(name)
+    guesses = {}
+    for path in set(written).difference(found):
+        key = path_key(path)
+        longest = [known[end] for end in _list_ends(key) if end in known][:1]
+        meant = longest or ending.get(key, [])
+        if len(meant) == 1:
+            guesses[path] = meant[0]
+    times = Counter([*found.values(), *guesses.values()])
+    return found | {path: n for path, n in guesses.items() if times[n] == 1}
+
+
+def _list_ends(key: str) -> list[str]:
+    """Return what is left of a path without its first folder, the first two, ..."""
+    parts = PurePosixPath(key).parts
+    return ["/".join(parts[start:]) for start in range(1, len(parts))]
 
 
 def read_dataset(
@@ -206,8 +260,8 @@ def read_dataset(
     Args:
         source: a folder in the layout of ChestX-ray14; or a CSV file for
             `read_labels_csv`, or a folder with such a `labels.csv`. A `boxes.csv`
-            beside a `labels.csv` is read with it.
-        boxes: CSV file of boxes for `read_labels_csv`.
+            or `boxes.json` beside a `labels.csv` is read with it.
+        boxes: CSV or JSON file of boxes for `read_labels_csv`.
         workers: processes that look into archives.
         progress: whether to show bars.
 

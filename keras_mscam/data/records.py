@@ -16,10 +16,29 @@ class Box:
         pathology: one of the data set's.
         xyxy: left, top, right, bottom in pixels of the original image frame,
             half-open: the rectangle covers `left <= x < right`.
+        size: (height, width) that the image had when the box was drawn; `None` for its
+            own.
     """
 
     pathology: str
     xyxy: tuple[float, float, float, float]
+    size: tuple[int, int] | None = None
+
+    def scale(self, size: tuple[int, int]) -> "Box":
+        """Return the box as it lies on the image at its own size.
+
+        Args:
+            size: (height, width) of the original image, in pixels.
+
+        Example:
+            >>> Box("Mass", (1.0, 2.0, 3.0, 4.0), size=(10, 10)).scale((20, 30)).xyxy
+            (3.0, 4.0, 9.0, 8.0)
+        """
+        if self.size is None:
+            return self
+        down, across = (a / b for a, b in zip(size, self.size, strict=True))
+        sides = zip(self.xyxy, (across, down, across, down), strict=True)
+        return Box(self.pathology, tuple(side * factor for side, factor in sides))
 
     def clip(self, size: tuple[int, int]) -> "Box | None":
         """Return the part of the box inside an image, `None` without any.

@@ -177,7 +177,7 @@ def _write_part(
                 index.append({"reason": image})
                 continue
             encoded, size, said = image
-            inside = _clip_boxes(record, size)
+            inside = _fit_boxes(record, size)
             example = serialize(inside, encoded, size, image_size or size, pathologies)
             length = frame_length(example)
             index.append({"size": size, "length": length, "warnings": said})
@@ -189,7 +189,8 @@ def _write_part(
 
 
 def _collect(parts: dict[Path, list[Record]], strict: bool) -> Converted:
-    stored, rejected, clipped, dropped, odd = {}, [], [], [], {}
+    stored, odd = {}, {}
+    rejected, scaled, clipped, dropped = [], [], [], []
     for path, part in parts.items():
         start = 0
         index = json.loads(_index_path(path).read_text(encoding="utf-8"))
@@ -198,15 +199,19 @@ def _collect(parts: dict[Path, list[Record]], strict: bool) -> Converted:
                 _refuse_if(strict, record.name, entry["reason"])
                 rejected.append((record.name, entry["reason"]))
                 continue
-            inside = _clip_boxes(record, entry["size"])
-            dropped += [record.name] * (len(record.boxes) - len(inside.boxes))
-            clipped += [record.name for b in inside.boxes if b not in record.boxes]
+            size = tuple(entry["size"])
+            inside = _fit_boxes(record, size)
+            scaled += [record.name for b in record.boxes if b.size not in (None, size)]
+            whole = [box.scale(size) for box in record.boxes]
+            dropped += [record.name] * (len(whole) - len(inside.boxes))
+            clipped += [record.name for box in inside.boxes if box not in whole]
             for sentence in entry["warnings"]:
                 kind = f'images with the warning "{sentence}"'
                 odd.setdefault(kind, []).append(record.name)
             stored[record.name] = Stored(inside, path, start, entry["length"])
             start += entry["length"]
     problems = summarize(
+        ("boxes drawn on an image of another size, scaled to that of theirs", scaled),
         ("boxes that stick out of their image, cut off at its edge", clipped),
         ("boxes that lie outside of their image, left out", dropped),
         *sorted(odd.items()),
@@ -214,8 +219,8 @@ def _collect(parts: dict[Path, list[Record]], strict: bool) -> Converted:
     return Converted(stored, rejected, problems)
 
 
-def _clip_boxes(record: Record, size: tuple[int, int]) -> Record:
-    boxes = (box.clip(size) for box in record.boxes)
+def _fit_boxes(record: Record, size: tuple[int, int]) -> Record:
+    boxes = (box.scale(size).clip(size) for box in record.boxes)
     return replace(record, boxes=tuple(box for box in boxes if box is not None))
 
 

@@ -33,6 +33,7 @@ def compare(
     data: Path | None = None,
     split: str = "test",
     images: Sequence[str] = (),
+    coco: bool = False,
     progress: bool = True,
 ) -> Path:
     """Evaluate several runs on the same images and set them side by side.
@@ -46,7 +47,7 @@ def compare(
         output: folder for `comparison.json`, `table1.md`, `.tex` and `.csv`,
             `report.html`, and a folder for each run.
         data: prepared records; by default those that all of the runs were trained on.
-        split, images, progress: as of `evaluate`.
+        split, images, coco, progress: as of `evaluate`.
 
     Returns:
         Path of the report.
@@ -64,7 +65,8 @@ def compare(
     evaluations = {
         name: evaluate(
             run, data=data, split=split, protocol=protocol, images=images,
-            pathologies=shared, output=Path(output) / name, progress=progress,
+            pathologies=shared, output=Path(output) / name, coco=coco,
+            progress=progress,
         )
         for name, run, protocol in zip(names, runs, protocols, strict=True)
     }  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.data.pipeline import read_examples
 from keras_mscam.errors import UserError, explain_disk
+from keras_mscam.evaluation.boxes_json import TRUTH, write_coco_files
 from keras_mscam.evaluation.calibration import calibrate, calibrate_run
 from keras_mscam.evaluation.localize import localize_shown, map_fused
 from keras_mscam.evaluation.measure import HIT, Systems, locate_all, measure
@@ -64,6 +65,7 @@ def evaluate(
     pathologies: Sequence[str] | None = None,
     output: Path | None = None,
     report: bool = True,
+    coco: bool = False,
     progress: bool = True,
 ) -> Evaluation:
     """Evaluate a run's model; write `metrics.json`, tables and `report.html`.
@@ -83,6 +85,8 @@ def evaluate(
             to is evaluated too: predictions are then stored in this folder. Numbers,
             tables and report appear together or not at all.
         report: whether to write `report.html` beside the numbers.
+        coco: whether to write the boxes beside them, see `write_coco_files`. Once
+            there, they are written anew by every evaluation into the folder.
         progress: whether to show a bar.
 
     Raises:
@@ -119,6 +123,8 @@ def evaluate(
             write_tables(place, metrics)
             if report:
                 _write_report(evaluation, calibration, images, place)
+            if coco or (folder / TRUTH).exists():
+                write_coco_files(place, predictions, systems["attention"])
     return evaluation
 
 

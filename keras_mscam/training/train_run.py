@@ -4,6 +4,7 @@ import dataclasses
 import math
 import shutil
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ from keras_mscam.training.stop import StopSignals
 _CHANGEABLE = ("epochs", "skip_batches", "checkpoint_minutes", "checkpoint_steps")
 
 
-def train(config: Config, output: Path, resume: bool = False) -> Run:
+def train(
+    config: Config, output: Path, resume: bool = False, callbacks: Sequence = ()
+) -> Run:
     """Prepare data, train a classifier, calibrate it, evaluate it and report it.
 
     Args:
@@ -34,6 +37,8 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
         output: the run folder. A new or empty one, or with `resume` that of a run,
             which goes on where its last checkpoint was written.
         resume: go on with the run in `output`.
+        callbacks: of Keras, such as those of an experiment tracker; told of every
+            epoch that this call trains, under its number in the whole run.
 
     Returns:
         The run. Its folder holds `config.json`, `model.keras`, `history.csv`,
@@ -63,7 +68,7 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
         run = _resume_run(config, output) if resume else create_run(output, config)
         try:
             prepare_data(run)
-            train_classifier(run)
+            train_classifier(run, callbacks)
             calibrate_run(run, load_classifier(run))
             evaluate(run.path)
         except UserError:
@@ -155,7 +160,7 @@ def _print(*sentences: str) -> None:
         print(sentence, file=sys.stderr)
 
 
-def train_classifier(run: Run) -> None:
+def train_classifier(run: Run, callbacks: Sequence = ()) -> None:
     """Train the run's classifier on its prepared records, from its last checkpoint."""
     import keras
 
@@ -170,7 +175,7 @@ def train_classifier(run: Run) -> None:
     if training.deterministic:
         make_deterministic()
     try:
-        _fit_to_records(run, manifest)
+        _fit_to_records(run, manifest, callbacks)
     finally:
         keras.config.set_dtype_policy(policy)
 
@@ -206,7 +211,7 @@ def _adopt_stored_size(run: Run, stored: tuple[int, int] | None) -> Run:
     return run
 
 
-def _fit_to_records(run: Run, manifest) -> None:
+def _fit_to_records(run: Run, manifest, callbacks: Sequence) -> None:
     from keras_mscam.data.pipeline import (
         make_dataset,
         make_training_dataset,
@@ -284,6 +289,7 @@ def _fit_to_records(run: Run, manifest) -> None:
                     *tensorboard_callbacks(
                         run.tensorboard, classifier, validation, manifest.pathologies
                     ),
+                    *callbacks,
                     progress,
                 ],
             )

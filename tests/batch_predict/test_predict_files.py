@@ -1,5 +1,6 @@
 """The command, killed too; what it is made of is tested in `predicting`."""
 
+import contextlib
 import csv
 import dataclasses
 import io
@@ -14,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
 
 from keras_mscam.batch_predict.predict_files import predict
 from keras_mscam.batch_predict.settings import Options
@@ -126,9 +128,54 @@ def test_as_the_predictor_says(run, folder, predictor):
     assert results["xrays/text"]["error"] == "is not a PNG, JPEG or DICOM image"
 
 
+def read_coco(output):
+    """Return COCO's file, and its boxes by image and pathology, in their order."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(Path(output) / "predictions.coco.json")
+    boxes = {
+        image["file_name"]: [
+            (coco.cats[a["category_id"]]["name"], a["bbox"], a["score"])
+            for a in coco.imgToAnns[image["id"]]
+        ]
+        for image in coco.dataset["images"]
+    }
+    return coco.dataset, boxes
+
+
+@pytest.mark.usefixtures("quick")
+def test_boxes_in_cocos_json(run, folder):
+    # Once there, it is kept up with further files.
+    assert go(run, folder / "b", "--output", "out", "--coco") == 0
+    content, boxes = read_coco("out")
+    assert (list(boxes), content["info"]["folder"]) == (
+        ["chest.png", "other.jpg"],
+        "xrays/b",
+    )
+    assert go(run, folder, "--output", "out") == 0
+    content, boxes = read_coco("out")
+    assert content["info"]["folder"] == "xrays"
+    # Names as from the folder; of what was refused there is no size, and no image.
+    results = {r["path"]: r for r in read("out") if r["status"] == "read"}
+    assert [f"xrays/{name}" for name in boxes] == list(results)
+    for image in content["images"]:
+        result = results[f"xrays/{image['file_name']}"]
+        assert [image["height"], image["width"]] == result["original_size"]
+        found = boxes[image["file_name"]]
+        assert [(n, s) for n, _, s in found] == [
+            (box["pathology"], box["score"]) for box in result["boxes"]
+        ]
+        expected = [box["xyxy"] for box in result["boxes"]]
+        assert [[x, y, x + w, y + h] for _, (x, y, w, h), _ in found] == [
+            pytest.approx(xyxy) for xyxy in expected
+        ]
+    assert sum(map(len, boxes.values())) > 4
+    assert go(run, folder, "--output", "out", "--overwrite", "--maps") == 0
+    assert not Path("out/predictions.coco.json").exists()
+
+
 def test_names_of_any_script(tmp_path, folder):
     run = write_run(tmp_path / "run", names=ODD_NAMES).path
-    options = "--overlays", "all", "--html", "--maps"
+    options = "--overlays", "all", "--html", "--maps", "--coco"
     thresholds = "--probability-threshold", *(f"{name}=0" for name in ODD_NAMES)
     (folder / "\u80ba <b>.png").write_bytes((folder / "c.png").read_bytes())
     odd = os.fsencode(folder) + b"/-\xff\n.png"
@@ -146,6 +193,9 @@ def test_names_of_any_script(tmp_path, folder):
         assert "\u80ba\u708e &lt;b&gt;|&amp;&#34;&#39;$\\x$" in report
     rows = Path("out/predictions.csv").read_text("utf-8", "surrogateescape")
     assert all(f",{name}," in rows for name in ODD_NAMES[:2])
+    content, boxes = read_coco("out")
+    assert [category["name"] for category in content["categories"]] == list(ODD_NAMES)
+    assert {"\u80ba <b>.png", "-?\n.png"} <= boxes.keys()  # it was no text
 
 
 @pytest.mark.usefixtures("quick")

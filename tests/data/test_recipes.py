@@ -252,6 +252,51 @@ def test_vindr_cxr(place):
     assert [record.patient for record in splits["test"]] == [test]
 
 
+def test_chestx_det(place):
+    # As in ChestX_Det_test.json, with shorter polygons.
+    train = [
+        {
+            "file_name": "36346.png",
+            "syms": ["Cardiomegaly", "Effusion", "Effusion"],
+            "boxes": [[5, 4, 40, 51], [9, 6, 21, 48], [1, 40, 13, 60]],
+            "polygons": [[[35, 49], [35, 50]], [[10, 7], [11, 9]], [[1, 40], [2, 41]]],
+        },
+        {"file_name": "36998.png", "syms": [], "boxes": [], "polygons": []},
+        {"file_name": "36999.png", "syms": [], "boxes": [], "polygons": []},
+    ]
+    test = [
+        {"file_name": "36199.png", "syms": [], "boxes": [], "polygons": []},
+        {
+            "file_name": "36331.png",
+            "syms": ["Diffuse Nodule"],
+            "boxes": [[3, 5, 33, 62]],
+            "polygons": [[[36, 58], [36, 59]]],
+        },
+    ]
+    for split, images in (("train", train), ("test", test)):
+        place(f"ChestX-Det/ChestX_Det_{split}.json", json.dumps(images))
+        for image in images[: 2 if split == "train" else None]:
+            place(f"ChestX-Det/{split}_data/{split}/{image['file_name']}", draw())
+    exec(find_code("ChestX-Det"), {})
+    names = ("Cardiomegaly", "Diffuse Nodule", "Effusion")
+    missing = "1 label rows without an image file, such as 36999.png"
+    dataset = read_and_prepare("ChestX-Det", names, (missing,))
+    first, other, second, third = dataset.records
+    assert first.name == first.patient == "train_data/train/36346.png"
+    assert [record.labels for record in dataset.records] == [
+        (1, 0, 1), (0, 0, 0), (0, 0, 0), (0, 1, 0),
+    ]  # fmt: skip
+    assert first.boxes == (
+        Box("Cardiomegaly", (5, 4, 40, 51)),
+        Box("Effusion", (9, 6, 21, 48)),
+        Box("Effusion", (1, 40, 13, 60)),
+    )
+    assert third.boxes == (Box("Diffuse Nodule", (3, 5, 33, 62)),)
+    splits, _ = split_records(dataset, SplitRule("csv"))
+    assert splits["test"] == [second, third]
+    assert {*splits["train"], *splits["validation"]} == {first, other}
+
+
 PADCHEST = (
     ",ImageID,ImageDir,StudyDate_DICOM,StudyID,PatientID,PatientBirth,PatientSex_DICOM,"
     "ViewPosition_DICOM,Projection,MethodProjection,Pediatric,Modality_DICOM,"
@@ -373,6 +418,7 @@ def test_every_recipe_is_tested():
         "CheXpert",
         "MIMIC-CXR-JPG",
         "VinDr-CXR",
+        "ChestX-Det",
         "PadChest",
         "RSNA Pneumonia Detection Challenge",
     ]

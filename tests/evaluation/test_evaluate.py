@@ -158,7 +158,7 @@ class TestOptions:
             create_run(path, Config(localization=own))
             runs.append(str(path))
         arguments = [*runs, *given]
-        options = parse("evaluate", arguments, EvaluateOptions())
+        options = parse("evaluate", arguments, EvaluateOptions)
         return [
             parse_localization("evaluate", arguments, options, run)
             for run in options.runs

@@ -52,11 +52,31 @@ def no_report(monkeypatch):
     )
 
 
+class Tracker(keras.callbacks.Callback):
+    """In the place of a tracker of experiments: writes down what it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.epochs, self.ended = {}, 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs[epoch] = dict(logs)
+
+    def on_train_end(self, logs=None):
+        self.ended += 1
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, phantom_records):
+def tracker():
+    return Tracker()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, phantom_records, tracker):
     path = tmp_path_factory.mktemp("runs") / "toy"
+    config = toy(phantom_records, deterministic=True)
     try:
-        return train(toy(phantom_records, deterministic=True), path)
+        return train(config, path, callbacks=[tracker])
     finally:
         disable_op_determinism()
 
@@ -129,6 +149,14 @@ def test_the_report_stands_alone(run):
     assert not re.search(r'(src|href)="(?!data:)', html)
     assert html.count("data:image/") >= 4
     assert "not a medical device" in html.lower()
+
+
+def test_a_tracker_is_told_what_the_history_holds(run, tracker):
+    history = pd.read_csv(run.path / "history.csv").set_index("epoch")
+    assert (list(tracker.epochs), tracker.ended) == ([0, 1], 1)
+    for name in ("loss", "val_loss"):
+        told = [logs[name] for logs in tracker.epochs.values()]
+        assert told == pytest.approx(history[name].to_list(), rel=1e-5)
 
 
 def test_evaluating_again_gives_the_same(run):
@@ -357,7 +385,9 @@ def test_more_epochs_by_resuming(run, phantom_records, no_report, tmp_path):
     run = train(toy(**paper, epochs=1), tmp_path / "run")
     with pytest.raises(UserError, match="only --epochs"):
         train(toy(**paper, epochs=2, learning_rate=1.0), run.path, resume=True)
-    train(toy(**paper, epochs=2), run.path, resume=True)
+    tracker = Tracker()
+    train(toy(**paper, epochs=2), run.path, resume=True, callbacks=[tracker])
+    assert list(tracker.epochs) == [1]  # it was told of 0 before
     assert list(pd.read_csv(run.history_path)["epoch"]) == [1, 2]
     assert load_run(run.path).config.training.epochs == 2
 
