@@ -14,9 +14,10 @@ from sphinx.util.docutils import SphinxDirective
 
 _SETUP = Path(__file__).parents[1] / "setup.cfg"
 #: Commands that have commands of their own.
-_INNER = {"keras_mscam-weights": ("inspect", "convert", "publish")}
-# As wide as that no name of an option is broken.
-_WIDTH = "1000"
+INNER = {"keras_mscam-weights": ("inspect", "convert", "publish")}
+# The widest in which tyro does not set options in columns.
+_WIDTH = "129"
+_HELP = "-h, --help"
 _TITLE = re.compile(r"╭─ (.*?) ─+╮")
 _ENTRY = re.compile(r"│ (\S.*?)(?: {2,}(\S.*?))?\s*│")
 _MORE = re.compile(r"│ {2,}(\S.*?)\s*│")
@@ -34,7 +35,7 @@ def read_help(command: str, *words: str) -> str:
     """Return what a command prints with `--help`."""
     module, _, function = list_commands()[command].partition(":")
     main = getattr(importlib.import_module(module), function)
-    printed = io.StringIO()
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     with (
         mock.patch.object(sys, "argv", [command, *words, "--help"]),
         mock.patch.dict(os.environ, {"COLUMNS": _WIDTH}),
@@ -45,11 +46,13 @@ def read_help(command: str, *words: str) -> str:
         except SystemExit as end:
             if end.code:
                 raise
-    return printed.getvalue()
+    printed.seek(0)
+    return printed.read()
 
 
 def write_markdown(help_text: str) -> str:
     """Turn what `--help` prints into Markdown: text, and a list of options."""
+    help_text = re.sub(r"\{None\}\||(?<=\{)None,", "", help_text)
     above, *boxes = re.split(r"(?=╭─)", help_text)
     usage, _, text = above.partition("\n\n")
     parts = [f"```text\n{usage.removeprefix('usage: ')}\n```", text.strip()]
@@ -60,7 +63,7 @@ def write_markdown(help_text: str) -> str:
 
 
 def _list_options(box: str) -> str:
-    """Return a definition list; what stands before the first option is a paragraph."""
+    """Return a definition list; what stands above a line across the box is text."""
     before, options = [], []
     for line in box.splitlines()[1:-1]:
         if more := _MORE.match(line):
@@ -68,19 +71,28 @@ def _list_options(box: str) -> str:
         elif entry := _ENTRY.match(line):
             if entry[1].startswith("─"):
                 before, options = [name for name, _ in options], []
+            elif options and options[-1][0].count("{") > options[-1][0].count("}"):
+                options[-1][0] += entry[1]  # choices that fill more than one line
             else:
-                options.append((entry[1], [entry[2]] if entry[2] else []))
-    terms = [f"`{name}`\n: {' '.join(text)}" for name, text in options]
+                options.append([entry[1], [entry[2]] if entry[2] else []])
+    terms = [_define(name, " ".join(text)) for name, text in options if name != _HELP]
     return "\n\n".join([*before, *terms])
+
+
+def _define(name: str, text: str) -> str:
+    """Return a term and its definition, without what says only that there is none."""
+    text = re.sub(r" [(]default: (None)?[)]$", "", text)
+    return f"`{name.replace(',', ', ')}`\n: {text}"
 
 
 class Commands(SphinxDirective):
     """All commands, each with a heading."""
 
     def run(self):
+        self.env.note_reread()  # commands may have changed where the page has not
         parts = []
         for command in list_commands():
-            for words in ((), *((word,) for word in _INNER.get(command, ()))):
+            for words in ((), *((word,) for word in INNER.get(command, ()))):
                 parts.append(f"## {' '.join([command, *words])}")
                 text = read_help(command, *words)
                 has_options = "╭─" in text

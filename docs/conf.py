@@ -120,7 +120,9 @@ def _write_math(translator, node):
     """Write a formula as MathML, which browsers show without a script."""
     is_block = node.tagname == "math_block"
     mathml = tex2mathml(node.astext(), as_block=is_block)
-    translator.body.append(f"<div>{mathml}</div>" if is_block else mathml)
+    translator.body.append(
+        f'<div class="formula">{mathml}</div>' if is_block else mathml
+    )
     raise SkipNode
 
 

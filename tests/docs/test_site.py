@@ -1,0 +1,81 @@
+"""The documentation site: built without a warning, and whole without a network."""
+
+import html
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::PendingDeprecationWarning"
+)
+#: What a page, a style sheet or a script loads by itself, from another host.
+FROM_ELSEWHERE = re.compile(
+    r"""<(?:script|img|iframe|source|video)[^>]*\ssrc=["']?(?:https?:)?//"""
+    r"""|<link[^>]*rel=["'](?:stylesheet|preload|icon)[^>]*href=["'](?:https?:)?//"""
+    r"""|<link[^>]*href=["'](?:https?:)?//[^>]*rel=["'](?:stylesheet|preload|icon)"""
+    r"""|@import\s|url\(["']?(?:https?:)?//"""
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    for name in ("sphinx", "furo", "myst_nb", "sphinx_copybutton"):
+        pytest.importorskip(
+            name, reason=f"the site needs {name}: pip install '.[docs]'"
+        )
+    from sphinx.cmd.build import build_main
+
+    folder = tmp_path_factory.mktemp("site")
+    output, warned = folder / "html", folder / "warnings.txt"
+    options = ["-q", "-w", str(warned), "-c", str(ROOT / "docs")]
+    # A link to a file or heading that isn't there is a warning, too.
+    assert build_main([*options, str(ROOT), str(output)]) == 0
+    assert warned.read_text(encoding="utf-8") == ""
+    return output
+
+
+def test_every_page_of_the_repository_is_there(site):
+    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+    pages += (ROOT / "docs").rglob("*.md")
+    pages += (ROOT / "experiments").glob("*/README.md")
+    pages += (ROOT / "experiments" / "notebooks").glob("*.ipynb")
+    for page in pages:
+        built = site / page.relative_to(ROOT).with_suffix(".html")
+        assert built.is_file(), f"{page} is not part of the site"
+    assert (site / "index.html").is_file()
+    assert "Nodule" in (site / "searchindex.js").read_text(encoding="utf-8").title()
+
+
+def test_nothing_comes_from_elsewhere(site):
+    for path in site.rglob("*"):
+        if path.suffix in (".html", ".css"):
+            text = path.read_text(encoding="utf-8")
+            found = FROM_ELSEWHERE.search(text)
+            assert not found, f"{path.relative_to(site)} loads {found[0]}"
+
+
+def test_every_option_is_listed(site):
+    page = (site / "docs" / "reference" / "commands.html").read_text(encoding="utf-8")
+    text = html.unescape(re.sub(r"<[^>]*>", "", page))
+    # One of each command, and the last of a long list of choices.
+    for option in (
+        "--verify PATH", "--checkpoint-steps INT", "resnet152_v1_5}", "--flip",
+        "--afp-denominator", "--attention-size HEIGHT WIDTH", "--crop-borders",
+        "--token-file PATH", "--allow-unmatched", "--license STR",
+    ):  # fmt: skip
+        assert option in text
+    assert "{None" not in text
+
+
+def test_formulas_need_no_script(site):
+    page = (site / "docs" / "method.html").read_text(encoding="utf-8")
+    assert page.count("<math ") >= 8
+    assert "MathJax.js" not in page
+    assert "mathjax@" not in page
+
+
+def test_pictures_of_the_readme_are_small():
+    for path in (ROOT / "docs" / "figures").iterdir():
+        assert path.stat().st_size < 200_000
