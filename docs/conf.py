@@ -7,6 +7,7 @@ repository, and the site loads nothing from elsewhere.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -69,44 +70,42 @@ autodoc_typehints = "none"  # they stand in the signature
 napoleon_custom_sections = ["Input shape", "Output shape", ("Reference", "notes_style")]
 napoleon_use_rtype = False
 
-_NOTEBOOKS = {
-    path.relative_to(ROOT).with_suffix("").as_posix()
-    for path in ROOT.glob("experiments/notebooks/*.ipynb")
+#: The table of contents: captions, and pages below them.
+_CONTENTS = {
+    "Begin": ["docs/method", "docs/tutorials", "docs/howto/index"],
+    "Look up": [
+        "docs/reference/commands",
+        "docs/reference/python",
+        "docs/reference/files",
+        "docs/results",
+        "docs/limits",
+        "CHANGELOG",
+        "CONTRIBUTING",
+    ],
 }
-_CONTENTS = """
-```{toctree}
-:hidden:
-:caption: Begin
-
-docs/method
-docs/tutorials
-docs/howto/index
-```
-
-```{toctree}
-:hidden:
-:caption: Look up
-
-docs/reference/commands
-docs/reference/python
-docs/reference/files
-docs/results
-docs/limits
-CHANGELOG
-CONTRIBUTING
-```
-"""
+#: Pages whose own links are the pages below them.
+_LISTS = ("docs/tutorials", "docs/howto/index", "docs/results")
 
 
 def _complete(app, name, source):
-    """Give the README the site's contents, and notebooks their attached pictures."""
+    """Give a page what stands in no Markdown: contents, and attached pictures."""
     if name == root_doc:
-        source[0] += _CONTENTS
-    for cell in json.loads(source[0])["cells"] if name in _NOTEBOOKS else ():
-        for file, kinds in cell.get("attachments", {}).items():
-            ((kind, data),) = kinds.items()
-            uri = f"data:{kind};base64,{data}"
-            source[0] = source[0].replace(f"attachment:{file}", uri)
+        for caption, pages in _CONTENTS.items():
+            source[0] += _write_contents(pages, caption)
+    elif name in _LISTS:
+        links = re.findall(r"\]\(([^)#]+)\.(?:md|ipynb)\)", source[0])
+        source[0] += _write_contents(links)
+    elif name.startswith("experiments/notebooks/"):
+        for cell in json.loads(source[0])["cells"]:
+            for file, kinds in cell.get("attachments", {}).items():
+                ((kind, data),) = kinds.items()
+                uri = f"data:{kind};base64,{data}"
+                source[0] = source[0].replace(f"attachment:{file}", uri)
+
+
+def _write_contents(pages, caption="Contents"):
+    options = f":hidden:\n:caption: {caption}\n\n"
+    return "\n```{toctree}\n" + options + "\n".join(pages) + "\n```\n"
 
 
 def _write_first_page(app, error):

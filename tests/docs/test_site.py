@@ -37,14 +37,16 @@ def site(tmp_path_factory):
 
 
 def test_every_page_of_the_repository_is_there(site):
+    first = (site / "index.html").read_text(encoding="utf-8")
     pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
     pages += (ROOT / "docs").rglob("*.md")
     pages += (ROOT / "experiments").glob("*/README.md")
     pages += (ROOT / "experiments" / "notebooks").glob("*.ipynb")
     for page in pages:
-        built = site / page.relative_to(ROOT).with_suffix(".html")
-        assert built.is_file(), f"{page} is not part of the site"
-    assert (site / "index.html").is_file()
+        built = page.relative_to(ROOT).with_suffix(".html")
+        assert (site / built).is_file(), f"{page} is not part of the site"
+        if page.name != "README.md" or page.parent != ROOT:
+            assert f'href="{built}"' in first, f"{page} is not in the table of contents"
     assert "Nodule" in (site / "searchindex.js").read_text(encoding="utf-8").title()
 
 
