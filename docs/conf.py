@@ -24,7 +24,7 @@ copyright = "the authors of keras_mscam, Apache-2.0"
 release = __version__
 root_doc = "README"
 extensions = [
-    "commands",
+    "command_list",
     "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",

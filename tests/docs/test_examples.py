@@ -17,7 +17,7 @@ import tyro
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "docs"))
-commands = importlib.import_module("commands")
+commands = importlib.import_module("command_list")
 
 PAGES = [
     ROOT / "README.md",

@@ -63,9 +63,9 @@ def test_every_option_is_listed(site):
     text = html.unescape(re.sub(r"<[^>]*>", "", page))
     # One of each command, and the last of a long list of choices.
     for option in (
-        "--verify PATH", "--checkpoint-steps INT", "resnet152_v1_5}", "--flip",
-        "--afp-denominator", "--attention-size HEIGHT WIDTH", "--crop-borders",
-        "--token-file PATH", "--allow-unmatched", "--license STR",
+        "--verify ", "--checkpoint-steps INT", "resnet152_v1_5}", "--flip",
+        "--afp-denominator ", "--attention-size HEIGHT WIDTH", "--crop-borders",
+        "--token-file ", "--allow-unmatched", "--license ",
     ):  # fmt: skip
         assert option in text
     assert "{None" not in text
@@ -81,3 +81,16 @@ def test_formulas_need_no_script(site):
 def test_pictures_of_the_readme_are_small():
     for path in (ROOT / "docs" / "figures").iterdir():
         assert path.stat().st_size < 200_000
+
+
+def test_results_of_the_readme_are_those_of_the_experiments():
+    known = "".join(
+        (ROOT / "experiments" / name / "README.md").read_text(encoding="utf-8")
+        for name in ("real", "table1")
+    )
+    table = (
+        (ROOT / "README.md").read_text(encoding="utf-8").split("## How well it does")[1]
+    )
+    numbers = re.findall(r"\d\.\d\d(?: \[[^]]*\])?", table.split("\n## ")[0])
+    assert len(numbers) > 20
+    assert [number for number in numbers if number not in known] == []
