@@ -46,8 +46,7 @@ exclude_patterns = [
     "**/node_modules",
     "**/.ipynb_checkpoints",
 ]
-# Tables that one page alone links to, and that begin with a second-level heading.
-suppress_warnings = ["toc.not_included", "myst.header"]
+suppress_warnings = ["toc.not_included"]  # tables that one page alone links to
 
 html_theme = "furo"
 html_title = f"keras_mscam {release}"
@@ -88,7 +87,7 @@ _LISTS = ("docs/tutorials", "docs/howto/index", "docs/results")
 
 
 def _complete(app, name, source):
-    """Give a page what stands in no Markdown: contents, and attached pictures."""
+    """Give a page what stands in no Markdown: contents, attached pictures, a title."""
     if name == root_doc:
         for caption, pages in _CONTENTS.items():
             source[0] += _write_contents(pages, caption)
@@ -101,6 +100,8 @@ def _complete(app, name, source):
                 ((kind, data),) = kinds.items()
                 uri = f"data:{kind};base64,{data}"
                 source[0] = source[0].replace(f"attachment:{file}", uri)
+    elif source[0].startswith("## "):
+        source[0] = f"# {name}\n\n{source[0]}"  # tables of results
 
 
 def _write_contents(pages, caption="Contents"):
