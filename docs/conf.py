@@ -31,18 +31,16 @@ extensions = [
     "sphinx_copybutton",
 ]
 # Everything else at the top level may hold anything, environments and runs too.
+_PAGES = sorted(path.stem for path in ROOT.glob("*.md") if path.stem != root_doc)
 _READ = {
-    "README.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
     "docs",
     "experiments",
     "export",
+    *(f"{page}.md" for page in (root_doc, *_PAGES)),
 }
 exclude_patterns = [
     *(path.name for path in ROOT.iterdir() if path.name not in _READ),
     "docs/_build",
-    "experiments/README.md",
     "**/node_modules",
     "**/.ipynb_checkpoints",
 ]
@@ -76,14 +74,13 @@ _CONTENTS = {
         "docs/reference/commands",
         "docs/reference/python",
         "docs/reference/files",
-        "docs/results",
+        "experiments/README",
         "docs/limits",
-        "CHANGELOG",
-        "CONTRIBUTING",
+        *_PAGES,
     ],
 }
 #: Pages whose own links are the pages below them.
-_LISTS = ("docs/tutorials", "docs/howto/index", "docs/results")
+_LISTS = ("docs/tutorials", "docs/howto/index", "experiments/README")
 
 
 def _complete(app, name, source):

@@ -38,7 +38,7 @@ def site(tmp_path_factory):
 
 def test_every_page_of_the_repository_is_there(site):
     first = (site / "index.html").read_text(encoding="utf-8")
-    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+    pages = [*ROOT.glob("*.md")]
     pages += (ROOT / "docs").rglob("*.md")
     pages += (ROOT / "experiments").glob("*/README.md")
     pages += (ROOT / "experiments" / "notebooks").glob("*.ipynb")
