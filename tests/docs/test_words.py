@@ -48,7 +48,11 @@ def test_words_of_the_glossary(page):
             pytest.fail(f"{page}:{line} says {found[0]!r}; say {instead!r}")
 
 
-def test_spelling(capsys):
+def test_spelling(tmp_path, capsys):
     codespell = pytest.importorskip("codespell_lib")
-    found = codespell.main("--ignore-words-list", KNOWN, *map(str, PAGES))
+    for page in PAGES:
+        copy = tmp_path / page.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(read_prose(page), encoding="utf-8")
+    found = codespell.main("--ignore-words-list", KNOWN, str(tmp_path))
     assert found == 0, capsys.readouterr().out
