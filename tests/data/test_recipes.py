@@ -1,4 +1,4 @@
-"""The recipes of the README and of experiments/datasets, on files in exact layouts."""
+"""The recipes of docs/howto and of experiments/datasets, on files in exact layouts."""
 
 import gzip
 import json
@@ -399,9 +399,9 @@ def test_rsna_pneumonia(place):
     )
 
 
-def test_the_readmes_own(place):
-    readme = (ROOT / "README.md").read_text()
-    (code,) = re.findall(r"```python\n(import pandas.*?)```", readme, re.DOTALL)
+def test_the_recipe_for_tables_of_another_form(place):
+    page = (ROOT / "docs" / "howto" / "your_own_xrays.md").read_text()
+    (code,) = re.findall(r"```python\n(import pandas.*?)```", page, re.DOTALL)
     place(
         "hospital/export.csv",
         "file,person,findings\n1.png,Ann,Mass|Effusion\n2.png,Bob,No Finding\n",
