@@ -23,6 +23,7 @@ from keras_mscam.configs.schema import (
 )
 from keras_mscam.errors import DiskError, UserError, command, explain_disk
 from keras_mscam.inference.run_folder import is_run, load_run
+from keras_mscam.training.machines import Machines
 from keras_mscam.training.stop import Terminated
 from keras_mscam.training.train_run import train
 
@@ -35,7 +36,9 @@ def main() -> None:
     options = parse_options(sys.argv[1:])
     try:
         with explain_disk(options.output):
-            run = train(options.config, options.output, options.resume)
+            run = train(
+                options.config, options.output, options.resume, options.machines
+            )
     except DiskError as error:
         if not is_run(options.output):
             raise
@@ -43,7 +46,8 @@ def main() -> None:
         raise DiskError(error.args[0], go_on) from error
     except Terminated:
         sys.exit(128 + signal.SIGTERM)  # as of a process that it ended
-    print(f"Report: {run.report_path}")
+    if run is not None:  # of several hosts, the first says it
+        print(f"Report: {run.report_path}")
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class TrainOptions:
     augmentation: AugmentationConfig = dataclasses.field(
         default_factory=AugmentationConfig
     )
+    machines: Machines = dataclasses.field(default_factory=Machines)
 
     # Of preset and file; `keras_mscam-evaluate` has its options.
     localization: tyro.conf.Suppress[LocalizationConfig] = dataclasses.field(

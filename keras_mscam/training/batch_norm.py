@@ -45,7 +45,7 @@ class BatchNormStatistics(keras.callbacks.Callback):
         means, squares = [], []
         try:
             for images in self.batches:
-                self.network.predict_on_batch(images)
+                self.network.predict_on_batch(np.asarray(images))
                 found = [
                     (_to_numpy(layer.moving_mean), _to_numpy(layer.moving_variance))
                     for layer in self.layers

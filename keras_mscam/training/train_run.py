@@ -4,6 +4,8 @@ import dataclasses
 import math
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -19,13 +21,26 @@ from keras_mscam.inference.run_folder import (
     write_config,
     write_relevance_weights,
 )
+from keras_mscam.training.machines import (
+    ALONE,
+    ONE_DEVICE,
+    Group,
+    Machines,
+    join,
+    open_run,
+)
 from keras_mscam.training.stop import StopSignals
 
 #: Options of a training that may change when it is resumed.
 _CHANGEABLE = ("epochs", "skip_batches", "checkpoint_minutes", "checkpoint_steps")
 
 
-def train(config: Config, output: Path, resume: bool = False) -> Run:
+def train(
+    config: Config,
+    output: Path,
+    resume: bool = False,
+    machines: Machines = ONE_DEVICE,
+) -> Run | None:
     """Prepare data, train a classifier, calibrate it, evaluate it and report it.
 
     Args:
@@ -33,11 +48,12 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
         output: the run folder. A new or empty one, or with `resume` that of a run,
             which goes on where its last checkpoint was written.
         resume: go on with the run in `output`.
+        machines: the devices and hosts that share its batches; all hosts call this.
 
     Returns:
-        The run. Its folder holds `config.json`, `model.keras`, `history.csv`,
-        `beta.csv`, `relevance_weights.csv`, `calibration.json`, `metrics.json` and
-        `report.html`.
+        The run; `None` on all hosts but the first. Its folder holds `config.json`,
+        `model.keras`, `history.csv`, `beta.csv`, `relevance_weights.csv`,
+        `calibration.json`, `metrics.json` and `report.html`.
 
     Raises:
         UserError: the data, the configuration or the folder can't be used, or the loss
@@ -52,30 +68,46 @@ def train(config: Config, output: Path, resume: bool = False) -> Run:
     from keras_mscam.evaluation.evaluate_run import evaluate
     from keras_mscam.inference.calibrated_model import load_classifier
     from keras_mscam.training.initial_weights import adopt_normalization
+    from keras_mscam.training.precision import resolve_precision
 
     if not config.training.epochs and not config.training.head_epochs:
         raise UserError("There is nothing to train: give --epochs or --head-epochs.")
-    if not resume:
-        model = adopt_normalization(config.model)  # before anything is drawn
-        config = dataclasses.replace(config, model=model)
     with StopSignals():
-        run = _resume_run(config, output) if resume else create_run(output, config)
-        try:
-            prepare_data(run)
-            train_classifier(run)
+        with join(machines) as group:
+            config = resolve_precision(config)
+            if resume:
+                open_first = partial(_resume_run, config, output)
+            else:
+                model = adopt_normalization(config.model)  # before anything is drawn
+                config = dataclasses.replace(config, model=model)
+                open_first = partial(create_run, output, config)
+            with open_run(group, output, open_first) as run, _explain_end(run):
+                group.check(run)
+                prepare_data(run)
+                train_classifier(run, group)
+        if not group.is_first:
+            return None
+        with _explain_end(run):
             calibrate_run(run, load_classifier(run))
             evaluate(run.path)
-        except UserError:
-            discard_empty_run(run)
-            raise
-        except KeyboardInterrupt:
-            print(
-                f"Stopped {_describe_progress(run)}. "
-                f"Go on: keras_mscam-train --output {run.path} --resume",
-                file=sys.stderr,
-            )
-            raise
     return run
+
+
+@contextmanager
+def _explain_end(run: Run) -> Iterator[None]:
+    """Say how a run goes on that is stopped, and remove one that came to nothing."""
+    try:
+        yield
+    except UserError:
+        discard_empty_run(run)
+        raise
+    except KeyboardInterrupt:
+        print(
+            f"Stopped {_describe_progress(run)}. "
+            f"Go on: keras_mscam-train --output {run.path} --resume",
+            file=sys.stderr,
+        )
+        raise
 
 
 def _describe_progress(run: Run) -> str:
@@ -154,8 +186,13 @@ def _print(*sentences: str) -> None:
         print(sentence, file=sys.stderr)
 
 
-def train_classifier(run: Run) -> None:
-    """Train the run's classifier on its prepared records, from its last checkpoint."""
+def train_classifier(run: Run, group: Group = ALONE) -> None:
+    """Train the run's classifier on its prepared records, from its last checkpoint.
+
+    Args:
+        run: with prepared records.
+        group: the devices and hosts that share its batches.
+    """
     import keras
 
     from keras_mscam.data.manifest import Manifest
@@ -169,7 +206,8 @@ def train_classifier(run: Run) -> None:
     if training.deterministic:
         make_deterministic()
     try:
-        _fit_to_records(run, manifest)
+        with group.scope():
+            _fit_to_records(run, manifest, group)
     finally:
         keras.config.set_dtype_policy(policy)
 
@@ -205,7 +243,7 @@ def _adopt_stored_size(run: Run, stored: tuple[int, int] | None) -> Run:
     return run
 
 
-def _fit_to_records(run: Run, manifest) -> None:
+def _fit_to_records(run: Run, manifest, group: Group) -> None:
     from keras_mscam.data.pipeline import (
         make_dataset,
         make_training_dataset,
@@ -228,7 +266,9 @@ def _fit_to_records(run: Run, manifest) -> None:
     )
     validates = knows_a_label(manifest.splits["validation"])
     trainer, classifier, state = _start(run, manifest, steps, make_pass, validates)
-    validation = make_pass("validation")
+    validation = make_pass("validation", host=group.part)
+    images = manifest.splits["validation"].images
+    given = images if group.part is None else images + -images % training.batch_size
     order = {
         "batch_size": training.batch_size,
         "seed": training.seed,
@@ -244,9 +284,13 @@ def _fit_to_records(run: Run, manifest) -> None:
             "stops early."
         )
     counting = counting_callbacks(
-        training, partial(name_batch, run.records, **order), state.step, validates
+        training,
+        partial(name_batch, run.records, **order),
+        state.step,
+        validates,
+        given / images,
     )
-    stop = StopSignals()
+    stop = StopSignals(group.share)
     checkpoint = Checkpoint(run, classifier, counting, state, stop)
     if state.history:
         checkpoint.write_results()
@@ -265,6 +309,7 @@ def _fit_to_records(run: Run, manifest) -> None:
             first_epoch=state.epoch,
             first_step=state.step,
             cache_folder=run.config.data.cache_folder,
+            host=group.host,
             **order,
         )
         with stop:
@@ -281,7 +326,10 @@ def _fit_to_records(run: Run, manifest) -> None:
                     checkpoint,
                     *statistics,
                     *tensorboard_callbacks(
-                        run.tensorboard, classifier, validation, manifest.pathologies
+                        run.tensorboard,
+                        classifier,
+                        make_pass("validation"),
+                        manifest.pathologies,
                     ),
                     progress,
                 ],

@@ -29,6 +29,7 @@ def test_a_signal_waits_until_it_is_obeyed(number, error):
         signals.obey()  # nothing to obey
         signals.waits = True
         signal.raise_signal(number)
+        signals.agree()
         assert signals.received == number
         signals.obey()
     assert raised.type is error
