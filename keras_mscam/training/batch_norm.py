@@ -65,6 +65,28 @@ class BatchNormStatistics(keras.callbacks.Callback):
             layer.moving_variance.assign(np.mean(square, axis=0) - mean**2)
 
 
+class SynchronizedBatchNorm(keras.callbacks.Callback):
+    """Let TensorFlow's devices normalize by the whole batch, not each by its part.
+
+    JAX's do so by themselves. Layers are synchronized within steps alone: a network
+    that is saved so could not be read on JAX.
+    """
+
+    def __init__(self, network: keras.Model):
+        super().__init__()
+        self.layers = find_batch_norms(network)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._synchronize(True)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._synchronize(False)
+
+    def _synchronize(self, on: bool) -> None:
+        for layer in self.layers:
+            layer.synchronized = on
+
+
 class _TrainingMode(keras.Model):
     """A network that normalizes by its batch also in `predict`."""
 

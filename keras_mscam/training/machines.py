@@ -249,7 +249,7 @@ def _group_jax(devices: int | str) -> Group:
     counts = {_count(devices, len(found)) for found in by_host}
     if len(counts) > 1:
         raise UserError(
-            f"The hosts have {' and '.join(map(str, sorted(counts)))} devices, and must "
+            f"Some hosts have {min(counts)} devices, some {max(counts)}, and all must "
             "share a batch equally: give --devices N."
         )
     chosen = [d for found in by_host for d in found[: max(counts)]]

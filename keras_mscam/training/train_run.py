@@ -244,13 +244,18 @@ def _adopt_stored_size(run: Run, stored: tuple[int, int] | None) -> Run:
 
 
 def _fit_to_records(run: Run, manifest, group: Group) -> None:
+    import keras
+
     from keras_mscam.data.pipeline import (
         make_dataset,
         make_training_dataset,
         name_batch,
     )
     from keras_mscam.data.split_gaps import knows_a_label
-    from keras_mscam.training.batch_norm import BatchNormStatistics
+    from keras_mscam.training.batch_norm import (
+        BatchNormStatistics,
+        SynchronizedBatchNorm,
+    )
     from keras_mscam.training.callbacks import Progress, tensorboard_callbacks
     from keras_mscam.training.checkpoint import Checkpoint
     from keras_mscam.training.fit import counting_callbacks, fit
@@ -294,6 +299,9 @@ def _fit_to_records(run: Run, manifest, group: Group) -> None:
     checkpoint = Checkpoint(run, classifier, counting, state, stop)
     if state.history:
         checkpoint.write_results()
+    synchronized = []
+    if group.devices > 1 and keras.backend.backend() == "tensorflow":
+        synchronized = [SynchronizedBatchNorm(classifier)]
     statistics = []
     if training.batch_norm_images and not training.frozen_batch_norm:
         count = math.ceil(training.batch_norm_images / training.batch_size)
@@ -322,6 +330,7 @@ def _fit_to_records(run: Run, manifest, group: Group) -> None:
                 first_epoch=state.epoch,
                 first_step=state.step,
                 callbacks=[
+                    *synchronized,
                     *counting,
                     checkpoint,
                     *statistics,
