@@ -31,6 +31,8 @@ _PORT = 8476
 _JOIN_SECONDS = 300
 #: and until one that is silent counts as lost.
 _LOST_SECONDS = 30
+#: Status of a process that ends because of another host: it can be started again.
+LOST_STATUS = 75
 #: What Slurm and Kubernetes' indexed jobs call the place of a host.
 _INDEX_VARIABLES = ("SLURM_PROCID", "JOB_COMPLETION_INDEX")
 _LOST = "Another host was lost, or the network to it."
@@ -210,8 +212,9 @@ def _connect(hosts: tuple[str, ...], index: int) -> Iterator[None]:
             yield
         except Exception as error:
             # At its exit JAX would wait for hosts that may never answer, and abort.
-            atexit.register(os._exit, 2)
-            if re.search("Gloo|NCCL|coordination service", str(error)):
+            lost = re.search("Gloo|NCCL|coordination service", str(error))
+            atexit.register(os._exit, LOST_STATUS if lost else 2)
+            if lost:
                 raise UserError(f"{_LOST} {_ON}") from error
             raise
         except KeyboardInterrupt:

@@ -20,10 +20,12 @@ from keras_mscam.configs.schema import Config
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.inference.run_folder import create_run, write_relevance_weights
 from keras_mscam.modeling import build_classifier
+from keras_mscam.training.machines import LOST_STATUS
 
 #: Largest difference of any weight behind 10 steps of 1e-3.
 TOLERANCE = 2e-4
-# The command, without what follows training, on one or two processors that are none.
+# The command, where need be without what follows training; TensorFlow's processor is
+# two devices.
 COMMAND = """
 import os, sys
 from keras_mscam.cli import train
@@ -95,27 +97,24 @@ def on_jax(arguments, tmp_path_factory):
     return path
 
 
-def assert_equal(one, other, tolerance):
+def assert_equal(one, other):
     models = [keras.saving.load_model(path / "model.keras") for path in (one, other)]
     worst = max(
         np.abs(a - b).max()
         for a, b in zip(*(model.get_weights() for model in models), strict=True)
     )
-    assert worst < tolerance
+    assert worst < TOLERANCE
     one, other = (pd.read_csv(path / "history.csv") for path in (one, other))
-    pd.testing.assert_frame_equal(one, other, rtol=tolerance)
+    pd.testing.assert_frame_equal(one, other, rtol=TOLERANCE)
 
 
-def test_tensorflow_and_jax_train_to_the_same(on_jax, arguments, tmp_path):
-    finish(start("tensorflow", *arguments, "--output", tmp_path / "run"))
-    assert_equal(on_jax, tmp_path / "run", TOLERANCE)
-
-
-@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
-def test_two_devices_train_to_the_same(backend, on_jax, arguments, tmp_path):
+def test_two_devices_of_tensorflow_train_to_the_same(on_jax, arguments, tmp_path):
     arguments = [*arguments, "--output", tmp_path / "run", "--devices", "all"]
-    finish(start(backend, *arguments, devices=2))
-    assert_equal(on_jax, tmp_path / "run", TOLERANCE)
+    finish(start("tensorflow", *arguments))
+    assert_equal(on_jax, tmp_path / "run")
+    layers = keras.saving.load_model(tmp_path / "run" / "model.keras")._flatten_layers()
+    # JAX could not read them otherwise.
+    assert not any(getattr(layer, "synchronized", False) for layer in layers)
 
 
 def find_port():
@@ -125,11 +124,10 @@ def find_port():
 
 
 def start_hosts(*arguments):
+    """Start two hosts, with two devices each."""
     hosts = f"127.0.0.1:{find_port()}", "127.0.0.1"
-    return [
-        start("jax", *arguments, "--hosts", *hosts, "--host-index", index)
-        for index in (0, 1)
-    ]
+    arguments = [*arguments, "--devices", "all", "--hosts", *hosts, "--host-index"]
+    return [start("jax", *arguments, index, devices=2) for index in (0, 1)]
 
 
 def test_two_hosts_one_of_them_killed_train_to_the_same(on_jax, arguments, tmp_path):
@@ -139,21 +137,10 @@ def test_two_hosts_one_of_them_killed_train_to_the_same(on_jax, arguments, tmp_p
         assert first.poll() is None
         time.sleep(0.05)
     other.send_signal(signal.SIGKILL)
-    said = finish(first, 2)
+    said = finish(first, LOST_STATUS)
     assert "error: Another host was lost, or the network to it. Start the same" in said
     assert "Traceback" not in said
     assert not (path / "history.csv").exists()
     for process in start_hosts("--output", path, "--resume"):
         finish(process)
-    assert_equal(on_jax, path, TOLERANCE)
-
-
-def test_a_signal_to_one_host_stops_all_at_the_same_step(arguments, tmp_path):
-    path = tmp_path / "run"
-    first, other = start_hosts(*arguments, "--output", path, "--epochs", 100)
-    while not list((path / "checkpoints").glob("epoch-*")):
-        assert first.poll() is None
-        time.sleep(0.05)
-    other.terminate()
-    assert "Go on: keras_mscam-train --output" in finish(first, 128 + signal.SIGTERM)
-    assert finish(other, 128 + signal.SIGTERM) == ""
+    assert_equal(on_jax, path)
