@@ -144,7 +144,7 @@ def join(machines: Machines) -> Iterator[Group]:
                 f"--hosts is for the JAX backend, and this is {backend}: set "
                 "KERAS_BACKEND=jax on all of them."
             )
-        with _connect(machines.hosts, _find_index(machines)):
+        with _connect(machines.hosts, find_index(machines)):
             yield _group_jax(machines.devices)
     elif machines.devices == 1:
         yield Group()
@@ -163,7 +163,12 @@ def _keep_from_gpus() -> None:
     tf.config.set_visible_devices([], "GPU")
 
 
-def _find_index(machines: Machines) -> int:
+def find_index(machines: Machines) -> int:
+    """Return the place of this host among all of them, from 0.
+
+    Raises:
+        UserError: nobody says it, or it is none.
+    """
     count = len(machines.hosts)
     given = {"--host-index": machines.host_index}
     given |= {name: os.environ.get(name) for name in _INDEX_VARIABLES}
@@ -183,6 +188,19 @@ def _find_index(machines: Machines) -> int:
     return int(index)
 
 
+def find_address(hosts: tuple[str, ...]) -> str:
+    """Return where the first host is to be reached, with its port.
+
+    Raises:
+        UserError: it is no address.
+    """
+    found = re.fullmatch(r"(\[[^\]\s]+\]|[^:\s]+)(?::(\d+))?", hosts[0])
+    port = int(found[2] or _PORT) if found else 0
+    if not 0 < port < 2**16:
+        raise UserError(f"--hosts begins with {hosts[0]!r}, which is no HOST:PORT.")
+    return f"{found[1]}:{port}"
+
+
 @contextmanager
 def _connect(hosts: tuple[str, ...], index: int) -> Iterator[None]:
     """Connect this process with those of the other hosts, by JAX.
@@ -192,10 +210,7 @@ def _connect(hosts: tuple[str, ...], index: int) -> Iterator[None]:
     """
     import jax
 
-    found = re.fullmatch(r"(\[[^\]]+\]|[^:\s]+)(?::(\d{1,5}))?", hosts[0])
-    if found is None:
-        raise UserError(f"--hosts begins with {hosts[0]!r}, which is no HOST:PORT.")
-    address = f"{found[1]}:{found[2] or _PORT}"
+    address = find_address(hosts)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     with _last_words(f"Not all of {len(hosts)} hosts came to {address}. {_ON}"):
         jax.distributed.initialize(
@@ -234,12 +249,12 @@ def _last_words(sentence: str) -> Iterator[None]:
     command = [sys.executable, "-c", code]
     # In a session of its own: Ctrl-C is not for it.
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, text=True, start_new_session=True
+        command, stdin=subprocess.PIPE, start_new_session=True
     ) as process:
         try:
             yield
         finally:
-            process.communicate("all is well")
+            process.communicate(b"all is well")
 
 
 def _group_jax(devices: int | str) -> Group:

@@ -4,8 +4,6 @@ import dataclasses
 import math
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +12,7 @@ from keras_mscam.errors import UserError
 from keras_mscam.inference.run_folder import (
     Run,
     create_run,
-    discard_empty_run,
     is_prepared,
-    load_run,
     write_beta,
     write_config,
     write_relevance_weights,
@@ -29,10 +25,8 @@ from keras_mscam.training.machines import (
     join,
     open_run,
 )
+from keras_mscam.training.resuming import explain_end, resume_run
 from keras_mscam.training.stop import StopSignals
-
-#: Options of a training that may change when it is resumed.
-_CHANGEABLE = ("epochs", "skip_batches", "checkpoint_minutes", "checkpoint_steps")
 
 
 def train(
@@ -76,51 +70,21 @@ def train(
         with join(machines) as group:
             config = resolve_precision(config)
             if resume:
-                open_first = partial(_resume_run, config, output)
+                open_first = partial(resume_run, config, output)
             else:
                 model = adopt_normalization(config.model)  # before anything is drawn
                 config = dataclasses.replace(config, model=model)
                 open_first = partial(create_run, output, config)
-            with open_run(group, output, open_first) as run, _explain_end(run):
+            with open_run(group, output, open_first) as run, explain_end(run):
                 group.check(run)
                 prepare_data(run)
                 train_classifier(run, group)
         if not group.is_first:
             return None
-        with _explain_end(run):
+        with explain_end(run):
             calibrate_run(run, load_classifier(run))
             evaluate(run.path)
     return run
-
-
-@contextmanager
-def _explain_end(run: Run) -> Iterator[None]:
-    """Say how a run goes on that is stopped, and remove one that came to nothing."""
-    try:
-        yield
-    except UserError:
-        discard_empty_run(run)
-        raise
-    except KeyboardInterrupt:
-        print(
-            f"Stopped {_describe_progress(run)}. "
-            f"Go on: keras_mscam-train --output {run.path} --resume",
-            file=sys.stderr,
-        )
-        raise
-
-
-def _describe_progress(run: Run) -> str:
-    from keras_mscam.training.checkpoint import find_checkpoints, read_numbers
-
-    if not is_prepared(run.records):
-        return "while its images were prepared"
-    newest, *_ = [*find_checkpoints(run), None]
-    if newest is None:
-        return "before its first checkpoint"
-    epochs, *steps = read_numbers(newest)
-    within = "".join(f" and {step} steps of the next" for step in steps)
-    return f"after {epochs} of {run.config.training.epochs} epochs{within}"
 
 
 def prepare_data(run: Run) -> None:
@@ -411,26 +375,3 @@ def _count_steps(manifest, batch_size: int) -> int:
             f"{batch_size}; give a smaller --batch-size."
         )
     return images // batch_size
-
-
-def _resume_run(config: Config, output: Path) -> Run:
-    run = load_run(output)
-    longer = config.training.epochs != run.config.training.epochs
-    if longer and run.config.training.schedule == "cosine":
-        raise UserError(
-            f"The run in {output} has a cosine schedule, which ends with its "
-            f"{run.config.training.epochs} epochs: --epochs can't be changed. Start a "
-            f"new run with --weights {output}."
-        )
-    changes = {name: getattr(config.training, name) for name in _CHANGEABLE}
-    training = dataclasses.replace(run.config.training, **changes)
-    extended = dataclasses.replace(run.config, training=training)
-    if extended != config:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in _CHANGEABLE)
-        raise UserError(
-            f"The run in {output} goes on as it was begun: with --resume, only "
-            f"{options} can be given."
-        )
-    run = Run(run.path, extended)
-    write_config(run)
-    return run

@@ -16,11 +16,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keras_mscam.configs.schema import Config
+from keras_mscam.configs.schema import Config, DataConfig, TrainingConfig
 from keras_mscam.data.manifest import Manifest
+from keras_mscam.errors import UserError
 from keras_mscam.inference.run_folder import create_run, write_relevance_weights
 from keras_mscam.modeling import build_classifier
-from keras_mscam.training.machines import LOST_STATUS
+from keras_mscam.training.machines import (
+    ALONE,
+    LOST_STATUS,
+    Group,
+    Machines,
+    find_address,
+    find_index,
+    join,
+    open_run,
+)
 
 #: Largest difference of any weight behind 10 steps of 1e-3.
 TOLERANCE = 2e-4
@@ -144,3 +154,107 @@ def test_two_hosts_one_of_them_killed_train_to_the_same(on_jax, arguments, tmp_p
     for process in start_hosts("--output", path, "--resume"):
         finish(process)
     assert_equal(on_jax, path)
+
+
+@pytest.mark.parametrize(
+    ("machines", "sentence"),
+    [
+        ({"hosts": ("a", "b")}, "--hosts is for the JAX backend, and this is tensorfl"),
+        ({"devices": 99}, "--devices is 99, but there are"),
+    ],
+)
+def test_what_there_is_not_is_one_sentence(machines, sentence):
+    with pytest.raises(UserError, match=sentence), join(Machines(**machines)):
+        pytest.fail("nothing could be joined")
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "expected"),
+    [
+        (1, {"SLURM_PROCID": "0"}, 1),
+        (None, {"SLURM_PROCID": "1"}, 1),
+        (None, {"JOB_COMPLETION_INDEX": "0"}, 0),
+        (2, {}, "--host-index is 2, but --hosts has 2, counted from 0"),
+        (None, {"SLURM_PROCID": "5"}, "SLURM_PROCID is 5, but --hosts has 2"),
+        (None, {"SLURM_PROCID": "x"}, "SLURM_PROCID is x, but"),
+        (None, {}, "SLURM_PROCID or JOB_COMPLETION_INDEX is not set either"),
+    ],
+)
+def test_the_place_of_a_host(given, environment, expected, monkeypatch):
+    for name in ("SLURM_PROCID", "JOB_COMPLETION_INDEX"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    machines = Machines(hosts=("a:1", "b"), host_index=given)
+    if isinstance(expected, int):
+        assert find_index(machines) == expected
+    else:
+        with pytest.raises(UserError, match=expected):
+            find_index(machines)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expected"),
+    [
+        ("node1:9000", "node1:9000"), ("node1", "node1:8476"), ("[::1]:9", "[::1]:9"),
+        ("10.0.0.1", "10.0.0.1:8476"), ("node1:", None), ("::1", None), ("", None),
+        ("node 1", None), ("node1:99999", None), ("node1:0", None),
+    ],
+)  # fmt: skip
+def test_the_address_of_the_first_host(hosts, expected):
+    if expected is not None:
+        assert find_address((hosts, "b")) == expected
+    else:
+        with pytest.raises(UserError, match="which is no HOST:PORT"):
+            find_address((hosts, "b"))
+
+
+@pytest.mark.parametrize(
+    ("training", "group", "sentence"),
+    [
+        ({"batch_size": 9}, {"devices": 2}, "2 devices can't share a batch of 9"),
+        ({"head_epochs": 1}, {"devices": 2}, "--head-epochs trains on one device"),
+        ({"skip_batches": 1}, {"devices": 2}, "--skip-batches is not for several dev"),
+        ({"loss": "batch_balanced"}, {"devices": 2}, "--loss batch_balanced is not"),
+        ({}, {"devices": 2, "host": (0, 2)}, "Several hosts read prepared records"),
+    ],
+)
+def test_what_several_can_not_do_as_one_is_one_sentence(
+    training, group, sentence, phantom_records, tmp_path
+):
+    data = {} if "host" in group else {"path": phantom_records}
+    config = Config(DataConfig(**data), training=TrainingConfig(**training))
+    run = create_run(tmp_path / "run", config)
+    with pytest.raises(UserError, match=sentence):
+        Group(**group).check(run)
+    ALONE.check(run)
+
+
+def test_other_hosts_work_in_a_copy(tmp_path, capsys):
+    """The second of two hosts, which calls `share` at the same times as the first."""
+    path = tmp_path / "run"
+    shared = []
+
+    def share(value):
+        shared.append(value)
+        if len(shared) == 1:  # the first one has made it
+            create_run(path, Config())
+            for name in ("checkpoints/epoch-001.npz", "records/manifest.json"):
+                (path / name).parent.mkdir()
+                (path / name).touch()
+        return value
+
+    second = Group((1, 2), 2, share=share)
+    with open_run(second, path, lambda: pytest.fail("not of the first")) as copy:
+        assert copy.path != path
+        assert (copy.checkpoints / "epoch-001.npz").is_file()
+        assert copy.records == path / "records"
+        (copy.path / "history.csv").touch()
+        print("of no use", file=sys.stderr)
+    assert not (path / "history.csv").exists()
+    assert not copy.path.exists()
+    assert len(shared) == 2
+    assert capsys.readouterr().err == ""
+    unseen = open_run(Group((1, 2), 2), tmp_path / "nowhere", None)
+    with pytest.raises(UserError, match=r"Host 1 does not see .*: give an"), unseen:
+        pytest.fail("there is no run")
