@@ -11,6 +11,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # It turns oneDNN on by itself only on processors with AVX-512. Others train faster with
 # it, too, see `experiments/benchmarks/README.md`.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# Memory of a GPU is taken as it is needed, not all at once.
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 _PLACES = {
     "Predictor": "inference.predictor",

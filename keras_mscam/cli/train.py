@@ -24,6 +24,7 @@ from keras_mscam.configs.schema import (
 )
 from keras_mscam.errors import DiskError, UserError, command, explain_disk
 from keras_mscam.inference.run_folder import is_run, load_run
+from keras_mscam.training.machines import Machines
 from keras_mscam.training.stop import Terminated
 from keras_mscam.training.train_run import train
 
@@ -38,7 +39,7 @@ def main() -> None:
     assert output is not None
     try:
         with explain_disk(output):
-            run = train(options.config, output, options.resume)
+            run = train(options.config, output, options.resume, options.machines)
     except DiskError as error:
         if not is_run(output):
             raise
@@ -46,7 +47,8 @@ def main() -> None:
         raise DiskError(error.args[0], go_on) from error
     except Terminated:
         sys.exit(128 + signal.SIGTERM)  # as of a process that it ended
-    print(f"Report: {run.report_path}")
+    if run is not None:  # of several hosts, the first says it
+        print(f"Report: {run.report_path}")
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class TrainOptions:
     augmentation: AugmentationConfig = dataclasses.field(
         default_factory=AugmentationConfig
     )
+    machines: Machines = dataclasses.field(default_factory=Machines)
 
     # Of preset and file; `keras_mscam-evaluate` and `-export` have their options.
     localization: tyro.conf.Suppress[LocalizationConfig] = dataclasses.field(

@@ -88,7 +88,9 @@ class TrainingConfig:
     epochs: Annotated[int, Field(ge=0)] = 30
     """Passes over the training split."""
     batch_size: PositiveInt = 32
-    """Images in a step."""
+    """Images in a step, those of all devices together."""
+    gradient_accumulation_steps: PositiveInt = 1
+    """Steps whose gradients are averaged before the weights change."""
     balanced_sampling: bool = False
     """Draw every pathology equally often; with --loss binary, or balance twice."""
     learning_rate: PositiveFloat = 1e-3
@@ -109,8 +111,8 @@ class TrainingConfig:
     """Stop after that many epochs without a better validation loss."""
     batch_norm_images: Annotated[int, Field(ge=0)] = 0
     """Training images to estimate BN's statistics on before validating; 0: its own."""
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    """Keras dtype policy."""
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """Keras dtype policy; auto is a mixed one on a GPU or TPU that is fast at it."""
     seed: int = 0
     """Seed of the weights and of the order of images."""
     deterministic: bool = False

@@ -56,6 +56,7 @@ def make_dataset(
     *,
     batch_size: int,
     image_size: tuple[int, int] | None = None,
+    host: tuple[int, int] | None = None,
 ) -> tf.data.Dataset:
     """Make one pass over a split, in the order of its records.
 
@@ -65,6 +66,9 @@ def make_dataset(
         batch_size: images a batch; the last one may have fewer.
         image_size: (height, width) to resize images to, by area averaging where they
             shrink; `None` for the size they are stored at.
+        host: (index, count) of this process among those that share every batch equally,
+            as in `make_training_dataset`. The last batch then is filled up by images
+            whose labels are all unknown.
 
     Returns:
         Pairs of images, uint8 `(batch, height, width, 1)`, and labels, float32
@@ -77,10 +81,32 @@ def make_dataset(
     manifest = Manifest.read(directory)
     size = choose_size(manifest, image_size)
     records = _read_records(directory, manifest, split)
-    batches = decode(records, manifest, size).batch(batch_size)
-    count = -(-manifest.splits[split].images // batch_size)
+    images = manifest.splits[split].images
+    count = -(-images // batch_size)
+    if host is None:
+        batches = decode(records, manifest, size).batch(batch_size)
+    else:
+        batches = _share_batches(records, images, batch_size, host, manifest, size)
     batches = batches.apply(tf.data.experimental.assert_cardinality(count))
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _share_batches(
+    records: tf.data.Dataset, images: int, batch_size: int, host, manifest, size
+) -> tf.data.Dataset:
+    """Give a host its part of whole batches, the last one filled up."""
+    index, hosts = host
+    part = batch_size // hosts
+    filled = records.concatenate(records.take(1).repeat(-images % batch_size))
+    own = filled.enumerate().filter(lambda i, _: i % batch_size // part == index)
+    numbers, records = own.map(lambda i, _: i), own.map(lambda _, record: record)
+
+    def forget(number, example):
+        image, labels = example
+        return image, tf.where(number < images, labels, np.nan)
+
+    decoded = tf.data.Dataset.zip(numbers, decode(records, manifest, size))
+    return decoded.map(forget).batch(part, drop_remainder=True)
 
 
 def make_training_dataset(

@@ -82,9 +82,16 @@ def export_formats(
         The folders of the version, by format.
 
     Raises:
-        UserError: there is no such format, the run can't be exported, a library is
-            missing, or an export differs from the Keras model.
+        UserError: Keras runs on another backend than TensorFlow, there is no such
+            format, the run can't be exported, a library is missing, or an export
+            differs from the Keras model.
     """
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise UserError(
+            f"Models are exported by TensorFlow, and Keras runs on {backend}: "
+            "set KERAS_BACKEND=tensorflow, which reads the runs of every backend."
+        )
     check_name(name)
     formats = read_formats(formats)
     others = [kind for kind in formats if kind != SAVED_MODEL]

@@ -54,6 +54,14 @@ class ConstrainedAdam(keras.optimizers.Adam):
             if variable.constraint is not None:
                 variable.assign(variable.constraint(variable))
 
+    def _get_current_learning_rate(self):
+        # Keras lets a schedule count all steps; here, those that only add up gradients
+        # (`gradient_accumulation_steps`) don't count, as they don't for Adam itself.
+        schedule = self._learning_rate
+        if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+            return schedule(self.iterations)
+        return super()._get_current_learning_rate()
+
     def get_config(self):
         return {
             **super().get_config(),

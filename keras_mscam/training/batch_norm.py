@@ -45,7 +45,7 @@ class BatchNormStatistics(keras.callbacks.Callback):
         means, squares = [], []
         try:
             for images in self.batches:
-                self.network.predict_on_batch(images)
+                self.network.predict_on_batch(np.asarray(images))
                 found = [
                     (_to_numpy(layer.moving_mean), _to_numpy(layer.moving_variance))
                     for layer in self.layers
@@ -63,6 +63,28 @@ class BatchNormStatistics(keras.callbacks.Callback):
             mean = np.mean(mean, axis=0)
             layer.moving_mean.assign(mean)
             layer.moving_variance.assign(np.mean(square, axis=0) - mean**2)
+
+
+class SynchronizedBatchNorm(keras.callbacks.Callback):
+    """Let TensorFlow's devices normalize by the whole batch, not each by its part.
+
+    JAX's do so by themselves. Layers are synchronized within steps alone: a network
+    that is saved so could not be read on JAX.
+    """
+
+    def __init__(self, network: keras.Model):
+        super().__init__()
+        self.layers = find_batch_norms(network)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._synchronize(True)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._synchronize(False)
+
+    def _synchronize(self, on: bool) -> None:
+        for layer in self.layers:
+            layer.synchronized = on
 
 
 class _TrainingMode(keras.Model):

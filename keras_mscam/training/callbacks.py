@@ -153,14 +153,22 @@ class Progress(keras.callbacks.Callback):
             self.bar.close()
 
 
-class UnknownValidation(keras.callbacks.Callback):
-    """Call a loss undefined that is 0 because no label is known.
+class ScaledValidation(keras.callbacks.Callback):
+    """Multiply the losses of validation, in front of the callbacks that are told of it.
 
-    It must come in front of the callbacks that are told of the loss.
+    Args:
+        factor: NaN where no label is known, for losses that are 0 to be undefined; the
+            images that were given over those there are, where a batch was filled up.
     """
 
+    def __init__(self, factor: float):
+        super().__init__()
+        self.factor = factor
+
     def on_epoch_end(self, epoch, logs: Any = None):
-        logs.update({name: math.nan for name in logs if name.startswith("val_")})
+        for name in logs:
+            if name.startswith("val_"):
+                logs[name] *= self.factor
 
 
 #: Pathologies that are watched at most.

@@ -91,7 +91,9 @@ class Checkpoint(keras.callbacks.Callback):
         self._restart_clock()
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.stop.obey()  # here, the other callbacks are done with the epoch before
+        # Here, the other callbacks are done with the epoch before.
+        self.stop.agree()
+        self.stop.obey()
         self.epoch, self.step = epoch, 0
         self._sums = None
         if self.state.epoch == epoch and self.state.step:
@@ -124,6 +126,7 @@ class Checkpoint(keras.callbacks.Callback):
             KeyboardInterrupt: it did.
         """
         steps = self.run.config.training.checkpoint_steps or math.inf
+        self.stop.agree()
         if (
             self.stop.received is not None
             or time.monotonic() >= self._due

@@ -1,5 +1,6 @@
 """Fit a classifier to batches of images and labels, on any Keras backend."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import keras
@@ -9,7 +10,7 @@ from keras_mscam.errors import UserError
 from keras_mscam.modeling.backbones import find_block
 from keras_mscam.modeling.losses import build_loss
 from keras_mscam.modeling.optimizer import ConstrainedAdam
-from keras_mscam.training.callbacks import FiniteLoss, UnknownValidation
+from keras_mscam.training.callbacks import FiniteLoss, ScaledValidation
 
 
 def compile_trainer(
@@ -43,7 +44,12 @@ def compile_trainer(
         _choose_multiplier(trainer, variable, config)
         for variable in trainer.trainable_variables
     ]
-    optimizer = ConstrainedAdam(_make_schedule(config, steps), multipliers)
+    accumulated = config.gradient_accumulation_steps
+    optimizer = ConstrainedAdam(
+        _make_schedule(config, steps),
+        multipliers,
+        gradient_accumulation_steps=accumulated if accumulated > 1 else None,
+    )
     if config.precision == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     trainer.compile(
@@ -111,15 +117,16 @@ def _choose_multiplier(trainer, variable, config: TrainingConfig) -> float:
 
 
 def _make_schedule(config: TrainingConfig, steps: int | None):
-    """Return the learning rate of Adam: a number, or a function of the step."""
+    """Return the learning rate of Adam: a number, or a function of its updates."""
     if config.schedule == "plateau":
         return config.learning_rate
     if steps is None:
         raise ValueError("A cosine schedule needs the steps of an epoch.")
-    warmup = round(config.warmup_epochs * steps)
+    accumulated = config.gradient_accumulation_steps
+    warmup = round(config.warmup_epochs * steps / accumulated)
     return keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else config.learning_rate,
-        decay_steps=max(config.epochs * steps - warmup, 1),
+        decay_steps=max(config.epochs * steps // accumulated - warmup, 1),
         warmup_target=config.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
@@ -130,6 +137,7 @@ def counting_callbacks(
     name_batch: Callable[[str, int, int], list[str]] | None = None,
     first_step: int = 0,
     validates: bool = True,
+    validation_scale: float = 1.0,
 ) -> list[keras.callbacks.Callback]:
     """Return the callbacks that count: losses that aren't finite, epochs of a plateau.
 
@@ -138,13 +146,17 @@ def counting_callbacks(
         name_batch, first_step: see `FiniteLoss`.
         validates: whether the validation loss says anything; if not, it becomes NaN and
             nothing waits for it.
+        validation_scale: factor of the validation losses, see `ScaledValidation`.
 
     Reference:
         Sedai et al. 2018, section 3: the learning rate falls to a tenth on a plateau.
     """
-    callbacks = [FiniteLoss(config.skip_batches, name_batch, first_step)]
+    callbacks = [
+        ScaledValidation(validation_scale if validates else math.nan),
+        FiniteLoss(config.skip_batches, name_batch, first_step),
+    ]
     if not validates:
-        return [UnknownValidation(), *callbacks]
+        return callbacks
     if config.schedule == "plateau":
         callbacks.append(
             keras.callbacks.ReduceLROnPlateau(

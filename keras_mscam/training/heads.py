@@ -108,8 +108,8 @@ def compute_features(
             first, seen = seen, seen + len(pixels)
             if seen <= done:
                 continue
-            values = extractor.predict_on_batch(pixels)
-            values[_LABELS] = keras.ops.convert_to_numpy(labels)
+            values = extractor.predict_on_batch(np.asarray(pixels))
+            values[_LABELS] = np.asarray(labels)
             arrays = arrays or {
                 name: _open(folder / f"{name}.npy", images, value, new=first == 0)
                 for name, value in values.items()

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Callable
 
 
 class Terminated(KeyboardInterrupt):
@@ -20,9 +21,16 @@ class StopSignals:
     want to wait sends a second signal. Within a `with`, in the main thread: Python has
     no signals elsewhere. A signal that the process was told to ignore, as by `nohup`,
     stays ignored.
+
+    Args:
+        share: returns the largest of the numbers that several hosts call it with, for
+            all to stop at one step: a signal to one is then a wish of all.
     """
 
-    def __init__(self):
+    def __init__(self, share: Callable[[int], int] = int):
+        self.share = share
+        self.noted = None
+        #: What is noted here, or on any host, and they all know of.
         self.received = None
         self.waits = False
 
@@ -37,12 +45,17 @@ class StopSignals:
         return self
 
     def __exit__(self, error, *_):
-        if self.received is not None:
+        if self.noted is not None:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._handlers.items():
             signal.signal(number, handler or signal.SIG_DFL)
         if error is None:
+            self.agree()
             self.obey()
+
+    def agree(self) -> None:
+        """Receive what is noted on any host; all must call this at the same step."""
+        self.received = self.share(self.noted or 0) or self.received
 
     def obey(self) -> None:
         """Raise what was wished for, if anything.
@@ -54,9 +67,10 @@ class StopSignals:
             raise Terminated if self.received == signal.SIGTERM else KeyboardInterrupt
 
     def _note(self, number, frame):
-        again = self.received is not None
-        self.received = number
+        again = self.noted is not None
+        self.noted = number
         if again or not self.waits:
+            self.received = number
             self._end_now()
 
     def _end_now(self) -> None:

@@ -14,22 +14,30 @@ from keras_mscam.errors import UserError
 from keras_mscam.inference.run_folder import (
     Run,
     create_run,
-    discard_empty_run,
     is_prepared,
-    load_run,
     write_beta,
     write_config,
     write_relevance_weights,
 )
+from keras_mscam.training.machines import (
+    ALONE,
+    ONE_DEVICE,
+    Group,
+    Machines,
+    join,
+    open_run,
+)
+from keras_mscam.training.resuming import explain_end, resume_run
 from keras_mscam.training.stop import StopSignals
-
-#: Options of a training that may change when it is resumed.
-_CHANGEABLE = ("epochs", "skip_batches", "checkpoint_minutes", "checkpoint_steps")
 
 
 def train(
-    config: Config, output: Path, resume: bool = False, callbacks: Sequence = ()
-) -> Run:
+    config: Config,
+    output: Path,
+    resume: bool = False,
+    machines: Machines = ONE_DEVICE,
+    callbacks: Sequence = (),
+) -> Run | None:
     """Prepare data, train a classifier, calibrate it, evaluate it and report it.
 
     Args:
@@ -37,13 +45,14 @@ def train(
         output: the run folder. A new or empty one, or with `resume` that of a run,
             which goes on where its last checkpoint was written.
         resume: go on with the run in `output`.
+        machines: the devices and hosts that share its batches; all hosts call this.
         callbacks: of Keras, such as those of an experiment tracker; told of every
             epoch that this call trains, under its number in the whole run.
 
     Returns:
-        The run. Its folder holds `config.json`, `model.keras`, `history.csv`,
-        `beta.csv`, `relevance_weights.csv`, `calibration.json`, `metrics.json` and
-        `report.html`.
+        The run; `None` on all hosts but the first. Its folder holds `config.json`,
+        `model.keras`, `history.csv`, `beta.csv`, `relevance_weights.csv`,
+        `calibration.json`, `metrics.json` and `report.html`.
 
     Raises:
         UserError: the data, the configuration or the folder can't be used, or the loss
@@ -58,43 +67,29 @@ def train(
     from keras_mscam.evaluation.evaluate_run import evaluate
     from keras_mscam.inference.calibrated_model import load_classifier
     from keras_mscam.training.initial_weights import adopt_normalization
+    from keras_mscam.training.precision import resolve_precision
 
     if not config.training.epochs and not config.training.head_epochs:
         raise UserError("There is nothing to train: give --epochs or --head-epochs.")
-    if not resume:
-        model = adopt_normalization(config.model)  # before anything is drawn
-        config = dataclasses.replace(config, model=model)
     with StopSignals():
-        run = _resume_run(config, output) if resume else create_run(output, config)
-        try:
-            prepare_data(run)
-            train_classifier(run, callbacks)
+        with join(machines) as group:
+            config = resolve_precision(config)
+            if resume:
+                open_first = partial(resume_run, config, output)
+            else:
+                model = adopt_normalization(config.model)  # before anything is drawn
+                config = dataclasses.replace(config, model=model)
+                open_first = partial(create_run, output, config)
+            with open_run(group, output, open_first) as run, explain_end(run):
+                group.check(run)
+                prepare_data(run)
+                train_classifier(run, group, callbacks)
+        if not group.is_first:
+            return None
+        with explain_end(run):
             calibrate_run(run, load_classifier(run))
             evaluate(run.path)
-        except UserError:
-            discard_empty_run(run)
-            raise
-        except KeyboardInterrupt:
-            print(
-                f"Stopped {_describe_progress(run)}. "
-                f"Go on: keras_mscam-train --output {run.path} --resume",
-                file=sys.stderr,
-            )
-            raise
     return run
-
-
-def _describe_progress(run: Run) -> str:
-    from keras_mscam.training.checkpoint import find_checkpoints, read_numbers
-
-    if not is_prepared(run.records):
-        return "while its images were prepared"
-    newest, *_ = [*find_checkpoints(run), None]
-    if newest is None:
-        return "before its first checkpoint"
-    epochs, *steps = read_numbers(newest)
-    within = "".join(f" and {step} steps of the next" for step in steps)
-    return f"after {epochs} of {run.config.training.epochs} epochs{within}"
 
 
 def prepare_data(run: Run) -> None:
@@ -160,8 +155,14 @@ def _print(*sentences: str) -> None:
         print(sentence, file=sys.stderr)
 
 
-def train_classifier(run: Run, callbacks: Sequence = ()) -> None:
-    """Train the run's classifier on its prepared records, from its last checkpoint."""
+def train_classifier(run: Run, group: Group = ALONE, callbacks: Sequence = ()) -> None:
+    """Train the run's classifier on its prepared records, from its last checkpoint.
+
+    Args:
+        run: with prepared records.
+        group: the devices and hosts that share its batches.
+        callbacks: see `train`.
+    """
     import keras
 
     from keras_mscam.data.manifest import Manifest
@@ -175,7 +176,8 @@ def train_classifier(run: Run, callbacks: Sequence = ()) -> None:
     if training.deterministic:
         make_deterministic()
     try:
-        _fit_to_records(run, manifest, callbacks)
+        with group.scope():
+            _fit_to_records(run, manifest, group, callbacks)
     finally:
         keras.config.set_dtype_policy(policy)
 
@@ -211,14 +213,19 @@ def _adopt_stored_size(run: Run, stored: tuple[int, int] | None) -> Run:
     return run
 
 
-def _fit_to_records(run: Run, manifest, callbacks: Sequence) -> None:
+def _fit_to_records(run: Run, manifest, group: Group, callbacks: Sequence) -> None:
+    import keras
+
     from keras_mscam.data.pipeline import (
         make_dataset,
         make_training_dataset,
         name_batch,
     )
     from keras_mscam.data.split_gaps import knows_a_label
-    from keras_mscam.training.batch_norm import BatchNormStatistics
+    from keras_mscam.training.batch_norm import (
+        BatchNormStatistics,
+        SynchronizedBatchNorm,
+    )
     from keras_mscam.training.callbacks import Progress, tensorboard_callbacks
     from keras_mscam.training.checkpoint import Checkpoint
     from keras_mscam.training.fit import counting_callbacks, fit
@@ -234,7 +241,9 @@ def _fit_to_records(run: Run, manifest, callbacks: Sequence) -> None:
     )
     validates = knows_a_label(manifest.splits["validation"])
     trainer, classifier, state = _start(run, manifest, steps, make_pass, validates)
-    validation = make_pass("validation")
+    validation = make_pass("validation", host=group.part)
+    images = manifest.splits["validation"].images
+    given = images if group.part is None else images + -images % training.batch_size
     order: dict[str, Any] = {
         "batch_size": training.batch_size,
         "seed": training.seed,
@@ -250,12 +259,19 @@ def _fit_to_records(run: Run, manifest, callbacks: Sequence) -> None:
             "stops early."
         )
     counting = counting_callbacks(
-        training, partial(name_batch, run.records, **order), state.step, validates
+        training,
+        partial(name_batch, run.records, **order),
+        state.step,
+        validates,
+        given / images,
     )
-    stop = StopSignals()
+    stop = StopSignals(group.share)
     checkpoint = Checkpoint(run, classifier, counting, state, stop)
     if state.history:
         checkpoint.write_results()
+    synchronized = []
+    if group.devices > 1 and keras.backend.backend() == "tensorflow":
+        synchronized = [SynchronizedBatchNorm(classifier)]
     statistics = []
     if training.batch_norm_images and not training.frozen_batch_norm:
         count = math.ceil(training.batch_norm_images / training.batch_size)
@@ -271,6 +287,7 @@ def _fit_to_records(run: Run, manifest, callbacks: Sequence) -> None:
             first_epoch=state.epoch,
             first_step=state.step,
             cache_folder=run.config.data.cache_folder,
+            host=group.host,
             **order,
         )
         with stop:
@@ -283,11 +300,15 @@ def _fit_to_records(run: Run, manifest, callbacks: Sequence) -> None:
                 first_epoch=state.epoch,
                 first_step=state.step,
                 callbacks=[
+                    *synchronized,
                     *counting,
                     checkpoint,
                     *statistics,
                     *tensorboard_callbacks(
-                        run.tensorboard, classifier, validation, manifest.pathologies
+                        run.tensorboard,
+                        classifier,
+                        make_pass("validation"),
+                        manifest.pathologies,
                     ),
                     *callbacks,
                     progress,
@@ -361,26 +382,3 @@ def _count_steps(manifest, batch_size: int) -> int:
             f"{batch_size}; give a smaller --batch-size."
         )
     return images // batch_size
-
-
-def _resume_run(config: Config, output: Path) -> Run:
-    run = load_run(output)
-    longer = config.training.epochs != run.config.training.epochs
-    if longer and run.config.training.schedule == "cosine":
-        raise UserError(
-            f"The run in {output} has a cosine schedule, which ends with its "
-            f"{run.config.training.epochs} epochs: --epochs can't be changed. Start a "
-            f"new run with --weights {output}."
-        )
-    changes = {name: getattr(config.training, name) for name in _CHANGEABLE}
-    training = dataclasses.replace(run.config.training, **changes)
-    extended = dataclasses.replace(run.config, training=training)
-    if extended != config:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in _CHANGEABLE)
-        raise UserError(
-            f"The run in {output} goes on as it was begun: with --resume, only "
-            f"{options} can be given."
-        )
-    run = Run(run.path, extended)
-    write_config(run)
-    return run

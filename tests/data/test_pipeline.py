@@ -266,6 +266,24 @@ def test_hosts_decode_their_own_images_only(prepared, count_decoded):
     assert len(to_numpy(dataset)) == 6 and len(count_decoded) == 12
 
 
+def test_hosts_share_one_pass_whose_last_batch_is_filled_up(prepared, count_decoded):
+    """28 images in batches of 12 for 3 hosts: 4 of each batch, and 8 to fill it up."""
+    whole = list(to_numpy(make_dataset(prepared, "train", batch_size=12)))
+    hosts = []
+    for index in range(3):
+        count_decoded.clear()
+        shared = make_dataset(prepared, "train", batch_size=12, host=(index, 3))
+        assert len(shared) == 3
+        hosts.append(list(to_numpy(shared)))
+        assert len(count_decoded) == 12  # its own
+    for (images, labels), *parts in zip(whole, *hosts, strict=True):
+        assert all(part[0].shape == (4, *SIZE, 1) for part in parts)
+        together = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+        np.testing.assert_array_equal(together[0][: len(images)], images)
+        np.testing.assert_array_equal(together[1][: len(images)], labels)
+        assert np.isnan(together[1][len(images) :]).all()
+
+
 def test_hosts_that_cannot_be(prepared):
     with pytest.raises(UserError, match="3 hosts can't share a batch of 8"):
         make_training_dataset(prepared, batch_size=8, seed=0, epochs=1, host=(0, 3))

@@ -29,6 +29,7 @@ def test_a_signal_waits_until_it_is_obeyed(number, error):
         signals.obey()  # nothing to obey
         signals.waits = True
         signal.raise_signal(number)
+        signals.agree()
         assert signals.received == number
         signals.obey()
     assert raised.type is error
@@ -108,3 +109,28 @@ def test_in_another_thread_nothing_is_done(handlers):
     thread.start()
     thread.join()
     assert found == handlers
+
+
+def test_a_signal_to_another_host_is_received():
+    noted = []
+
+    def share(number):  # the other host has a SIGTERM
+        noted.append(number)
+        return max(number, signal.SIGTERM)
+
+    with pytest.raises(Terminated), StopSignals(share) as signals:
+        signals.waits = True
+        signals.agree()
+        signals.obey()
+    assert noted == [0]
+
+
+def test_a_signal_is_obeyed_when_all_hosts_know_of_it():
+    told = []
+    with pytest.raises(KeyboardInterrupt), StopSignals(told.append) as signals:
+        signals.waits = True
+        signal.raise_signal(signal.SIGINT)
+        signals.obey()  # not yet
+        signals.share = int
+        signals.agree()
+        signals.obey()

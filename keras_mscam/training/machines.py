@@ -1,0 +1,350 @@
+"""The devices and hosts that train one network together."""
+
+import atexit
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import (
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+)
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pydantic
+from pydantic import Field, PositiveInt
+from tyro.conf import arg
+
+from keras_mscam.errors import UserError
+from keras_mscam.inference.run_folder import Run, is_prepared, is_run, load_run
+
+#: Of the first host, where none is given.
+_PORT = 8476
+#: Until all hosts are there,
+_JOIN_SECONDS = 300
+#: and until one that is silent counts as lost.
+_LOST_SECONDS = 30
+#: Status of a process that ends because of another host: it can be started again.
+LOST_STATUS = 75
+#: What Slurm and Kubernetes' indexed jobs call the place of a host.
+_INDEX_VARIABLES = ("SLURM_PROCID", "JOB_COMPLETION_INDEX")
+_LOST = "Another host was lost, or the network to it."
+_ON = (
+    "Start the same command on all hosts again, with --resume if there is a checkpoint "
+    "to go on from."
+)
+
+
+@pydantic.dataclasses.dataclass(frozen=True)
+class Machines:
+    """What trains a run, which may go on with others: no part of its configuration."""
+
+    devices: Annotated[PositiveInt | Literal["all"], arg(metavar="N|all")] = 1
+    """Devices of every host that share a batch: GPUs, or else the CPU."""
+    hosts: Annotated[tuple[str, ...], arg(metavar="HOST[:PORT] [HOST ...]")] = ()
+    """All hosts that share a batch, by the JAX backend, the first one with a port."""
+    host_index: Annotated[int | None, Field(ge=0)] = None
+    """Place of this host among them, from 0; as Slurm or Kubernetes says by default."""
+
+
+ONE_DEVICE = Machines()
+
+
+@dataclass(frozen=True)
+class Group:
+    """What trains together: by default, one device of one host.
+
+    Args:
+        host: (index, count) of this host. The first one writes the run.
+        devices: number of those of all hosts.
+        scope: gives the context in which networks are built and trained.
+        share: returns the largest of the integers that the hosts call it with.
+    """
+
+    host: tuple[int, int] = (0, 1)
+    devices: int = 1
+    scope: Callable[[], AbstractContextManager] = nullcontext
+    share: Callable[[int], int] = int
+
+    @property
+    def is_first(self) -> bool:
+        return self.host[0] == 0
+
+    @property
+    def part(self) -> tuple[int, int] | None:
+        """The host's part of every batch, where batches must be shared equally."""
+        return None if self.devices == 1 else self.host
+
+    def check(self, run: Run) -> None:
+        """Refuse what several devices or hosts can't do as one would.
+
+        Raises:
+            UserError: the run asks for it.
+        """
+        import keras
+
+        training = run.config.training
+        if self.host[1] > 1 and not is_prepared(run.records):
+            raise UserError(
+                "Several hosts read prepared records: give the --output of "
+                "keras_mscam-prepare as --data."
+            )
+        if self.devices == 1:
+            return
+        if training.batch_size % self.devices:
+            raise UserError(
+                f"{self.devices} devices can't share a batch of {training.batch_size} "
+                "equally: give a --batch-size that is a multiple of their number."
+            )
+        if training.head_epochs:
+            raise UserError(
+                "--head-epochs trains on one device: leave out --devices and --hosts, "
+                "or train the heads first, and go on from that run by --weights."
+            )
+        if keras.backend.backend() != "tensorflow":
+            return
+        for option, given in {
+            "--loss batch_balanced": training.loss == "batch_balanced",
+            "--skip-batches": training.skip_batches > 0,
+            "--gradient-accumulation-steps": training.gradient_accumulation_steps > 1,
+        }.items():
+            if given:
+                raise UserError(
+                    f"{option} is not for several devices of TensorFlow: set "
+                    "KERAS_BACKEND=jax, or leave it out."
+                )
+
+
+ALONE = Group()
+
+
+@contextmanager
+def join(machines: Machines) -> Iterator[Group]:
+    """Start what trains together.
+
+    Raises:
+        UserError: there are no such devices, the backend can't share work among them,
+            or hosts do not come.
+    """
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "jax":
+        _keep_from_gpus()
+    if len(machines.hosts) > 1:
+        if backend != "jax":
+            raise UserError(
+                f"--hosts is for the JAX backend, and this is {backend}: set "
+                "KERAS_BACKEND=jax on all of them."
+            )
+        with _connect(machines.hosts, find_index(machines)):
+            yield _group_jax(machines.devices)
+    elif machines.devices == 1:
+        yield Group()
+    elif backend == "jax":
+        yield _group_jax(machines.devices)
+    elif backend == "tensorflow":
+        yield _group_tensorflow(machines.devices)
+    else:
+        raise UserError(f"--devices is for TensorFlow and JAX, and this is {backend}.")
+
+
+def _keep_from_gpus() -> None:
+    """Leave GPUs to JAX, where TensorFlow only reads records."""
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], "GPU")
+
+
+def find_index(machines: Machines) -> int:
+    """Return the place of this host among all of them, from 0.
+
+    Raises:
+        UserError: nobody says it, or it is none.
+    """
+    count = len(machines.hosts)
+    given = {"--host-index": machines.host_index}
+    given |= {name: os.environ.get(name) for name in _INDEX_VARIABLES}
+    source, index = next(
+        ((name, value) for name, value in given.items() if value is not None),
+        (None, None),
+    )
+    if source is None:
+        raise UserError(
+            "Give the place of this host among --hosts by --host-index, from 0: "
+            f"{' or '.join(_INDEX_VARIABLES)} is not set either."
+        )
+    if not str(index).isdecimal() or int(index) >= count:
+        raise UserError(
+            f"{source} is {index}, but --hosts has {count}, counted from 0."
+        )
+    return int(index)
+
+
+def find_address(hosts: tuple[str, ...]) -> str:
+    """Return where the first host is to be reached, with its port.
+
+    Raises:
+        UserError: it is no address.
+    """
+    found = re.fullmatch(r"(\[[^\]\s]+\]|[^:\s]+)(?::(\d+))?", hosts[0])
+    port = int(found[2] or _PORT) if found else 0
+    if not 0 < port < 2**16:
+        raise UserError(f"--hosts begins with {hosts[0]!r}, which is no HOST:PORT.")
+    return f"{found[1]}:{port}"
+
+
+@contextmanager
+def _connect(hosts: tuple[str, ...], index: int) -> Iterator[None]:
+    """Connect this process with those of the other hosts, by JAX.
+
+    `keras.distribution.initialize` does the same, but can't be told how soon a host
+    counts as lost.
+    """
+    import jax
+
+    address = find_address(hosts)
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    with _last_words(f"Not all of {len(hosts)} hosts came to {address}. {_ON}"):
+        jax.distributed.initialize(
+            address,
+            len(hosts),
+            index,
+            cluster_detection_method="deactivate",
+            initialization_timeout=_JOIN_SECONDS,
+            heartbeat_timeout_seconds=_LOST_SECONDS,
+            shutdown_timeout_seconds=_LOST_SECONDS,
+        )
+    with _last_words(f"{_LOST} {_ON}"):
+        try:
+            yield
+        except Exception as error:
+            # At its exit JAX would wait for hosts that may never answer, and abort.
+            lost = re.search("Gloo|NCCL|coordination service", str(error))
+            atexit.register(os._exit, LOST_STATUS if lost else 2)
+            if lost:
+                raise UserError(f"{_LOST} {_ON}") from error
+            raise
+        except KeyboardInterrupt:
+            jax.distributed.shutdown()  # all hosts stop at the same step
+            raise
+        jax.distributed.shutdown()
+
+
+@contextmanager
+def _last_words(sentence: str) -> Iterator[None]:
+    """Have a sentence said if JAX ends this process within the block.
+
+    It does so where hosts do not answer, and lets nobody catch that. So another process
+    says the sentence when this one is gone without a word.
+    """
+    code = f"import sys; sys.stdin.read() or print({sentence!r}, file=sys.stderr)"
+    command = [sys.executable, "-c", code]
+    # In a session of its own: Ctrl-C is not for it.
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            yield
+        finally:
+            process.communicate(b"all is well")
+
+
+def _group_jax(devices: int | str) -> Group:
+    import jax
+    import keras
+
+    host, hosts = jax.process_index(), jax.process_count()
+    there = jax.devices()
+    by_host = [[d for d in there if d.process_index == index] for index in range(hosts)]
+    counts = {_count(devices, len(found)) for found in by_host}
+    if len(counts) > 1:
+        raise UserError(
+            f"Some hosts have {min(counts)} devices, some {max(counts)}, and all must "
+            "share a batch equally: give --devices N."
+        )
+    chosen = [d for found in by_host for d in found[: max(counts)]]
+    if len(chosen) == 1:
+        return Group()
+    distribution = keras.distribution.DataParallel(
+        devices=[f"{d.platform}:{d.id}" for d in chosen], auto_shard_dataset=False
+    )
+    return Group((host, hosts), len(chosen), distribution.scope, _share)
+
+
+def _share(value: int) -> int:
+    import jax
+    import numpy as np
+
+    if jax.process_count() == 1:
+        return value
+    from jax.experimental.multihost_utils import process_allgather
+
+    return int(process_allgather(np.int32(value)).max())
+
+
+def _group_tensorflow(devices: int | str) -> Group:
+    import tensorflow as tf
+
+    found = tf.config.list_logical_devices("GPU")
+    found = found or tf.config.list_logical_devices("CPU")
+    count = _count(devices, len(found))
+    if count == 1:
+        return Group()
+    strategy = tf.distribute.MirroredStrategy([d.name for d in found[:count]])
+    return Group(devices=count, scope=strategy.scope)
+
+
+def _count(wanted: int | str, there: int) -> int:
+    if wanted == "all":
+        return there
+    if wanted > there:
+        raise UserError(f"--devices is {wanted}, but there are {there}.")
+    return wanted
+
+
+@contextmanager
+def open_run(group: Group, output: Path, first: Callable[[], Run]) -> Iterator[Run]:
+    """Open a run: the first host the run itself, the others a copy for the while.
+
+    So all do the same, and only the first one's files and words remain.
+
+    Args:
+        group: what trains together.
+        output: the folder of the run.
+        first: makes or opens it, on the first host.
+
+    Raises:
+        UserError: another host does not see the folder, or as `first`.
+    """
+    if group.is_first:
+        run = first()
+        group.share(0)  # it is there
+        group.share(0)  # and copied
+        yield run
+        return
+    group.share(0)
+    if not is_run(output):
+        raise UserError(
+            f"Host {group.host[0]} does not see {output}: give an --output on a disk "
+            "that all hosts share."
+        )
+    run = load_run(output)
+    data = replace(run.config.data, path=run.records)
+    with (
+        tempfile.TemporaryDirectory(prefix="keras_mscam-") as folder,
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        redirect_stderr(nowhere),
+    ):
+        copy = Run(Path(folder), replace(run.config, data=data))
+        if run.checkpoints.is_dir():
+            shutil.copytree(run.checkpoints, copy.checkpoints)
+        group.share(0)
+        yield copy

@@ -1,0 +1,82 @@
+"""How a run that was stopped goes on, and how it is said."""
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from keras_mscam.configs.schema import Config
+from keras_mscam.errors import UserError
+from keras_mscam.inference.run_folder import (
+    Run,
+    discard_empty_run,
+    is_prepared,
+    load_run,
+    write_config,
+)
+
+#: Options of a training that may change when it is resumed.
+_CHANGEABLE = ("epochs", "skip_batches", "checkpoint_minutes", "checkpoint_steps")
+
+
+def resume_run(config: Config, output: Path) -> Run:
+    """Open a run to go on with it.
+
+    Args:
+        config: that of the run, but for what may change.
+        output: its folder.
+
+    Raises:
+        UserError: it is no run, or is to go on in another way than it was begun.
+    """
+    run = load_run(output)
+    longer = config.training.epochs != run.config.training.epochs
+    if longer and run.config.training.schedule == "cosine":
+        raise UserError(
+            f"The run in {output} has a cosine schedule, which ends with its "
+            f"{run.config.training.epochs} epochs: --epochs can't be changed. Start a "
+            f"new run with --weights {output}."
+        )
+    changes = {name: getattr(config.training, name) for name in _CHANGEABLE}
+    training = dataclasses.replace(run.config.training, **changes)
+    extended = dataclasses.replace(run.config, training=training)
+    if extended != config:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in _CHANGEABLE)
+        raise UserError(
+            f"The run in {output} goes on as it was begun: with --resume, only "
+            f"{options} can be given."
+        )
+    run = Run(run.path, extended)
+    write_config(run)
+    return run
+
+
+@contextmanager
+def explain_end(run: Run) -> Iterator[None]:
+    """Say how a run goes on that is stopped, and remove one that came to nothing."""
+    try:
+        yield
+    except UserError:
+        discard_empty_run(run)
+        raise
+    except KeyboardInterrupt:
+        print(
+            f"Stopped {_describe_progress(run)}. "
+            f"Go on: keras_mscam-train --output {run.path} --resume",
+            file=sys.stderr,
+        )
+        raise
+
+
+def _describe_progress(run: Run) -> str:
+    from keras_mscam.training.checkpoint import find_checkpoints, read_numbers
+
+    if not is_prepared(run.records):
+        return "while its images were prepared"
+    newest, *_ = [*find_checkpoints(run), None]
+    if newest is None:
+        return "before its first checkpoint"
+    epochs, *steps = read_numbers(newest)
+    within = "".join(f" and {step} steps of the next" for step in steps)
+    return f"after {epochs} of {run.config.training.epochs} epochs{within}"
