@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import io
 import itertools
 import json
 import math
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from keras_mscam.errors import UserError, explain_disk
 
@@ -60,7 +61,7 @@ def _open(path: str | os.PathLike) -> BinaryIO:
     return file
 
 
-def read_json(path: Path) -> object:
+def read_json(path: Path) -> Any:
     """Read a JSON file, in which every name stands for one thing.
 
     Raises:
@@ -261,7 +262,7 @@ def compute_checksum(path: Path) -> str:
         ValueError: it is a device.
     """
     with _open(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
 
 
 _PLAN = "plan.json"

@@ -74,7 +74,7 @@ def read_lines(folder: Path) -> Iterator[dict]:
                 result = json.loads(line)
             except (ValueError, RecursionError):
                 result = None
-            if not _is_result(result):
+            if result is None or not _is_result(result):
                 raise UserError(
                     f"Line {number} of {folder / FILE} is damaged; remove it, and its "
                     "file will be done again."

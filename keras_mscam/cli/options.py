@@ -5,7 +5,7 @@ import io
 import sys
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pydantic
 import tyro
@@ -37,13 +37,14 @@ def parse(
     said = io.StringIO()
     try:
         with redirect_stderr(said):
-            return tyro.cli(
+            options = tyro.cli(
                 kind,
                 prog=command,
                 args=arguments,
                 default=default,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
             )
+            return cast(Options, options)
     except SystemExit as end:
         # Of values out of range tyro makes several lines in a box, and exits.
         reason = end

@@ -1,6 +1,7 @@
 """Boxes in COCO's JSON, as annotation and evaluation tools read and write them."""
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -14,7 +15,7 @@ from keras_mscam.data.records import Box
 from keras_mscam.errors import UserError
 from keras_mscam.files import write_whole
 
-_NO_BOX = (float("nan"),) * 4
+_NO_BOX = (math.nan, math.nan, math.nan, math.nan)
 _Size = Annotated[int, pydantic.Field(ge=0)]  # some tools write 0 for unknown
 
 
@@ -174,7 +175,8 @@ def _find_path(file_name: str) -> str:
 def _find_box(item: _Annotation, images: dict, categories: dict) -> tuple[str, Box]:
     image, category = images.get(item.image_id), categories.get(item.category_id)
     pathology = category.name if category else f"category {item.category_id}"
-    xyxy, size = _NO_BOX, None
+    xyxy: tuple[float, float, float, float] = _NO_BOX
+    size = None
     if item.bbox is not None and len(item.bbox) == 4:
         left, top, width, height = item.bbox
         xyxy = (left, top, left + width, top + height)

@@ -37,8 +37,9 @@ class Box:
         if self.size is None:
             return self
         down, across = (a / b for a, b in zip(size, self.size, strict=True))
-        sides = zip(self.xyxy, (across, down, across, down), strict=True)
-        return Box(self.pathology, tuple(side * factor for side, factor in sides))
+        left, top, right, bottom = self.xyxy
+        xyxy = (left * across, top * down, right * across, bottom * down)
+        return Box(self.pathology, xyxy)
 
     def clip(self, size: tuple[int, int]) -> "Box | None":
         """Return the part of the box inside an image, `None` without any.

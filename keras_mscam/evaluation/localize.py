@@ -115,6 +115,7 @@ def localize_shown(
         predictions, fusion, maps, probabilities: as of `localize`. Pathologies need not
             be positive.
     """
+    assert rule.shown_threshold is not None
     protocol = LocalizationConfig(
         fusion=maps.fusion,
         normalization=maps.normalization,
@@ -125,7 +126,7 @@ def localize_shown(
     selected = [
         select_shown(
             PredictedBoxes(item.predicted, item.scores),
-            item.original_size,
+            item.image_size,
             rule.shown_max_area,
             rule.shown_max_boxes,
         )

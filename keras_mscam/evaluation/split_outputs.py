@@ -182,7 +182,7 @@ def read_predictions(folder: Path) -> Predictions:
     """
     with _explaining(folder / "predictions.json"):
         content = read_json(folder / "predictions.json")
-        described = {
+        described: dict[str, Any] = {
             "pathologies": tuple(content["pathologies"]),
             "blocks": tuple(content["blocks"]),
             "image_size": tuple(content["image_size"]),

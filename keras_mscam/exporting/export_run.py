@@ -86,6 +86,8 @@ def export_formats(
             format, the run can't be exported, a library is missing, or an export
             differs from the Keras model.
     """
+    import keras
+
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise UserError(

@@ -1,6 +1,7 @@
 """From maps to boxes in words, in tables by a protocol and for a person by a rule."""
 
 import dataclasses
+from typing import Any
 
 from keras_mscam.configs.schema import LocalizationConfig, MapConfig, ShownConfig
 
@@ -81,11 +82,11 @@ def choose_shown(maps: MapConfig, shown: ShownConfig) -> ShownConfig:
     return dataclasses.replace(shown, shown_threshold=threshold)
 
 
-def describe_shown(rule: ShownConfig) -> str:
+def describe_shown(rule: Any) -> str:
     """Say in one sentence which boxes a person is shown.
 
     Args:
-        rule: with a threshold; a contract has the same fields.
+        rule: a `ShownConfig` with a threshold, or a contract, which has its fields.
     """
     return (
         "A box holds a region of the heat map above "

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
@@ -159,6 +159,9 @@ class _Unpickler(pickle._Unpickler):
     tuples of one tuple, are left out, and copies of dictionaries are counted.
     """
 
+    stack: Any  # of the base class, as are `pop_mark` and `append`
+    pop_mark: Any
+    append: Any
     dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, file, storages: dict[str, _Storage]):
@@ -199,7 +202,7 @@ class _Unpickler(pickle._Unpickler):
     def load_build(self):
         if not isinstance(self.stack[-2], (_Inert, OrderedDict)):
             raise _RefusedError("is refused: it would change what is no object of it")
-        super().load_build()
+        super().load_build()  # ty: ignore[missing-attribute]
 
     dispatch[pickle.BUILD[0]] = load_build
 
@@ -217,10 +220,10 @@ class _Unpickler(pickle._Unpickler):
             raise ValueError("it copies too much")
         return OrderedDict((k, v) for k, v in pairs if isinstance(k, _KEYS))
 
-    def persistent_load(self, identifier):
-        if identifier[0] == "module":  # a class, and the source code that made it
-            return identifier[1]
-        _, dtype, key, _, numel, *_ = identifier
+    def persistent_load(self, pid):
+        if pid[0] == "module":  # a class, and the source code that made it
+            return pid[1]
+        _, dtype, key, _, numel, *_ = pid
         if not isinstance(key, _KEYS):
             raise ValueError("a storage has no name")
         return self.storages.setdefault(key, _Storage(dtype, numel))

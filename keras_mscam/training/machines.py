@@ -16,7 +16,7 @@ from contextlib import (
 )
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field, PositiveInt
@@ -170,17 +170,15 @@ def find_index(machines: Machines) -> int:
         UserError: nobody says it, or it is none.
     """
     count = len(machines.hosts)
-    given = {"--host-index": machines.host_index}
+    given: dict[str, Any] = {"--host-index": machines.host_index}
     given |= {name: os.environ.get(name) for name in _INDEX_VARIABLES}
-    source, index = next(
-        ((name, value) for name, value in given.items() if value is not None),
-        (None, None),
-    )
-    if source is None:
+    said = [(name, value) for name, value in given.items() if value is not None]
+    if not said:
         raise UserError(
             "Give the place of this host among --hosts by --host-index, from 0: "
             f"{' or '.join(_INDEX_VARIABLES)} is not set either."
         )
+    source, index = said[0]
     if not str(index).isdecimal() or int(index) >= count:
         raise UserError(
             f"{source} is {index}, but --hosts has {count}, counted from 0."
@@ -196,7 +194,7 @@ def find_address(hosts: tuple[str, ...]) -> str:
     """
     found = re.fullmatch(r"(\[[^\]\s]+\]|[^:\s]+)(?::(\d+))?", hosts[0])
     port = int(found[2] or _PORT) if found else 0
-    if not 0 < port < 2**16:
+    if found is None or not 0 < port < 2**16:
         raise UserError(f"--hosts begins with {hosts[0]!r}, which is no HOST:PORT.")
     return f"{found[1]}:{port}"
 
@@ -303,7 +301,7 @@ def _group_tensorflow(devices: int | str) -> Group:
 
 
 def _count(wanted: int | str, there: int) -> int:
-    if wanted == "all":
+    if isinstance(wanted, str):  # "all"
         return there
     if wanted > there:
         raise UserError(f"--devices is {wanted}, but there are {there}.")

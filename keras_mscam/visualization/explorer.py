@@ -152,7 +152,8 @@ class Explorer:
         return kept * [block.value for block in self.blocks]
 
     def _read_threshold(self) -> float:
-        value, own = self.threshold.value, self._original.contract.shown_threshold
+        value = self.threshold.value
+        own = self._original.require_contract().shown_threshold
         return value if _is_moved(value, own) else own
 
     def _describe(self) -> str:

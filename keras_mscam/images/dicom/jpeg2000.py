@@ -50,6 +50,8 @@ def check_jpeg_2000(frame: bytes, rows: int, columns: int, samples: int) -> None
                 raise ImageError(
                     "is damaged: its pixels are not as many as its header says"
                 )
+        elif size is None:
+            raise ImageError(_DAMAGED)
         elif marker in (_CODING, _CODING_OF_ONE):
             _check_coding(content[marker == _CODING_OF_ONE :], marker == _CODING, size)
         elif marker == _TILE:
