@@ -26,7 +26,7 @@ usage: keras_mscam COMMAND ...
   prepare SOURCE --output RECORDS        X-rays and their tables to records to train on
   train [--data RECORDS]                 train a network, and look where it looks
   evaluate RUN [RUN ...]                 measure what runs find, and where they look
-  predict MODEL XRAY ... --output DIR    X-rays to tables, pictures and pages
+  predict [MODEL] XRAY ... --output DIR  X-rays to tables, pictures and pages
   weights inspect|convert|publish        published weights to a run, and back
   export RUN --output DIR                a run to a model that runs elsewhere
   serve DIR                              answer over REST and gRPC
@@ -34,6 +34,7 @@ usage: keras_mscam COMMAND ...
 
 Each has a --help, and is a command of its own too: keras_mscam-train, and so on.
 Without any data set at hand, begin with: keras_mscam train
+With an X-ray: keras_mscam predict chest.png --html
 """
 #: tyro completes `keras_mscam`; the others are completed as if they were typed so.
 #: Where nothing is known, bash goes on to names of files.

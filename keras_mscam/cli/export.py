@@ -11,7 +11,7 @@ import tyro
 from keras_mscam.cli.options import parse
 from keras_mscam.configs.schema import MapConfig, ShownConfig
 from keras_mscam.errors import UserError, command
-from keras_mscam.inference.run_folder import load_run
+from keras_mscam.inference.run_folder import PRETRAINED, load_run
 
 _NAME = "keras_mscam-export"
 
@@ -23,11 +23,14 @@ class ExportOptions:
     What isn't given on maps and boxes is as the run is configured.
     """
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder that keras_mscam-train made."""
     output: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Model repository; DIR/NAME/1 is written, or the next number, and
     DIR/NAME-litert/1 and so on."""
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = (
+        PRETRAINED
+    )
+    """Folder that keras_mscam-train made; else the network that comes with the
+    package."""
     formats: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = (
         "saved_model",
     )

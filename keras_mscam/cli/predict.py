@@ -1,6 +1,8 @@
 """`keras_mscam-predict`: what X-rays show, and where, as tables and pages."""
 
 import dataclasses
+import glob
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ from keras_mscam.batch_predict.predict_files import predict
 from keras_mscam.batch_predict.settings import Options, Thresholds
 from keras_mscam.cli.options import parse
 from keras_mscam.errors import UserError, command
+from keras_mscam.inference.run_folder import PRETRAINED
+from keras_mscam.inference.runtimes import holds_model
 
 _NAME = "keras_mscam-predict"
 
@@ -43,13 +47,14 @@ class PredictOptions:
     with 0, with 2 if nothing could be read.
     """
 
-    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Folder of a run, or an export."""
-    paths: Annotated[
-        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH [PATH ...]")
+    inputs: Annotated[
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="[MODEL] PATH [PATH ...]"),
     ]
-    """Files, folders or patterns; - reads paths, one a line, from a pipe."""
-    output: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder of a run, or an export; without one, the network that comes with the
+    package. Then files, folders or patterns; - reads paths, one a line, from a pipe."""
+    output: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("results")
     """Folder of results."""
     options: Annotated[Options, tyro.conf.arg(name="")] = dataclasses.field(
         default_factory=Options
@@ -72,11 +77,27 @@ class PredictOptions:
     """Replace results of another model or other options."""
 
 
+def _find_model(inputs: tuple[str, ...]) -> tuple[str | Path, tuple[str, ...]]:
+    """Part the model from the X-rays; none is named where the first is an X-ray."""
+    first = inputs[0] if inputs else "-"
+    if holds_model(first):
+        return first, inputs[1:]
+    if first != "-" and not glob.has_magic(first) and not os.path.lexists(first):
+        raise UserError(f"There is no model, and no X-ray, at {first}.")
+    print(
+        "No model is named, so the small network that comes with the package is used. "
+        f"What it can and can't do: {PRETRAINED / 'README.md'}",
+        file=sys.stderr,
+    )
+    return PRETRAINED, inputs
+
+
 @command
 def main() -> None:
     """Console script `keras_mscam-predict`."""
     options = dict(vars(parse(_NAME, sys.argv[1:], PredictOptions)))
     strict, output = options.pop("strict"), options["output"]
+    options["model"], options["paths"] = _find_model(options.pop("inputs"))
     thresholds = _parse_thresholds(options.pop("probability_threshold"))
     try:
         summary = predict(**options, probability_threshold=thresholds)

@@ -15,6 +15,7 @@ from keras_mscam.images.reader import Image, describe_image, read_xray
 from keras_mscam.images.xray import Frame, ImageError, XRay
 from keras_mscam.inference.find_boxes import find_boxes, fuse_positives
 from keras_mscam.inference.prediction import Prediction, split_outputs
+from keras_mscam.inference.run_folder import PRETRAINED
 
 _ONE = (str, os.PathLike, bytes, bytearray, memoryview, io.IOBase, PIL.Image.Image)
 
@@ -29,6 +30,9 @@ class Predictor:
             `"auto"` takes the fastest that is installed of those that the path has a
             model for.
 
+    Without a path it is the network that comes with the package, see
+    `run_folder.PRETRAINED`: small, and trained on few X-rays.
+
     Raises:
         UserError: the path is neither, or can't be loaded.
 
@@ -37,7 +41,7 @@ class Predictor:
         >>> prediction.probabilities["Mass"], prediction.boxes
     """
 
-    def __init__(self, path: str | os.PathLike, runtime: str = "auto"):
+    def __init__(self, path: str | os.PathLike = PRETRAINED, runtime: str = "auto"):
         from keras_mscam.inference.runtimes import load_runtime
 
         self.runtime = load_runtime(path, runtime)

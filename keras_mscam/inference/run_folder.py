@@ -18,6 +18,9 @@ from keras_mscam.inference.hub import fetch
 
 _PACKAGES = ("keras_mscam", "keras", "tensorflow", "jax", "numpy")
 
+#: A run that comes with the package; its README.md is the model card.
+PRETRAINED = Path(__file__).with_name("pretrained")
+
 
 def _inside(name: str) -> property:
     return property(lambda run: run.path / name)

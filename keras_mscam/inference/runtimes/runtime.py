@@ -13,7 +13,7 @@ import numpy as np
 from keras_mscam.errors import UserError
 from keras_mscam.inference.contract import Contract
 from keras_mscam.inference.export_folder import find_formats
-from keras_mscam.inference.hub import fetch
+from keras_mscam.inference.hub import fetch, is_reference
 
 #: What must be installed, from the fastest on: for one image in float32 on a CPU, see
 #: export/README.md.
@@ -105,6 +105,21 @@ def find_models(path: str | os.PathLike) -> dict[str, Path]:
             "export the run with --formats saved_model too."
         )
     return models
+
+
+def holds_model(path: str | os.PathLike) -> bool:
+    """Whether something to run is at a path, or is meant by it, see `load_runtime`."""
+    if is_reference(path):
+        return True
+    try:
+        found = find_models(path)
+    except UserError:
+        return Path(path).suffix in (".keras", *_SUFFIXES)
+    # X-rays may lie in folders of numbers, as versions do.
+    return (
+        found.keys() != {"tensorflow"}
+        or (found["tensorflow"] / "saved_model.pb").is_file()
+    )
 
 
 def _find_file(path: Path) -> dict[str, Path]:

@@ -1,0 +1,129 @@
+"""Make the run that comes with the package of the first distilled network.
+
+    python experiments/real/ship.py --runs DIR
+
+`--runs` is the output of `run.py`. The run goes to `keras_mscam/inference/pretrained`:
+the network, its calibration on all patients of its set that it was not trained on, and
+a model card, `README.md`.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import tyro
+
+from keras_mscam.errors import command
+from keras_mscam.evaluation.calibration import (
+    choose_operating_points,
+    fit_calibration,
+)
+from keras_mscam.evaluation.split_outputs import predict_split
+from keras_mscam.files import compute_checksum, read_json, write_whole_folder
+from keras_mscam.inference.calibrated_model import load_classifier
+from keras_mscam.inference.run_calibration import (
+    RunCalibration,
+    calibrate,
+    write_calibration,
+)
+from keras_mscam.inference.run_folder import PRETRAINED, Run, create_run, load_run
+from keras_mscam.localization.fusion import measure_deviations
+
+CARD = Path(__file__).with_name("card.md.jinja")
+#: Of the evaluation on real boxes: what the card of an export shows.
+KEPT = ("split", "images", "patients", "classification", "auroc_mean")
+
+
+def ship(runs: Path) -> None:
+    """Make the run of the package.
+
+    Args:
+        runs: Folder that run.py wrote.
+    """
+    source = load_run(runs / "distilled" / "a-cnn-plus-seed0")
+    calibration = calibrate_on_held_out(source)
+    shutil.rmtree(PRETRAINED, ignore_errors=True)
+    with write_whole_folder(PRETRAINED) as temporary:
+        run = create_run(temporary, source.config)
+        for path in (source.model_path, source.relevance_weights_path):
+            shutil.copy(path, temporary)
+        write_calibration(run.calibration_path, calibration)
+        metrics = read_json(source.path / "boxed" / "plus" / "metrics.json")
+        kept = {name: metrics[name] for name in KEPT}
+        run.metrics_path.write_text(json.dumps(kept), encoding="utf-8")
+        card = jinja2.Template(CARD.read_text(encoding="utf-8"))
+        rows = describe(metrics, calibration)
+        text = card.render(rows=rows, **describe_means(metrics, rows))
+        (temporary / "README.md").write_text(text + "\n", encoding="utf-8")
+        hide_machine(run.config_path)
+
+
+def calibrate_on_held_out(run: Run) -> RunCalibration:
+    """Calibrate on the splits for validation and for testing together."""
+    classifier = load_classifier(run)
+    splits = [
+        predict_split(run, classifier, run.records, split)
+        for split in ("validation", "test")
+    ]
+    names = splits[0].pathologies
+    labels = np.concatenate([split.labels for split in splits])
+    logits = np.concatenate([split.logits for split in splits])
+    calibrations = fit_calibration(labels, logits, names)
+    points = choose_operating_points(
+        labels, calibrate(calibrations, logits, names), names
+    )
+    maps = (maps for split in splits for _, maps in split.read_maps())
+    checksum = compute_checksum(run.model_path)
+    return RunCalibration(checksum, calibrations, points, measure_deviations(maps))
+
+
+def describe(metrics: dict, calibration) -> list[dict]:
+    """Return what the card says of each pathology."""
+    return [
+        {
+            "name": name,
+            "auroc": metrics["classification"][name]["auroc"],
+            "threshold": calibration.operating_points[name].probability_threshold,
+            "positives": calibration.operating_points[name].positives,
+            **{
+                system: read_accuracy(metrics, system, name)
+                for system in ("attention", "block4", "mean_box")
+            },
+        }
+        for name in metrics["pathologies"]
+    ]
+
+
+def read_accuracy(metrics: dict, system: str, name: str) -> dict:
+    return metrics["localization"][system]["iou"]["0.3"][name]["accuracy"]
+
+
+def describe_means(metrics: dict, rows: list[dict]) -> dict:
+    count = len(rows)
+    return {
+        "auroc": metrics["auroc_mean"],
+        **{
+            f"mean_{system}": sum(row[system]["value"] for row in rows) / count
+            for system in ("attention", "block4", "mean_box")
+        },
+    }
+
+
+def hide_machine(path: Path) -> None:
+    """Leave out of a configuration where it was trained, and where files lay."""
+    content = read_json(path)
+    del content["environment"]
+    content["data"]["path"] = "chestxray14-weak"
+    content["model"]["weights"] = None
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+@command
+def main() -> None:
+    tyro.cli(ship)
+
+
+if __name__ == "__main__":
+    main()
