@@ -120,3 +120,12 @@ def test_what_cannot_be_changed():
     for without in ({"cams": {}}, {"contract": None}):
         with pytest.raises(UserError, match="with its maps"):
             replace(make_prediction(), **without).change("Mass", [1, 1])
+
+
+def test_a_box_over_most_of_the_map_is_none():
+    # Fused by the first block alone: one hot cell of 24; and where all is hot but one.
+    contract = make_contract(shown_max_area=0.5)
+    assert corners(make_prediction(contract).change("Mass", [1, 0])) == {LEFT}
+    cold = {3: 1 - make_prediction().cams[3], 4: SECOND[..., None] * [1, 1]}
+    prediction = make_prediction(contract, cams=cold)
+    assert prediction.change("Mass", [1, 0]).boxes == ()
