@@ -26,3 +26,9 @@ def test_choice(overlays, pathologies, chosen):
 def test_longest_side():
     with pytest.raises(UserError, match="1 pixel or more, not 0"):
         Options(longest_side=0)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.0, float("nan")])
+def test_threshold_of_boxes(threshold):
+    with pytest.raises(UserError, match="from 0 to below 1, not"):
+        Options(shown_threshold=threshold)

@@ -23,6 +23,7 @@ from keras_mscam.cli import predict as verb
 from keras_mscam.errors import UserError
 from keras_mscam.images.grey_values import DARK
 from keras_mscam.inference.predictor import Predictor
+from keras_mscam.localization.protocol import SHOWN_THRESHOLDS
 
 from ..conftest import ODD_NAMES, write_run
 
@@ -375,9 +376,32 @@ def test_other_options_need_another_folder(run, folder):
     predict(run, ["xrays/c.png"], "out", progress=False)
     with pytest.raises(UserError, match="another --maps; give another --output"):
         predict(run, ["xrays/c.png"], "out", options=Options(maps=True), progress=False)
+    other = Options(shown_threshold=0.5)
+    with pytest.raises(UserError, match="another --shown-threshold; give another"):
+        predict(run, ["xrays/c.png"], "out", options=other, progress=False)
+    own = Options(shown_threshold=SHOWN_THRESHOLDS["min_max"])  # the same results
+    predict(run, ["xrays/c.png"], "out", options=own, progress=False)
     match = "another choice of thresholds or pathologies; give"
     with pytest.raises(UserError, match=match):
         predict(run, ["xrays/c.png"], "out", probability_threshold=0.1, progress=False)
+
+
+@pytest.mark.usefixtures("quick")
+def test_another_threshold_of_boxes(run, folder):
+    areas = []
+    for threshold in (0.95, 0.85, 0.7):
+        options = Options(shown_threshold=threshold)
+        predict(
+            run, ["xrays/c.png"], "out", options=options, progress=False, overwrite=True
+        )
+        boxes = read("out")[0]["boxes"]
+        areas.append(max((b[2] - b[0]) * (b[3] - b[1]) for b in map(_corners, boxes)))
+    # Every region grows as the threshold falls.
+    assert 0 < areas[0] < areas[1] < areas[2]
+
+
+def _corners(box):
+    return box["xyxy"]
 
 
 @pytest.mark.usefixtures("quick")

@@ -47,3 +47,12 @@ def test_nothing_positive(prediction):
     html = render(prediction(), pathologies=())
     # The most probable one is shown in place.
     assert html.count('alt="Heat map') == 1 and "of Mass over the X-ray" in html
+
+
+def test_a_positive_pathology_without_a_box_is_said(prediction):
+    html = render(prediction(boxes=[(10.0, 5.0, 30.0, 35.0)]))  # of Mass
+    assert html.count("<figcaption>Heat map and boxes<") == 1
+    assert html.count("<figcaption>Heat map; no box, as no place stands out<") == 1
+    assert "A box holds a region of the heat map above 0.5 " in html
+    none = render(prediction())
+    assert "<p>None.</p>" in none and "A box holds a region" in none

@@ -74,6 +74,7 @@ class TestOneRun:
             assert report.count(html.escape(sentence)) == 1
         assert metrics["protocol"]["threshold"] == "otsu"
         assert "Otsu" in metrics["protocol"]["text"]
+        assert "A box holds a region of the heat map above 0.85" in report  # of cases
         assert load_run(runs[0]).metrics_path.read_text() == before
         # At most one box per image: no more false ones than ground-truth boxes.
         for row in metrics["localization"]["attention"]["iou"]["0.3"].values():

@@ -125,3 +125,12 @@ def test_what_cannot_be_changed():
 def test_a_servers_answer_says_that_it_has_no_weights():
     with pytest.raises(UserError, match="a server's answer"):
         replace(make_prediction(), contract=None).find_shares("Mass")
+
+
+def test_a_box_over_most_of_the_map_is_none():
+    # Fused by the first block alone: one hot cell of 24; and where all is hot but one.
+    contract = make_contract(shown_max_area=0.5)
+    assert corners(make_prediction(contract).change("Mass", [1, 0])) == {LEFT}
+    cold = {3: 1 - make_prediction().cams[3], 4: SECOND[..., None] * [1, 1]}
+    prediction = make_prediction(contract, cams=cold)
+    assert prediction.change("Mass", [1, 0]).boxes == ()

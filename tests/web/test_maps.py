@@ -119,7 +119,8 @@ def test_heat_maps_and_boxes_are_those_of_python(
         kept = scores[0, column] > 0
         assert len(found[column]) == kept.sum()
         xyxy = [box["xyxy"] for box in found[column]]
-        np.testing.assert_allclose(xyxy, boxes[0, column][kept], atol=1e-3)
+        expected = boxes[0, column][kept]
+        np.testing.assert_allclose(np.reshape(xyxy, (-1, 4)), expected, atol=1e-3)
         score = [box["score"] for box in found[column]]
         np.testing.assert_allclose(score, scores[0, column][kept], atol=1e-5)
     assert scores.any()
