@@ -73,6 +73,7 @@ COMMAND_LINE = tyro.cli
 def test_commands_are_understood(code, tmp_path, monkeypatch, capsys):
     names = commands.list_commands()
     calls = tmp_path / "calls"
+    calls.touch()
     environment = {"PATH": "/nowhere", "CALLS": str(calls), "NAMES": " ".join(names)}
     subprocess.run(
         [shutil.which("bash"), "-c", STUBS + code], cwd=tmp_path, env=environment,
