@@ -60,6 +60,7 @@ class Reader:
     seeds: tuple[bytes, ...]
     read: Callable[[bytes], object]
     finish: Callable[[bytes], bytes] | None = None
+    forks: bool = True  # what runs TensorFlow waits for ever in a process that forked
 
 
 def mutate(rng: Random, seeds: tuple[bytes, ...]) -> bytes:
@@ -297,7 +298,7 @@ def _make_networks() -> Reader:
     others = {name: _unzip(model, name) for name in names}
     wrap = _zip("config.json", **others)
     config = _unzip(model, "config.json")
-    return Reader((config,), of_file("model.keras", load_network), wrap)
+    return Reader((config,), of_file("model.keras", load_network), wrap, False)
 
 
 def _make_journals() -> Reader:
