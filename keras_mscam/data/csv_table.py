@@ -89,14 +89,14 @@ def read_rows(path: Path) -> list[tuple[int, list[str]]]:
         UserError: the file can't be read, or is no such text, or holds nothing.
     """
     text = read_text(Path(path))
+    if max(map(text.count, ",;\t")) + text.count("\n") > _MOST_FIELDS:
+        raise UserError(f"{path} has more than {_MOST_FIELDS:,} fields; split it.")
     first = next(filter(str.strip, _split_lines(text)), "")
     rows, line = [], 1
     try:
         separator = max(
             ",;\t", key=lambda s: len(next(csv.reader([first], delimiter=s)))
         )
-        if text.count(separator) + text.count("\n") > _MOST_FIELDS:
-            raise UserError(f"{path} has more than {_MOST_FIELDS:,} fields; split it.")
         reader = csv.reader(
             _split_lines(text), delimiter=separator, skipinitialspace=True, strict=True
         )

@@ -347,22 +347,30 @@ def read_results(path: Path):
         return list(read_lines(path.parent))
 
 
+def read_rest_bytes(data: bytes, specs=None):
+    arrays, _ = read_inputs(parse_document(data), specs or SPECS)
+    return {name: array.tolist() for name, array in arrays.items()}
+
+
 def read_rest(path: Path):
-    document = parse_document(path.read_bytes())
-    return read_inputs(document, SPECS)[0]["image_bytes"].tolist()
+    return read_rest_bytes(path.read_bytes())
 
 
 def read_numbers(path: Path):
-    return digest(read_inputs(parse_document(path.read_bytes()), NUMBERS)[0]["image"])
+    return read_rest_bytes(path.read_bytes(), NUMBERS)
 
 
-def read_grpc(path: Path):
+def read_grpc_bytes(data: bytes):
     try:  # as `grpc_server` does
-        request = predict_pb2.PredictRequest.FromString(path.read_bytes())
+        request = predict_pb2.PredictRequest.FromString(data)
     except DecodeError as error:
         raise refuse("The message of the request cannot be parsed.") from error
     arrays = decode_inputs(request.inputs, 2**20)
     return {name: array.tolist() for name, array in arrays.items()}
+
+
+def read_grpc(path: Path):
+    return read_grpc_bytes(path.read_bytes())
 
 
 def write_requests(folder: Path) -> None:

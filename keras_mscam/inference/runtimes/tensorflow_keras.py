@@ -10,6 +10,7 @@ from keras_mscam.inference.contract import FILE, read_contract
 from keras_mscam.inference.export_folder import verify_files
 from keras_mscam.inference.run_folder import load_run
 from keras_mscam.inference.runtimes.runtime import Runtime, explain_failure
+from keras_mscam.inference.runtimes.saved_model_ops import check_operations
 
 
 def load_keras(run: Path) -> Runtime:
@@ -38,6 +39,7 @@ def load_tensorflow(path: Path) -> Runtime:
     contract = read_contract(path)
     files = [path / "saved_model.pb", path / "assets.extra" / FILE]
     verify_files(path, [*files, *path.glob("variables/*")])
+    check_operations(path)
     with explain_failure(path):
         signature = load_signatures(path)["tensor_uint8"]
 
