@@ -237,7 +237,7 @@ def _fit_to_records(run: Run, manifest, group: Group) -> None:
     trainer, classifier, state = _start(run, manifest, steps, make_pass, validates)
     validation = make_pass("validation", host=group.part)
     images = manifest.splits["validation"].images
-    given = images if group.part is None else images + -images % training.batch_size
+    filled_up = 0 if group.part is None else -images % training.batch_size
     order = {
         "batch_size": training.batch_size,
         "seed": training.seed,
@@ -257,7 +257,7 @@ def _fit_to_records(run: Run, manifest, group: Group) -> None:
         partial(name_batch, run.records, **order),
         state.step,
         validates,
-        given / images,
+        1 + filled_up / max(images, 1),
     )
     stop = StopSignals(group.share)
     checkpoint = Checkpoint(run, classifier, counting, state, stop)
