@@ -265,7 +265,8 @@ def _last_words(sentence: str) -> Iterator[None]:
     It does so where hosts do not answer, and lets nobody catch that. So another process
     says the sentence when this one is gone without a word.
     """
-    code = f"import sys; sys.stdin.read() or print({sentence!r}, file=sys.stderr)"
+    said = f"error: {sentence}"
+    code = f"import sys; sys.stdin.read() or print({said!r}, file=sys.stderr)"
     command = [sys.executable, "-c", code]
     # In a session of its own: Ctrl-C is not for it.
     with subprocess.Popen(
