@@ -57,6 +57,50 @@ for block in (2, 3, 4):
 assert "tensorflow" not in sys.modules
 """
 
+HEADS = """
+import pathlib, keras, numpy as np
+from keras_mscam.configs.schema import TrainingConfig
+from keras_mscam.modeling import build_classifier
+from keras_mscam.modeling.classifier import split_at_features
+from keras_mscam.training.fit import compile_trainer
+from keras_mscam.training.heads import train_heads
+
+keras.utils.set_random_seed(0)
+rng = np.random.default_rng(0)
+images = rng.integers(0, 256, (16, 32, 32, 1)).astype("uint8")
+labels = rng.integers(0, 2, (16, 3)).astype("float32")
+classifier = build_classifier(3, (32, 32), "small_densenet", (1, 2))
+beta = (0.9, 0.8, 0.7)
+
+# On a frozen backbone
+folder = pathlib.Path({folder!r})
+(folder / "manifest.json").write_text("{{}}")
+config = TrainingConfig(head_epochs=20, batch_size=8, learning_rate=1e-2)
+before = np.array(classifier.get_layer("head_block2").kernel)
+row = train_heads(classifier, folder, lambda split: [(images, labels)],
+                  {{"train": 16, "validation": 16}}, beta, config, folder)
+kernel = np.array(classifier.get_layer("head_block2").kernel)
+assert np.isfinite(row["val_loss"]) and not np.array_equal(before, kernel)
+
+# Two steps of 4 are one of 8
+_, heads = split_at_features(classifier)
+features = {{n: rng.normal(size=(16, *v.shape[1:])) for n, v in heads.input.items()}}
+first, found = heads.get_weights(), []
+for size, accumulated in [(8, 1), (4, 2)]:
+    heads.set_weights(first)
+    config = TrainingConfig(gradient_accumulation_steps=accumulated, epochs=3,
+                            schedule="cosine", warmup_epochs=1)
+    trainer = compile_trainer(heads, beta, config, 16 // size)
+    for start in [*range(0, 16, size)] * 3:
+        rows = slice(start, start + size)
+        trainer.train_on_batch({{n: v[rows] for n, v in features.items()}},
+                               dict.fromkeys(trainer.output, labels[rows]))
+    found.append(heads.get_weights())
+for one, other in zip(*found, strict=True):
+    np.testing.assert_allclose(one, other, atol=1e-6)
+assert not np.allclose(found[0][0], first[0])
+"""
+
 EQUAL = """
 import keras, numpy as np, keras_mscam.modeling
 model = keras.saving.load_model({model!r})
@@ -81,6 +125,11 @@ def run(code, backend="jax", blocked=()):
 def test_trains_on_jax_without_tensorflow():
     pytest.importorskip("jax")
     run(TRAIN, blocked=["tensorflow", "tensorboard"])
+
+
+def test_heads_and_accumulated_gradients_on_jax(tmp_path):
+    pytest.importorskip("jax")
+    run(HEADS.format(folder=str(tmp_path)), blocked=["tensorflow", "tensorboard"])
 
 
 def test_imports_without_tensorflow():

@@ -34,6 +34,9 @@ def compile_trainer(
 
     Returns:
         A functional model of the same input and outputs.
+
+    Raises:
+        UserError: more gradients are to be accumulated than there will be.
     """
     trainer = Trainer(classifier.input, classifier.output, name="trainer")
     trainer.skips_nonfinite = config.skip_batches > 0
@@ -45,6 +48,11 @@ def compile_trainer(
         for variable in trainer.trainable_variables
     ]
     accumulated = config.gradient_accumulation_steps
+    if steps and 0 < config.epochs * steps < accumulated:
+        raise UserError(
+            f"--gradient-accumulation-steps is {accumulated}, but the training has "
+            f"{config.epochs * steps} steps: the weights would never change."
+        )
     optimizer = ConstrainedAdam(
         _make_schedule(config, steps),
         multipliers,

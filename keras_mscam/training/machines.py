@@ -4,6 +4,7 @@ import atexit
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from contextlib import (
     contextmanager,
     nullcontext,
     redirect_stderr,
+    suppress,
 )
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,6 +92,8 @@ class Group:
         """
         import keras
 
+        from keras_mscam.training.checkpoint import find_checkpoints
+
         training = run.config.training
         if self.host[1] > 1 and not is_prepared(run.records):
             raise UserError(
@@ -103,7 +107,7 @@ class Group:
                 f"{self.devices} devices can't share a batch of {training.batch_size} "
                 "equally: give a --batch-size that is a multiple of their number."
             )
-        if training.head_epochs:
+        if training.head_epochs and not find_checkpoints(run):
             raise UserError(
                 "--head-epochs trains on one device: leave out --devices and --hosts, "
                 "or train the heads first, and go on from that run by --weights."
@@ -160,7 +164,8 @@ def _keep_from_gpus() -> None:
     """Leave GPUs to JAX, where TensorFlow only reads records."""
     import tensorflow as tf
 
-    tf.config.set_visible_devices([], "GPU")
+    with suppress(RuntimeError):  # it has taken them already
+        tf.config.set_visible_devices([], "GPU")
 
 
 def find_index(machines: Machines) -> int:
@@ -210,7 +215,8 @@ def _connect(hosts: tuple[str, ...], index: int) -> Iterator[None]:
 
     address = find_address(hosts)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    with _last_words(f"Not all of {len(hosts)} hosts came to {address}. {_ON}"):
+    absent = f"Not all of {len(hosts)} hosts came to {address}. {_ON}"
+    with _last_words(absent), _signals_end_at_once():
         jax.distributed.initialize(
             address,
             len(hosts),
@@ -237,13 +243,28 @@ def _connect(hosts: tuple[str, ...], index: int) -> Iterator[None]:
 
 
 @contextmanager
+def _signals_end_at_once() -> Iterator[None]:
+    """Let a signal end the process where JAX keeps Python from handling it."""
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in handlers.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def _last_words(sentence: str) -> Iterator[None]:
     """Have a sentence said if JAX ends this process within the block.
 
     It does so where hosts do not answer, and lets nobody catch that. So another process
     says the sentence when this one is gone without a word.
     """
-    code = f"import sys; sys.stdin.read() or print({sentence!r}, file=sys.stderr)"
+    said = f"error: {sentence}"
+    code = f"import sys; sys.stdin.read() or print({said!r}, file=sys.stderr)"
     command = [sys.executable, "-c", code]
     # In a session of its own: Ctrl-C is not for it.
     with subprocess.Popen(

@@ -19,8 +19,8 @@ def choose_precision() -> str:
     """Return the Keras policy that is fastest on what this process trains on.
 
     `mixed_bfloat16` on TPUs and on NVIDIA's GPUs from compute capability 8 on (A100),
-    `mixed_float16` on those from 7 on (V100), `float32` elsewhere. On CPUs half
-    precision is slower, see `experiments/benchmarks`.
+    `mixed_float16` on those from 7 on (V100), `float32` elsewhere: on a CPU the gain is
+    not sure, see `experiments/benchmarks`.
     """
     kind, capability = _describe_device()
     if kind == "tpu" or capability >= 8:

@@ -243,7 +243,7 @@ def _fit_to_records(run: Run, manifest, group: Group, callbacks: Sequence) -> No
     trainer, classifier, state = _start(run, manifest, steps, make_pass, validates)
     validation = make_pass("validation", host=group.part)
     images = manifest.splits["validation"].images
-    given = images if group.part is None else images + -images % training.batch_size
+    filled_up = 0 if group.part is None else -images % training.batch_size
     order: dict[str, Any] = {
         "batch_size": training.batch_size,
         "seed": training.seed,
@@ -263,7 +263,7 @@ def _fit_to_records(run: Run, manifest, group: Group, callbacks: Sequence) -> No
         partial(name_batch, run.records, **order),
         state.step,
         validates,
-        given / images,
+        1 + filled_up / max(images, 1),
     )
     stop = StopSignals(group.share)
     checkpoint = Checkpoint(run, classifier, counting, state, stop)

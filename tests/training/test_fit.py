@@ -248,3 +248,11 @@ def test_accumulated_gradients_are_those_of_a_larger_batch(precision):
     relevance = weights[1][-1]
     assert np.abs(relevance - 0.5).max() > 1e-3
     np.testing.assert_allclose(relevance.sum(axis=0), 1, atol=1e-6)
+
+
+def test_more_steps_to_accumulate_than_there_are_is_refused():
+    config = TrainingConfig(gradient_accumulation_steps=5, epochs=2)
+    classifier, _ = build()
+    compile_trainer(classifier, (0.5,) * 3, config, steps=3)
+    with pytest.raises(UserError, match="the training has 4 steps: the weights would"):
+        compile_trainer(classifier, (0.5,) * 3, config, steps=2)
