@@ -161,7 +161,7 @@ def read_coco(path: Path) -> tuple[list[str], list[tuple[str, Box]]]:
 
 
 def _describe_first(error: pydantic.ValidationError) -> str:
-    sentence = describe(error).split("; ")[0]
+    sentence = describe(error).split("; ")[0].removeprefix(": ")
     return sentence if len(sentence) < 200 else f"{sentence[:200]}..."
 
 
