@@ -124,16 +124,16 @@ class _Content(pydantic.BaseModel):
     annotations: list[_Annotation]
 
 
-def read_coco(path: Path) -> list[tuple[str, Box]]:
+def read_coco(path: Path) -> tuple[list[str], list[tuple[str, Box]]]:
     """Read the boxes of a COCO JSON file, as CVAT, Label Studio or FiftyOne write it.
 
     Args:
         path: the file, compressed by gzip or not.
 
     Returns:
-        Names of images and boxes, in their order, also those that can't be used: four
-        NaN where there are no four numbers, `image 7` or `category 7` for a number that
-        isn't listed.
+        Names of all images, with boxes or without; and each box with the name of its
+        image, also those that can't be used: four NaN where there are no four numbers,
+        `image 7` or `category 7` for a number that isn't listed.
 
     Raises:
         UserError: it can't be read, is no such JSON, or has two images or categories
@@ -151,11 +151,18 @@ def read_coco(path: Path) -> list[tuple[str, Box]]:
         ) from error
     images = _number(path, "images", content.images)
     categories = _number(path, "categories", content.categories)
-    return [_find_box(item, images, categories) for item in content.annotations]
+    names = {number: _find_path(image.file_name) for number, image in images.items()}
+    boxes = []
+    for item in content.annotations:
+        image, category = item.image_id, categories.get(item.category_id)
+        pathology = category.name if category else f"category {item.category_id}"
+        box = Box(pathology, _find_corners(item.bbox), _find_size(images.get(image)))
+        boxes.append((names.get(image, f"image {image}"), box))
+    return [*names.values()], boxes
 
 
 def _describe_first(error: pydantic.ValidationError) -> str:
-    sentence = describe(error).split("; ")[0]
+    sentence = describe(error).split("; ")[0].removeprefix(": ")
     return sentence if len(sentence) < 200 else f"{sentence[:200]}..."
 
 
@@ -172,15 +179,14 @@ def _find_path(file_name: str) -> str:
     return unquote(path) if is_address else file_name
 
 
-def _find_box(item: _Annotation, images: dict, categories: dict) -> tuple[str, Box]:
-    image, category = images.get(item.image_id), categories.get(item.category_id)
-    pathology = category.name if category else f"category {item.category_id}"
-    xyxy: tuple[float, float, float, float] = _NO_BOX
-    size = None
-    if item.bbox is not None and len(item.bbox) == 4:
-        left, top, width, height = item.bbox
-        xyxy = (left, top, left + width, top + height)
-    if image and image.height and image.width:
-        size = (image.height, image.width)
-    name = _find_path(image.file_name) if image else f"image {item.image_id}"
-    return name, Box(pathology, xyxy, size)
+def _find_corners(bbox: list[float] | None) -> tuple[float, float, float, float]:
+    if bbox is None or len(bbox) != 4:
+        return _NO_BOX
+    left, top, width, height = bbox
+    return left, top, left + width, top + height
+
+
+def _find_size(image: _Image | None) -> tuple[int, int] | None:
+    if image is None or not (image.height and image.width):
+        return None
+    return image.height, image.width

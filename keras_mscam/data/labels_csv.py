@@ -186,19 +186,20 @@ def _read_boxes(
     """
     if path is None:
         return {}, ()
-    is_json = re.fullmatch(_JSON_FILE, Path(path).name, re.IGNORECASE)
-    rows = (read_coco if is_json else _read_box_table)(Path(path))
+    if re.fullmatch(_JSON_FILE, Path(path).name, re.IGNORECASE):
+        listed, rows = read_coco(Path(path))
+        images = _match_paths(listed, names, by_end=True)
+    else:
+        rows = _read_box_table(Path(path))
+        images = _match_paths({image for image, _ in rows}, names)
     spelling = {name_key(name): name for name in pathologies}
-    images = _match_paths({image for image, _ in rows}, names, bool(is_json))
+
+    def spell(box: Box) -> Box:
+        key = name_key(box.pathology)
+        return replace(box, pathology=spelling.get(key, box.pathology))
+
     return sort_boxes(
-        (
-            (
-                images.get(image, image),
-                replace(box, pathology=spelling.get(key, box.pathology)),
-            )
-            for image, box in rows
-            for key in [name_key(box.pathology)]
-        ),
+        ((images.get(image, image), spell(box)) for image, box in rows),
         set(names),
         pathologies,
         "boxes of a pathology without a column of labels, left out",
@@ -217,7 +218,7 @@ def _read_box_table(path: Path) -> list[tuple[str, Box]]:
 
 
 def _match_paths(
-    written: Collection[str], names: Collection[str], by_end: bool
+    written: Collection[str], names: Collection[str], by_end: bool = False
 ) -> dict[str, str]:
     """Find the images that paths mean: by `path_key`, or else by where both end.
 

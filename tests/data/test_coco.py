@@ -42,14 +42,16 @@ def test_pycocotools_loads_what_is_written(tmp_path):
 def test_a_round_trip_and_an_empty_one(tmp_path):
     path = tmp_path / "x.json"
     write_coco(path, NAMES, IMAGES, BOXES)
-    assert read_coco(path) == [
+    images = [name for name, _ in IMAGES]
+    boxes = [
         ("a/1.png", Box(NAMES[1], (1.5, 2, 10.5, 20), (30, 20))),
         ("ü 3.png", Box(NAMES[0], (0, 0, 7, 9), (9, 7))),
     ]
+    assert read_coco(path) == (images, boxes)
     path.write_bytes(gzip.compress(path.read_bytes()))
-    assert len(read_coco(path)) == 2
+    assert read_coco(path) == (images, boxes)
     write_coco(path, [], [], [])
-    assert read_coco(path) == []
+    assert read_coco(path) == ([], [])
     assert COCO(path).getImgIds() == []
 
 
@@ -156,6 +158,9 @@ def test_two_paths_do_not_mean_one_image(hospital):
             hospital / "boxes.json", [(1, 1, box), (2, 1, box)], images, [(1, "Mass")]
         )
         assert len(read_boxes(hospital)[0].get("2.png", ())) == (other == "2.png")
+        # The other one needs no box.
+        write_json(hospital / "boxes.json", [(1, 1, box)], images, [(1, "Mass")])
+        assert read_boxes(hospital)[0] == {}
 
 
 def test_boxes_drawn_at_another_size(hospital):
