@@ -36,6 +36,7 @@ _READ = {
     "docs",
     "experiments",
     "export",
+    "keras_mscam",  # the card of the network that comes with it
     *(f"{page}.md" for page in (root_doc, *_PAGES)),
 }
 exclude_patterns = [
@@ -76,6 +77,7 @@ _CONTENTS = {
         "docs/reference/files",
         "experiments/README",
         "docs/limits",
+        "keras_mscam/inference/pretrained/README",
         *_PAGES,
     ],
 }
