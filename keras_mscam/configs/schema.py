@@ -189,7 +189,7 @@ class ShownConfig:
     """Fraction of the map that a region must cover, 0.001 being a centimetre square."""
     shown_max_area: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Fraction of the map that a box may cover: with a larger one, none is shown."""
-    shown_max_boxes: PositiveInt = 3
+    shown_max_boxes: Annotated[int, Field(ge=1, le=100)] = 3
     """Boxes of a pathology at most, those of the highest scores."""
 
 

@@ -65,7 +65,7 @@ class Contract:
     shown_threshold: Annotated[float, Field(ge=0, lt=1)]
     shown_min_area: _Fraction
     shown_max_area: _Fraction
-    shown_max_boxes: PositiveInt
+    shown_max_boxes: Annotated[int, Field(ge=1, le=100)]
     most_pixels: PositiveInt = MOST_PIXELS
 
     @pydantic.model_validator(mode="after")

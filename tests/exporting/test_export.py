@@ -152,7 +152,7 @@ def test_the_command_writes_the_next_version(run_command, make_run, tmp_path):
         (["RUN", "--output", "OUT", "--attention-size", "0", "4"], "must be positive"),
         (["RUN", "--output", "OUT", "--shown-threshold", "1"], "less than 1 (got 1"),
         (["RUN", "--output", "OUT", "--shown-min-area", "2"], "shown_min_area: input"),
-        (["RUN", "--output", "OUT", "--shown-max-boxes", "0"], "greater than 0 (got 0"),
+        (["RUN", "--output", "OUT", "--shown-max-boxes", "101"], "equal to 100 (got"),
         (["RUN", "--output", "FILE"], "can't be written: a file is where"),
     ],
 )

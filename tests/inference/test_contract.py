@@ -51,7 +51,7 @@ def test_what_is_written_is_read(read):
         ({"shown_threshold": 1.0}, "shown_threshold: Input should be less than 1"),
         ({"shown_threshold": None}, "shown_threshold: Input should be a valid number"),
         ({"shown_max_area": 1.5}, "shown_max_area: Input should be less than or"),
-        ({"shown_max_boxes": 0}, "shown_max_boxes: Input should be greater than 0"),
+        ({"shown_max_boxes": 0}, "shown_max_boxes: Input should be greater than or"),
         ({"normalization": "softmax"}, "normalization: Input should be 'min_max' or"),
         ({"image_size": [64]}, r"image_size\.1: Field required"),
         ({"colour": 3, "sound": 4}, "colour: Unexpected keyword argument"),

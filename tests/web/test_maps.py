@@ -74,7 +74,7 @@ def make_smooth(rng, size):
 
 
 @pytest.mark.parametrize(
-    "threshold, min_area, max_area", [(0.3, 0.0, 1.0), (0.6, 0.002, 0.3)]
+    "threshold, min_area, max_area", [(0.3, 0.0, 1.0), (180 / 255, 0.002, 0.5)]
 )
 def test_heat_maps_and_boxes_are_those_of_python(
     threshold, min_area, max_area, run_node, predictor

@@ -228,7 +228,7 @@ def test_boxes_follow_the_threshold(page, chest):
     wait_for(page, "chest.png")
     own = read_table(page)
     areas = []
-    for threshold in (10, 50, 90):
+    for threshold in (86, 91, 96):
         page.locator("#threshold").fill(str(threshold))
         assert page.locator("#threshold-value").inner_text() == f"0.{threshold}"
         rows = read_table(page)
@@ -236,7 +236,10 @@ def test_boxes_follow_the_threshold(page, chest):
     assert areas[0] > areas[1] > areas[2] > 0
     said = json.loads(save(page, "Numbers"))["warnings"]
     name = page.locator(".finding:has(:checked) span").first.inner_text()
-    assert said == [f"Boxes of {name} are at threshold 0.9, set by hand."]
+    assert said == [f"Boxes of {name} are at threshold 0.96, set by hand."]
+    page.locator("#threshold").fill("10")  # nearly all of the map is above it
+    assert read_table(page) == []
+    assert "points nowhere" in page.locator("#boxes-note").inner_text()
     page.get_by_role("button", name="Model's own").press("Enter")
     assert read_table(page) == own
     # The button has no more to do; whoever uses the keyboard is not sent to the start.
