@@ -113,7 +113,8 @@ class Trainer(keras.Model):
 def _choose(condition, one, other):
     """Return the one or the other of two nested lists of arrays."""
     if isinstance(one, (list, tuple)):
-        return [_choose(condition, *pair) for pair in zip(one, other, strict=True)]
+        pairs = zip(one, other, strict=True)
+        return type(one)(_choose(condition, *pair) for pair in pairs)
     return keras.ops.where(condition, one, other)
 
 

@@ -283,13 +283,14 @@ def _group_jax(devices: int | str) -> Group:
     host, hosts = jax.process_index(), jax.process_count()
     there = jax.devices()
     by_host = [[d for d in there if d.process_index == index] for index in range(hosts)]
-    counts = {_count(devices, len(found)) for found in by_host}
-    if len(counts) > 1:
+    counts = [len(found) for found in by_host]
+    if len(set(counts)) > 1:
         raise UserError(
-            f"Some hosts have {min(counts)} devices, some {max(counts)}, and all must "
-            "share a batch equally: give --devices N."
+            f"The hosts have {counts} devices, and must all have as many: hide the "
+            "others by CUDA_VISIBLE_DEVICES."
         )
-    chosen = [d for found in by_host for d in found[: max(counts)]]
+    count = _count(devices, counts[0])
+    chosen = [device for found in by_host for device in found[:count]]
     if len(chosen) == 1:
         return Group()
     distribution = keras.distribution.DataParallel(
