@@ -73,7 +73,11 @@ COMMAND_LINE = tyro.cli
 def test_commands_are_understood(code, tmp_path, monkeypatch, capsys):
     names = commands.list_commands()
     calls = tmp_path / "calls"
-    environment = {"PATH": "/nowhere", "CALLS": str(calls), "NAMES": " ".join(names)}
+    calls.touch()
+    # Nothing but the shell itself runs, and it writes nowhere but here.
+    assert not re.search(r">\s*/(?!dev/)", code)
+    environment = {"PATH": "/nowhere", "HOME": str(tmp_path), "CALLS": str(calls)}
+    environment["NAMES"] = " ".join(names)
     subprocess.run(
         [shutil.which("bash"), "-c", STUBS + code], cwd=tmp_path, env=environment,
         timeout=20, capture_output=True, check=False,
