@@ -27,7 +27,7 @@ PAGES = [
     *sorted((ROOT / "experiments").glob("*/README.md")),
 ]
 BLOCK = re.compile(r"^( *)```(bash|python)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-COMMAND = r"(?m)(?:^|&&|;|\||\bdo)[ ]*keras_mscam(?:-\w+)?(?= |$)"
+COMMAND = r"(?m)(?:^|&&|;|\||\bdo) *(?:[A-Z_]+=\S* +)*keras_mscam(?:-\w+)?(?= |$)"
 # Commands write down their words; every other program does nothing, and does it well.
 STUBS = r"""
 record() { printf '%s\0' "$@" $'\n' >>"$CALLS"; }
