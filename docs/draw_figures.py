@@ -35,7 +35,6 @@ from keras_mscam.visualization.style import (
 
 FOLDER = Path(__file__).parent / "figures"
 PATHOLOGY = "Nodule"
-THRESHOLD = 180 / 255
 
 
 def choose_case(run: Path) -> tuple[Prediction, np.ndarray]:
@@ -71,7 +70,7 @@ def cut(prediction: Prediction, block: int | None) -> Prediction:
     shares = prediction.find_shares(PATHOLOGY)
     if block is not None:
         shares = np.array([number == block for number in prediction.cams], float)
-    return prediction.change(PATHOLOGY, shares, [THRESHOLD])
+    return prediction.change(PATHOLOGY, shares)
 
 
 def show(axis: Axes, prediction: Prediction, title: str) -> None:
@@ -138,8 +137,9 @@ def draw_boxes_of(prediction: Prediction, truth: np.ndarray) -> Figure:
     heat = prediction.heatmap(PATHOLOGY)
     show(axes[0], prediction, "Fused map, normalized")
     show_heat(axes[0], heat, (0, 0, width, height))
-    above = (heat > THRESHOLD).astype("float32")
-    show(axes[1], prediction, f"Above {THRESHOLD:.2f}")
+    threshold = prediction.contract.shown_threshold
+    show(axes[1], prediction, f"Above {threshold:.2f}")
+    above = (heat > threshold).astype("float32")
     show_heat(axes[1], above, (0, 0, width, height))
     show(axes[2], prediction, "Predicted box")
     draw_boxes(axes[2], truth, **TRUTH_LINE)
