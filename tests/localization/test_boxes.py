@@ -152,3 +152,8 @@ def test_a_rectangle_of_both_levels_is_proposed_once_with_the_higher_score():
 
 def test_no_proposals_from_a_flat_map():
     assert extract_boxes(np.zeros((4, 4)), (8, 8)).xyxy.shape == (0, 4)
+
+
+@pytest.mark.parametrize("cam", [np.zeros((2, 3)), np.full((2, 3), np.nan)])
+def test_a_map_that_points_nowhere_is_of_the_type_of_others(cam):
+    assert normalize_map(cam).dtype == np.float32
