@@ -154,6 +154,7 @@ def test_no_proposals_from_a_flat_map():
     assert extract_boxes(np.zeros((4, 4)), (8, 8)).xyxy.shape == (0, 4)
 
 
-@pytest.mark.parametrize("cam", [np.zeros((2, 3)), np.full((2, 3), np.nan)])
-def test_a_map_that_points_nowhere_is_of_the_type_of_others(cam):
-    assert normalize_map(cam).dtype == np.float32
+@pytest.mark.parametrize("normalization", ["min_max", "exponential"])
+@pytest.mark.parametrize("cam", [np.eye(2), np.zeros((2, 3)), np.full((2, 3), np.nan)])
+def test_every_normalized_map_is_float32(cam, normalization):
+    assert normalize_map(cam, normalization, 1.0).dtype == np.float32
