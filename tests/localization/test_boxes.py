@@ -158,3 +158,10 @@ def test_no_proposals_from_a_flat_map():
 @pytest.mark.parametrize("cam", [np.eye(2), np.zeros((2, 3)), np.full((2, 3), np.nan)])
 def test_every_normalized_map_is_float32(cam, normalization):
     assert normalize_map(cam, normalization, 1.0).dtype == np.float32
+
+
+def test_scores_that_only_float64_tells_apart_are_in_the_order_of_places():
+    heatmap = np.zeros((3, 3))
+    heatmap[0, 0], heatmap[2, 2] = 0.5, 0.5 + 1e-9
+    found = extract_boxes(heatmap, (3, 3), (0.25,))
+    assert found.xyxy.tolist() == [[0, 0, 1, 1], [2, 2, 3, 3]]
