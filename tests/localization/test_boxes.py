@@ -184,3 +184,16 @@ def test_a_map_with_a_box_over_most_of_it_points_nowhere():
     for most in (1, 3):
         assert select_shown(boxes, (8, 10), 0.49, most).xyxy.shape == (0, 4)
     assert select_shown(boxes, (8, 10), 0.5, 1).scores.tolist() == [0.75]
+
+
+@pytest.mark.parametrize("normalization", ["min_max", "exponential"])
+@pytest.mark.parametrize("cam", [np.eye(2), np.zeros((2, 3)), np.full((2, 3), np.nan)])
+def test_every_normalized_map_is_float32(cam, normalization):
+    assert normalize_map(cam, normalization, 1.0).dtype == np.float32
+
+
+def test_scores_that_only_float64_tells_apart_are_in_the_order_of_places():
+    heatmap = np.zeros((3, 3))
+    heatmap[0, 0], heatmap[2, 2] = 0.5, 0.5 + 1e-9
+    found = extract_boxes(heatmap, (3, 3), (0.25,))
+    assert found.xyxy.tolist() == [[0, 0, 1, 1], [2, 2, 3, 3]]

@@ -102,3 +102,10 @@ def test_overlaps_by_name():
     assert compute_overlap(b, a, "iobb") == compute_iobb(b, a) == 1
     with pytest.raises(UserError, match="no overlap 'giou'"):
         compute_overlap(a, b, "giou")
+
+
+def test_boxes_of_small_integers():
+    # 200 * 200 and 100 * 200 are more than uint8 holds: the second half of the first.
+    boxes = np.array([[0, 0, 200, 200], [100, 0, 200, 200]], "uint8")
+    assert compute_areas(boxes).tolist() == [40_000, 20_000]
+    assert compute_iou(boxes, boxes).tolist() == [[1, 0.5], [0.5, 1]]
