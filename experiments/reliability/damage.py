@@ -31,10 +31,10 @@ def main() -> None:
         "",
         "    python experiments/reliability/damage.py",
         "",
-        "`—`: refused in one sentence that names the file. *alike*: read, and the same",
-        "as without damage. *counted*: said and counted, the rest is read. *otherwise*:",
-        "read as something else, since the format has no checksum, or done again.",
-        "Empty: does not apply.",
+        "`—`: refused in one sentence that names the file. *alike*: read, and the",
+        "same as without damage. *counted*: said and counted, the rest is read.",
+        "*otherwise*: read as something else, since the format has no checksum, or",
+        "done again. Empty: does not apply.",
         "",
     ]
     lines += _tabulate(rows, list(kinds))
