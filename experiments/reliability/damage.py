@@ -2,8 +2,7 @@
 
     python experiments/reliability/damage.py
 
-What is written is what happened, a minute later; `tests/reliability` compares it with what
-should.
+What is written is what happened; `tests/reliability` compares it with what should.
 """
 
 import sys
@@ -32,10 +31,10 @@ def main() -> None:
         "",
         "    python experiments/reliability/damage.py",
         "",
-        "`—`: refused in one sentence that names the file. *alike*: read, and the same",
-        "as without damage. *counted*: said and counted, the rest is read. *otherwise*:",
-        "read as something else, since the format has no checksum, or done again. Empty:",
-        "does not apply.",
+        "`—`: refused in one sentence that names the file. *alike*: read, and the",
+        "same as without damage. *counted*: said and counted, the rest is read.",
+        "*otherwise*: read as something else, since the format has no checksum, or",
+        "done again. Empty: does not apply.",
         "",
     ]
     lines += _tabulate(rows, list(kinds))
