@@ -95,7 +95,7 @@ def assert_same_end(one, other, runs):
         np.testing.assert_allclose(a, b, atol=1e-6)
     rates = [float(t.optimizer.learning_rate) for t in (trainer, resumed)]
     assert rates[0] == rates[1]
-    for a, b in zip(counting[1:], other_counting[1:], strict=True):
+    for a, b in zip(counting[2:], other_counting[2:], strict=True):
         assert a.wait == b.wait
         assert a.best == pytest.approx(b.best, abs=1e-6)
     a, b = (pd.read_csv(run.history_path) for run in runs)
@@ -189,13 +189,13 @@ def test_the_best_model_is_kept_and_not_the_last(checkpoint):
 
 def test_counters_survive(tmp_path):
     run = create_run(tmp_path / "run", Config())
-    finite, plateau = counting_callbacks(TrainingConfig())
+    _, finite, plateau = counting_callbacks(TrainingConfig())
     checkpoint = make_checkpoint(run, [finite, plateau])
     plateau.set_model(checkpoint.model)
     plateau.on_train_begin()
     plateau.best, plateau.wait, finite.skipped = 1.25, 2, 3
     checkpoint.on_epoch_end(0, {"val_loss": 1.5})
-    finite, plateau = counting_callbacks(TrainingConfig())
+    _, finite, plateau = counting_callbacks(TrainingConfig())
     plateau.set_model(checkpoint.model)
     plateau.on_train_begin()
     state = load_newest(run, checkpoint.model)
