@@ -311,7 +311,10 @@ class TestCalibration:
         changed = json.loads(path.read_text())
         changed[kind]["Mass"] = content
         path.write_text(json.dumps(changed))
-        sentence = rf"^.*calibration\.json can't be read \({kind}\.Mass.*$"
+        reason = (
+            "it has the number NaN" if "NaN" in path.read_text() else f"{kind}.Mass"
+        )
+        sentence = rf"^.*calibration\.json can't be read \({reason}.*$"
         with pytest.raises(UserError, match=sentence):
             read_calibration(path)
 

@@ -19,8 +19,8 @@ def make_contract(**changes):
         "fusion_weights": ((1.0, 0.8), (0.0, 0.4)),
         "slopes": (1.0, 1.0), "intercepts": (0.0, 0.0),
         "probability_thresholds": (0.5, 0.25), "normalization": "min_max",
-        "map_scales": (1.0, 1.0), "cam_thresholds": ((0.9,), (0.4,)), "min_area": 0.0,
-        "max_boxes": 2,
+        "map_scales": (1.0, 1.0), "shown_threshold": 0.4, "shown_min_area": 0.0,
+        "shown_max_area": 1.0, "shown_max_boxes": 2,
     }  # fmt: skip
     return Contract(**{**arguments, **changes})
 
@@ -55,7 +55,7 @@ def test_boxes_of_what_is_positive():
 
 def test_no_more_boxes_than_the_contract_has():
     outputs = make_outputs([[0.4, 0.5]])
-    boxes, scores = find_boxes(make_contract(max_boxes=1), outputs, SIZES)
+    boxes, scores = find_boxes(make_contract(shown_max_boxes=1), outputs, SIZES)
     assert boxes[0, 1].tolist() == [list(NODULE[0])]
     assert scores[0, 1].tolist() == [0.5]
 
@@ -63,7 +63,7 @@ def test_no_more_boxes_than_the_contract_has():
 def test_regions_smaller_than_the_least_are_none():
     outputs = make_outputs([[0.4, 0.5]])
     for least, found in ((1 / 6, 2), (0.2, 0)):  # of 6 cells
-        _, scores = find_boxes(make_contract(min_area=least), outputs, SIZES)
+        _, scores = find_boxes(make_contract(shown_min_area=least), outputs, SIZES)
         assert (scores > 0).sum() == found
 
 
