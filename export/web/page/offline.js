@@ -23,9 +23,11 @@ function watch(registration, sayNewer) {
   const check = () => {
     if (registration.waiting && navigator.serviceWorker.controller) sayNewer();
   };
-  registration.addEventListener("updatefound", () => {
+  const follow = () => {
     registration.installing?.addEventListener("statechange", check);
-  });
+  };
+  registration.addEventListener("updatefound", follow);
+  follow(); // one may be on its way before anybody listens
   check();
 }
 
