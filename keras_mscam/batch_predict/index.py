@@ -261,6 +261,10 @@ def describe_result(result: dict, thresholds: dict) -> str:
     lines += _list_probabilities(result, thresholds)
     if result["boxes"]:
         lines += ["", *_list_boxes(result["boxes"])]
+    found = {box["pathology"] for box in result["boxes"]}
+    without = [words(name) for name in result["positives"] if name not in found]
+    if without:
+        lines += ["", f"No box of {', '.join(without)}: no place stands out."]
     return "\n".join([*lines, ""])
 
 

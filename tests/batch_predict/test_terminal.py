@@ -35,6 +35,11 @@ def test_millimetres():
     assert "0.500   12 x 4 mm" in describe_result(RESULT | {"boxes": [box]}, THRESHOLDS)
 
 
+def test_positive_without_a_box():
+    lines = describe_result(RESULT | {"boxes": []}, THRESHOLDS).splitlines()
+    assert lines[-1] == "No box of Pleural Thickening: no place stands out."
+
+
 def test_path_that_is_no_text():
     """A name may hold what a terminal would obey, and bytes that no one can print."""
     lines = describe_result(RESULT | {"path": "ü \x1b[2J\n\udcff.png"}, THRESHOLDS)
