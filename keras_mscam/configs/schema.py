@@ -257,7 +257,8 @@ def read_config(path: Path, base: Config) -> Config:
     try:
         changes = read_json(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"Cannot read the configuration {path}: {error}.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"Cannot read the configuration {path}: {reason}.") from error
     if not isinstance(changes, dict):
         raise UserError(f"The configuration {path} must be a JSON object.")
     changes.pop("environment", None)
