@@ -57,8 +57,9 @@ def write_markdown(help_text: str) -> str:
     usage, _, text = above.partition("\n\n")
     parts = [f"```text\n{usage.removeprefix('usage: ')}\n```", text.strip()]
     for box in boxes:
-        parts.append(f"**{_TITLE.search(box)[1].capitalize()}**")
-        parts.append(_list_options(box))
+        title, options = _TITLE.search(box)[1], _list_options(box)
+        if options and title != "subcommands":  # they have headings of their own
+            parts += [f"**{title.capitalize()}**", options]
     return "\n\n".join(parts)
 
 

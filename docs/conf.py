@@ -47,6 +47,8 @@ exclude_patterns = [
 ]
 suppress_warnings = ["toc.not_included"]  # tables that one page alone links to
 
+smartquotes = False  # of --option it would make a dash, of '' a pair of quotes
+
 html_theme = "furo"
 html_title = f"keras_mscam {release}"
 html_static_path = ["site.css"]

@@ -132,7 +132,7 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
                 stream.reconfigure(errors="backslashreplace")
         try:
             with warnings.catch_warnings(), explain_disk("The output"):
-                warnings.showwarning = _show_warning  # ty: ignore[invalid-assignment]
+                warnings.showwarning = _Warnings()  # ty: ignore[invalid-assignment]
                 main(*args, **kwargs)
                 print(end="", flush=True)
         except UserError as error:
@@ -157,5 +157,13 @@ def _close_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _show_warning(message, *_) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+class _Warnings:
+    """Show each sentence once: of several runs on one split, all say the same."""
+
+    def __init__(self):
+        self._said = set()
+
+    def __call__(self, message, *_) -> None:
+        if str(message) not in self._said:
+            print(f"warning: {message}", file=sys.stderr)
+        self._said.add(str(message))

@@ -90,10 +90,12 @@ def test_a_reader_that_has_enough():
     os.close(writing)
 
 
-def test_a_warning_is_one_line(capsys):
+def test_a_warning_is_one_line_once(capsys):
     @command
     def main():
-        warnings.warn("Hernia is undefined.", UserWarning, stacklevel=1)
+        warnings.simplefilter("always")
+        for _ in range(2):
+            warnings.warn("Hernia is undefined.", UserWarning, stacklevel=1)
 
     shown = warnings.showwarning
     main()

@@ -28,7 +28,8 @@ class Found(NamedTuple):
     """Files to read, each once, and the number of those that aren't tried, by kind.
 
     The kind is `"hidden"`, `"DICOMDIR"` or a suffix for files in folders whose names
-    say that they are no images, and `"results"` for those in the folder of results.
+    say that they are no images, `"results"` for those in the folder of results, and
+    `"folder of results"`, counted as one, for another one that lies in a folder.
     """
 
     files: list[str]
@@ -116,7 +117,7 @@ def _expand(paths: Iterable[str | os.PathLike], stdin: Iterable[str]) -> Iterato
 def _walk(
     path: str, is_result: Callable[[str], bool], passed_over: Counter
 ) -> Iterator[str]:
-    """Give a file, or the files of a folder."""
+    """Give a file, or the files of a folder, but for pictures that this has drawn."""
     path = str(Path(path))  # without what doesn't tell files apart, as ./ and //
     if not os.path.isdir(path):
         yield path
@@ -129,6 +130,10 @@ def _walk(
             folders.clear()
             continue
         entered.add((status.st_dev, status.st_ino))
+        if folder != path and is_folder_of_results(Path(folder)):
+            passed_over["folder of results"] += 1
+            folders.clear()
+            continue
         shown = sorted(name for name in folders if not name.startswith("."))
         passed_over["hidden"] += len(folders) - len(shown)
         folders[:] = shown

@@ -33,6 +33,8 @@ class Summary:
     positives: Counter = field(default_factory=Counter)  # images, by pathology
     warnings: Counter = field(default_factory=Counter)  # images, by sentence
     passed_over: Counter = field(default_factory=Counter)  # files not tried, by kind
+    only: dict | None = None  # what is known of the file, if the last call had one
+    thresholds: dict = field(default_factory=dict)  # by pathology, `None` for never
     added: int = 0  # files that the last call did
     seconds: float = 0.0  # that they took, without loading the model
 
@@ -244,16 +246,25 @@ class IndexPages:
         return [result["path"], result["name"], probabilities, positives, note]
 
 
-def describe_result(result: dict) -> str:
-    """Return a line of `predictions.jsonl` as a small table for the terminal."""
+def describe_result(result: dict, thresholds: dict) -> str:
+    """Return a line of `predictions.jsonl` as a small table for the terminal.
+
+    Args:
+        result: the line.
+        thresholds: from where on each pathology is positive, `None` for never.
+    """
     if result["status"] == "refused":
         return f"{_show(result['path'])} {result['error']}."
     height, width = result["original_size"]
     lines = [f"{_show(result['path'])}, {height} x {width} pixels", ""]
     lines += result["warnings"] + [""] * bool(result["warnings"])
-    lines += _list_probabilities(result)
+    lines += _list_probabilities(result, thresholds)
     if result["boxes"]:
         lines += ["", *_list_boxes(result["boxes"])]
+    found = {box["pathology"] for box in result["boxes"]}
+    without = [words(name) for name in result["positives"] if name not in found]
+    if without:
+        lines += ["", f"No box of {', '.join(without)}: no place stands out."]
     return "\n".join([*lines, ""])
 
 
@@ -262,15 +273,18 @@ def _show(path: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in path)
 
 
-def _list_probabilities(result: dict) -> list[str]:
+def _list_probabilities(result: dict, thresholds: dict) -> list[str]:
     ordered = sorted(result["probabilities"].items(), key=lambda item: -item[1])
     longest = max(len(name) for name, _ in ordered)
-    return [
-        f"{words(name):<{longest}}  {value:.3f}  "
-        f"{'#' * round(_BAR * value):<{_BAR}}"
-        f"{'  positive' if name in result['positives'] else ''}".rstrip()
-        for name, value in ordered
-    ]
+    lines = [f"{'':<{longest}}  probability  threshold"]
+    for name, value in ordered:
+        threshold = thresholds.get(name)
+        from_where = "never" if threshold is None else f"{threshold:.3f}"
+        line = f"{words(name):<{longest}}  {value:>11.3f}  {from_where:>9}"
+        line += f"  {'#' * round(_BAR * value):<{_BAR}}"
+        called = "  positive" if name in result["positives"] else ""
+        lines.append(f"{line}{called}".rstrip())
+    return lines
 
 
 def _list_boxes(boxes: list[dict]) -> list[str]:

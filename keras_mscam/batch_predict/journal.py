@@ -192,7 +192,8 @@ def _check_plan(path: Path, plan: dict) -> None:
     other = [name for name in plan if before.get(name, plan[name]) != plan[name]]
     if other:
         raise UserError(
-            f"{path.parent} holds results with another {' and another '.join(other)}; "
+            f"{path.parent} holds results made with a different "
+            f"{' and a different '.join(other)}; "
             "give another --output, or --overwrite to replace them."
         )
     with write_whole(path) as temporary:

@@ -29,6 +29,7 @@ from keras_mscam.batch_predict.stream import stream
 from keras_mscam.errors import UserError
 from keras_mscam.files import Names
 from keras_mscam.inference.hub import fetch
+from keras_mscam.inference.run_folder import PRETRAINED
 
 
 def predict(
@@ -99,7 +100,9 @@ def predict(
     with open_folder(output, plan, overwrite):
         todo, names = _find_todo(found.files, output)
         # Runs in several folders have models of the same name.
-        title = f"{contract.name}, {Path(*Path(model).absolute().parts[-2:])}"
+        folder = Path(*Path(model).absolute().parts[-2:])
+        where = "the small network of the package" if model == PRETRAINED else folder
+        title = f"{contract.name}, {where}"
         place = Place(output, contract.name, options, title)
         lines = stream(todo, names, predictor, place, batch_size, workers)
         start = time.monotonic()
@@ -124,6 +127,12 @@ def predict(
             write_boxes(output, contract.pathologies)
         summary = write_tables(output, contract.pathologies, title, options.html)
     summary.passed_over = found.passed_over
+    summary.thresholds = dict(
+        zip(contract.pathologies, contract.probability_thresholds, strict=True)
+    )
+    if len(found.files) == 1:
+        results = read_lines(output)
+        summary.only = next((r for r in results if r["path"] in found.files), None)
     summary.added, summary.seconds = len(todo), seconds
     return summary
 

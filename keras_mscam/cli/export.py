@@ -24,13 +24,13 @@ class ExportOptions:
     """
 
     output: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """Model repository; DIR/NAME/1 is written, or the next number, and
-    DIR/NAME-litert/1 and so on."""
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = (
-        PRETRAINED
-    )
-    """Folder that keras_mscam-train made; else the network that comes with the
-    package."""
+    """Model repository: DIR/NAME/1, DIR/NAME-litert/1, or the next number, is made."""
+    run: Annotated[
+        Path,
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="RUN", help_behavior_hint=""),
+    ] = PRETRAINED
+    """Folder that keras_mscam-train made; else, the network of the package."""
     formats: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = (
         "saved_model",
     )

@@ -11,7 +11,6 @@ from typing import Annotated
 import tyro
 
 from keras_mscam.batch_predict.index import CSV, describe_result
-from keras_mscam.batch_predict.journal import read_lines
 from keras_mscam.batch_predict.predict_files import predict
 from keras_mscam.batch_predict.settings import Options, Thresholds
 from keras_mscam.cli.options import parse
@@ -43,6 +42,10 @@ def _parse_thresholds(values: tuple[str, ...]) -> Thresholds:
 class PredictOptions:
     """Say of X-rays what they show, and where.
 
+    MODEL is the folder of a run, or an export; without one, the network that comes with
+    the package is used. A PATH is a file, a folder or a pattern; - reads paths, one a
+    line, from a pipe.
+
     Broken off, it goes on where it was when it is given the same command. It exits
     with 0, with 2 if nothing could be read.
     """
@@ -50,10 +53,9 @@ class PredictOptions:
     inputs: Annotated[
         tuple[str, ...],
         tyro.conf.Positional,
-        tyro.conf.arg(metavar="[MODEL] PATH [PATH ...]"),
+        tyro.conf.arg(metavar="[MODEL] PATH [PATH ...]", help_behavior_hint=""),
     ]
-    """Folder of a run, or an export; without one, the network that comes with the
-    package. Then files, folders or patterns; - reads paths, one a line, from a pipe."""
+    """A model, if it isn't the package's own, and X-rays."""
     output: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("results")
     """Folder of results."""
     options: Annotated[Options, tyro.conf.arg(name="")] = dataclasses.field(
@@ -104,8 +106,8 @@ def main() -> None:
     except KeyboardInterrupt:
         print("Go on by the same command.", file=sys.stderr)
         raise
-    if summary.read + summary.refused.total() == 1:
-        print(describe_result(next(read_lines(output))))
+    if summary.only is not None:
+        print(describe_result(summary.only, summary.thresholds))
     print(summary.describe())
     if not summary.read:
         raise UserError("No file could be read.")

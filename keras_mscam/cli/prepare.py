@@ -83,6 +83,7 @@ def main() -> None:
         print(f"{manifest.rejected} images rejected, see {output / REJECTED}")
     for problem in manifest.problems:
         print(problem)
+    print(f"Records: {output}")
 
 
 if __name__ == "__main__":

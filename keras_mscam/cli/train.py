@@ -56,8 +56,9 @@ class TrainOptions:
     """Train a classifier of chest pathologies, and look where it looks.
 
     Without any option, the built-in set is drawn and A-CNN+ is trained on it; the
-    preset `phantom` is the paper's A-CNN. With --data, a folder of ChestX-ray14 files
-    takes the place of the built-in set.
+    preset `phantom` is the paper's A-CNN. With --data, X-rays take the place of the
+    built-in set; presets whose names begin with phantom are small enough for two CPU
+    cores there, too. What isn't given is as in the preset, and else as shown here.
     """
 
     preset: Literal[tuple(PRESETS)] = (  # ty: ignore[invalid-type-form]

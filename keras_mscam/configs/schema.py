@@ -29,7 +29,7 @@ class DataConfig:
     """What to train on."""
 
     path: Annotated[Path | None, arg(name="data", metavar="DIR")] = None
-    """ChestX-ray14 folder or prepared records; without it, the built-in set."""
+    """Prepared records, ChestX-ray14 folder or labels.csv; else, the built-in set."""
     phantoms: Annotated[PositiveInt, arg(metavar="IMAGES")] = 4000
     """Images of the built-in set."""
     backgrounds: Annotated[tuple[Path, ...], arg(metavar="DIR [DIR ...]")] = ()
@@ -161,11 +161,13 @@ class LocalizationConfig(MapConfig):
 
     threshold: Literal["fixed", "otsu", "tuned", "oracle"] = "fixed"
     """Fixed, Otsu's, tuned on other patients' boxes, or (to be named) on the same."""
-    cam_thresholds: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = (
+    cam_thresholds: Annotated[
+        tuple[Annotated[float, Field(ge=0, lt=1)], ...], arg(help_behavior_hint="")
+    ] = (
         60 / 255,
         180 / 255,
     )
-    """Fixed thresholds, all together; Wang et al.'s by default."""
+    """Fixed thresholds, all together; Wang et al.'s by default, 60/255 and 180/255."""
     min_area: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Fraction of the map that a region must cover at least."""
     max_boxes: PositiveInt | None = None
@@ -255,7 +257,8 @@ def read_config(path: Path, base: Config) -> Config:
     try:
         changes = read_json(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"Cannot read the configuration {path}: {error}.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"Cannot read the configuration {path}: {reason}.") from error
     if not isinstance(changes, dict):
         raise UserError(f"The configuration {path} must be a JSON object.")
     changes.pop("environment", None)

@@ -143,6 +143,7 @@ def convert(
         for path, part in todo.items():
             here = islice(images, len(part))
             _write_part(path, part, here, pathologies, image_size, strict)
+        next(images, None)  # only then the bar shows all of them
     return _collect(parts, strict)
 
 

@@ -96,8 +96,9 @@ def split_records(
         patients = len(split_of)
         raise UserError(
             f"{patients} patients split by the rule {rule} leave no image for the "
-            f"split {empty[0]!r}; each split needs a patient, and by the rule 'paper' "
-            "two of them must be without a box."
+            f"split {empty[0]!r}; each split needs a patient, and by the rule 'paper', "
+            "which tests on everyone with a box, two must be without one. "
+            "keras_mscam-prepare --split folds has boxes in every split."
         )
     return splits, problems
 

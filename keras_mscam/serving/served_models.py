@@ -52,6 +52,11 @@ def find_models(path: Path) -> dict[str, Path]:
         ) from error
     if not models and (path / "saved_model.pb").is_file():
         raise UserError(f"{path} is one version; give the folder of versions above it.")
+    if not models and (path / "config.json").is_file():
+        raise UserError(
+            f"{path} holds no model to serve: it is a run; "
+            f"keras_mscam-export {path} --output models makes models of it."
+        )
     if not models:
         raise UserError(
             f"{path} holds no model: no NAME/VERSION/saved_model.pb is in it; "

@@ -91,6 +91,16 @@ def test_results_are_not_looked_at(place, tmp_path):
     assert find_files(["*.png"], Path("none")).files == ["1.png", "outside.png"]
 
 
+def test_results_of_other_calls_are_not_looked_at(place, tmp_path):
+    with open_folder(tmp_path / "d" / "results", {VERSION: "1"}):
+        place("d/1.png", "d/results/overlays/1.Mass.png")
+    found = find_files(["d"], tmp_path / "out")
+    assert found.files == ["d/1.png"]
+    assert +found.passed_over == {"folder of results": 1}
+    overlay = "d/results/overlays/1.Mass.png"
+    assert find_files(["d/results"], tmp_path / "out").files[-1] == overlay
+
+
 def test_links_in_circles(place, tmp_path):
     place("d/1.png")
     os.symlink("..", tmp_path / "d" / "up")

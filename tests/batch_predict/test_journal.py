@@ -89,7 +89,7 @@ def test_other_plan(tmp_path):
     with open_folder(tmp_path / "out", dict(PLAN)):
         pass
     with (
-        pytest.raises(UserError, match="another --maps; give another --output"),
+        pytest.raises(UserError, match="a different --maps; give another --output"),
         open_folder(tmp_path / "out", PLAN | {"--maps": True}),
     ):
         pass
@@ -138,7 +138,7 @@ def test_what_an_earlier_plan_lacks_is_added(tmp_path):
     with open_folder(tmp_path, PLAN):
         pass
     with (
-        pytest.raises(UserError, match="another working directory; give"),
+        pytest.raises(UserError, match="a different working directory; give"),
         open_folder(tmp_path, PLAN | {"working directory": "/b"}),
     ):
         pass

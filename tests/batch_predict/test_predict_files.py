@@ -318,7 +318,9 @@ def test_same_names_from_another_folder(run, folder, monkeypatch):
     monkeypatch.chdir("xrays/a")
     predict(run, ["chest.png"], "../../out", progress=False)
     monkeypatch.chdir("../b")
-    with pytest.raises(UserError, match="another working directory, where paths start"):
+    with pytest.raises(
+        UserError, match="a different working directory, where paths start"
+    ):
         predict(run, ["chest.png"], "../../out", progress=False)
     path = Path("chest.png").absolute()
     assert predict(run, [path], "../../out", progress=False).read == 2
@@ -374,14 +376,14 @@ def test_thresholds_and_pathologies(run, folder, predictor):
 @pytest.mark.usefixtures("quick")
 def test_other_options_need_another_folder(run, folder):
     predict(run, ["xrays/c.png"], "out", progress=False)
-    with pytest.raises(UserError, match="another --maps; give another --output"):
+    with pytest.raises(UserError, match="a different --maps; give another --output"):
         predict(run, ["xrays/c.png"], "out", options=Options(maps=True), progress=False)
     other = Options(shown_threshold=0.5)
-    with pytest.raises(UserError, match="another --shown-threshold; give another"):
+    with pytest.raises(UserError, match="a different --shown-threshold; give another"):
         predict(run, ["xrays/c.png"], "out", options=other, progress=False)
     own = Options(shown_threshold=SHOWN_THRESHOLDS["min_max"])  # the same results
     predict(run, ["xrays/c.png"], "out", options=own, progress=False)
-    match = "another choice of thresholds or pathologies; give"
+    match = "a different choice of thresholds or pathologies; give"
     with pytest.raises(UserError, match=match):
         predict(run, ["xrays/c.png"], "out", probability_threshold=0.1, progress=False)
 
@@ -423,6 +425,10 @@ def test_command(run, folder, capsys, monkeypatch):
     for page in ("one/index.html", "one/reports/c.html"):
         # Several runs have models of the same name.
         assert f"keras_mscam, {run.parent.name}/run" in Path(page).read_text()
+    assert go(run, "xrays/a/chest.png", "--output", "one", "--html") == 0
+    printed = capsys.readouterr().out
+    assert "xrays/a/chest.png, " in printed and "threshold" in printed
+    assert "2 images read, 0 refused." in printed
     Path(os.fsdecode(b"xrays/\xff")).write_text("hello")
     given = io.TextIOWrapper(io.BytesIO(b"xrays/c.png\nxrays/\xff\n"), "utf-8")
     monkeypatch.setattr("sys.stdin", given)

@@ -443,6 +443,7 @@ def test_the_command(source, tmp_path, monkeypatch, capsys):
     assert re.search(r"patients +14 +2 +4", printed)
     assert re.search(r"Mass +50\.0% +50\.0% +57\.1%", printed)  # 14, 2 and 4 images
     assert "1 images rejected" in printed
+    assert printed.endswith(f"Records: {output}\n")
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 2

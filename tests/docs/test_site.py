@@ -69,6 +69,7 @@ def test_every_option_is_listed(site):
     ):  # fmt: skip
         assert option in text
     assert "{None" not in text
+    assert "•" not in text  # of a list of commands
 
 
 def test_formulas_need_no_script(site):

@@ -326,5 +326,8 @@ def test_models_of_a_folder(tmp_path, make_version):
         find_models(path)
     with pytest.raises(UserError, match="holds no model"):
         find_models(tmp_path / "notes")
+    (tmp_path / "notes" / "config.json").touch()
+    with pytest.raises(UserError, match="it is a run; keras_mscam-export"):
+        find_models(tmp_path / "notes")
     with pytest.raises(UserError, match="Cannot read"):
         find_models(tmp_path / "missing")
