@@ -51,18 +51,29 @@ BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 #: Files that take longest: first, so that no worker is left alone with one of them.
 LONGEST = (
     "test_notebooks.py", "test_convert_weights.py", "test_backends.py",
-    "test_export.py", "test_runtimes.py", "test_train_run.py", "test_page.py",
+    "test_machines.py", "test_export.py", "test_runtimes.py", "test_train_run.py",
+    "test_page.py",
     "test_predict_files.py", "test_checkpoint.py", "test_formats.py",
     "test_published.py", "test_evaluate.py",
 )  # fmt: skip
 
 
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run what takes long, too")
+
+
 def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes long, and runs with --slow alone")
     if hasattr(config.option, "loadscopereorder"):  # by the number of tests
         config.option.loadscopereorder = False
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--slow"):
+        reason = "takes long: pytest --slow runs it, as .ci/run does"
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason=reason))
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
 

@@ -122,11 +122,13 @@ def run(code, backend="jax", blocked=()):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_trains_on_jax_without_tensorflow():
     pytest.importorskip("jax")
     run(TRAIN, blocked=["tensorflow", "tensorboard"])
 
 
+@pytest.mark.slow
 def test_heads_and_accumulated_gradients_on_jax(tmp_path):
     pytest.importorskip("jax")
     run(HEADS.format(folder=str(tmp_path)), blocked=["tensorflow", "tensorboard"])
@@ -142,6 +144,7 @@ def test_imports_without_tensorflow():
     run(code, blocked=["tensorflow", "tensorboard"])
 
 
+@pytest.mark.slow
 def test_both_backends_give_the_same(tmp_path):
     pytest.importorskip("jax")
     import keras

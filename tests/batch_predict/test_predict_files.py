@@ -473,6 +473,7 @@ def wait_for_lines(process, output, count):
     raise AssertionError(process.communicate())
 
 
+@pytest.mark.slow
 def test_killed_and_interrupted(run, tmp_path, monkeypatch, request):
     """With worker processes, which there are from 200 files on."""
     monkeypatch.chdir(tmp_path)

@@ -512,6 +512,7 @@ def test_ctrl_c_in_the_middle_of_parallel_work(many, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [".records.unfinished"]
 
 
+@pytest.mark.slow
 def test_killed_and_gone_on_with(many, tmp_path):
     """`kill -9` leaves no worker behind and no trace in the result."""
     output = tmp_path / "records"

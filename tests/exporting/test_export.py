@@ -75,6 +75,7 @@ def test_it_needs_tensorflow_alone(exported):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_names_of_any_script(make_run, tmp_path):
     run = make_run(names=ODD_NAMES)
     exported = export(run.path, tmp_path / "models", progress=False)

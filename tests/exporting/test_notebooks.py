@@ -59,6 +59,7 @@ def test_committed_outputs(name, execution):
     assert "minute" in notebook.cells[0].source
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_runs(name, run, exported, tmp_path, monkeypatch):
     """In this process: a kernel of its own would import TensorFlow once more."""

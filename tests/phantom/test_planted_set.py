@@ -147,6 +147,7 @@ def test_backgrounds_beside_other_data_are_refused(tmp_path):
         prepare_data(Run(tmp_path / "run", config))
 
 
+@pytest.mark.slow
 def test_planted_in_the_real_x_rays(shared, tmp_path):
     folders = [shared / "chestxray14-normal"]
     problems = write_phantoms(

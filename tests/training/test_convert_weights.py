@@ -215,6 +215,7 @@ def test_what_is_published_names_no_folder(run, hub):
     assert "were not calibrated" in card and "not for diagnosis" in card
 
 
+@pytest.mark.slow
 def test_a_published_run_is_taken_from_a_hub(run, hub, xray, tmp_path):
     path, _ = xray
     expected = keras_mscam.Predictor(run.path).predict(path)
@@ -257,6 +258,7 @@ def test_weights_of_others_on_a_hub(hub, checkpoint, tmp_path):
     assert convert("hf://owner/name", tmp_path / "run", image_size=SIZE).path.is_dir()
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme(
     checkpoint, phantom_records, tmp_path, monkeypatch, capsys
 ):

@@ -205,6 +205,7 @@ def test_a_folder_in_use_is_refused(tmp_path):
         create_run(tmp_path, Config())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_trains(precision):
     keras.config.set_dtype_policy(precision)

@@ -120,6 +120,7 @@ def assert_equal(one, other):
     pd.testing.assert_frame_equal(one, other[one.columns], rtol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_two_devices_of_tensorflow_train_to_the_same(on_jax, arguments, tmp_path):
     arguments = [*arguments, "--output", tmp_path / "run", "--devices", "all"]
     finish(start("tensorflow", *arguments))
@@ -143,6 +144,7 @@ def start_hosts(*arguments):
     return [start("jax", *arguments, index, devices=2) for index in (0, 1)]
 
 
+@pytest.mark.slow
 def test_two_hosts_one_of_them_killed_train_to_the_same(on_jax, arguments, tmp_path):
     path = tmp_path / "run"
     first, other = start_hosts(*arguments, "--output", path)

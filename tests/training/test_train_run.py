@@ -331,6 +331,7 @@ def test_terminated_while_it_draws(command, tmp_path, capsys):
     assert [p.name for p in path.iterdir()] == ["config.json"]
 
 
+@pytest.mark.slow
 def test_killed_within_an_epoch_then_terminated_then_resumed(
     run, phantom_records, command, not_for_long, tmp_path, capsys
 ):

@@ -13,6 +13,8 @@ export async function keepOffline(base, sayNewer) {
     const worker = new URL("service_worker.js", base);
     const registration = await navigator.serviceWorker.register(worker);
     watch(registration, sayNewer);
+    // Browsers look for a newer one when they see fit, on a busy machine not at all.
+    registration.update().catch(() => {}); // offline
     await Promise.race([isControlled(registration), wait(5000)]);
   } catch {
     // Forbidden by the browser's settings.
