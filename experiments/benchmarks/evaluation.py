@@ -42,7 +42,7 @@ def run(images: int = 1000, pathologies: int = 8, seed: int = 0) -> None:
         store(folder, images, pathologies, np.random.default_rng(seed))
         started = time.perf_counter()
         predictions = read_predictions(folder)
-        calibration = calibrate_on(predictions, model="")
+        calibration = calibrate_on([predictions], model="")
         calibrated = time.perf_counter()
         protocol = LocalizationConfig()
         systems, fusion = locate_all(predictions, calibration, protocol)

@@ -12,24 +12,15 @@ import shutil
 from pathlib import Path
 
 import jinja2
-import numpy as np
 import tyro
 
 from keras_mscam.errors import command
-from keras_mscam.evaluation.calibration import (
-    choose_operating_points,
-    fit_calibration,
-)
+from keras_mscam.evaluation.calibration import calibrate_on
 from keras_mscam.evaluation.split_outputs import predict_split
 from keras_mscam.files import compute_checksum, read_json, write_whole_folder
 from keras_mscam.inference.calibrated_model import load_classifier
-from keras_mscam.inference.run_calibration import (
-    RunCalibration,
-    calibrate,
-    write_calibration,
-)
+from keras_mscam.inference.run_calibration import RunCalibration, write_calibration
 from keras_mscam.inference.run_folder import PRETRAINED, Run, create_run, load_run
-from keras_mscam.localization.fusion import measure_deviations
 
 CARD = Path(__file__).with_name("card.md.jinja")
 #: Of the evaluation on real boxes: what the card of an export shows.
@@ -67,16 +58,7 @@ def calibrate_on_held_out(run: Run) -> RunCalibration:
         predict_split(run, classifier, run.records, split)
         for split in ("validation", "test")
     ]
-    names = splits[0].pathologies
-    labels = np.concatenate([split.labels for split in splits])
-    logits = np.concatenate([split.logits for split in splits])
-    calibrations = fit_calibration(labels, logits, names)
-    points = choose_operating_points(
-        labels, calibrate(calibrations, logits, names), names
-    )
-    maps = (maps for split in splits for _, maps in split.read_maps())
-    checksum = compute_checksum(run.model_path)
-    return RunCalibration(checksum, calibrations, points, measure_deviations(maps))
+    return calibrate_on(splits, compute_checksum(run.model_path))
 
 
 def describe(metrics: dict, calibration) -> list[dict]:

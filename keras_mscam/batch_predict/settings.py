@@ -14,6 +14,7 @@ from keras_mscam.files import compute_checksum
 from keras_mscam.images.reader import check_max_value
 from keras_mscam.inference.predictor import Predictor
 from keras_mscam.inference.runtimes.runtime import find_models
+from keras_mscam.localization.protocol import check_shown_threshold
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,8 @@ class Options:
             raise UserError(
                 f"The longest side must be 1 pixel or more, not {self.longest_side}."
             )
-        if self.shown_threshold is not None and not 0 <= self.shown_threshold < 1:
-            raise UserError(
-                "The threshold of boxes must be from 0 to below 1, not "
-                f"{self.shown_threshold}."
-            )
+        if self.shown_threshold is not None:
+            check_shown_threshold(self.shown_threshold)
         check_max_value(self.max_value)
 
     @property

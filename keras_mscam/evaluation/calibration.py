@@ -1,6 +1,7 @@
 """What validation decides: from logits to probabilities, and operating points."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -221,13 +222,17 @@ def _place_threshold(scores: np.ndarray, best: int) -> float:
     return float(middle if middle > below else above)
 
 
-def calibrate_on(predictions: Predictions, model: str) -> RunCalibration:
-    """Calibrate on the stored predictions of the validation split."""
-    names = predictions.pathologies
-    calibrations = fit_calibration(predictions.labels, predictions.logits, names)
-    probabilities = calibrate(calibrations, predictions.logits, names)
-    points = choose_operating_points(predictions.labels, probabilities, names)
-    deviations = measure_deviations(maps for _, maps in predictions.read_maps())
+def calibrate_on(splits: Sequence[Predictions], model: str) -> RunCalibration:
+    """Calibrate on stored predictions: of the validation split, as a rule."""
+    names = splits[0].pathologies
+    labels = np.concatenate([split.labels for split in splits])
+    logits = np.concatenate([split.logits for split in splits])
+    calibrations = fit_calibration(labels, logits, names)
+    probabilities = calibrate(calibrations, logits, names)
+    points = choose_operating_points(labels, probabilities, names)
+    deviations = measure_deviations(
+        maps for split in splits for _, maps in split.read_maps()
+    )
     return RunCalibration(model, calibrations, points, deviations)
 
 
@@ -258,7 +263,7 @@ def calibrate_run(
     validation = predict_split(
         run, classifier, run.records, "validation", progress, output
     )
-    calibration = calibrate_on(validation, compute_checksum(run.model_path))
+    calibration = calibrate_on([validation], compute_checksum(run.model_path))
     try:
         write_calibration(run.calibration_path, calibration)
     except DiskError:

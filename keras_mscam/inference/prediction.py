@@ -15,6 +15,7 @@ from keras_mscam.inference.find_boxes import (
     find_positives,
 )
 from keras_mscam.localization.boxes import normalize_map
+from keras_mscam.localization.protocol import check_shown_threshold
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,11 +195,7 @@ class Prediction:
         weights[:, column] = given / (given.sum() or 1) * scale
         if shown_threshold is None:
             shown_threshold = contract.shown_threshold
-        if not 0 <= shown_threshold < 1:
-            raise UserError(
-                f"The threshold of boxes must be from 0 to below 1, not "
-                f"{shown_threshold}."
-            )
+        check_shown_threshold(shown_threshold)
         contract = replace(
             contract,
             fusion_weights=tuple(map(tuple, weights.tolist())),

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from keras_mscam.configs.schema import LocalizationConfig, MapConfig, ShownConfig
+from keras_mscam.errors import UserError
 
 #: By normalization, what `ShownConfig` stands for where it names no threshold: of the
 #: highest mean IoU on synthetic radiographs, see `experiments/shown_boxes`.
@@ -80,6 +81,14 @@ def choose_shown(maps: MapConfig, shown: ShownConfig) -> ShownConfig:
         return shown
     threshold = SHOWN_THRESHOLDS[maps.normalization]
     return dataclasses.replace(shown, shown_threshold=threshold)
+
+
+def check_shown_threshold(value: float) -> None:
+    """Refuse, with a `UserError`, what can't be the threshold of shown boxes."""
+    if not 0 <= value < 1:
+        raise UserError(
+            f"The threshold of boxes must be from 0 to below 1, not {value}."
+        )
 
 
 def describe_shown(rule: Any) -> str:

@@ -87,7 +87,7 @@ def build_backbone(
         Sedai et al. 2018, section 2 and Fig. 1.
     """
     _check(name, image_size, blocks, taps)
-    mean, deviation = NORMALIZATIONS[normalization or _default_normalization(name)]
+    mean, deviation = NORMALIZATIONS[normalization or default_normalization(name)]
     network = _build_network(name, (*image_size, len(mean)), weights)
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -107,7 +107,8 @@ def build_backbone(
     return keras.Model(grey, as_list(network(normalized)), name="backbone")
 
 
-def _default_normalization(name: str) -> str:
+def default_normalization(name: str) -> str:
+    """Return how the ImageNet weights of a backbone want grey values normalized."""
     if name in SMALL:
         return "grey"
     if name == "efficientnet_lite0":

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_mscam.errors import UserError
+from keras_mscam.modeling.backbones import default_normalization
 from keras_mscam.modeling.classifier import find_leaves
 from keras_mscam.modeling.pytorch_file import read_state_dict
 from keras_mscam.modeling.pytorch_layouts import (
@@ -250,9 +251,10 @@ def _find_thresholds(tensors) -> tuple[float, ...] | None:
 
 
 def _guess_normalization(backbone: str, channels: int, listed: bool) -> str:
-    if backbone == "efficientnet_lite0":
-        return "efficientnet_lite"
+    own = default_normalization(backbone)
+    if own != "imagenet":
+        return own
     if channels == 1:
         return "torchxrayvision"
     # RadImageNet's networks are lists of children, and its example scales to -1..1.
-    return "minus1_to_1" if listed else "imagenet"
+    return "minus1_to_1" if listed else own

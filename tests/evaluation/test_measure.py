@@ -282,7 +282,7 @@ class TestCases:
 
 class TestCalibration:
     def test_it_is_read_as_it_was_written(self, predictions, tmp_path):
-        calibration = calibrate_on(predictions, "checksum")
+        calibration = calibrate_on([predictions], "checksum")
         write_calibration(tmp_path / "calibration.json", calibration)
         again = read_calibration(tmp_path / "calibration.json")
         assert again.model == "checksum"
