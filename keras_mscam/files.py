@@ -12,7 +12,7 @@ import shutil
 import stat
 import unicodedata
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -252,6 +252,29 @@ def name_files(pathologies: Iterable[str]) -> dict[str, str]:
     """
     names = Names()
     return {name: names.find(name.replace(".", "_")) for name in pathologies}
+
+
+def walk_once(
+    tops: Iterable[str | os.PathLike],
+    on_error: Callable[[OSError], object] | None = None,
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk as `os.walk` does, through links too, which may lead round in circles.
+
+    Args:
+        tops: folders. One that several links lead to is entered once.
+        on_error: see `os.walk`.
+    """
+    entered = set()
+    for top in tops:
+        for place, folders, names in os.walk(
+            os.fspath(top), onerror=on_error, followlinks=True
+        ):
+            status = os.stat(place)
+            if (status.st_dev, status.st_ino) in entered:
+                folders.clear()
+                continue
+            entered.add((status.st_dev, status.st_ino))
+            yield place, folders, names
 
 
 def compute_checksum(path: Path) -> str:

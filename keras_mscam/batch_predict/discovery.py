@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from keras_mscam.batch_predict.journal import is_folder_of_results
 from keras_mscam.errors import UserError
+from keras_mscam.files import walk_once
 
 #: What lies beside images in folders. Whatever has another name is tried.
 _NO_IMAGES = (
@@ -122,14 +123,11 @@ def _walk(
     if not os.path.isdir(path):
         yield path
         return
-    entered, failed = set(), []
-    for folder, folders, names in os.walk(path, True, failed.append, followlinks=True):
-        status = os.stat(folder)
-        # Links may lead round in circles.
-        if (status.st_dev, status.st_ino) in entered or is_result(folder):
+    failed: list[OSError] = []
+    for folder, folders, names in walk_once([path], failed.append):
+        if is_result(folder):
             folders.clear()
             continue
-        entered.add((status.st_dev, status.st_ino))
         if folder != path and is_folder_of_results(Path(folder)):
             passed_over["folder of results"] += 1
             folders.clear()

@@ -1,6 +1,5 @@
 """ChestX-ray14 as it was published: label file, box file, split lists and images."""
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -21,6 +20,7 @@ from keras_mscam.data.csv_table import (
 )
 from keras_mscam.data.records import Box, Dataset, Record, sort_boxes, summarize
 from keras_mscam.errors import UserError
+from keras_mscam.files import walk_once
 from keras_mscam.parallel import map_in_order
 from keras_mscam.pathologies import NO_FINDING, PATHOLOGIES, canonical_name
 
@@ -200,17 +200,10 @@ def _file_name(written: str) -> str:
 
 def _find_image_folders(directory: Path) -> Iterator[Path]:
     """Give `images`, `images_001` and so on, and the folders in them."""
-    entered = set()
     tops = (p for p in directory.iterdir() if p.name.lower().startswith("images"))
-    for top in sorted(tops):
-        for place, names, _ in os.walk(top, followlinks=True):
-            status = os.stat(place)
-            if (status.st_dev, status.st_ino) in entered:  # links may lead in circles
-                names.clear()
-                continue
-            entered.add((status.st_dev, status.st_ino))
-            names[:] = sorted(name for name in names if not name.startswith("."))
-            yield Path(place)
+    for place, names, _ in walk_once(sorted(tops)):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        yield Path(place)
 
 
 def list_images(folder: Path) -> list[Path]:
