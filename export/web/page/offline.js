@@ -11,7 +11,11 @@ export async function keepOffline(base, sayNewer) {
   if (!("serviceWorker" in navigator)) return;
   try {
     const worker = new URL("service_worker.js", base);
-    const registration = await navigator.serviceWorker.register(worker);
+    // "none": the list of files that it imports is never taken from the HTTP cache,
+    // where it may lie for days after the site has changed.
+    const registration = await navigator.serviceWorker.register(worker, {
+      updateViaCache: "none",
+    });
     watch(registration, sayNewer);
     // Browsers look for a newer one when they see fit, on a busy machine not at all.
     registration.update().catch(() => {}); // offline
