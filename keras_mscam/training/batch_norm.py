@@ -1,6 +1,7 @@
-"""Batch-norm statistics that hold for the weights as they are."""
+"""Batch normalization in training: faster, and with statistics that hold."""
 
 from collections.abc import Callable
+from functools import partial
 
 import keras
 import numpy as np
@@ -85,6 +86,43 @@ class SynchronizedBatchNorm(keras.callbacks.Callback):
     def _synchronize(self, on: bool) -> None:
         for layer in self.layers:
             layer.synchronized = on
+
+
+def fuse_batch_norm(network: keras.Model) -> None:
+    """Let a single operation of TensorFlow normalize in training.
+
+    Keras computes the same by twenty small ones, which each read and write all of the
+    features: with it, a step of DenseNet-121 takes 0.77 times as long on a CPU, see
+    experiments/benchmarks. What is saved of the network doesn't change.
+    """
+    for layer in find_batch_norms(network):
+        if layer.scale and layer.center and layer.axis in (-1, 3):
+            layer.call = partial(_normalize, layer)
+
+
+def _normalize(layer, inputs, training=None, mask=None):
+    """Do what `keras.layers.BatchNormalization.call` does."""
+    if not (training and layer.trainable) or layer.synchronized or mask is not None:
+        return type(layer).call(layer, inputs, training=training, mask=mask)
+    import tensorflow as tf
+
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=inputs,
+        scale=layer.gamma.value,
+        offset=layer.beta.value,
+        mean=[],
+        variance=[],
+        epsilon=layer.epsilon,
+    )
+    # TensorFlow divides by one less than the count, Keras by the count.
+    count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), variance.dtype)
+    variance *= (count - 1) / count
+    for average, value in (
+        (layer.moving_mean, mean),
+        (layer.moving_variance, variance),
+    ):
+        average.assign(average * layer.momentum + value * (1 - layer.momentum))
+    return outputs
 
 
 class _TrainingMode(keras.Model):

@@ -10,6 +10,7 @@ from keras_mscam.errors import UserError
 from keras_mscam.modeling.backbones import find_block
 from keras_mscam.modeling.losses import build_loss
 from keras_mscam.modeling.optimizer import ConstrainedAdam
+from keras_mscam.training.batch_norm import fuse_batch_norm
 from keras_mscam.training.callbacks import FiniteLoss, ScaledValidation
 
 
@@ -38,6 +39,8 @@ def compile_trainer(
     Raises:
         UserError: more gradients are to be accumulated than there will be.
     """
+    if keras.backend.backend() == "tensorflow":
+        fuse_batch_norm(classifier)
     trainer = Trainer(classifier.input, classifier.output, name="trainer")
     trainer.skips_nonfinite = config.skip_batches > 0
     loss = build_loss(config.loss, beta, config.label_smoothing)

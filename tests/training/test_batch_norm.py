@@ -1,8 +1,13 @@
 import keras
 import numpy as np
+import pytest
 
 from keras_mscam.modeling import build_classifier
-from keras_mscam.training.batch_norm import BatchNormStatistics, find_batch_norms
+from keras_mscam.training.batch_norm import (
+    BatchNormStatistics,
+    find_batch_norms,
+    fuse_batch_norm,
+)
 
 RNG = np.random.default_rng(0)
 BATCHES = [RNG.integers(0, 256, (4, 32, 32, 1)).astype("uint8") for _ in range(3)]
@@ -55,3 +60,60 @@ def test_frozen_layers_keep_theirs():
     BatchNormStatistics(classifier, BATCHES).on_test_begin()
     for a, b in zip(before, classifier.weights, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def differentiate(layer, images):
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        outputs = layer(images, training=True)
+        loss = tf.reduce_sum(tf.cast(outputs, "float32") ** 3)
+    gradients = tape.gradient(
+        loss, [images, *(v.value for v in layer.trainable_variables)]
+    )
+    return [*gradients, outputs, *(v.value for v in layer.variables)]
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("shape", [(4, 5, 7, 3), (1, 1, 1, 3)])
+def test_the_fused_operation_computes_what_keras_does(policy, shape):
+    import tensorflow as tf
+
+    images = np.random.default_rng(0).normal(3.0, 2.0, shape).astype("float32")
+    found = []
+    for fuse in (False, True):
+        inputs = keras.Input(shape[1:])
+        layer = keras.layers.BatchNormalization(
+            momentum=0.7, epsilon=1e-5, dtype=policy
+        )
+        network = keras.Model(inputs, layer(inputs))
+        if fuse:
+            fuse_batch_norm(network)
+        dtype = layer.compute_dtype
+        found.append(differentiate(layer, tf.constant(images, dtype)))
+    tolerance = {"float32": 1e-4, "mixed_bfloat16": 0.1, "mixed_float16": 0.02}[policy]
+    for kerass, fused in zip(*found, strict=True):
+        assert kerass.dtype == fused.dtype
+        np.testing.assert_allclose(
+            np.array(kerass, "float32"), np.array(fused, "float32"),
+            rtol=tolerance, atol=tolerance,
+        )  # fmt: skip
+
+
+def test_what_is_frozen_or_synchronized_is_left_to_keras(monkeypatch):
+    import tensorflow as tf
+
+    inputs = keras.Input((4, 4, 2))
+    layer = keras.layers.BatchNormalization()
+    network = keras.Model(inputs, layer(inputs))
+    fuse_batch_norm(network)
+    monkeypatch.setattr(tf.raw_ops, "FusedBatchNormV3", None)
+    images = np.random.default_rng(0).normal(size=(2, 4, 4, 2)).astype("float32")
+    with pytest.raises(TypeError):
+        layer(images, training=True)
+    layer(images, training=False)
+    layer.synchronized = True
+    layer(images, training=True)
+    layer.synchronized, layer.trainable = False, False
+    layer(images, training=True)
