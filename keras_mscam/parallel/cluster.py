@@ -23,6 +23,8 @@ Engine = Literal["local", "ray"]
 _AHEAD = 3
 #: How often a job is tried again whose process or node has died.
 _RETRIES = 3
+#: By which a connection is known that was made here.
+_NAMESPACE = "keras_mscam"
 #: What results depend on.
 _SAME = (
     "keras_mscam", "keras", "numpy", "opencv-python-headless", "pydicom", "tensorflow",
@@ -73,8 +75,11 @@ class Cluster:
                 waiting.popleft()
                 yield from results
         finally:
-            for _, reference in waiting:
-                self._ray.cancel(reference)
+            context = self._ray.get_runtime_context()
+            if waiting and context.namespace == _NAMESPACE:
+                # Broken off: what is at work ends with the connection. Ray 2.60's own
+                # `cancel` has been seen to end this process.
+                self._ray.shutdown()
 
     def _submit(self, function: Callable, chunk: list[tuple]):
         # A chunk that ends its process is soon taken apart. A job alone is tried more
@@ -148,6 +153,7 @@ def _connect():
     try:
         ray.init(
             address="auto",
+            namespace=_NAMESPACE,
             runtime_env={"env_vars": settings},
             log_to_driver=False,
             logging_level="ERROR",

@@ -1,16 +1,22 @@
 """A Ray cluster of two nodes on this machine, of which one is lost."""
 
+import re
+import signal
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
 
-from keras_mscam.batch_predict import stream
+from keras_mscam.batch_predict.outputs import Place
 from keras_mscam.batch_predict.predict_files import predict
 from keras_mscam.batch_predict.settings import Options
+from keras_mscam.batch_predict.stream import _stream_elsewhere
 from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import UserError
 from keras_mscam.parallel import cluster
-from keras_mscam.parallel.cluster import Cluster
+from keras_mscam.parallel.cluster import Cluster, find_workers
 from keras_mscam.parallel.in_order import map_in_order
 
 from ..conftest import write_run
@@ -121,42 +127,37 @@ DIE = ("__import__('os')._exit(1)",)
 
 @pytest.mark.slow
 def test_few_jobs_are_handed_over_at_a_time(two_nodes):
-    workers, read = Cluster(6), []
+    read = []
     jobs = ((read.append(n) or n, 2) for n in range(10**6))
-    results = map_in_order(pow, jobs, workers)
+    results = map_in_order(pow, jobs, Cluster(6))
     assert [next(results) for _ in range(20)] == [n**2 for n in range(20)]
     results.close()
     # Six chunks of 16, and one more when the first is done.
     assert len(read) == 7 * 16
     node = "__import__('ray').get_runtime_context().get_node_id()"
     wait = f"__import__('time').sleep(0.05) or {node}"
-    assert len(set(map_in_order(eval, [(wait,)] * 40, workers, chunk=1))) == 2
+    assert len(set(map_in_order(eval, [(wait,)] * 40, Cluster(), chunk=1))) == 2
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("nodes")
-def test_a_job_that_ends_its_process_is_one_result():
+def test_a_job_that_ends_its_process_is_one_result(monkeypatch):
+    monkeypatch.setattr(cluster, "_RETRIES", 0)  # each costs seconds
     jobs = [(str(number),) for number in range(40)]
     jobs[20] = DIE
     results = list(map_in_order(eval, jobs, Cluster(), died="died"))
     assert results == ["died" if job == DIE else int(*job) for job in jobs]
-    for died in (None, "died"):  # with none that gets through, it isn't the jobs' fault
-        with pytest.raises(UserError, match="died again and again"):
-            list(map_in_order(eval, [DIE] * 2, Cluster(), died=died))
+    with pytest.raises(UserError, match="died again and again"):
+        list(map_in_order(eval, [DIE], Cluster()))
+    with pytest.raises(UserError, match="died again and again"):  # nothing gets through
+        list(map_in_order(eval, [DIE] * 2, Cluster(), died="died"))
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("nodes")
-def test_mistakes_on_a_node(tmp_path, monkeypatch):
+def test_mistakes_on_a_node(monkeypatch):
     with pytest.raises(ValueError, match=r"^invalid literal"):
         list(map_in_order(int, [("x",)], Cluster()))
-    write_xrays(tmp_path / "source", 2)
-    run = write_run(tmp_path / "run").path
-    monkeypatch.setattr(stream, "FILE", "other.jsonl")  # as if it lay elsewhere
-    with pytest.raises(
-        UserError, match=r"On the node .*: there is no .*that all nodes"
-    ):
-        predict(run, [tmp_path], tmp_path / "out", progress=False, engine="ray")
     monkeypatch.setattr(cluster, "find_versions", lambda packages: {"numpy": "0.1"})
     with pytest.raises(UserError, match=r"On the node .*: numpy is .* runs 0\.1"):
         list(map_in_order(pow, [(2, 2)], Cluster()))
@@ -164,26 +165,33 @@ def test_mistakes_on_a_node(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("nodes")
-@pytest.mark.parametrize("signal_, status", [("SIGINT", 130), ("SIGTERM", -15)])
-def test_broken_off_and_gone_on_with(tmp_path, signal_, status):
-    source = write_xrays(tmp_path / "source", 2100)
+def test_broken_off_and_gone_on_with(tmp_path):
+    source = write_xrays(tmp_path / "source", 3500)
     command = [sys.executable, "-m", "keras_mscam.cli.prepare", str(source)]
     command += ["--engine", "ray", "--output", str(tmp_path / "there")]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    said = ""
-    while not re.search(r"1\d\d\d/2100", said[-99:]):
-        said += process.stderr.read(1)
-        assert process.poll() is None, said
-    process.send_signal(getattr(signal, signal_))
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == status and "Traceback" not in said
-    assert not (tmp_path / "there").exists()
-    assert (tmp_path / ".there.unfinished" / "part-00000.json").exists()
+    for parts, number, status in ((0, "SIGTERM", -15), (1, "SIGINT", 130)):
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        said = ""
+        while not re.search(rf"{parts + 1}[1-9]\d\d/3500", said[-99:]):
+            said += process.stderr.read(1)
+            assert process.poll() is None, said
+        process.send_signal(getattr(signal, number))
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == status and "Traceback" not in said
+        assert not (tmp_path / "there").exists()
+        index = f"part-{parts:05d}.json"
+        assert (tmp_path / ".there.unfinished" / index).exists()
     prepare(source, tmp_path / "there", progress=False, engine="ray")
     prepare(source, tmp_path / "here", progress=False)
     assert read_all(tmp_path / "there") == read_all(tmp_path / "here")
+
+
+def test_results_that_a_node_would_write_to_a_disk_of_its_own(tmp_path):
+    place = Place(tmp_path / "out", "toy", Options())
+    with pytest.raises(UserError, match=r"out; put .* on a disk that all nodes share"):
+        _stream_elsewhere(["1.png"], ["1"], "run", "keras", None, place, 4)
 
 
 def test_no_ray(monkeypatch):
