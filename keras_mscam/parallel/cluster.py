@@ -75,10 +75,9 @@ class Cluster:
                 waiting.popleft()
                 yield from results
         finally:
-            context = self._ray.get_runtime_context()
-            if waiting and context.namespace == _NAMESPACE:
-                # Broken off: what is at work ends with the connection. Ray 2.60's own
-                # `cancel` has been seen to end this process.
+            if waiting and self._ray.get_runtime_context().namespace == _NAMESPACE:
+                # Broken off: what is at work ends with the connection. Ray's `cancel`
+                # has been seen to end this process.
                 self._ray.shutdown()
 
     def _submit(self, function: Callable, chunk: list[tuple]):
