@@ -95,12 +95,12 @@ def predict(
     if options.dicom:
         from keras_mscam.dicom_results import write_results  # noqa: F401 (is it there?)
 
+    processes = find_workers(engine, workers)
     model = fetch(model)
     found = find_files(paths, output, read_stdin())
     predictor = load_predictor(model, runtime, probability_threshold, options)
     contract = predictor.runtime.contract
     plan = describe_plan(model, predictor, options)
-    processes = find_workers(engine, workers)
     if not all(map(os.path.isabs, found.files)):
         plan["working directory, where paths start"] = os.getcwd()
     with open_folder(output, plan, overwrite):

@@ -1,7 +1,7 @@
 """Files to predictions, with few of them in memory.
 
-Batches are cut alike on one machine and on a cluster: what else a network computes at
-the same time may change the last digits.
+Batches are the same on one machine and on a cluster: in another place of a batch, the
+last digits may be others.
 """
 
 import functools

@@ -93,7 +93,7 @@ class Cluster:
         try:
             return self._ray.get(reference)
         except errors.RayTaskError as error:
-            raise error.cause from None
+            raise error.cause from error
         except (
             errors.WorkerCrashedError,
             errors.NodeDiedError,
@@ -101,6 +101,11 @@ class Cluster:
             errors.OutOfMemoryError,
         ):
             return None
+        except errors.RayError as error:
+            raise UserError(
+                "The Ray cluster fails. Give the same command again when it is mended. "
+                f"Ray says: {' '.join(str(error).split())[:300]}"
+            ) from error
 
     def _run_one_by_one(
         self, function: Callable, chunk: list[tuple], died: object
