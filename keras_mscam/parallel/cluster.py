@@ -93,6 +93,11 @@ class Cluster:
         try:
             return self._ray.get(reference)
         except errors.RayTaskError as error:
+            if "failed to import on the worker" in str(error.cause):
+                raise UserError(
+                    "A node of the Ray cluster lacks keras_mscam, or what it needs; "
+                    "install the same on all nodes."
+                ) from error
             raise error.cause from error
         except (
             errors.WorkerCrashedError,

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import types
 
 import cv2
 import numpy as np
@@ -158,6 +159,13 @@ def test_a_job_that_ends_its_process_is_one_result(monkeypatch):
 def test_mistakes_on_a_node(monkeypatch):
     with pytest.raises(ValueError, match=r"^invalid literal"):
         list(map_in_order(int, [("x",)], Cluster()))
+    here = types.ModuleType("only_here")
+    monkeypatch.setitem(sys.modules, "only_here", here)
+    exec("def run(*_): ...", vars(here))
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster, "_run", here.run)
+        with pytest.raises(UserError, match="lacks keras_mscam"):
+            list(map_in_order(pow, [(2, 2)], Cluster()))
     monkeypatch.setattr(cluster, "find_versions", lambda packages: {"numpy": "0.1"})
     with pytest.raises(UserError, match=r"On the node .*: numpy is .* runs 0\.1"):
         list(map_in_order(pow, [(2, 2)], Cluster()))
