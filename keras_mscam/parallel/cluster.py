@@ -35,8 +35,8 @@ class Cluster:
     """A Ray cluster, which `map_in_order` takes in place of a number of processes.
 
     Each process of it has one processor. It is given the working directory of this
-    process and its settings of Keras and TensorFlow, and must have the same versions
-    of what results depend on. What was on a node that is lost is done again.
+    process, its backend of Keras and its settings of TensorFlow, and must have the same
+    versions of what results depend on. What was on a node that is lost is done again.
 
     Args:
         workers: chunks of jobs that are handed over at a time; `None` has three for
@@ -155,7 +155,8 @@ def _connect():
     if ray.is_initialized():
         return ray
     _check_address(os.environ.get("RAY_ADDRESS", "auto"))
-    settings = {k: v for k, v in os.environ.items() if k.startswith(("KERAS_", "TF_"))}
+    passed_on = ("KERAS_BACKEND", "TF_")
+    settings = {k: v for k, v in os.environ.items() if k.startswith(passed_on)}
     # By default TensorFlow starts a thread for every processor of the node.
     settings |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
     before = signal.getsignal(signal.SIGTERM)
@@ -192,21 +193,20 @@ def _check_address(address: str) -> None:
 
 
 def _run(here: tuple[str, tuple], function: Callable, chunk: list[tuple]) -> list:
-    """Do a chunk of jobs in a process of the cluster."""
+    """Do a chunk of jobs in a process of the cluster, made like one of `here`."""
+    folder, versions = here
+    cv2.setNumThreads(1)
+    with suppress(OSError):  # paths from the root on don't need it
+        os.chdir(folder)
     try:
-        _settle(here)
+        _check_versions(versions)
         return [function(*job) for job in chunk]
     except UserError as error:
         raise UserError(f"On the node {platform.node()}: {error}") from None
 
 
 @functools.cache
-def _settle(here: tuple[str, tuple]) -> None:
-    """Make a process of the cluster like those of the machine that it works for."""
-    folder, versions = here
-    cv2.setNumThreads(1)
-    with suppress(OSError):  # paths from the root on don't need it
-        os.chdir(folder)
+def _check_versions(versions: tuple[tuple[str, str], ...]) -> None:
     found = find_versions(_SAME)
     for package, version in versions:
         if found.get(package) != version:
