@@ -54,7 +54,7 @@ LONGEST = (
     "test_machines.py", "test_export.py", "test_runtimes.py", "test_train_run.py",
     "test_page.py",
     "test_predict_files.py", "test_checkpoint.py", "test_formats.py",
-    "test_published.py", "test_evaluate.py",
+    "test_published.py", "test_evaluate.py", "test_cluster.py",
 )  # fmt: skip
 
 

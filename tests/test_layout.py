@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "keras_mscam"
 # A folder imports from folders of rows above its own, and from nothing below.
 ORDER = (
     {"errors"},
-    {"files", "parallel", "pathologies"},
+    {"files", "pathologies"},
+    {"parallel"},
     {"configs"},
     {"images", "modeling", "localization"},
     {"data"},

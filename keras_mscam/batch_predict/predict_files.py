@@ -30,6 +30,7 @@ from keras_mscam.errors import UserError
 from keras_mscam.files import Names
 from keras_mscam.inference.hub import fetch
 from keras_mscam.inference.run_folder import PRETRAINED
+from keras_mscam.parallel.cluster import Engine, find_workers
 
 
 def predict(
@@ -42,6 +43,7 @@ def predict(
     runtime: str = "auto",
     batch_size: int = 32,
     workers: int | None = None,
+    engine: Engine = "local",
     coco: bool = False,
     overwrite: bool = False,
     progress: bool = True,
@@ -66,6 +68,9 @@ def predict(
         batch_size: images that the network takes at once.
         workers: processes that read, and as many that draw; `None` takes one a
             processor. Fewer than 200 files are done in this process, but for DICOM.
+            With `engine="ray"`, see `Cluster`.
+        engine: what does the work, see `find_workers`: this machine, or the nodes of a
+            Ray cluster, which find model, files and `output` under the same paths.
         coco: write all boxes in COCO's JSON too, `predictions.coco.json`. Once there,
             it is written anew by every call.
         overwrite: replace results of another model or other options.
@@ -76,7 +81,7 @@ def predict(
 
     Raises:
         UserError: the model can't be loaded, there are no files, or `output` holds
-            something else, is in use or can't be written.
+            something else, is in use or can't be written; or as `find_workers`.
         KeyboardInterrupt: Ctrl-C; the same call goes on.
 
     Example:
@@ -90,6 +95,7 @@ def predict(
     if options.dicom:
         from keras_mscam.dicom_results import write_results  # noqa: F401 (is it there?)
 
+    processes = find_workers(engine, workers)
     model = fetch(model)
     found = find_files(paths, output, read_stdin())
     predictor = load_predictor(model, runtime, probability_threshold, options)
@@ -104,7 +110,7 @@ def predict(
         where = "the small network of the package" if model == PRETRAINED else folder
         title = f"{contract.name}, {where}"
         place = Place(output, contract.name, options, title)
-        lines = stream(todo, names, predictor, place, batch_size, workers)
+        lines = stream(todo, names, str(model), predictor, place, batch_size, processes)
         start = time.monotonic()
         with (
             closing(Journal(output)) as journal,
@@ -139,7 +145,7 @@ def predict(
 
 def _find_todo(files: list[str], output: Path) -> tuple[list[str], Names]:
     """Return files that aren't done, or were changed since, and the names left."""
-    wanted, done, changed, taken = set(files), set(), set(), []
+    wanted, done, changed, taken, refused = set(files), set(), set(), [], []
     for result in read_lines(output):
         path = result["path"]
         if path in wanted and not _is_done(result):
@@ -149,9 +155,14 @@ def _find_todo(files: list[str], output: Path) -> tuple[list[str], Names]:
         done.add(path)
         if "name" in result:
             taken.append(result["name"])
+        else:
+            refused.append(Path(path).stem)
     if changed:
         drop_lines(output, changed)
-    return [path for path in files if path not in done], Names(taken)
+    names = Names(taken)
+    for stem in refused:  # were given names, too
+        names.find(stem)
+    return [path for path in files if path not in done], names
 
 
 def _is_done(result: dict) -> bool:

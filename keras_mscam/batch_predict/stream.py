@@ -1,27 +1,40 @@
-"""Files to predictions, with few of them in memory."""
+"""Files to predictions, with few of them in memory.
 
+Batches are the same on one machine and on a cluster: in another place of a batch, the
+last digits may be others.
+"""
+
+import functools
 import json
 import os
 import stat
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import PurePath
 
 import numpy as np
 
 from keras_mscam.batch_predict.discovery import stamp
+from keras_mscam.batch_predict.journal import FILE
 from keras_mscam.batch_predict.outputs import Place, Predicted, finish
+from keras_mscam.errors import UserError
 from keras_mscam.files import Names
 from keras_mscam.images.reader import read_xray
 from keras_mscam.images.resize import choose_shape, shrink
 from keras_mscam.images.xray import Frame, ImageError
+from keras_mscam.inference.contract import Contract
 from keras_mscam.inference.predictor import Predictor
-from keras_mscam.parallel import map_in_order
+from keras_mscam.parallel.cluster import Cluster
+from keras_mscam.parallel.in_order import map_in_order
 
 DIED = "is damaged: its decoder crashed on it"
 # Decoders of these have never been seen to end their process; those of DICOM have.
 _HARMLESS = (".png", ".jpg", ".jpeg")
+#: Batches that a piece of work has where every file can be read. No batch has images
+#: of two pieces.
+_BATCHES = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,44 +96,99 @@ def _explain_no_stamp(path: str) -> str:
 def stream(
     files: Sequence[str],
     names: Names,
+    model: str,
     predictor: Predictor,
     place: Place,
     batch_size: int,
-    workers: int | None,
+    workers: int | Cluster | None,
 ) -> Generator[str]:
     """Predict files and write what is made of each.
 
+    On a cluster, a process reads, predicts and draws all files of a piece of work.
+
     Args:
         files: paths.
-        names: names that are free.
+        names: names that are free. Each file is given one.
+        model: where the predictor was loaded from.
         predictor: with the thresholds wanted.
         place: where files go.
         batch_size: images that the network takes at once.
         workers: processes that read, and as many that draw; one a processor by default.
+            Or a cluster.
 
     Yields:
         The line of each file for the journal, in their order.
 
     Raises:
         DiskError: a file can't be written.
-        UserError: worker processes die one after the other.
+        UserError: worker processes die one after the other; or a node of the cluster
+            lacks the model, or the folder of results.
     """
+    found = (names.find(PurePath(path).stem) for path in files)
+    full = batch_size if len(files) > batch_size else None
+    if not isinstance(workers, Cluster):
+        yield from _stream(files, found, predictor, place, full, workers)
+        return
+    runtime, step = predictor.runtime, _BATCHES * batch_size
+    rest = runtime.contract, place, full
+    jobs = (
+        (piece, list(islice(found, step)), model, runtime.name, *rest)
+        for piece in (files[n : n + step] for n in range(0, len(files), step))
+    )
+    with closing(map_in_order(_stream_elsewhere, jobs, workers, chunk=1)) as pieces:
+        for lines in pieces:
+            yield from lines
+
+
+def _stream_elsewhere(
+    files: list[str],
+    names: list[str],
+    model: str,
+    runtime: str,
+    contract: Contract,
+    place: Place,
+    full: int | None,
+) -> list[str]:
+    """Do a piece of work: `stream` in a process of a cluster."""
+    if place.options.writes_files and not (place.folder / FILE).exists():
+        raise UserError(
+            f"there is no {place.folder}; put the folder of results on a disk that all "
+            "nodes share."
+        )
+    predictor = _load(model, runtime, contract)
+    return list(_stream(files, names, predictor, place, full, workers=1))
+
+
+@functools.lru_cache(maxsize=1)
+def _load(model: str, runtime: str, contract: Contract) -> Predictor:
+    predictor = Predictor(model, runtime)
+    predictor.runtime = replace(predictor.runtime, contract=contract)
+    return predictor
+
+
+def _stream(
+    files: Sequence[str],
+    names: Iterable[str],
+    predictor: Predictor,
+    place: Place,
+    full: int | None,
+    workers: int | None,
+) -> Generator[str]:
     count, options = len(files), place.options
     side = options.longest_side if options.needs_picture else None
     size = predictor.runtime.contract.image_size
     how = options.crop_borders, options.max_value
     jobs = ((path, size, side, *how) for path in files)
     apart = any(PurePath(path).suffix.lower() not in _HARMLESS for path in files)
-    full = batch_size if count > batch_size else None
     with closing(map_in_order(read, jobs, workers, count, DIED, apart)) as reads:
         items = (
-            (path, Refused(stamp(path), item) if isinstance(item, str) else item)
-            for path, item in zip(files, reads, strict=True)
+            (path, name, Refused(stamp(path), item) if isinstance(item, str) else item)
+            for path, name, item in zip(files, names, reads, strict=True)
         )
         work = (
             (place, item)
             for batch in _collect(items, full)
-            for item in _predict(batch, names, predictor, full, options.maps)
+            for item in _predict(batch, predictor, full, options.maps)
         )
         drawers = workers if options.writes_files else 1
         with closing(map_in_order(_finish, work, drawers, count)) as lines:
@@ -143,38 +211,38 @@ def describe_refusal(path: str, refused: Refused) -> dict:
     }
 
 
-def _collect(items, full: int | None) -> Iterator[list[tuple[str, Read | Refused]]]:
-    """Give lists of files with `full` images at most, or all where that is `None`.
+#: Path, name and content of a file.
+_Item = tuple[str, str, Read | Refused]
 
-    Among many that can't be read, those that can needn't wait for a full batch.
-    """
+
+def _collect(items: Iterable[_Item], full: int | None) -> Iterator[list[_Item]]:
+    """Give lists of files with `full` images at most, or all where that is `None`."""
     waiting, images = [], 0
-    for path, item in items:
-        waiting.append((path, item))
-        images += isinstance(item, Read)
-        if full and (images == full or len(waiting) == 8 * full):
+    for number, item in enumerate(items, 1):
+        waiting.append(item)
+        images += isinstance(item[-1], Read)
+        if full and (images == full or number % (_BATCHES * full) == 0):
             yield waiting
             waiting, images = [], 0
     yield waiting
 
 
 def _predict(
-    items: list[tuple[str, Read | Refused]],
-    names: Names,
+    items: list[_Item],
     predictor: Predictor,
     full: int | None,
     maps: bool,
 ) -> Iterator[Predicted | tuple[str, Refused]]:
     """Predict a batch, filled up: a network is compiled anew for every number."""
-    images = [item.image for _, item in items if isinstance(item, Read)]
-    frames = [item.frame for _, item in items if isinstance(item, Read)]
+    images = [item.image for *_, item in items if isinstance(item, Read)]
+    frames = [item.frame for *_, item in items if isinstance(item, Read)]
     predictions = iter(())
     if images:
         missing = max((full or 0) - len(images), 0)
         images += [np.zeros_like(images[0])] * missing
         frames += frames[:1] * missing
         predictions = iter(predictor.predict_resized(np.stack(images), frames))
-    for path, item in items:
+    for path, name, item in items:
         if isinstance(item, Refused):
             yield path, item
             continue
@@ -185,5 +253,4 @@ def _predict(
         if not maps:
             # Nothing needs what is the largest part of it.
             prediction = replace(prediction, attention=None)
-        name = names.find(PurePath(path).stem)
         yield Predicted(path, name, item.stamp, item.frame, item.picture, prediction)

@@ -17,6 +17,7 @@ from keras_mscam.cli.options import parse
 from keras_mscam.errors import UserError, command
 from keras_mscam.inference.run_folder import PRETRAINED
 from keras_mscam.inference.runtimes import holds_model
+from keras_mscam.parallel.cluster import Engine
 
 _NAME = "keras_mscam-predict"
 
@@ -71,6 +72,8 @@ class PredictOptions:
     """Images that the network takes at once."""
     workers: int | None = None
     """Processes that read, and as many that draw; one a processor by default."""
+    engine: Engine = "local"
+    """What does the work: this machine, or ray, a Ray cluster."""
     coco: bool = False
     """Write all boxes in COCO's JSON too, predictions.coco.json."""
     strict: bool = False

@@ -12,6 +12,7 @@ from keras_mscam.data.manifest import summarize_splits
 from keras_mscam.data.manifest import verify as verify_records
 from keras_mscam.data.preparation import REJECTED, prepare
 from keras_mscam.errors import UserError, command
+from keras_mscam.parallel.cluster import Engine
 
 _NAME = "keras_mscam-prepare"
 _Flag = tyro.conf.FlagCreatePairsOff[bool]
@@ -53,6 +54,8 @@ class PrepareOptions:
     """Stop at the first image that can't be used."""
     workers: int | None = None
     """Processes that read images; one a processor by default."""
+    engine: Engine = "local"
+    """What reads images: processes here, or ray, those of a Ray cluster."""
     verify: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Prepared records to check against their manifest, doing nothing else."""
 

@@ -21,7 +21,8 @@ from keras_mscam.data.csv_table import (
 from keras_mscam.data.records import Box, Dataset, Record, sort_boxes, summarize
 from keras_mscam.errors import UserError
 from keras_mscam.files import walk_once
-from keras_mscam.parallel import map_in_order
+from keras_mscam.parallel.cluster import Cluster
+from keras_mscam.parallel.in_order import map_in_order
 from keras_mscam.pathologies import NO_FINDING, PATHOLOGIES, canonical_name
 
 LABEL_FILES = r"Data_Entry_2017.*\.csv.*"
@@ -37,7 +38,7 @@ _OLDEST = 120
 
 
 def read_chestxray14(
-    directory: Path, workers: int | None = 1, progress: bool = False
+    directory: Path, workers: int | Cluster | None = 1, progress: bool = False
 ) -> Dataset:
     """Read a folder in the layout of ChestX-ray14.
 
@@ -48,7 +49,7 @@ def read_chestxray14(
 
     Args:
         directory: a folder with the files that `read_tables` takes, and images.
-        workers: processes that look into archives; `None` takes one a processor.
+        workers: as for `map_in_order`, to look into archives.
         progress: whether to show a bar over the archives.
 
     Returns:
@@ -226,12 +227,12 @@ def _index_by_name(files: Iterable) -> tuple[dict[str, Path | Member], list[str]
 
 
 def _find_in_archives(
-    folders: Iterable[Path], workers: int | None, progress: bool
+    folders: Iterable[Path], workers: int | Cluster | None, progress: bool
 ) -> tuple[dict[str, Path | Member], list[str]]:
     """Return members of archives as `_index_by_name` does."""
     jobs = [(archive,) for folder in folders for archive in find_archives(folder)]
     # One archive takes minutes: worth a process, however few there are.
-    lists = map_in_order(list_members, jobs, workers, apart=workers != 1)
+    lists = map_in_order(list_members, jobs, workers, apart=workers != 1, chunk=1)
     bar = tqdm(
         lists,
         total=len(jobs),

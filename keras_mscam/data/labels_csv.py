@@ -27,6 +27,7 @@ from keras_mscam.data.csv_table import (
 from keras_mscam.data.records import Box, Dataset, Record, sort_boxes, summarize
 from keras_mscam.data.splits import SPLITS
 from keras_mscam.errors import UserError
+from keras_mscam.parallel.cluster import Cluster
 from keras_mscam.pathologies import NO_FINDING
 
 _DESCRIBING = ("path", "patient", "view", "age", "sex", "split", NO_FINDING)
@@ -253,7 +254,7 @@ def _list_ends(key: str) -> list[str]:
 def read_dataset(
     source: Path,
     boxes: Path | None = None,
-    workers: int | None = None,
+    workers: int | Cluster | None = None,
     progress: bool = True,
 ) -> Dataset:
     """Read whatever data set a folder or file is.
@@ -263,7 +264,7 @@ def read_dataset(
             `read_labels_csv`, or a folder with such a `labels.csv`. A `boxes.csv`
             or `boxes.json` beside a `labels.csv` is read with it.
         boxes: CSV or JSON file of boxes for `read_labels_csv`.
-        workers: processes that look into archives.
+        workers: as for `map_in_order`, to look into archives.
         progress: whether to show bars.
 
     Raises:

@@ -21,6 +21,7 @@ from keras_mscam.files import (
     unfinished_folder,
 )
 from keras_mscam.images.reader import check_max_value
+from keras_mscam.parallel.cluster import Engine, find_workers
 
 REJECTED = "rejected.csv"
 #: What reads, resizes and writes.
@@ -40,15 +41,16 @@ def prepare(
     boxes: Path | None = None,
     strict: bool = False,
     workers: int | None = None,
+    engine: Engine = "local",
     progress: bool = True,
 ) -> Manifest:
     """Read, resize, split and store a data set of X-rays.
 
     The folder `output` appears when everything in it is written. Until then all work
     is in `.NAME.unfinished` beside it, and the same call goes on with it. The bytes of
-    the result depend on source, size and rule, not on the number of workers nor on how
-    often the work was broken off. Training records are stored in an order drawn once,
-    the others in that of the label file.
+    the result depend on source, size and rule, not on the number of workers, where
+    they are, nor on how often the work was broken off. Training records are stored in
+    an order drawn once, the others in that of the label file.
 
     Args:
         source: see `read_dataset`.
@@ -65,7 +67,9 @@ def prepare(
         boxes: table of boxes, for a data set in a `labels.csv`.
         strict: whether an image that can't be used is an error.
         workers: processes that read images; `None` takes one a processor. Fewer than
-            200 images are read in this process.
+            200 images are read in this process. With `engine="ray"`, see `Cluster`.
+        engine: what reads images, see `find_workers`: processes of this machine, or of
+            the nodes of a Ray cluster, which find the images under the same paths.
         progress: whether to show bars with rate and time left.
 
     Returns:
@@ -73,7 +77,7 @@ def prepare(
 
     Raises:
         UserError: the source can't be used, no image of a split can be read, or
-            `output` is there already or can't be written.
+            `output` is there already or can't be written; or as `find_workers`.
 
     Example:
         >>> manifest = prepare(Path("ChestX-ray14"), Path("records"))
@@ -86,7 +90,8 @@ def prepare(
     rule = SplitRule(split, seed, folds, fold)
     _check(output, image_size, workers)
     check_max_value(max_value)
-    dataset = read_dataset(source, boxes, workers, progress)
+    processes = find_workers(engine, workers)
+    dataset = read_dataset(source, boxes, processes, progress)
     if not dataset.pathologies:
         raise UserError(f"No image in {source} shows a pathology; there must be some.")
     splits, left_out = split_records(dataset, rule)
@@ -101,7 +106,7 @@ def prepare(
             image_size=image_size,
             max_value=max_value,
             strict=strict,
-            workers=workers,
+            workers=processes,
             progress=progress,
         )
         stored = _find_stored(splits, converted)

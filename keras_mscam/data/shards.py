@@ -27,7 +27,8 @@ from keras_mscam.images.png_jpeg import encode_png, is_grey
 from keras_mscam.images.reader import read_bytes, read_grey
 from keras_mscam.images.resize import resize_area
 from keras_mscam.images.xray import ImageError
-from keras_mscam.parallel import map_in_order
+from keras_mscam.parallel.cluster import Cluster
+from keras_mscam.parallel.in_order import map_in_order
 
 PART_IMAGES = 1024
 #: A shard is closed when it has as many bytes: some 1,800 images of 256x256.
@@ -98,7 +99,7 @@ def convert(
     image_size: tuple[int, int] | None,
     max_value: int | None,
     strict: bool,
-    workers: int | None,
+    workers: int | Cluster | None,
     progress: bool,
 ) -> Converted:
     """Convert all images that aren't converted yet.

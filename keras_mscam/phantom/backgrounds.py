@@ -18,7 +18,7 @@ from keras_mscam.images.grey_values import describe_values
 from keras_mscam.images.reader import read_grey
 from keras_mscam.images.resize import resize_area
 from keras_mscam.images.xray import ImageError
-from keras_mscam.parallel import map_in_order
+from keras_mscam.parallel.in_order import map_in_order
 from keras_mscam.phantom.lungs import Tracing, trace_chest
 
 #: One for the test, one that validates, and a few to train on.

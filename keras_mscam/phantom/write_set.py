@@ -14,7 +14,7 @@ from tqdm import tqdm
 from keras_mscam.errors import UserError
 from keras_mscam.files import write_whole_folder
 from keras_mscam.images.resize import resize_area
-from keras_mscam.parallel import map_in_order
+from keras_mscam.parallel.in_order import map_in_order
 from keras_mscam.pathologies import NO_FINDING
 from keras_mscam.phantom.backgrounds import Background, Backgrounds, read_backgrounds
 from keras_mscam.phantom.lesions import Lesion

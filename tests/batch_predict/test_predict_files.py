@@ -327,6 +327,20 @@ def test_same_names_from_another_folder(run, folder, monkeypatch):
 
 
 @pytest.mark.usefixtures("quick")
+def test_names_do_not_depend_on_where_a_call_was_broken_off(run, folder):
+    bad = Path("xrays/bad/chest.png")
+    bad.parent.mkdir()
+    bad.write_text("hello")
+    paths = [bad, "xrays/a/chest.png", "xrays/b/chest.png"]
+    for count in (1, 2, 3):
+        predict(run, paths[:count], "parts", progress=False)
+    predict(run, paths, "whole", progress=False)
+    names = [item.get("name") for item in read("whole")]
+    assert names == [None, "chest-2", "chest-3"]  # the first was given one, too
+    assert_same(read("parts"), read("whole"))
+
+
+@pytest.mark.usefixtures("quick")
 def test_pictures_of_the_first_call_are_no_xrays(run, folder):
     predict(run, ["**/*.png"], "out", progress=False)
     assert Path("out/overlays/c.Effusion.png").exists()

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mscam import parallel
 from keras_mscam.cli.prepare import main
 from keras_mscam.data import shards
 from keras_mscam.data.manifest import Manifest, verify
@@ -21,7 +20,7 @@ from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import UserError
 from keras_mscam.files import unfinished_folder
 from keras_mscam.images.grey_values import DARK
-from keras_mscam.parallel import map_in_order
+from keras_mscam.parallel import in_order
 
 LABELS = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,"
@@ -133,7 +132,7 @@ def test_training_records_are_shuffled_by_the_seed_and_the_others_are_not(
 def test_any_number_of_workers_writes_the_same_bytes(source, tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "SHARD_BYTES", 5000)
     monkeypatch.setattr(shards, "PART_IMAGES", 7)
-    monkeypatch.setattr(parallel, "SMALL", 0)
+    monkeypatch.setattr(in_order, "SMALL", 0)
     for workers in (1, 2, 3):
         prepare(source, tmp_path / str(workers), workers=workers, progress=False)
     files = read_files(tmp_path / "1")
@@ -322,7 +321,7 @@ def test_archives_give_what_files_give(source, tmp_path, monkeypatch):
                 path.unlink()
     for workers in (1, 2):
         output = tmp_path / f"archives{workers}"
-        monkeypatch.setattr(parallel, "SMALL", 0)
+        monkeypatch.setattr(in_order, "SMALL", 0)
         prepare(source, output, workers=workers, progress=False)
         assert read_files(output) == read_files(tmp_path / "files")
 
@@ -393,43 +392,6 @@ def test_options_that_make_no_sense(
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
-
-
-def test_results_come_in_order_and_the_work_runs_only_a_little_ahead():
-    jobs = [(number, 2) for number in range(1000)]
-    results = map_in_order(pow, jobs, workers=2)
-    assert [next(results) for _ in range(3)] == [0, 1, 4]
-    results.close()
-    assert list(map_in_order(pow, jobs, 2)) == [number**2 for number in range(1000)]
-    assert list(map_in_order(pow, [], 2)) == []
-
-
-def test_a_worker_that_dies():
-    with pytest.raises(UserError, match="worker process died"):
-        list(map_in_order(os._exit, [(1,)] * 300, workers=2))
-
-
-DIE = ("__import__('os')._exit(1)",)
-
-
-def test_a_job_that_ends_its_process_is_one_result():
-    jobs = [(f"{number}",) for number in range(300)]
-    for unlucky in (0, 77, 78, 299):
-        jobs[unlucky] = DIE
-    results = list(map_in_order(eval, jobs, workers=2, died="died"))
-    assert results == ["died" if job == DIE else int(*job) for job in jobs]
-
-
-def test_work_apart_is_never_done_here():
-    jobs = [("__import__('os').getpid()",)] * 3
-    for workers in (1, 2):
-        assert os.getpid() not in map_in_order(eval, jobs, workers, apart=True)
-        assert set(map_in_order(eval, jobs, workers)) == {os.getpid()}
-
-
-def test_processes_that_all_die():
-    with pytest.raises(UserError, match="worker process died"):
-        list(map_in_order(eval, [DIE] * 300, workers=2, died="died"))
 
 
 def test_the_command(source, tmp_path, monkeypatch, capsys):

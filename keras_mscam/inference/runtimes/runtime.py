@@ -199,7 +199,9 @@ def explain_failure(path: Path) -> Iterator[None]:
 
 
 def count_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return how many cores this process may use, or fewer by `OMP_NUM_THREADS`."""
+    cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):  # Linux alone has it
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    said = os.environ.get("OMP_NUM_THREADS", "")  # Ray and Slurm set it
+    return min(int(said), cores) if said.isdigit() and int(said) else cores

@@ -14,21 +14,22 @@ from multiprocessing import connection, get_context, parent_process
 import cv2
 
 from keras_mscam.errors import UserError
+from keras_mscam.parallel.cluster import Cluster
 
 #: Fewer jobs are done before other processes would have started.
 SMALL = 200
-#: Jobs handed over at a time, and how many such chunks wait for each process.
-_CHUNK = 16
+#: How many chunks of jobs wait for each process.
 _AHEAD = 3
 
 
 def map_in_order(
     function: Callable,
     jobs: Iterable[tuple],
-    workers: int | None,
+    workers: int | Cluster | None,
     count: int | None = None,
     died: object = None,
     apart: bool = False,
+    chunk: int = 16,
 ) -> Generator:
     """Give `function(*job)` for each job, in their order.
 
@@ -38,12 +39,14 @@ def map_in_order(
         jobs: arguments. An iterator is read in this process, a little ahead of the
             results.
         workers: processes; `None` takes one a processor. With one, or with fewer than
-            200 jobs, the work is done in this process, if it isn't `apart`.
+            200 jobs, the work is done in this process, if it isn't `apart`. Or a
+            cluster, see `find_workers`.
         count: number of jobs, where `len(jobs)` doesn't tell.
         died: the result of a job that ends its process, as decoders written in C may
             on a damaged file; without it, that is an error.
         apart: never work in this process, which such a job would end, or where few
             jobs take long.
+        chunk: jobs that a process is handed at a time; 1 if each takes seconds.
 
     Yields:
         Results. Whoever stops before the last should close the generator.
@@ -55,6 +58,9 @@ def map_in_order(
         >>> list(map_in_order(pow, [(2, 3), (3, 2)], workers=None))
         [8, 9]
     """
+    if isinstance(workers, Cluster):
+        yield from workers.map_in_order(function, _cut(jobs, chunk), died)
+        return
     workers = workers or _count_processors()
     if count is None:
         jobs = list(jobs)
@@ -63,14 +69,18 @@ def map_in_order(
         for job in jobs:
             yield function(*job)
         return
-    jobs = iter(jobs)
-    chunks = iter(lambda: list(islice(jobs, _CHUNK)), [])
+    chunks = _cut(jobs, chunk)
     waiting = deque()
     while True:
-        chunk = yield from _run_until_one_dies(function, waiting, chunks, workers)
-        if chunk is None:
+        fatal = yield from _run_until_one_dies(function, waiting, chunks, workers)
+        if fatal is None:
             return
-        yield from _run_one_by_one(function, chunk, died)
+        yield from _run_one_by_one(function, fatal, died)
+
+
+def _cut(jobs: Iterable[tuple], size: int) -> Iterator[list[tuple]]:
+    jobs = iter(jobs)
+    return iter(lambda: list(islice(jobs, size)), [])
 
 
 def _run_until_one_dies(
