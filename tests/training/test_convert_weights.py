@@ -266,7 +266,7 @@ def test_weights_of_others_on_a_hub(hub, checkpoint, tmp_path):
 
 @pytest.mark.slow
 def test_the_commands_of_the_readme(
-    checkpoint, phantom_records, tmp_path, monkeypatch, capsys
+    checkpoint, phantom_records, undrawn, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
     Path("densenet121.pt").symlink_to(checkpoint.with_name("densenet121.pt"))
