@@ -271,12 +271,8 @@ def write_saved_model(localizer: keras.Model, contract: Contract, path: Path) ->
     """
     model = tf.Module()
     model.network_variables = [variable.value for variable in localizer.variables]
-    signatures = {
-        name: tf.function(
-            function, input_signature=inputs, autograph=False
-        ).get_concrete_function()
-        for name, (function, inputs) in Signatures(localizer, contract)
-        .specify()
-        .items()
-    }
+    signatures = {}
+    for name, (function, inputs) in Signatures(localizer, contract).specify().items():
+        traced = tf.function(function, input_signature=inputs, autograph=False)
+        signatures[name] = traced.get_concrete_function()
     tf.saved_model.save(model, str(path), signatures)
