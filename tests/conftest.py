@@ -86,6 +86,12 @@ def shared():
 
 
 @pytest.fixture
+def undrawn(monkeypatch):
+    """Make a report's figures, but draw no pixel of them, which takes most time."""
+    monkeypatch.setattr("keras_mscam.evaluation.report._draw", lambda *_, **__: b"")
+
+
+@pytest.fixture
 def small_files():
     """A `with` in which no file gets larger than 1000 bytes, as on a full disk.
 

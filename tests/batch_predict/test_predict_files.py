@@ -31,9 +31,9 @@ SIZES = ((40, 30), (30, 50), (64, 96))
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(run):
     """Effusion is always positive, Mass is half the time, Nodule never."""
-    return write_run(tmp_path_factory.mktemp("runs") / "run").path
+    return run.path
 
 
 @pytest.fixture(scope="module")

@@ -415,9 +415,8 @@ def test_the_command(source, tmp_path, monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
-    """2500 patients with an image of 300 x 300 pixels each, and what comes of them."""
-    directory = tmp_path_factory.mktemp("many")
-    source = directory / "source"
+    """2500 patients with an image of 300 x 300 pixels each."""
+    source = tmp_path_factory.mktemp("many") / "source"
     (source / "images").mkdir(parents=True)
     rng = np.random.default_rng(0)
     rows = [LABELS]
@@ -432,26 +431,20 @@ def many(tmp_path_factory):
             original = source / "images" / f"{index % 50:04d}.png"
             (source / "images" / name).hardlink_to(original)
     (source / "Data_Entry_2017.csv").write_text("\n".join(rows) + "\n")
-    prepare(source, directory / "whole", progress=False)
-    return directory
+    return source
 
 
-def start(directory, output):
+def start(source, output):
     return subprocess.Popen(
         [
-            *(
-                sys.executable,
-                "-m",
-                "keras_mscam.cli.prepare",
-                str(directory / "source"),
-            ),
-            *("--output", str(output), "--workers", "2"),
+            sys.executable, "-m", "keras_mscam.cli.prepare", str(source),
+            "--output", str(output), "--workers", "2",
         ],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
-    )
+    )  # fmt: skip
 
 
 def wait_for(process, done):
@@ -492,6 +485,7 @@ def test_killed_and_gone_on_with(many, tmp_path):
         else:
             pytest.fail("workers outlive their parent")
         assert not output.exists()
-    prepare(many / "source", output, progress=False)
-    assert read_files(output) == read_files(many / "whole")
+    prepare(many, output, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["records"]
+    prepare(many, tmp_path / "whole", progress=False)
+    assert read_files(output) == read_files(tmp_path / "whole")

@@ -20,7 +20,6 @@ from keras_mscam.images.reader import read_grey
 from keras_mscam.inference.predictor import Predictor
 from keras_mscam.phantom import write_phantoms
 
-from ..conftest import write_run
 from .conftest import make_dataset, to_bytes
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -76,8 +75,8 @@ def wait_for(client, process, log):
 
 
 @pytest.fixture(scope="module")
-def predictor(tmp_path_factory):
-    return Predictor(write_run(tmp_path_factory.mktemp("models") / "small").path)
+def predictor(run):
+    return Predictor(run.path)
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def run_command(monkeypatch, capsys):
 
 class TestOneRun:
     def test_options_change_the_protocol_and_only_the_folder_given(
-        self, run_command, runs, evaluation, tmp_path
+        self, run_command, runs, evaluation, undrawn, tmp_path
     ):
         before = load_run(runs[0]).metrics_path.read_text()
         result = run_command(
@@ -111,7 +111,7 @@ class TestOneRun:
         evaluate(run.path, report=False, progress=False)
         assert json.loads(run.calibration_path.read_text())["model"] != stale["model"]
 
-    def test_an_image_by_name(self, run_command, runs, evaluation, tmp_path):
+    def test_an_image_by_name(self, run_command, runs, evaluation, undrawn, tmp_path):
         name = evaluation.systems["attention"][0].name
         result = run_command(runs[0], "--images", name, "--output", tmp_path)
         assert result.returncode == 0, result.stderr

@@ -3,7 +3,6 @@
 import io
 from concurrent.futures import ThreadPoolExecutor
 
-import keras
 import numpy as np
 import pytest
 from pydicom import Dataset
@@ -17,30 +16,21 @@ from pydicom.uid import (
 from keras_mscam import Predictor
 from keras_mscam.errors import UserError
 from keras_mscam.exporting.examples import draw_examples
-from keras_mscam.exporting.graph.signatures import Signatures
+from keras_mscam.exporting.graph.signatures import write_saved_model
 from keras_mscam.images.grey_values import DARK
 from keras_mscam.inference.contract import FILE
 from keras_mscam.serving import Client, ServiceError
 
 FILES = [example.data for example in draw_examples((64, 96))]
-SIGNATURES = ("serving_default", "boxes", "probabilities", "tensor_uint8")
 PROTOCOLS = ("http", "grpc")
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory, calibrated_model):
-    """A repository with an export of few signatures, which is written faster."""
+    """A repository with an export that has nothing to warm it up."""
     folder = tmp_path_factory.mktemp("client")
-    archive = keras.export.ExportArchive()
-    archive.track(calibrated_model.localizer)
-    signatures = Signatures(
-        calibrated_model.localizer, calibrated_model.contract
-    ).specify()
-    for name in SIGNATURES:
-        function, inputs = signatures[name]
-        archive.add_endpoint(name, function, input_signature=inputs)
     version = folder / "models" / "keras_mscam" / "1"
-    archive.write_out(str(version), verbose=False)
+    write_saved_model(calibrated_model.localizer, calibrated_model.contract, version)
     (version / "assets.extra").mkdir()
     (version / "assets.extra" / FILE).write_text(calibrated_model.contract.dump())
     return folder / "models"

@@ -70,6 +70,7 @@ def go_on(run, stop_after=None, epochs=EPOCHS, **kwargs):
     """Begin a run or go on with it, as `train_run` does, up to a step."""
     config = TrainingConfig(plateau_patience=1, early_stopping=9)
     classifier, trainer = build()
+    trainer.run_eagerly = True  # the steps take less than to trace one
     state = load_newest(run, trainer)
     stop, counting = StopSignals(), counting_callbacks(config, None, state.step)
     checkpoint = Checkpoint(run, classifier, counting, state, stop)

@@ -83,20 +83,26 @@ def xray(tmp_path):
     return tmp_path / "xray.png", pixels
 
 
+@pytest.fixture(scope="module")
+def published(run):
+    output = run.path.with_name("published")
+    command("publish", run.path, "--output", output, "--license", "mit")
+    return output
+
+
 @pytest.fixture
-def hub(monkeypatch, run, tmp_path):
-    """A hub that holds the published run at `owner/name`."""
-    published = tmp_path / "published"
-    command("publish", run.path, "--output", published, "--license", "mit")
+def hub(monkeypatch, published, tmp_path):
+    """A hub that holds a copy of the published run at `owner/name`."""
+    folder = shutil.copytree(published, tmp_path / "hub")
 
     def download(repository, revision=None):
         if repository != "owner/name":
             raise OSError("no such\nrepository")
-        return str(published)
+        return str(folder)
 
     fake = SimpleNamespace(snapshot_download=download)
     monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
-    return published
+    return folder
 
 
 def command(*arguments):
@@ -260,7 +266,7 @@ def test_weights_of_others_on_a_hub(hub, checkpoint, tmp_path):
 
 @pytest.mark.slow
 def test_the_commands_of_the_readme(
-    checkpoint, phantom_records, tmp_path, monkeypatch, capsys
+    checkpoint, phantom_records, undrawn, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
     Path("densenet121.pt").symlink_to(checkpoint.with_name("densenet121.pt"))

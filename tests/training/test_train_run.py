@@ -161,11 +161,11 @@ def test_a_tracker_is_told_what_the_history_holds(run, tracker):
 
 def test_evaluating_again_gives_the_same(run):
     before = run.metrics_path.read_text()
-    evaluate(run.path, progress=False)
+    evaluate(run.path, report=False, progress=False)
     assert run.metrics_path.read_text() == before
 
 
-def test_another_split_elsewhere(run, tmp_path):
+def test_another_split_elsewhere(run, undrawn, tmp_path):
     before = run.metrics_path.read_text()
     metrics = evaluate(
         run.path, split="validation", output=tmp_path, progress=False
@@ -333,7 +333,7 @@ def test_terminated_while_it_draws(command, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_killed_within_an_epoch_then_terminated_then_resumed(
-    run, phantom_records, command, not_for_long, tmp_path, capsys
+    run, phantom_records, command, not_for_long, undrawn, tmp_path, capsys
 ):
     path = tmp_path / "run"
     arguments = ("--data", phantom_records, "--output", path, "--epochs", 2, *OPTIONS)
@@ -403,7 +403,7 @@ def test_a_mistake_is_one_sentence(command, tmp_path, capsys):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.filterwarnings("ignore:The AUROC of")
-def test_draws_its_own_set(tmp_path):
+def test_draws_its_own_set(undrawn, tmp_path):
     run = train(toy(epochs=1), tmp_path / "run")
     assert (run.path / "phantom" / "Data_Entry_2017.csv").is_file()
     assert (run.path / "records" / "manifest.json").is_file()

@@ -13,10 +13,7 @@ import numpy as np
 import pytest
 
 from keras_mscam.errors import UserError
-from keras_mscam.inference.calibrated_model import load_calibrated_model
 from keras_mscam.inference.predictor import Predictor
-
-from ..conftest import write_run
 
 REPOSITORY = Path(__file__).parents[2]
 CHROMIUM = "/usr/bin/chromium"
@@ -48,8 +45,8 @@ def build():
 
 
 @pytest.fixture(scope="session")
-def model(tmp_path_factory):
-    """A small network of random weights as LiteRT, beside its run.
+def model(calibrated_model, tmp_path_factory):
+    """The network of `run` as LiteRT, in float32 alone.
 
     Effusion is always positive, Mass is half the time, Nodule never.
     """
@@ -57,8 +54,6 @@ def model(tmp_path_factory):
     from keras_mscam.exporting.formats.litert import write_float32
 
     folder = tmp_path_factory.mktemp("web")
-    run = write_run(folder / "run")
-    calibrated_model = load_calibrated_model(run)
     contract = calibrated_model.contract
     (folder / "litert").mkdir()
     (folder / "litert" / "contract.json").write_text(contract.dump())
@@ -68,9 +63,9 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def predictor(model):
+def predictor(run):
     """The Keras model: what the page is compared with."""
-    return Predictor(model / "run")
+    return Predictor(run.path)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """The functions of an exported model: what each serving signature takes and gives."""
 
-import contextlib
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,7 +43,6 @@ class Signatures:
     """
 
     def __init__(self, localizer: keras.Model, contract: Contract):
-        self.localizer = localizer
         self.contract = contract
         never = np.inf  # a pathology without operating point
         self.probability_thresholds = np.array(
@@ -53,6 +50,12 @@ class Signatures:
             "float32",
         )
         # Traced once, and shared by the signatures that call them.
+        self._run = tf.function(
+            lambda images: localizer(images, training=False),
+            input_signature=[tf.TensorSpec((None, *contract.image_size, 1))],
+            autograph=False,
+        )
+        self._describe = tf.function(describe_values, autograph=False)
         self._decode = tf.function(
             lambda image_bytes: decode_images(
                 image_bytes, contract.image_size, contract.most_pixels
@@ -164,8 +167,9 @@ class Signatures:
         count = tf.size(decoded.errors)
         # TensorFlow's convolutions fail on a batch of none: it gets one, cut off again.
         lacking = tf.maximum(1 - count, 0)
-        images = tf.pad(decoded.images, [[0, lacking], [0, 0], [0, 0], [0, 0]])
-        outputs = self.localizer(images, training=False)
+        images = tf.cast(decoded.images, tf.float32)
+        images = tf.pad(images, [[0, lacking], [0, 0], [0, 0], [0, 0]])
+        outputs = self._run(images)
         blanked = {}
         for name, values in outputs.items():
             values = values[:count]
@@ -178,7 +182,7 @@ class Signatures:
 
     def _say(self, decoded: Decoded) -> _Outputs:
         names = tf.constant([self.contract.pathologies])
-        warnings = describe_values(decoded.images)
+        warnings = self._describe(decoded.images)
         return {
             "pathologies": tf.tile(names, (tf.size(decoded.errors), 1)),
             "original_size": decoded.sizes,
@@ -265,9 +269,10 @@ def write_saved_model(localizer: keras.Model, contract: Contract, path: Path) ->
     What is written into the new folder `path` needs TensorFlow to run: neither Keras
     nor this package.
     """
-    archive = keras.export.ExportArchive()
-    archive.track(localizer)
+    model = tf.Module()
+    model.network_variables = [variable.value for variable in localizer.variables]
+    signatures = {}
     for name, (function, inputs) in Signatures(localizer, contract).specify().items():
-        archive.add_endpoint(name, function, input_signature=inputs)
-    with contextlib.redirect_stdout(io.StringIO()):  # it says where it writes
-        archive.write_out(str(path), verbose=False)
+        traced = tf.function(function, input_signature=inputs, autograph=False)
+        signatures[name] = traced.get_concrete_function()
+    tf.saved_model.save(model, str(path), signatures)
