@@ -42,27 +42,17 @@ def augment_batches(
 
 @dataclass(frozen=True)
 class Draws:
-    """What was drawn for each image of a batch.
+    """What was drawn for each image of a batch."""
 
-    Args:
-        rotation: float64 `(batch,)`, radians, clockwise.
-        shift: float64 `(batch, 2)`, down and right, fractions of height and width.
-        scale: float64 `(batch,)`, above 0.
-        flip: bool `(batch,)`.
-        brightness: float32 `(batch,)`, grey levels to add.
-        contrast: float32 `(batch,)`, factor of the distance from the mean.
-        noise: float32 `(batch,)`, standard deviation in grey levels.
-        noise_seeds: int64 `(batch, 2)`.
-    """
-
-    rotation: tf.Tensor
+    rotation: tf.Tensor  # float64 `(batch,)`, radians, clockwise
+    # float64 `(batch, 2)`, down and right, fractions of height and width
     shift: tf.Tensor
-    scale: tf.Tensor
-    flip: tf.Tensor
-    brightness: tf.Tensor
-    contrast: tf.Tensor
-    noise: tf.Tensor
-    noise_seeds: tf.Tensor
+    scale: tf.Tensor  # float64 `(batch,)`, above 0
+    flip: tf.Tensor  # bool `(batch,)`
+    brightness: tf.Tensor  # float32 `(batch,)`, grey levels to add
+    contrast: tf.Tensor  # float32 `(batch,)`, factor of the distance from the mean
+    noise: tf.Tensor  # float32 `(batch,)`, standard deviation in grey levels
+    noise_seeds: tf.Tensor  # int64 `(batch, 2)`
 
 
 def draw(

@@ -197,16 +197,12 @@ def _shuffle(
 
 @dataclass(frozen=True)
 class Cache:
-    """All images of a split, and their labels, in the order of the records.
+    """All images of a split, and their labels, in the order of the records."""
 
-    Args:
-        images: uint8 `(images, height, width, 1)`, in memory or mapped from a file; or
-            bytes `(images,)`, the names, to know which images a batch has.
-        labels: float32 `(images, pathologies)`: 1, 0 or NaN (unknown).
-    """
-
+    # uint8 `(images, height, width, 1)`, in memory or mapped from a file; or bytes
+    # `(images,)`, the names, to know which images a batch has
     images: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray  # float32 `(images, pathologies)`: 1, 0 or NaN (unknown)
 
     def give(self, plan: Plan, balanced: bool) -> tf.data.Dataset:
         """Give images and labels of a host's part of every batch of a plan.

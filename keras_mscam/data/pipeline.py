@@ -31,23 +31,15 @@ CACHES = ("auto", "memory", "disk", "none")
 
 @dataclass(frozen=True)
 class Example:
-    """One X-ray of a prepared set with everything that is known of it.
+    """One X-ray of a prepared set with everything that is known of it."""
 
-    Args:
-        name: file name.
-        patient: identifier of the person.
-        image: uint8 `(height, width)`, of the stored size or the one asked for.
-        labels: float32 `(pathologies,)`: 1, 0 or NaN (unknown).
-        original_size: (height, width) in pixels, the frame of the boxes.
-        boxes: boxes in the original image frame.
-    """
-
-    name: str
-    patient: str
+    name: str  # file name
+    patient: str  # identifier of the person
+    # uint8 `(height, width)`, of the stored size or the one asked for
     image: np.ndarray
-    labels: np.ndarray
-    original_size: tuple[int, int]
-    boxes: tuple[Box, ...]
+    labels: np.ndarray  # float32 `(pathologies,)`: 1, 0 or NaN (unknown)
+    original_size: tuple[int, int]  # (height, width) in pixels, the frame of the boxes
+    boxes: tuple[Box, ...]  # boxes in the original image frame
 
 
 def make_dataset(

@@ -61,48 +61,32 @@ class Box:
 
 @dataclass(frozen=True)
 class Record:
-    """One image of a data set with everything its tables say of it.
+    """One image of a data set with everything its tables say of it."""
 
-    Args:
-        name: file name, or path in the data set; unique in it.
-        path: the file that the image is, or the member of an archive.
-        patient: identifier of the person; splits keep a person's images together.
-        view: projection, such as `PA` or `AP`; empty where unknown.
-        age: in years; `None` where unknown.
-        sex: `F` or `M`; empty where unknown.
-        labels: 1, 0 or NaN (unknown) for each pathology, in the data set's order.
-        boxes: boxes in the original image frame.
-    """
-
-    name: str
-    path: Path | Member
-    patient: str
-    view: str
-    age: float | None
-    sex: str
+    name: str  # file name, or path in the data set; unique in it
+    path: Path | Member  # the file that the image is, or the member of an archive
+    patient: str  # identifier of the person; splits keep a person's images together
+    view: str  # projection, such as `PA` or `AP`; empty where unknown
+    age: float | None  # in years; `None` where unknown
+    sex: str  # `F` or `M`; empty where unknown
+    # 1, 0 or NaN (unknown) for each pathology, in the data set's order
     labels: tuple[float, ...]
-    boxes: tuple[Box, ...] = ()
+    boxes: tuple[Box, ...] = ()  # boxes in the original image frame
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set as its reader found it.
+    """A data set as its reader found it."""
 
-    Args:
-        pathologies: names of the labels, in the order of `Record.labels`.
-        records: one for each usable image, in the order of the label file.
-        problems: what was left out or mended, one sentence a kind, with its count and
-            an example.
-        lists: what the data set itself says of its split: a split, or `train_val`, by
-            the name of the image.
-        tables: files that it was read from.
-    """
-
-    pathologies: tuple[str, ...]
+    pathologies: tuple[str, ...]  # names of the labels, in the order of `Record.labels`
+    # one for each usable image, in the order of the label file
     records: tuple[Record, ...]
+    # what was left out or mended, one sentence a kind, with its count and an example
     problems: tuple[str, ...]
+    # what the data set itself says of its split: a split, or `train_val`, by the name
+    # of the image
     lists: dict[str, str] = field(default_factory=dict)
-    tables: tuple[Path, ...] = ()
+    tables: tuple[Path, ...] = ()  # files that it was read from
 
 
 def summarize(*found: tuple[str, Sequence[str]]) -> tuple[str, ...]:

@@ -19,20 +19,14 @@ _VALIDATION = 1 / 8
 class SplitRule:
     """How a data set is split.
 
-    Args:
-        name: one of `RULES`; `split_records` tells them apart.
-        seed: of whatever is drawn at random.
-        folds: number of parts for `folds`, 3 or more.
-        fold: which of them is the test, counted from 0; the next one validates.
-
     Raises:
         UserError: an unknown name, or folds that don't exist.
     """
 
-    name: str = "paper"
-    seed: int = 0
-    folds: int = 5
-    fold: int = 0
+    name: str = "paper"  # one of `RULES`; `split_records` tells them apart
+    seed: int = 0  # of whatever is drawn at random
+    folds: int = 5  # number of parts for `folds`, 3 or more
+    fold: int = 0  # which of them is the test, counted from 0; the next one validates
 
     def __post_init__(self):
         if self.name not in RULES:

@@ -20,36 +20,23 @@ CELLS = 2**21
 
 @dataclass(frozen=True)
 class Interval:
-    """A metric and how far it may lie from its value in all such patients.
+    """A metric and how far it may lie from its value in all such patients."""
 
-    Args:
-        value: of the patients at hand; `None` where undefined.
-        low: lower end; `None` where there is no interval.
-        high: upper end.
-        undefined: in how many resamples the metric was undefined and left out.
-        reason: why there is no value or no interval; `None` if there are both.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    undefined: int
-    reason: str | None
+    value: float | None  # of the patients at hand; `None` where undefined
+    low: float | None  # lower end; `None` where there is no interval
+    high: float | None  # upper end
+    undefined: int  # in how many resamples the metric was undefined and left out
+    reason: str | None  # why there is no value or no interval; `None` if there are both
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """Metrics of all patients, and of each sample of patients.
+    """Metrics of all patients, and of each sample of patients."""
 
-    Args:
-        values: `(M,)` of all patients; NaN where undefined.
-        samples: `(resamples, M)`; NaN where undefined.
-        reasons: M sentences why there is no value or, with one patient, no spread;
-            `None` where there are both.
-    """
-
-    values: np.ndarray
-    samples: np.ndarray
+    values: np.ndarray  # `(M,)` of all patients; NaN where undefined
+    samples: np.ndarray  # `(resamples, M)`; NaN where undefined
+    # M sentences why there is no value or, with one patient, no spread; `None` where
+    # there are both
     reasons: tuple[str | None, ...]
 
     def append_mean(self, averaged: np.ndarray) -> "Resampled":

@@ -34,20 +34,14 @@ _THREADS = 2
 
 @dataclass(frozen=True)
 class FusedMap:
-    """One fused map, and where it belongs.
+    """One fused map, and where it belongs."""
 
-    Args:
-        row, column: of the image and the pathology in the predictions.
-        cam: `(height, width)` raw, at the size that the model saw.
-        heatmap: the same, normalized.
-        cams: of every block, `(h, w)` raw.
-    """
-
+    # of the image and the pathology in the predictions
     row: int
     column: int
-    cam: np.ndarray
-    heatmap: np.ndarray
-    cams: list[np.ndarray]
+    cam: np.ndarray  # `(height, width)` raw, at the size that the model saw
+    heatmap: np.ndarray  # the same, normalized
+    cams: list[np.ndarray]  # of every block, `(h, w)` raw
 
 
 def localize(

@@ -24,24 +24,19 @@ Sums = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """A metric of two systems, and how sure their difference is.
+    """A metric of two systems, and how sure their difference is."""
 
-    Args:
-        first, second: metric of each system; `None` where undefined.
-        difference: `first - second`.
-        low, high: ends of the difference's interval; `None` where there is none.
-        p_value: two-sided, of no difference; `None` where there is none. Not corrected
-            for comparing several metrics or systems.
-        reason: why one of them is missing; `None` if all are there.
-    """
-
+    # metric of each system; `None` where undefined
     first: float | None
     second: float | None
-    difference: float | None
+    difference: float | None  # `first - second`
+    # ends of the difference's interval; `None` where there is none
     low: float | None
     high: float | None
+    # two-sided, of no difference; `None` where there is none. Not corrected for
+    # comparing several metrics or systems
     p_value: float | None
-    reason: str | None
+    reason: str | None  # why one of them is missing; `None` if all are there
 
 
 def compare_ratio(

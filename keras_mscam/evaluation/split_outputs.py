@@ -36,38 +36,26 @@ _TABLES = (
 
 @dataclass(frozen=True)
 class Predictions:
-    """Stored predictions of a split. All but the maps is in memory.
+    """Stored predictions of a split. All but the maps is in memory."""
 
-    Args:
-        folder: where they are stored.
-        pathologies, blocks: C names and B numbers.
-        image_size: `(height, width)` that the model saw.
-        relevance_weights: `(B, C)`.
-        names, patients: `(images,)`.
-        labels: `(images, C)`: 1, 0 or NaN.
-        logits: `(images, C)`, merged.
-        block_logits: `(images, B, C)`.
-        original_sizes: `(images, 2)`, height and width.
-        box_rows, box_columns: `(boxes,)` image and pathology of each ground-truth box.
-        box_xyxy: `(boxes, 4)` half-open, in pixels of the original image.
-        map_columns: `(C,)` where each pathology is in the stored maps; by default in
-            the same place.
-    """
-
-    folder: Path
+    folder: Path  # where they are stored
+    # C names and B numbers
     pathologies: tuple[str, ...]
     blocks: tuple[int, ...]
-    image_size: tuple[int, int]
-    relevance_weights: np.ndarray
+    image_size: tuple[int, int]  # `(height, width)` that the model saw
+    relevance_weights: np.ndarray  # `(B, C)`
+    # `(images,)`
     names: np.ndarray
     patients: np.ndarray
-    labels: np.ndarray
-    logits: np.ndarray
-    block_logits: np.ndarray
-    original_sizes: np.ndarray
+    labels: np.ndarray  # `(images, C)`: 1, 0 or NaN
+    logits: np.ndarray  # `(images, C)`, merged
+    block_logits: np.ndarray  # `(images, B, C)`
+    original_sizes: np.ndarray  # `(images, 2)`, height and width
+    # `(boxes,)` image and pathology of each ground-truth box
     box_rows: np.ndarray
     box_columns: np.ndarray
-    box_xyxy: np.ndarray
+    box_xyxy: np.ndarray  # `(boxes, 4)` half-open, in pixels of the original image
+    # `(C,)` where each pathology is in the stored maps; by default in the same place
     map_columns: tuple[int, ...] | None = None
 
     def select(self, pathologies: Sequence[str]) -> "Predictions":

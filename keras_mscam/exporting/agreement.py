@@ -27,30 +27,20 @@ from keras_mscam.localization.boxes import compute_iou
 
 @dataclass(frozen=True)
 class Agreement:
-    """Differences between two sets of outputs of the same images.
+    """Differences between two sets of outputs of the same images."""
 
-    Args:
-        images: number compared.
-        probabilities: largest absolute difference.
-        mean_probabilities: mean absolute difference.
-        pathology_probabilities: the same of the pathology that is furthest off.
-        maps: largest absolute difference over the range of its map, of all maps.
-        mean_maps: the mean of that.
-        pathology_maps: the same of the output and the pathology that are furthest off.
-        positives: fraction of images and pathologies that are positive in both or in
-            neither.
-        boxes: of those that are positive in both, the mean IoU of the highest boxes, 0
-            where only one has any; `None` if there is no box.
-    """
-
-    images: int
-    probabilities: float
-    mean_probabilities: float
-    pathology_probabilities: float
-    maps: float
-    mean_maps: float
+    images: int  # number compared
+    probabilities: float  # largest absolute difference
+    mean_probabilities: float  # mean absolute difference
+    pathology_probabilities: float  # the same of the pathology that is furthest off
+    maps: float  # largest absolute difference over the range of its map, of all maps
+    mean_maps: float  # the mean of that
+    # the same of the output and the pathology that are furthest off
     pathology_maps: float
+    # fraction of images and pathologies that are positive in both or in neither
     positives: float
+    # of those that are positive in both, the mean IoU of the highest boxes, 0 where
+    # only one has any; `None` if there is no box
     boxes: float | None
 
 

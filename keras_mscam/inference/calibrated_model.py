@@ -19,19 +19,12 @@ from keras_mscam.modeling.classifier import read_relevance_weights
 
 @dataclass(frozen=True)
 class CalibratedModel:
-    """A network for inference and what it promises.
+    """A network for inference and what it promises."""
 
-    Args:
-        localizer: in float32, calibrated, fused and sized by the contract.
-        contract: its names, sizes and thresholds.
-        calibration: what validation said of the run's model.
-        maps: how the maps of its blocks become one.
-    """
-
-    localizer: keras.Model
-    contract: Contract
-    calibration: RunCalibration
-    maps: MapConfig
+    localizer: keras.Model  # in float32, calibrated, fused and sized by the contract
+    contract: Contract  # its names, sizes and thresholds
+    calibration: RunCalibration  # what validation said of the run's model
+    maps: MapConfig  # how the maps of its blocks become one
 
 
 def load_calibrated_model(

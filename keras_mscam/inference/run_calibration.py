@@ -25,20 +25,14 @@ class Calibration:
     """How the logits of one pathology become its probabilities.
 
     `probability = sigmoid(slope logit + intercept)`
-
-    Args:
-        slope: above 0, so that calibrating keeps the order of images.
-        intercept: any finite number.
-        images: number with a known label that it was fitted to.
-        positives: how many of them show the pathology.
-        reason: why it isn't the fit of both numbers; `None` if it is.
     """
 
+    # above 0, so that calibrating keeps the order of images
     slope: Annotated[float, pydantic.Field(gt=0)] = 1.0
-    intercept: float = 0.0
-    images: int = 0
-    positives: int = 0
-    reason: str | None = None
+    intercept: float = 0.0  # any finite number
+    images: int = 0  # number with a known label that it was fitted to
+    positives: int = 0  # how many of them show the pathology
+    reason: str | None = None  # why it isn't the fit of both numbers; `None` if it is
 
     def apply(self, logits: np.ndarray) -> np.ndarray:
         """Turn logits of any shape into probabilities, in double precision.
@@ -52,50 +46,34 @@ class Calibration:
 
 @dataclass(frozen=True, config=_STRICT)
 class OperatingPoint:
-    """From where on a pathology is positive: `probability >= probability_threshold`.
+    """From where on a pathology is positive: `probability >= probability_threshold`."""
 
-    Args:
-        probability_threshold: in [0, 1]; `None`, like the four after it, where none
-            could be chosen.
-        sensitivity: on the images that it was chosen on, as are the next three; no
-            estimate of what it will be on others.
-        specificity: fraction of the images without the pathology that are negative.
-        ppv: fraction of the positive images that show it, at their prevalence.
-        f1: harmonic mean of sensitivity and ppv.
-        criterion: one of `CRITERIA`.
-        images: number with a known label.
-        positives: how many of them show the pathology.
-        reason: why there is no threshold; `None` if there is.
-    """
-
+    # in [0, 1]; `None`, like the four after it, where none could be chosen
     probability_threshold: _Fraction | None = None
+    # on the images that it was chosen on, as are the next three; no estimate of what it
+    # will be on others
     sensitivity: _Fraction | None = None
+    # fraction of the images without the pathology that are negative
     specificity: _Fraction | None = None
+    # fraction of the positive images that show it, at their prevalence
     ppv: _Fraction | None = None
-    f1: _Fraction | None = None
-    criterion: str = "youden"
-    images: int = 0
-    positives: int = 0
-    reason: str | None = None
+    f1: _Fraction | None = None  # harmonic mean of sensitivity and ppv
+    criterion: str = "youden"  # one of `CRITERIA`
+    images: int = 0  # number with a known label
+    positives: int = 0  # how many of them show the pathology
+    reason: str | None = None  # why there is no threshold; `None` if there is
 
 
 @dataclass(
     frozen=True, eq=False, config=pydantic.ConfigDict(arbitrary_types_allowed=True)
 )
 class RunCalibration:
-    """Contents of `calibration.json`.
+    """Contents of `calibration.json`."""
 
-    Args:
-        model: SHA-256 of the model file that it is of.
-        calibrations: by pathology, from logit to probability.
-        operating_points: by pathology.
-        deviations: `(B, C)` standard deviation of each block's maps.
-    """
-
-    model: str
-    calibrations: dict[str, Calibration]
-    operating_points: dict[str, OperatingPoint]
-    deviations: np.ndarray
+    model: str  # SHA-256 of the model file that it is of
+    calibrations: dict[str, Calibration]  # by pathology, from logit to probability
+    operating_points: dict[str, OperatingPoint]  # by pathology
+    deviations: np.ndarray  # `(B, C)` standard deviation of each block's maps
 
 
 def read_calibration(path: Path) -> RunCalibration:

@@ -28,15 +28,10 @@ def _inside(name: str) -> property:
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder and its configuration.
+    """A run's folder and its configuration."""
 
-    Args:
-        path: the folder.
-        config: the resolved configuration, as in `config.json`.
-    """
-
-    path: Path
-    config: Config
+    path: Path  # the folder
+    config: Config  # the resolved configuration, as in `config.json`
 
     @property
     def records(self) -> Path:

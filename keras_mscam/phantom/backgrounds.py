@@ -32,25 +32,17 @@ _NAME = re.compile(r"(\d{8})_\d{3,}")  # of an image of ChestX-ray14
 
 @dataclass(frozen=True)
 class Background:
-    """A real X-ray that shows no finding.
+    """A real X-ray that shows no finding."""
 
-    Args:
-        path: the file.
-        patient: number of the person, the same in every image of theirs; negative for
-            a person whom neither table nor file name gives a number.
-        view: `PA` or `AP`; `PA` where unknown.
-        age: in years; `None` where unknown.
-        sex: `F` or `M`; empty where unknown.
-        tracing: its lungs and heart; `None` until it was looked at.
-        max_value: its grey value that is white, see `images.reader.read_xray`.
-    """
-
-    path: Path
+    path: Path  # the file
+    # number of the person, the same in every image of theirs; negative for a person
+    # whom neither table nor file name gives a number
     patient: int
-    view: str = "PA"
-    age: int | None = None
-    sex: str = ""
-    tracing: Tracing | None = None
+    view: str = "PA"  # `PA` or `AP`; `PA` where unknown
+    age: int | None = None  # in years; `None` where unknown
+    sex: str = ""  # `F` or `M`; empty where unknown
+    tracing: Tracing | None = None  # its lungs and heart; `None` until it was looked at
+    # its grey value that is white, see `images.reader.read_xray`
     max_value: int | None = None
 
     def read(self) -> np.ndarray:

@@ -45,35 +45,23 @@ _HEART = _outline(  # in its own box, -1..1
 
 @dataclass(frozen=True)
 class Lung:
-    """One lung as a lesion sees it. A real X-ray's lung can be given in this form.
+    """One lung as a lesion sees it. A real X-ray's lung can be given in this form."""
 
-    Args:
-        side: -1 left in the image (the patient's right), 1 right in the image.
-        mask: `(height, width)` float 0..1, the lung that is visible: not behind
-            heart or diaphragm.
-        outline: `(n, 2)` pixels, polygon of the half chest.
-        hilum: `(2,)` pixels.
-    """
-
-    side: int
+    side: int  # -1 left in the image (the patient's right), 1 right in the image
+    # `(height, width)` float 0..1, the lung that is visible: not behind heart or
+    # diaphragm
     mask: np.ndarray
-    outline: np.ndarray
-    hilum: np.ndarray
+    outline: np.ndarray  # `(n, 2)` pixels, polygon of the half chest
+    hilum: np.ndarray  # `(2,)` pixels
 
 
 @dataclass(frozen=True)
 class Chest:
-    """What lesions need to know of a chest: lungs, heart, scale.
+    """What lesions need to know of a chest: lungs, heart, scale."""
 
-    Args:
-        unit: pixels that correspond to 1024 pixels of ChestX-ray14.
-        lungs: the one on the left of the image first.
-        heart: box `(x1, y1, x2, y2)`, pixels.
-    """
-
-    unit: int
-    lungs: tuple[Lung, Lung]
-    heart: tuple[float, float, float, float]
+    unit: int  # pixels that correspond to 1024 pixels of ChestX-ray14
+    lungs: tuple[Lung, Lung]  # the one on the left of the image first
+    heart: tuple[float, float, float, float]  # box `(x1, y1, x2, y2)`, pixels
 
     def lung(self, side: int) -> Lung:
         return self.lungs[0] if side < 0 else self.lungs[1]

@@ -17,17 +17,13 @@ class Frame:
     Body coordinates have their origin in the middle of the chest, x towards the
     right of the image (the patient's left), y down. One unit is the shorter side of
     the image, so sizes given in the 1024 frame of ChestX-ray14 are divided by 1024.
-
-    Args:
-        size: `(height, width)` of the image in pixels.
-        rotation: of the body in the image, degrees.
-        scale: body units per frame unit; 1 is a chest that fills the film.
-        shift: `(x, y)` of the body's origin from the image's centre, frame units.
     """
 
-    size: tuple[int, int]
-    rotation: float = 0.0
+    size: tuple[int, int]  # `(height, width)` of the image in pixels
+    rotation: float = 0.0  # of the body in the image, degrees
+    # body units per frame unit; 1 is a chest that fills the film
     scale: tuple[float, float] = (1.0, 1.0)
+    # `(x, y)` of the body's origin from the image's centre, frame units
     shift: tuple[float, float] = (0.0, 0.0)
 
     @property

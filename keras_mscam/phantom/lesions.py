@@ -20,20 +20,16 @@ _VISIBLE = 0.3  # a pixel belongs to a lesion above this fraction of its peak
 
 @dataclass(frozen=True)
 class Lesion:
-    """What one finding does to an image.
+    """What one finding does to an image."""
 
-    Args:
-        pathology: its name.
-        added: `(height, width)` float32 density to add; negative for air. `None`
-            where the anatomy itself is the finding (Cardiomegaly).
-        erased: `(height, width)` float32 0..1, the share of the lung's markings that
-            vanishes, or `None`.
-        box: half-open `(x1, y1, x2, y2)` pixels, tight around what is visible.
-    """
-
-    pathology: str
+    pathology: str  # its name
+    # `(height, width)` float32 density to add; negative for air. `None` where the
+    # anatomy itself is the finding (Cardiomegaly)
     added: np.ndarray | None
+    # `(height, width)` float32 0..1, the share of the lung's markings that vanishes, or
+    # `None`
     erased: np.ndarray | None
+    # half-open `(x1, y1, x2, y2)` pixels, tight around what is visible
     box: tuple[float, float, float, float]
 
 

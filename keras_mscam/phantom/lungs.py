@@ -28,17 +28,12 @@ _OFFSETS = np.arange(-0.075, 0.0751, 0.0025)  # along its normals, widths of the
 
 @dataclass(frozen=True)
 class Tracing:
-    """A chest as its contours, in pixels of the picture resized to 256x256.
+    """A chest as its contours, in pixels of the picture resized to 256x256."""
 
-    Args:
-        outlines: `(2, n, 2)`, visible lungs, the one on the left of the image first.
-        hila: `(2, 2)`.
-        heart: box `(x1, y1, x2, y2)`.
-    """
-
+    # `(2, n, 2)`, visible lungs, the one on the left of the image first
     outlines: np.ndarray
-    hila: np.ndarray
-    heart: tuple[float, float, float, float]
+    hila: np.ndarray  # `(2, 2)`
+    heart: tuple[float, float, float, float]  # box `(x1, y1, x2, y2)`
 
     def to_chest(self) -> Chest:
         """The chest that lesions need, in the frame of the tracing."""

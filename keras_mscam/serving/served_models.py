@@ -103,27 +103,21 @@ def choose_versions(policy: Sequence[str], numbers: Iterable[int]) -> list[int]:
 
 @dataclass(eq=False)
 class Version:
-    """One version of a model, and what became of it.
+    """One version of a model, and what became of it."""
 
-    Args:
-        number, path: its number and folder.
-        state: START, LOADING, AVAILABLE, UNLOADING or END.
-        error_code, error: name of a gRPC status, and why it could not be loaded.
-        fingerprint: of its files when they were read; changed ones are tried again.
-        servable: while it is loaded.
-        batchers: of its signatures, made as they are called.
-        in_flight: requests that hold on to it.
-    """
-
+    # its number and folder
     number: int
     path: Path
-    state: str = START
+    state: str = START  # START, LOADING, AVAILABLE, UNLOADING or END
+    # name of a gRPC status, and why it could not be loaded
     error_code: str = "OK"
     error: str = ""
+    # of its files when they were read; changed ones are tried again
     fingerprint: frozenset = frozenset()
-    servable: Servable | None = None
+    servable: Servable | None = None  # while it is loaded
+    # of its signatures, made as they are called
     batchers: dict[str, Batcher] = field(default_factory=dict)
-    in_flight: int = 0
+    in_flight: int = 0  # requests that hold on to it
 
     @contextmanager
     def hold(self) -> Iterator[Servable]:

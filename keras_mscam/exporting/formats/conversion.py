@@ -44,19 +44,14 @@ _Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Format:
-    """A format that a network is converted to.
+    """A format that a network is converted to."""
 
-    Args:
-        variants: what weights are stored in, the most exact first. The function
-            `write_{variant}(network, folder, images)` of the module in this package of
-            the format's name writes each; it may use what those before it wrote.
-        path: of a variant in the folder of the format.
-        modules: that must be installed to convert and to check.
-    """
-
+    # what weights are stored in, the most exact first. The function
+    # `write_{variant}(network, folder, images)` of the module in this package of the
+    # format's name writes each; it may use what those before it wrote
     variants: tuple[str, ...]
-    path: str
-    modules: tuple[str, ...] = ()
+    path: str  # of a variant in the folder of the format
+    modules: tuple[str, ...] = ()  # that must be installed to convert and to check
 
 
 _WEIGHTS = ("float32", "float16", "int8")
@@ -88,19 +83,13 @@ def check_installed(name: str) -> None:
 
 @dataclass(frozen=True)
 class Variant:
-    """What is known of a converted network.
+    """What is known of a converted network."""
 
-    Args:
-        agreement: with the Keras model.
-        bytes: of its files.
-        milliseconds: that one image takes on this machine, the median.
-        of_saved_model: the same over that of the SavedModel, measured in turn; `None`
-            if none was exported along with it.
-    """
-
-    agreement: Agreement
-    bytes: int
-    milliseconds: float
+    agreement: Agreement  # with the Keras model
+    bytes: int  # of its files
+    milliseconds: float  # that one image takes on this machine, the median
+    # the same over that of the SavedModel, measured in turn; `None` if none was
+    # exported along with it
     of_saved_model: float | None
 
     def __str__(self) -> str:
@@ -120,21 +109,15 @@ class Variant:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What is converted, and what it is calibrated on and compared with.
+    """What is converted, and what it is calibrated on and compared with."""
 
-    Args:
-        network: of `build_network`.
-        contract: names, sizes and thresholds.
-        calibration: images that scales of 8-bit maps are taken from, uint8
-            `(N, height, width)`, and where they come from.
-        test: images that are compared; likewise.
-        saved_model: runs the SavedModel, to compare times with, if there is one.
-    """
-
-    network: keras.Model
-    contract: Contract
+    network: keras.Model  # of `build_network`
+    contract: Contract  # names, sizes and thresholds
+    # images that scales of 8-bit maps are taken from, uint8 `(N, height, width)`, and
+    # where they come from
     calibration: tuple[np.ndarray, str]
-    test: tuple[np.ndarray, str]
+    test: tuple[np.ndarray, str]  # images that are compared; likewise
+    # runs the SavedModel, to compare times with, if there is one
     saved_model: _Run | None
 
 

@@ -31,19 +31,13 @@ _SUFFIXES = {".tflite": "litert", ".onnx": "onnx", ".xml": "openvino"}
 
 @dataclass(frozen=True, eq=False)
 class Runtime:
-    """A network that is ready to run.
+    """A network that is ready to run."""
 
-    Args:
-        name: of what runs it, one of `keras_mscam.inference.runtimes.RUNTIMES`.
-        contract: names, sizes and thresholds.
-        run: function of uint8 `(N, height, width)`, grey at the size of the contract;
-            N is any number from 1 on. It returns float32 arrays by name:
-            `probabilities` `(N, C)`, calibrated, and `cam_block*` and `attention`
-            `(N, h, w, C)`, raw and signed.
-    """
-
-    name: str
-    contract: Contract
+    name: str  # of what runs it, one of `keras_mscam.inference.runtimes.RUNTIMES`
+    contract: Contract  # names, sizes and thresholds
+    # function of uint8 `(N, height, width)`, grey at the size of the contract; N is any
+    # number from 1 on. It returns float32 arrays by name: `probabilities` `(N, C)`,
+    # calibrated, and `cam_block*` and `attention` `(N, h, w, C)`, raw and signed
     run: Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
