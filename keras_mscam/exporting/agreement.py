@@ -77,6 +77,7 @@ PARITY_LIMITS = {
 }
 #: Images of the run's test split that are compared.
 _RUN_IMAGES = 32
+_TINY = np.finfo("float32").tiny  # in place of the range of a map without any
 _WORDS = {
     "probabilities": "a probability",
     "pathology_probabilities": "the probabilities of a pathology, in the mean,",
@@ -91,12 +92,10 @@ def compare_outputs(
     contract: Contract,
     name: str = "The converted model",
 ) -> Agreement:
-    """Measure how far outputs are from those of the Keras model.
+    """Measure how far outputs are from those of the Keras model, or of `run_reference`.
 
-    Args:
-        found: of what was exported, which is called `name` in errors. Its own `boxes`,
-            with `box_scores`, are compared if it gives some, else those of its maps.
-        expected: of the Keras model, or of `run_reference`.
+    `found` may give `boxes` and `box_scores` of its own; else those of its maps are
+    compared.
 
     Raises:
         UserError: an output is missing, of another shape, or not finite; or one that
@@ -107,7 +106,8 @@ def compare_outputs(
             _check_output(name, output, found, values)
     differences = np.abs(found["probabilities"] - expected["probabilities"])
     maps = [
-        _compare_maps(found[name], expected[name])
+        np.abs(found[name] - expected[name])
+        / np.maximum(np.ptp(expected[name], axis=(1, 2), keepdims=True), _TINY)
         for name in contract.output_names
         if name != "probabilities"
     ]
@@ -129,10 +129,7 @@ def compare_outputs(
 
 
 def check_agreement(agreement: Agreement, limits: Limits, name: str) -> None:
-    """Raise a `UserError` for outputs that differ by more than they may.
-
-    `name` says in it what was exported.
-    """
+    """Raise a `UserError`, beginning with `name`, for outputs that differ too much."""
     for field, words in _WORDS.items():
         value, limit = getattr(agreement, field), getattr(limits, field)
         if not value <= limit:
@@ -174,12 +171,6 @@ def _list_values(array: np.ndarray) -> list[int | str]:
     return [v.decode() if isinstance(v, bytes) else v for v in values]
 
 
-def _compare_maps(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Return the differences over the range of their map."""
-    span = np.ptp(expected, axis=(1, 2), keepdims=True)
-    return np.abs(found - expected) / np.maximum(span, np.finfo("float32").tiny)
-
-
 def _compare_boxes(found, expected, contract: Contract, both) -> float | None:
     """Return the mean overlap of the highest boxes."""
     sizes = expected.get("original_size", np.tile(contract.image_size, (len(both), 1)))
@@ -200,9 +191,8 @@ def _compare_boxes(found, expected, contract: Contract, both) -> float | None:
 def run_reference(
     localizer: keras.Model, contract: Contract, files: Sequence[bytes]
 ) -> dict[str, np.ndarray]:
-    """Compute what the signature `serving_default` promises, without its graph.
-
-    The files are read and resized by OpenCV, boxes are found by NumPy and OpenCV.
+    """Compute what the signature `serving_default` promises, without its graph: files
+    are read and resized by OpenCV, boxes are found by NumPy and OpenCV.
     """
     images = np.zeros((len(files), *contract.image_size), "uint8")
     sizes = np.zeros((len(files), 2), "int32")
@@ -254,9 +244,9 @@ def check_export(
         found = islice(found, _RUN_IMAGES)
         sets["run"] = [encode_png(example.image) for example in found]
     agreements = {}
-    name = "The exported model"
+    name, serve = "The exported model", signatures["serving_default"]
     for kind, images in sets.items():
-        found = run_signature(signatures["serving_default"], image_bytes=images)
+        found = run_signature(serve, image_bytes=images)
         expected = run_reference(calibrated_model.localizer, contract, images)
         agreements[kind] = compare_outputs(found, expected, contract, name)
         check_agreement(agreements[kind], PARITY_LIMITS[kind], name)

@@ -40,13 +40,7 @@ SAVED_MODEL = "saved_model"
 
 
 def export(run_path: Path, output: Path, **options) -> Path:
-    """Export a run as the next version of a model in a TF Serving repository.
-
-    See `export_formats`, of which `options` are.
-
-    Returns:
-        The folder of the version.
-    """
+    """Export a run as a SavedModel, see `export_formats`; return its folder."""
     return export_formats(run_path, output, (SAVED_MODEL,), **options)[SAVED_MODEL]
 
 
@@ -152,11 +146,11 @@ def _fill(
 
 
 def check_name(name: str) -> None:
-    """Refuse a name of a model that is no name of a folder, or no part of a URL.
+    """Refuse a name of a model that is no name of a folder, no part of a URL, would be
+    taken for a version, or ends as the folder of another format does.
 
     Raises:
-        UserError: it is one of these, would be taken for a version, or ends as the
-            folder of another format does.
+        UserError: it is one of these.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", name) or name.isdigit():
         raise UserError(

@@ -64,11 +64,7 @@ FORMATS = {
 
 
 def check_installed(name: str) -> None:
-    """Say what is missing before any work is done.
-
-    Raises:
-        UserError: a library is.
-    """
+    """Say, in a `UserError`, what is missing, before any work is done."""
     modules = FORMATS[name].modules
     missing = [m for m in modules if importlib.util.find_spec(m) is None]
     if missing:
@@ -154,16 +150,10 @@ def _read_images(
 def convert(
     name: str, conversion: Conversion, folder: Path, say: Callable[[str], None]
 ) -> dict:
-    """Write every variant of a format and compare it with the Keras model.
-
-    Args:
-        name: of the format.
-        conversion: what is converted, and what it is compared with.
-        folder: to write into.
-        say: is told of every variant.
+    """Write every variant of a format into a folder; compare it with the Keras model.
 
     Returns:
-        What was measured, for the manifest.
+        What was measured, for the manifest. `say` is told of every variant.
 
     Raises:
         UserError: a variant has lost its weights or an output, or differs too much.

@@ -5,6 +5,7 @@ TensorFlow's own operations. Pixels differ by one grey level at most where sizes
 by a factor that is no power of 2, from rounding. DICOM is left to Python.
 """
 
+import functools
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -41,10 +42,10 @@ def decode_images(
     """Decode PNG and JPEG files to grey images of one size.
 
     A decoder that can't read a file fails the graph that it is in. So every file gets a
-    graph of its own, an element of a `tf.data.Dataset`, which leaves out what fails: no
-    file fails the others. TensorFlow's decoders refuse files that are cut short, have
-    impossible headers or wrong checksums of pixels; only what they would read, but must
-    not, is looked for here: see `_find_problem`.
+    graph of its own, an element of a `tf.data.Dataset`, which leaves out what fails.
+    TensorFlow's decoders refuse files that are cut short, have impossible headers or
+    wrong checksums of pixels; what they would read, but must not, `_find_problem`
+    finds.
 
     Args:
         image_bytes: string `(N,)`, contents of files; N may be 0.
@@ -108,9 +109,8 @@ def _read(data: tf.Tensor, image_size: tuple[int, int], most_pixels: int):
     return tf.cond(problem == "", decode, lambda: give_up(problem))
 
 
-def _decode_jpeg(data: tf.Tensor) -> tf.Tensor:
-    # As OpenCV does; TensorFlow's default is the fast transform.
-    return tf.io.decode_jpeg(data, dct_method="INTEGER_ACCURATE")
+# As OpenCV does; TensorFlow's default is the fast transform.
+_decode_jpeg = functools.partial(tf.io.decode_jpeg, dct_method="INTEGER_ACCURATE")
 
 
 def _trim_jpeg(data: tf.Tensor) -> tf.Tensor:
@@ -219,16 +219,16 @@ def _shrink_to_grey(pixels: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor
 def resize_images(images: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
     """Resize by area averaging, and by interpolation along a side that grows.
 
-    See `images.resize.resize_area`, from which a uint8 image differs by one grey level
-    at most, where OpenCV rounds otherwise.
+    A uint8 image differs from that of `images.resize.resize_area` by one grey level at
+    most, where OpenCV rounds otherwise.
 
     Args:
         images: uint8 or float32 `(N, H, W, 1)`, none of the sizes known beforehand.
         image_size: (height, width) wanted.
 
     Returns:
-        float32 `(N, height, width, 1)`; whole numbers if `images` are uint8, else not
-        rounded. Zeros where H or W is 0.
+        float32 `(N, height, width, 1)`; whole numbers if `images` are uint8. Zeros
+        where H or W is 0.
     """
     resized = tf.cond(
         tf.reduce_any(tf.shape(images) == 0),
