@@ -25,8 +25,8 @@ class Split:
     """One split of a prepared set."""
 
     shards: tuple[str, ...]  # file names, in the order of the records
-    images: int  # number of images
-    patients: int  # number of patients
+    images: int
+    patients: int
     positives: dict[str, int]  # number of images labelled with each pathology
     # fraction of positives among the known labels of each pathology; `None` without any
     prevalence: dict[str, float | None]
@@ -92,11 +92,12 @@ class Manifest:
             ) from error
 
     def shard_paths(self, directory: Path, split: str) -> list[Path]:
-        """Return the shards of a split, in the order of the records.
+        """Return the shards of a split, in order, after comparing them with their
+        checksums.
 
-        Each is compared with its checksum, once while it stays as it is: a second for
-        each GB or two, where TensorFlow might find damage only after hours, or not at
-        all, if whole records are missing.
+        That takes a second for each GB or two, once while they stay as they are.
+        TensorFlow might find damage only after hours, or not at all, if whole records
+        are missing.
 
         Raises:
             UserError: there is no such split, or one of its shards is missing or has
@@ -144,15 +145,9 @@ def summarize_splits(manifest: Manifest) -> str:
 def describe_split(
     records: Sequence[Record], pathologies: Sequence[str], shards: Sequence[str]
 ) -> Split:
-    """Count the images, patients and labels of one split.
+    """Count the images, patients and labels of one split, for its entry in a manifest.
 
-    Args:
-        records: those in the shards.
-        pathologies: C names, in the order of the labels.
-        shards: file names.
-
-    Returns:
-        The split's entry in a manifest. Unknown labels (NaN) count nowhere.
+    Unknown labels (NaN) count nowhere.
     """
     labels = np.array([r.labels for r in records]).reshape(-1, len(pathologies))
     positives = (labels == 1).sum(axis=0).tolist()
@@ -170,10 +165,8 @@ def describe_split(
 def compute_beta(train: Split) -> dict[str, float]:
     """Return the fraction of zeros of each pathology among its known labels.
 
-    `beta = 1 - prevalence`; one half, which balances nothing, without known labels.
-
-    Reference:
-        Sedai et al. 2018, section 2.
+    `beta = 1 - prevalence`, after Sedai et al. 2018, section 2; one half, which
+    balances nothing, without known labels.
     """
     return {
         name: 0.5 if prevalence is None else 1 - prevalence
@@ -182,10 +175,8 @@ def compute_beta(train: Split) -> dict[str, float]:
 
 
 def verify(directory: Path, progress: bool = True) -> Manifest:
-    """Compare every file of a folder of prepared records with the manifest.
-
-    Returns:
-        The manifest, if all is well.
+    """Compare every file of a folder of prepared records with its manifest, and return
+    that.
 
     Raises:
         UserError: the manifest can't be read, or files are missing or changed; the

@@ -10,25 +10,18 @@ from keras_mscam.data.archives import Member
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle that a radiologist drew around a finding.
+    """A rectangle that a radiologist drew around a finding."""
 
-    Args:
-        pathology: one of the data set's.
-        xyxy: left, top, right, bottom in pixels of the original image frame,
-            half-open: the rectangle covers `left <= x < right`.
-        size: (height, width) that the image had when the box was drawn; `None` for its
-            own.
-    """
-
-    pathology: str
+    pathology: str  # one of the data set's
+    # left, top, right, bottom in pixels of the original image frame, half-open: it
+    # covers `left <= x < right`
     xyxy: tuple[float, float, float, float]
+    # (height, width) that the image had when the box was drawn; `None` for its own
     size: tuple[int, int] | None = None
 
     def scale(self, size: tuple[int, int]) -> "Box":
-        """Return the box as it lies on the image at its own size.
-
-        Args:
-            size: (height, width) of the original image, in pixels.
+        """Return the box as it lies on the image at its own size, (height, width) in
+        pixels.
 
         Example:
             >>> Box("Mass", (1.0, 2.0, 3.0, 4.0), size=(10, 10)).scale((20, 30)).xyxy
@@ -42,10 +35,7 @@ class Box:
         return Box(self.pathology, xyxy)
 
     def clip(self, size: tuple[int, int]) -> "Box | None":
-        """Return the part of the box inside an image, `None` without any.
-
-        Args:
-            size: (height, width) of the original image, in pixels.
+        """Return the part of the box inside an image of that size, `None` without any.
 
         Example:
             >>> Box("Mass", (-5.0, 10.0, 20.0, 30.0)).clip((64, 48)).xyxy
@@ -110,17 +100,13 @@ def sort_boxes(
     unlabeled_kind: str,
     unknown: Sequence[str] = (),
 ) -> tuple[dict[str, list[Box]], tuple[str, ...]]:
-    """Tell boxes that can be used from the others.
+    """Return usable boxes by image, and a sentence for each kind of box left out.
 
     Args:
         rows: names of images and boxes.
-        images: names that have labels.
-        pathologies: the data set's.
+        images, pathologies: those that have labels.
         unlabeled_kind: how the problem of a box of another pathology is called.
         unknown: boxes of pathologies with an unknown name, left out before.
-
-    Returns:
-        Usable boxes by image, and a sentence for each kind of box left out.
     """
     boxes, strangers, unlabeled, wrong, repeated = {}, [], [], [], []
     for image, box in rows:

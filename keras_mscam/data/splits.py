@@ -47,22 +47,17 @@ class SplitRule:
 def split_records(
     dataset: Dataset, rule: SplitRule
 ) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
-    """Split a data set by patient.
+    """Split a data set by patient, whatever the order of its records.
 
     - `paper`: at random, 70, 10 and 20% of the patients, every patient with a box in
       the test (Sedai et al. 2018).
     - `official`: the lists that came with ChestX-ray14; of the patients listed for
       training and validation, an eighth at random validates.
-    - `csv`: what the data set's own table says. Where it names no image for
-      validation, an eighth of the training patients.
-    - `folds`: patients at random into parts of equal size, those with boxes into
-      parts of equal size too; one part is the test, the next one validates.
+    - `csv`: what the data set's own table says. Where it names no image for validation,
+      an eighth of the training patients.
+    - `folds`: patients at random into parts of equal size, those with boxes into parts
+      of equal size too; one part is the test, the next one validates.
     - `test`: every image is for the test: a set to evaluate on, not to train on.
-
-    Args:
-        dataset: what to split; the order of its records doesn't matter to who goes
-            where.
-        rule: how.
 
     Returns:
         Records by the name of their split, in their order in the data set, and a

@@ -48,24 +48,19 @@ def compare_ratio(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[list[PairedDifference], PairedDifference]:
-    """Compare ratios of sums of two systems on the same items.
+    """Compare ratios of sums of two systems on the same items in the same order.
 
     The interval is that of `bootstrap_ratio`, with the same samples of patients for
     both systems; the p-value comes from `exchange_systems`.
 
     Args:
-        first: numerators and denominators of the one system, as of `bootstrap_ratio`.
-        second: those of the other, for the same items in the same order.
-        patients, resamples, level: as of `bootstrap_ratio`.
+        first, second: numerators and denominators of each system, as of
+            `bootstrap_ratio`, which see for the others.
         permutations: how often systems are exchanged.
-        seed: of samples and exchanges.
 
     Returns:
         A comparison for each metric, and one of the mean over the metrics that both
         systems have.
-
-    Raises:
-        ValueError: as `bootstrap_ratio`.
 
     Example:
         >>> hits, worse, boxes = [1, 1, 1], [1, 0, 0], [1, 1, 1]
@@ -91,26 +86,16 @@ def compare_auroc(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[list[PairedDifference], PairedDifference]:
-    """Compare the AUROCs of two systems on the same images.
+    """Compare the AUROCs of two systems on the same images; see `bootstrap_auroc`.
 
-    The p-value comes from the bootstrap that the interval comes from:
-    `p = 2 min(1 + resamples with difference <= 0, 1 + those >= 0) / (1 + resamples)`,
-    one minus the level at which the interval would just reach 0. DeLong's test takes
-    images for independent, which those of a patient aren't; exchanging systems within
-    patients tests whether the systems' *scores* are alike rather than their AUROCs.
-
-    Args:
-        first: `(images, C)` scores of the one system; only their order counts.
-        second: those of the other, for the same images in the same order.
-        labels, patients, seed, level: as of `bootstrap_auroc`.
-        resamples: how often patients are sampled; no p-value is below
-            `2 / (1 + resamples)`.
+    The p-value comes from the bootstrap that the interval comes from: `p = 2 min(1 +
+    resamples with difference <= 0, 1 + those >= 0) / (1 + resamples)`, one minus the
+    level at which the interval would just reach 0. DeLong's test takes images for
+    independent, which those of a patient aren't; exchanging systems within patients
+    tests whether the systems' *scores* are alike rather than their AUROCs.
 
     Returns:
         A comparison for each pathology, and one of the mean AUROC.
-
-    Raises:
-        ValueError, UserError: as `bootstrap_auroc`.
 
     Reference:
         Efron & Tibshirani 1993, "An introduction to the bootstrap", section 15.4 (tests

@@ -38,13 +38,9 @@ def write_report(
 ) -> None:
     """Write the report of one run as HTML.
 
-    Args:
-        run: its `history.csv` is read where there is one.
-        metrics: the contents of `metrics.json`.
-        cases: to show one by one.
-        sheets: by pathology, cases to show together.
-        shown: which boxes the cases have, a sentence.
-        path: of the HTML file.
+    It shows `metrics.json`, the losses of `history.csv` where there is one, cases one
+    by one, and by pathology those to show together; `shown` says which boxes these
+    have.
     """
     history = _read_history(run)
     alone = {run.path.name: metrics}

@@ -58,7 +58,7 @@ class OperatingPoint:
     # fraction of the positive images that show it, at their prevalence
     ppv: _Fraction | None = None
     f1: _Fraction | None = None  # harmonic mean of sensitivity and ppv
-    criterion: str = "youden"  # one of `CRITERIA`
+    criterion: str = "youden"  # or "published", with the weights of others
     images: int = 0  # number with a known label
     positives: int = 0  # how many of them show the pathology
     reason: str | None = None  # why there is no threshold; `None` if there is
