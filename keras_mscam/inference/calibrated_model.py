@@ -36,13 +36,9 @@ def load_calibrated_model(
 ) -> CalibratedModel:
     """Read what is exported of a run.
 
-    Args:
-        run: a training run.
-        maps: how the maps of the blocks become one; the run's own way by default.
-        shown: which boxes are shown; by the run's own rule by default.
-        attention_size: `(height, width)` of the fused map that is given; a quarter of
-            the input's by default.
-        name: of the model, as servers know it.
+    How the maps of the blocks become one, and which boxes are shown, is the run's own
+    way by default; `attention_size`, `(height, width)` of the fused map that is given,
+    a quarter of the input's. `name` is that of the model, as servers know it.
 
     Raises:
         UserError: the run has no model or no calibration, or its weights aren't finite.

@@ -254,14 +254,7 @@ class Prediction:
 
 
 def split_outputs(outputs: Mapping[str, np.ndarray]) -> list[Prediction]:
-    """Turn the outputs of a signature into one prediction for each image.
-
-    Args:
-        outputs: by name, as the contract says; strings may be bytes.
-
-    Returns:
-        Predictions in the order of the images.
-    """
+    """Turn the outputs of a signature, by name, into a prediction of each image."""
     return [_take(outputs, row) for row in range(len(outputs["probabilities"]))]
 
 

@@ -98,11 +98,10 @@ class Predictor:
     def predict_resized(
         self, images: np.ndarray, frames: Sequence[Frame]
     ) -> list[Prediction]:
-        """Predict X-rays that were read and resized, as other processes may have done.
+        """Predict X-rays that other processes may have read and resized, with their
+        frames.
 
-        Args:
-            images: uint8 `(N, height, width)`, at the size of the contract.
-            frames: N, of what they were.
+        Images are uint8 `(N, height, width)`, at the size of the contract.
         """
         contract = self.runtime.contract
         corners = np.array([frame.corners for frame in frames])

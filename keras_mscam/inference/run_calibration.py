@@ -35,12 +35,7 @@ class Calibration:
     reason: str | None = None  # why it isn't the fit of both numbers; `None` if it is
 
     def apply(self, logits: np.ndarray) -> np.ndarray:
-        """Turn logits of any shape into probabilities, in double precision.
-
-        Example:
-            >>> Calibration(slope=2.0, intercept=1.0).apply(np.array([-0.5]))
-            array([0.5])
-        """
+        """Turn logits of any shape into probabilities, in double precision."""
         return expit(self.slope * np.asarray(logits, "float64") + self.intercept)
 
 
@@ -105,11 +100,7 @@ def write_calibration(path: Path, calibration: RunCalibration) -> None:
 
 
 def load_calibration(run: Run) -> RunCalibration:
-    """Read the calibration of a run's model, which training ends with.
-
-    Raises:
-        UserError: there is none of this model.
-    """
+    """Read the calibration of a run, which training ends with, or raise an error."""
     calibration = find_calibration(run)
     if calibration is None:
         raise UserError(

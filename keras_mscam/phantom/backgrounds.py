@@ -77,16 +77,12 @@ def read_backgrounds(
 
     Args:
         folders: at least one.
-        most: number of images to look at, at most; `None` for all. Who is looked at,
-            the seed decides.
-        seed: of the order of the patients.
+        most: number of images to look at, at most; `None` for all.
+        seed: decides who is looked at, and the order of patients, whatever the order of
+            folders and files.
         workers: processes that look for lungs; `None` takes one a processor.
         progress: whether to show a bar.
         max_value: of `Background`.
-
-    Returns:
-        The backgrounds by patient, and what was refused. The order of patients depends
-        on the seed and on who is there, not on the order of folders and files.
 
     Raises:
         UserError: a folder isn't there, or has no such image, or the usable ones are of

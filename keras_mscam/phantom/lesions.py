@@ -36,16 +36,9 @@ class Lesion:
 def draw_lesion(
     finding: Finding, chest: Chest, size: tuple[int, int], rng: np.random.Generator
 ) -> Lesion | None:
-    """Draw one finding.
+    """Draw one finding on a chest, in an image of `(height, width)`.
 
-    Args:
-        finding: what, how large, how obvious, which side.
-        chest: geometry of the image to draw on.
-        size: `(height, width)` of that image.
-        rng: decides place and shape.
-
-    Returns:
-        The lesion, or `None` where the lung leaves no room for it.
+    `rng` decides place and shape. `None` is returned where the lung leaves no room.
     """
     name = finding.pathology
     if name == "Cardiomegaly":

@@ -43,18 +43,13 @@ class Tracing:
 
 
 def trace_chest(image: np.ndarray) -> Tracing:
-    """Find lungs and heart of a frontal chest X-ray.
+    """Find lungs and heart of a frontal chest X-ray, uint8 `(height, width)`, bones
+    bright.
 
     The lungs of the mean phantom are laid over the picture by an affine map, where it
     is darkest. Then their contours move along their normals to the steps from dark to
     bright, first of a blurred picture and then of a sharper one. Of several first
     guesses, the one whose contours follow the clearest steps is taken.
-
-    Args:
-        image: uint8 `(height, width)`, bones bright, upright, not mirrored.
-
-    Returns:
-        Contours of the lungs as far as they are visible, hila, and the heart's box.
 
     Raises:
         ImageError: what was found is no plausible pair of lungs.

@@ -49,9 +49,9 @@ def write_phantoms(
     """Write a synthetic data set in ChestX-ray14's own layout.
 
     `images/00000001_000.png` (8-bit grey), `Data_Entry_2017.csv` and
-    `BBox_List_2017.csv`. The positive images of 20% of the patients have boxes, one
-    for each pathology, and no other patient has any: under the rule that boxed
-    patients are the test set, nobody boxed is trained on.
+    `BBox_List_2017.csv`. The positive images of 20% of the patients have boxes, one for
+    each pathology, and no other patient has any: under the rule that boxed patients are
+    the test set, nobody boxed is trained on.
 
     With `backgrounds`, the lesions are planted in real X-rays without findings instead
     of drawn chests. A patient is then a real patient, whose X-rays are used again and
@@ -69,17 +69,15 @@ def write_phantoms(
         size: `(height, width)` in pixels, each at least 32.
         workers: processes; default one per CPU available.
         progress: show a bar on standard error.
-        backgrounds: folders of X-rays without findings, see `read_backgrounds`; none
-            for drawn chests.
+        backgrounds: folders of X-rays without findings, see `read_backgrounds`.
         max_value: the grey value of theirs that is white, see `read_xray`.
 
     Returns:
-        A sentence for each kind of background that can't be used or looks odd, with its
-        count and an example.
+        A sentence for each kind of background that can't be used or looks odd.
 
     Raises:
         UserError: the directory is not empty, a number is out of range, or the
-            backgrounds are too few, see `read_backgrounds`.
+            backgrounds are too few.
         DiskError: it can't be written.
     """
     directory = Path(directory)

@@ -27,9 +27,8 @@ from keras_mscam.visualization.style import (
 class Case:
     """One image and pathology, with its maps."""
 
-    # of the image, and what is looked for
-    name: str
-    pathology: str
+    name: str  # of the image
+    pathology: str  # that is looked for
     kind: str  # what it is a case of, in words
     image: np.ndarray  # `(height, width)` uint8, as the model saw it
     cams: dict[str, np.ndarray]  # by block, `(h, w)` raw maps

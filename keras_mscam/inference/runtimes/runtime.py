@@ -46,10 +46,10 @@ def load_runtime(path: str | os.PathLike, runtime: str = "auto") -> Runtime:
 
     Args:
         path: the folder of a run, or where one was published, see `hub.fetch`; a file
-            `.keras`, `.tflite`, `.onnx` or `.xml` (OpenVINO); or an export of
-            `keras_mscam-export`: a version's folder, a
-            model's, or a repository with one model, of which the newest version is
-            taken. Of variants of different precision in a folder, float32 is.
+            `.keras`, `.tflite`, `.onnx` or `.xml` (OpenVINO); or an export: a version's
+            folder, a model's, or a repository with one model, of which the newest
+            version is taken. Of variants of different precision in a folder, float32
+            is.
         runtime: what runs it, one of `RUNTIMES`. `"auto"` takes the fastest that is
             installed of those that the path has a model for.
 
@@ -173,13 +173,7 @@ def _is_installed(name: str) -> bool:
 
 @contextmanager
 def explain_failure(path: Path) -> Iterator[None]:
-    """Say in one sentence that a file can't be loaded.
-
-    Libraries raise what they like: `RuntimeError`, `ValueError`, classes of their own.
-
-    Raises:
-        UserError: the block failed.
-    """
+    """Say in one sentence that a file can't be loaded, whatever its library raises."""
     try:
         yield
     except UserError:
