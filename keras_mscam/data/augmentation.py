@@ -135,7 +135,8 @@ def build_matrices(
     height, width = input_size
     cosine, sine = scale * tf.cos(rotation), scale * tf.sin(rotation)
     mirror = tf.where(flip, -tf.ones_like(scale), tf.ones_like(scale))
-    turn = _stack([[cosine * mirror, -sine], [sine * mirror, cosine]])
+    rows = (cosine * mirror, -sine), (sine * mirror, cosine)
+    turn = tf.stack([tf.stack(row, axis=-1) for row in rows], axis=-2)
     centre = tf.constant([width / 2, height / 2], tf.float64)
     moved = centre + shift[:, ::-1] * (width, height) - tf.linalg.matvec(turn, centre)
     stretch = tf.constant([image_size[1] / width, image_size[0] / height], tf.float64)
@@ -167,7 +168,3 @@ def warp(
         fill_mode="CONSTANT",
     )
     return tf.ensure_shape(warped, (None, *image_size, 1))
-
-
-def _stack(rows: list[list[tf.Tensor]]) -> tf.Tensor:
-    return tf.stack([tf.stack(row, axis=-1) for row in rows], axis=-2)

@@ -173,17 +173,12 @@ def _choose(truth: np.ndarray, values: np.ndarray) -> OperatingPoint:
     counts |= {
         name: rates[name] for name in ("sensitivity", "specificity", "ppv", "f1")
     }
-    return OperatingPoint(
-        probability_threshold=_place_threshold(scores, best), **counts
-    )
-
-
-def _place_threshold(scores: np.ndarray, best: int) -> float:
-    # There is one below: from the lowest on all are positive, and J is 0.
+    # There is one below: from the lowest on all are positive, and J is 0. Between two
+    # neighbouring floats there is none: their middle is one of them.
     above, below = scores[best], scores[best + 1]
     middle = (above + below) / 2
-    # Between two neighbouring floats there is none: their middle is one of them.
-    return float(middle if middle > below else above)
+    threshold = float(middle if middle > below else above)
+    return OperatingPoint(probability_threshold=threshold, **counts)
 
 
 def calibrate_on(splits: Sequence[Predictions], model: str) -> RunCalibration:

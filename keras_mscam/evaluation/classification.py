@@ -61,7 +61,9 @@ def compute_classification(
             row["auprc"] = float(average_precision_score(truth, values))
         if len(truth):
             row["brier"] = float(np.mean((values - truth) ** 2))
-            row["ece"] = _compute_ece(_bin_probabilities(truth, values))
+            curve = _bin_probabilities(truth, values)
+            gaps = np.abs(np.subtract(curve["observed"], curve["predicted"]))
+            row["ece"] = float(np.average(gaps, weights=curve["images"]))
             row["prevalence"] = float(truth.mean())
         counts = {"images": len(truth), "positives": int(truth.sum())}
         rows[name] = {**row, **counts, "reason": reason}
@@ -110,11 +112,6 @@ def _bin_probabilities(
         "observed": observed.tolist(),
         "images": images[filled].tolist(),
     }
-
-
-def _compute_ece(curve: dict[str, list]) -> float:
-    gaps = np.abs(np.subtract(curve["observed"], curve["predicted"]))
-    return float(np.average(gaps, weights=curve["images"]))
 
 
 def compute_roc_curve(

@@ -43,6 +43,15 @@ class Agreement:
     # only one has any; `None` if there is no box
     boxes: float | None
 
+    def __str__(self) -> str:
+        boxes = "none" if self.boxes is None else f"{self.boxes:.2f}"
+        return (
+            f"probabilities within {self.probabilities:.1e} "
+            f"({self.mean_probabilities:.1e} in the mean), maps {self.maps:.1e} "
+            f"({self.mean_maps:.1e}), same positives {self.positives:.1%}, boxes "
+            f"overlap by {boxes}"
+        )
+
 
 @dataclass(frozen=True)
 class Limits:

@@ -20,12 +20,11 @@ _SEED = 2018
 class ExampleFile(NamedTuple):
     """An image file."""
 
-    name: str
-    """With its suffix."""
+    name: str  # with its suffix
     data: bytes
+    # whether its size is a power of 2 times what the network sees, so that every
+    # resampler averages whole pixels and gives the same
     whole: bool
-    """Whether its size is a power of 2 times what the network sees, so that every
-    resampler averages whole pixels and gives the same."""
 
 
 def draw_examples(image_size: tuple[int, int]) -> list[ExampleFile]:

@@ -118,7 +118,7 @@ def export_formats(
     if SAVED_MODEL in formats:
         write(SAVED_MODEL, lambda folder: _fill(folder, calibrated_model, run, say))
     if others:
-        conversion = prepare_conversion(calibrated_model, run, made.get(SAVED_MODEL))
+        conversion = prepare_conversion(calibrated_model, run)
         for kind in others:
             write(
                 kind, lambda folder, kind=kind: convert(kind, conversion, folder, say)

@@ -170,8 +170,7 @@ def _decode_jpeg(data: bytes) -> np.ndarray:
 class _Jpeg(NamedTuple):
     channels: int
     is_adobe: bool
-    end: int
-    """Of the file's first image, in bytes; what follows is left alone."""
+    end: int  # of the file's first image, in bytes; what follows is left alone
 
 
 def _decode_cmyk(header: _Jpeg, data: bytes) -> np.ndarray:

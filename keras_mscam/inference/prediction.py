@@ -270,6 +270,7 @@ def _take(outputs: Mapping[str, np.ndarray], row: int) -> Prediction:
         if name.startswith("cam_block")
     }
     height, width = outputs["original_size"][row]
+    warnings = outputs.get("warnings")
     boxes = ()
     if "boxes" in outputs:
         of_row = (np.asarray(outputs[name][row]) for name in ("boxes", "box_scores"))
@@ -281,18 +282,14 @@ def _take(outputs: Mapping[str, np.ndarray], row: int) -> Prediction:
         attention=_take_map(outputs, "attention", row),
         cams=dict(sorted(cams.items())),
         relevance_weights=_take_map(outputs, "relevance_weights", row),
-        warnings=_take_warnings(outputs, row),
+        warnings=tuple(_text(warnings[row]).splitlines())
+        if warnings is not None
+        else (),
     )
 
 
 def _take_map(outputs, name: str, row: int) -> np.ndarray | None:
     return np.asarray(outputs[name][row]) if name in outputs else None
-
-
-def _take_warnings(outputs, row: int) -> tuple[str, ...]:
-    if "warnings" not in outputs:
-        return ()
-    return tuple(_text(outputs["warnings"][row]).splitlines())
 
 
 def _list_boxes(names: Sequence[str], boxes, scores) -> tuple[Box, ...]:

@@ -159,7 +159,8 @@ def _gather(
             here, more = _read_labelled(folder)
             problems += more
         else:
-            here = _read_plain(folder)
+            named = [(path, _NAME.fullmatch(path.stem)) for path in list_images(folder)]
+            here = [Background(path, int(n[1]) if n else -1) for path, n in named]
         if not here:
             raise UserError(
                 f"{folder} has no X-ray without findings to use as a background."
@@ -196,8 +197,3 @@ def _read_labelled(folder: Path) -> tuple[list[Background], tuple[str, ...]]:
         ("X-rays that are not frontal, not used as backgrounds", lateral),
         ("X-rays inside archives, not used as backgrounds: unpack them", packed),
     )
-
-
-def _read_plain(folder: Path) -> list[Background]:
-    named = [(path, _NAME.fullmatch(path.stem)) for path in list_images(folder)]
-    return [Background(path, int(name[1]) if name else -1) for path, name in named]

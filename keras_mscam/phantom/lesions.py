@@ -42,7 +42,9 @@ def draw_lesion(
     """
     name = finding.pathology
     if name == "Cardiomegaly":
-        return Lesion(name, None, None, _clip(chest.heart, size))
+        x1, y1, x2, y2 = chest.heart
+        box = max(0.0, x1), max(0.0, y1), min(1.0 * size[1], x2), min(1.0 * size[0], y2)
+        return Lesion(name, None, None, box)
     lung = chest.lung(finding.side)
     target = finding.size * chest.unit
     if name == "Effusion":
@@ -54,14 +56,6 @@ def draw_lesion(
         erased = None
     box = bounding_box(visible)
     return None if box is None else Lesion(name, added, erased, box)
-
-
-def _clip(
-    box: tuple[float, float, float, float], size: tuple[int, int]
-) -> tuple[float, float, float, float]:
-    height, width = size
-    x1, y1, x2, y2 = box
-    return max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
 
 
 # pathology: (aspect width/height: median, spread), weakest and strongest density,

@@ -26,12 +26,11 @@ _LUMA = (9798 / 2**15, 19235 / 2**15, 3735 / 2**15)
 class Decoded(NamedTuple):
     """Images of one size and what became of each."""
 
-    images: tf.Tensor
-    """`(N, height, width, 1)`, 0 where unreadable."""
+    images: tf.Tensor  # `(N, height, width, 1)`, 0 where unreadable
+    # `(N, 2)` int32, height and width of the file's image, 0 where unreadable
     sizes: tf.Tensor
-    """`(N, 2)` int32, height and width of the file's image, 0 where unreadable."""
+    # `(N,)` string, empty or a sentence that goes on behind the file's name
     errors: tf.Tensor
-    """`(N,)` string, empty or a sentence that goes on behind the file's name."""
 
 
 def decode_images(
@@ -162,6 +161,9 @@ def _find_problem(data: tf.Tensor, is_png: tf.Tensor, most_pixels: int) -> tf.Te
          (is_jpeg, lambda: _read_jpeg_size(data))],
         default=lambda: (tf.constant(0.0, tf.float64),) * 2,
     )  # fmt: skip
+    # Markers of scans: among pixels, 0xff is followed by 0x00.
+    values = tf.io.decode_raw(data, tf.uint8)
+    scans = tf.math.count_nonzero((values[:-1] == 0xFF) & (values[1:] == 0xDA))
     sides = [tf.strings.as_string(side, precision=0) for side in (height, width)]
     too_large = tf.strings.join(["is too large: ", sides[0], "x", sides[1], " pixels"])
     return tf.case(
@@ -170,7 +172,7 @@ def _find_problem(data: tf.Tensor, is_png: tf.Tensor, most_pixels: int) -> tf.Te
             (~(is_png | is_jpeg), lambda: tf.constant("is not a PNG or JPEG image")),
             (height * width > most_pixels, lambda: too_large),
             (
-                is_jpeg & (_count_scans(data) > MOST_SCANS),
+                is_jpeg & (scans > MOST_SCANS),
                 lambda: tf.constant(f"has more than {MOST_SCANS} scans"),
             ),
         ],
@@ -191,12 +193,6 @@ def _read_png_size(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def _read_jpeg_size(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     size = tf.cast(tf.image.extract_jpeg_shape(data)[:2], tf.float64)
     return size[0], size[1]
-
-
-def _count_scans(data: tf.Tensor) -> tf.Tensor:
-    """Count the markers of scans; among pixels, 0xff is followed by 0x00."""
-    values = tf.io.decode_raw(data, tf.uint8)
-    return tf.math.count_nonzero((values[:-1] == 0xFF) & (values[1:] == 0xDA))
 
 
 def _shrink_to_grey(pixels: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:

@@ -17,14 +17,10 @@ _QUANTUM = 2.0**-36
 class Regions(NamedTuple):
     """The regions of all masks, N of them."""
 
-    masks: tf.Tensor
-    """`(N,)` int32, index of the mask."""
-    xyxy: tf.Tensor
-    """`(N, 4)` int32, half-open, in pixels of the mask."""
-    areas: tf.Tensor
-    """`(N,)` int32, pixels."""
-    scores: tf.Tensor
-    """`(N,)` float32, mean heat."""
+    masks: tf.Tensor  # `(N,)` int32, index of the mask
+    xyxy: tf.Tensor  # `(N, 4)` int32, half-open, in pixels of the mask
+    areas: tf.Tensor  # `(N,)` int32, pixels
+    scores: tf.Tensor  # `(N,)` float32, mean heat
 
 
 def normalize_maps(
