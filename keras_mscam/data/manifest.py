@@ -1,6 +1,5 @@
 """The manifest of prepared records: what is in them, and how it came there."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -13,7 +12,7 @@ from tqdm import tqdm
 
 from keras_mscam.data.records import Record
 from keras_mscam.errors import UserError
-from keras_mscam.files import compute_checksum, read_json, write_whole
+from keras_mscam.files import compute_checksum, read_json, write_json
 
 #: Changes whenever older readers couldn't read what is written.
 FORMAT = "keras_mscam records 2"
@@ -57,9 +56,7 @@ class Manifest:
 
     def write(self, directory: Path) -> None:
         """Write `manifest.json` into a folder."""
-        content = {"format": FORMAT, **asdict(self)}
-        with write_whole(Path(directory) / _FILE) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(Path(directory) / _FILE, {"format": FORMAT, **asdict(self)})
 
     @classmethod
     def read(cls, directory: Path) -> "Manifest":

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.errors import UserError, explain_disk
+from keras_mscam.files import passing_folder
 
 #: Records that are shuffled among each other at most,
 BLOCK_RECORDS = 8192
@@ -278,15 +279,10 @@ def _open_cache(path: Path, shapes: tuple[tuple[int, ...], ...]) -> Cache | None
 
 
 def _write_cache(path: Path, decoded: tf.data.Dataset, count: int) -> None:
-    partial = path.with_name(f".{path.name}")
-    for folder in (path, partial):  # damaged, or of a process that was killed
-        shutil.rmtree(folder, ignore_errors=True)
-    partial.mkdir()
-    try:
+    shutil.rmtree(path, ignore_errors=True)  # damaged
+    with passing_folder(path.with_name(f".{path.name}")) as partial:
         _fill_cache(partial, decoded, count)
         partial.replace(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)  # makes room again on a full disk
 
 
 def _fill_cache(folder: Path, decoded: tf.data.Dataset, count: int) -> None:

@@ -130,8 +130,7 @@ def _draw_localization(metrics: dict) -> str:
     systems, blocks = ["attention", "mean_box", "random_map"], metrics["blocks"]
     if len(blocks) > 1:
         systems.insert(1, blocks[-1])
-    titles = {**_title(metrics), "attention": "Fused map"}
-    titles |= {"mean_box": "Mean box", "random_map": "Random map"}
+    titles = _title(metrics)
     accuracies = {
         titles[system]: {
             name: row["accuracy"]["value"]

@@ -7,13 +7,12 @@
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from keras_mscam.errors import UserError, explain_disk
-from keras_mscam.files import compute_checksum, read_json
+from keras_mscam.files import compute_checksum, passing_folder, read_json
 
 #: Besides the SavedModel, in folders that end with their name.
 OTHER_FORMATS = ("litert", "onnx", "openvino", "tfjs")
@@ -117,13 +116,11 @@ def new_version(repository: Path, name: str, version: int) -> Iterator[Path]:
         final, temporary = model / str(version), model / f".{version}"
         if final.exists():
             raise UserError(f"{final} is there already; export the run once more.")
-        shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
-        temporary.mkdir()
         try:
-            yield temporary
-            temporary.rename(final)
+            with passing_folder(temporary):
+                yield temporary
+                temporary.rename(final)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
             if not any(model.iterdir()):
                 model.rmdir()
 

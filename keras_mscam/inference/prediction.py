@@ -215,7 +215,7 @@ class Prediction:
             {(0, self._find_column(pathology)): self.heatmap(pathology)},
         )
         offset = [left, top, left, top]
-        return _list_boxes(self.pathologies, boxes[0] + offset, scores[0])
+        return list_boxes(self.pathologies, boxes[0] + offset, scores[0])
 
     def plot(self, pathology: str | None = None, **options):
         """Show the X-ray, the fused map and its boxes, and what each block says.
@@ -274,7 +274,7 @@ def _take(outputs: Mapping[str, np.ndarray], row: int) -> Prediction:
     boxes = ()
     if "boxes" in outputs:
         of_row = (np.asarray(outputs[name][row]) for name in ("boxes", "box_scores"))
-        boxes = _list_boxes(names, *of_row)
+        boxes = list_boxes(names, *of_row)
     return Prediction(
         probabilities=dict(zip(names, map(float, values), strict=True)),
         boxes=boxes,
@@ -292,7 +292,7 @@ def _take_map(outputs, name: str, row: int) -> np.ndarray | None:
     return np.asarray(outputs[name][row]) if name in outputs else None
 
 
-def _list_boxes(names: Sequence[str], boxes, scores) -> tuple[Box, ...]:
+def list_boxes(names: Sequence[str], boxes, scores) -> tuple[Box, ...]:
     """Return boxes `(C, K, 4)`, where their scores `(C, K)` are above 0, by score."""
     found = []
     for column, place in np.argwhere(np.asarray(scores) > 0):

@@ -1,6 +1,5 @@
 """What validation says of a model: Platt scaling, operating points, scales of maps."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ from scipy.special import expit
 
 from keras_mscam.configs.schema import describe
 from keras_mscam.errors import UserError
-from keras_mscam.files import compute_checksum, read_json, write_whole
+from keras_mscam.files import compute_checksum, read_json, write_json
 from keras_mscam.inference.run_folder import Run
 
 _Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
@@ -93,10 +92,7 @@ def write_calibration(path: Path, calibration: RunCalibration) -> None:
     """Write `calibration.json`."""
     content = asdict(calibration)
     content["map_deviations"] = content.pop("deviations").tolist()
-    with write_whole(path) as temporary:
-        temporary.write_text(
-            json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8"
-        )
+    write_json(path, content)
 
 
 def load_calibration(run: Run) -> RunCalibration:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from keras_mscam.configs.schema import Config, dump_config, read_config
 from keras_mscam.errors import UserError
-from keras_mscam.files import find_versions, read_file, write_whole
+from keras_mscam.files import find_versions, read_file, write_json, write_whole
 from keras_mscam.inference.hub import fetch
 
 _PACKAGES = ("keras_mscam", "keras", "tensorflow", "jax", "numpy")
@@ -86,8 +86,7 @@ def write_config(run: Run) -> None:
     """Write `config.json`: the configuration and the environment that ran it."""
     content = json.loads(dump_config(run.config))
     content["environment"] = describe_environment()
-    with write_whole(run.config_path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(run.config_path, content)
 
 
 def is_run(path: Path) -> bool:

@@ -30,7 +30,9 @@ MOST_ALPHA = 0.6
 #: and their lines, which differ as well. A black rim sets them off from bright bones.
 TRUTH, PREDICTED = "#ffffff", "#00ffff"
 TRUTH_LINE: dict[str, Any] = {"color": TRUTH, "linestyle": "-", "linewidth": 1.1}
-PREDICTED_LINE = TRUTH_LINE | {"color": PREDICTED, "linestyle": (0, (4, 2))}
+PREDICTED_LINE: dict[str, Any] = {
+    **TRUTH_LINE, "color": PREDICTED, "linestyle": (0, (4, 2)),
+}  # fmt: skip
 RIM: list[AbstractPathEffect] = [withStroke(linewidth=2.2, foreground="black")]
 _MIDDLE_GREY = 0.45
 _MOST_LETTERS = 32
