@@ -60,28 +60,22 @@ def read_chestxray14(
     """
     directory = Path(directory)
     tables = read_tables(directory)
-    keys = [path_key(record.name) for record in tables.records]
+    known = {path_key(record.name): record for record in tables.records}
     folders = [*_find_image_folders(directory), directory]
     paths, repeated = _index_by_name(p for f in folders for p in list_images(f))
-    if not paths.keys() >= set(keys):
+    if not paths.keys() >= known.keys():
         packed, again = _find_in_archives(folders, workers, progress)
         repeated += again
         paths = packed | paths
-    found = tuple(
-        replace(record, path=paths[key])
-        for record, key in zip(tables.records, keys, strict=True)
-        if key in paths
-    )
-    missing = [
-        r.name for r, k in zip(tables.records, keys, strict=True) if k not in paths
-    ]
+    found = tuple(replace(known[k], path=paths[k]) for k in known if k in paths)
+    missing = [record.name for key, record in known.items() if key not in paths]
     if not found:
         raise UserError(
             f"{directory}: none of the {len(missing)} images of the label file is "
             f"there, such as {missing[0]}; put them, or their archives, into the "
             "folder 'images' beside it."
         )
-    strangers = [paths[key].name for key in paths.keys() - set(keys)]
+    strangers = [paths[key].name for key in paths.keys() - known.keys()]
     problems = summarize(
         ("label rows without an image file", missing),
         ("image files without a label row", sorted(strangers)),
@@ -226,12 +220,9 @@ def _find_in_archives(
     # One archive takes minutes: worth a process, however few there are.
     lists = map_in_order(list_members, jobs, workers, apart=workers != 1)
     bar = tqdm(
-        lists,
-        total=len(jobs),
-        desc="Looking into archives",
-        unit="archive",
+        lists, "Looking into archives", len(jobs), unit="archive",
         disable=not (progress and jobs),
-    )
+    )  # fmt: skip
     return _index_by_name(m for members in bar for m in members if _is_image(m))
 
 

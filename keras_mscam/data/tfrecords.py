@@ -161,15 +161,17 @@ def decode_to_size(
         image = decode_image(encoded, stored_size)
         if tuple(stored_size) == tuple(image_size):
             return image
-    return _resize(image, image_size)
+    return tf.cast(tf.round(resize(image, image_size)), tf.uint8)
 
 
-def _resize(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
-    # `resize_area` in TensorFlow. Its "area" weighs pixels by what an output
-    # pixel covers of them, as cv2.INTER_AREA does; results differ by 1 grey level at
-    # most, from rounding. Along a side that grows, it would repeat pixels instead of
-    # interpolating, hence the second step, which copies where nothing grows.
-    shrunk = tf.minimum(tf.shape(image)[:2], image_size)
+def resize(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
+    """Resize one image or several, of a side at least, to float32, not rounded.
+
+    `images.resize.resize_area` in TensorFlow. Its "area" weighs pixels by what an
+    output pixel covers of them, as cv2.INTER_AREA does; results differ by 1 grey level
+    at most, from rounding. Along a side that grows, it would repeat pixels instead of
+    interpolating, hence the second step, which copies where nothing grows.
+    """
+    shrunk = tf.minimum(tf.shape(image)[-3:-1], image_size)
     image = tf.image.resize(image, shrunk, method="area")
-    image = tf.image.resize(image, image_size, method="bilinear")
-    return tf.cast(tf.round(image), tf.uint8)
+    return tf.image.resize(image, image_size, method="bilinear")

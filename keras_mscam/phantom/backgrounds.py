@@ -100,11 +100,8 @@ def read_backgrounds(
     apart = workers != 1 and len(jobs) > 16
     traced = tqdm(
         map_in_order(_trace, jobs, workers, died=(_DIED, []), apart=apart),
-        total=len(jobs),
-        desc="backgrounds",
-        unit="image",
-        disable=not progress,
-    )
+        "backgrounds", len(jobs), unit="image", disable=not progress,
+    )  # fmt: skip
     for background, (tracing, said) in zip(chosen, traced, strict=True):
         for sentence in said:
             kind = f'backgrounds with the warning "{sentence}"'

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from keras_mscam.data.tfrecords import resize
 from keras_mscam.images.png_jpeg import JPEG_FILLINGS, MOST_SCANS
 from keras_mscam.images.xray import MOST_PIXELS
 
@@ -197,7 +198,7 @@ def _read_jpeg_size(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 def _shrink_to_grey(pixels: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
     """Turn 1 to 4 channels into 1; luma is computed of the small image only."""
-    small = _resize(pixels[None], image_size)[0]
+    small = resize(pixels, image_size)
     grey = tf.cond(
         tf.shape(pixels)[2] < 3,
         lambda: small[..., :1],
@@ -229,17 +230,10 @@ def resize_images(images: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
     resized = tf.cond(
         tf.reduce_any(tf.shape(images) == 0),
         lambda: tf.zeros([tf.shape(images)[0], *image_size, 1]),
-        lambda: _resize(images, image_size),
+        lambda: resize(images, image_size),
     )
     resized = tf.ensure_shape(resized, (None, *image_size, 1))
     return _round(resized) if images.dtype == tf.uint8 else resized
-
-
-def _resize(images: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
-    """Resize `(N, H, W, channels)`, none of them 0, to float32."""
-    smaller = tf.minimum(tf.shape(images)[1:3], image_size)
-    shrunk = tf.image.resize(images, smaller, method="area")
-    return tf.image.resize(shrunk, image_size, method="bilinear")
 
 
 def _round(values: tf.Tensor) -> tf.Tensor:
