@@ -126,8 +126,8 @@ def read_coco(path: Path) -> tuple[list[str], list[tuple[str, Box]]]:
 
     Returns:
         Names of all images; and each box with the name of its image, also those that
-        can't be used: four NaN where there are no four numbers, `image 7` or `category
-        7` for a number that isn't listed.
+        can't be used: four NaN where there are no four numbers, `image 7` or
+        `category 7` for a number that isn't listed.
 
     Raises:
         UserError: it can't be read, is no such JSON, or has two images or categories of

@@ -89,8 +89,7 @@ class Manifest:
             ) from error
 
     def shard_paths(self, directory: Path, split: str) -> list[Path]:
-        """Return the shards of a split, in order, after comparing them with their
-        checksums.
+        """Return the shards of a split, in order, once their checksums are right.
 
         That takes a second for each GB or two, once while they stay as they are.
         TensorFlow might find damage only after hours, or not at all, if whole records
@@ -172,8 +171,7 @@ def compute_beta(train: Split) -> dict[str, float]:
 
 
 def verify(directory: Path, progress: bool = True) -> Manifest:
-    """Compare every file of a folder of prepared records with its manifest, and return
-    that.
+    """Compare the files of a folder of prepared records with the manifest.
 
     Raises:
         UserError: the manifest can't be read, or files are missing or changed; the

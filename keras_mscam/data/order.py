@@ -107,8 +107,7 @@ def permute(count: tf.Tensor | int, seed: int, key: tf.Tensor) -> tf.Tensor:
 
 
 def group_by_pathology(labels: np.ndarray) -> list[np.ndarray]:
-    """Return the positions of images for each pathology that occurs, and of those
-    without any.
+    """Return the positions of images of each pathology that occurs, and of none.
 
     `labels` are `(images, pathologies)`: 1, 0 or NaN (unknown). An image of several
     pathologies is in several groups.

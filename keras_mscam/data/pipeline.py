@@ -62,8 +62,8 @@ def make_dataset(
             whose labels are all unknown.
 
     Returns:
-        Pairs of images, uint8 `(batch, height, width, 1)`, and labels, float32 `(batch,
-        pathologies)`, NaN where unknown.
+        Pairs of images, uint8 `(batch, height, width, 1)`, and labels, float32
+        `(batch, pathologies)`, NaN where unknown.
 
     Raises:
         UserError: these aren't prepared records, a shard is missing, or images are
@@ -145,8 +145,8 @@ def make_training_dataset(
             Under JAX these are `(jax.process_index(), jax.process_count())`.
 
     Returns:
-        Pairs as those of `make_dataset`: `images // batch_size` for each of the `epochs
-        - first_epoch` epochs, less `first_step`.
+        Pairs as those of `make_dataset`: `images // batch_size` for each of the
+        `epochs - first_epoch` epochs, less `first_step`.
 
     Raises:
         UserError: as `make_dataset`; or there are fewer images than one batch holds,
@@ -243,8 +243,7 @@ def read_examples(
     image_size: tuple[int, int] | None = None,
     first: int = 0,
 ) -> Iterator[Example]:
-    """Give every X-ray of a split, from number `first` on, with all that is known of
-    it.
+    """Give every X-ray of a split, from number `first` on, and what is known of it.
 
     Images are resized as by `make_dataset`, which see for errors; boxes stay in the
     original image frame. Only a few examples are in memory.

@@ -20,8 +20,7 @@ class Box:
     size: tuple[int, int] | None = None
 
     def scale(self, size: tuple[int, int]) -> "Box":
-        """Return the box as it lies on the image at its own size, (height, width) in
-        pixels.
+        """Return the box as it lies on the image at its own `(height, width)`.
 
         Example:
             >>> Box("Mass", (1.0, 2.0, 3.0, 4.0), size=(10, 10)).scale((20, 30)).xyxy

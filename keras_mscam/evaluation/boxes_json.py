@@ -13,8 +13,7 @@ TRUTH, PREDICTED = "ground_truth.coco.json", "predictions.coco.json"
 def write_coco_files(
     folder: Path, predictions: Predictions, localizations: Sequence[Localization]
 ) -> None:
-    """Write the ground-truth boxes of a split, and those of the fused map, into a
-    folder.
+    """Write the ground-truth boxes of a split, and those of the fused map.
 
     Both files hold all images of the split under the same numbers. Boxes are predicted
     where it is known whether they are right, see `localize`; so COCO's average

@@ -28,9 +28,10 @@ def compute_classification(
       the distinct scores from the highest down. Chance level is the prevalence.
     - `brier`: mean of `(probability - label)^2`. 0 is perfect; saying the prevalence of
       every image scores `prevalence (1 - prevalence)`.
-    - `ece`: expected calibration error, `sum_k images[k] / images |observed[k] -
-      predicted[k]|` over the bins of `compute_reliability`. It is above 0 by chance
-      alone, the more so the fewer images: compare it at equal numbers only.
+    - `ece`: expected calibration error,
+      `sum_k images[k] / images |observed[k] - predicted[k]|` over the bins of
+      `compute_reliability`. It is above 0 by chance alone, the more so the fewer
+      images: compare it at equal numbers only.
     - `prevalence`, `images` (of known label), `positives`.
     - `reason`: why one of these is `None`; `None` where all is defined.
 

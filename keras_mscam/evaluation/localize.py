@@ -166,8 +166,8 @@ def measure_thresholds(
     """Measure how well every ground-truth box is found at every threshold of `GRID`.
 
     Returns:
-        Of each ground-truth box the highest IoU of a box predicted there, `(boxes,
-        thresholds)`; its pathology; and its patient.
+        Of each ground-truth box the highest IoU of a box predicted there,
+        `(boxes, thresholds)`; its pathology; and its patient.
     """
     truth = group_boxes(predictions)
 

@@ -101,8 +101,7 @@ def predict(
     folder: Path,
     progress: bool = True,
 ) -> Predictions:
-    """Run a classifier over a split, or read what an earlier call has stored in a
-    folder.
+    """Run a classifier over a split, or read what an earlier call has stored.
 
     Maps are stored compressed at the resolution of their block, in half precision,
     whose 11 bits are finer than the 8 that the published thresholds are given in.
@@ -274,8 +273,7 @@ def predict_split(
     progress: bool = True,
     output: Path | None = None,
 ) -> Predictions:
-    """Run a run's classifier over a split, or read what was stored of it; see
-    `predict`.
+    """Run the classifier over a split, or read what was stored; see `predict`.
 
     Predictions are stored in the run, under `predictions/`, or in the folder `output`
     where the run can't be written to.

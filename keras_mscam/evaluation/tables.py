@@ -12,8 +12,7 @@ _PAPER_THRESHOLDS = ("0.1", "0.3", "0.5", "0.7")
 
 
 def build_table1(systems: dict[str, dict], overlap: str = "iou") -> pd.DataFrame:
-    """Build the table of systems, contents of `metrics.json` by name, in the paper's
-    layout.
+    """Build the paper's table of systems, contents of `metrics.json` by name.
 
     There is a row for each threshold of the overlap, `"iou"` or `"iobb"`, system and
     measure (`accuracy`, `low`, `high`, `afp`), then for each baseline, those of the

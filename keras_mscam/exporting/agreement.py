@@ -200,8 +200,9 @@ def _compare_boxes(found, expected, contract: Contract, both) -> float | None:
 def run_reference(
     localizer: keras.Model, contract: Contract, files: Sequence[bytes]
 ) -> dict[str, np.ndarray]:
-    """Compute what the signature `serving_default` promises, without its graph: files
-    are read and resized by OpenCV, boxes are found by NumPy and OpenCV.
+    """Compute what the signature `serving_default` promises, without its graph.
+
+    The files are read and resized by OpenCV, boxes are found by NumPy and OpenCV.
     """
     images = np.zeros((len(files), *contract.image_size), "uint8")
     sizes = np.zeros((len(files), 2), "int32")

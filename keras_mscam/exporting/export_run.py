@@ -146,8 +146,9 @@ def _fill(
 
 
 def check_name(name: str) -> None:
-    """Refuse a name of a model that is no name of a folder, no part of a URL, would be
-    taken for a version, or ends as the folder of another format does.
+    """Refuse a name of a model that is no name of a folder, or no part of a URL.
+
+    One that would be taken for a version, or ends as the folder of another format, too.
 
     Raises:
         UserError: it is one of these.

@@ -54,8 +54,7 @@ CHEST = np.array(
 
 
 def describe_values(image: np.ndarray) -> list[str]:
-    """Say what is odd about an X-ray, `(height, width)`, grey 0..255, as the network
-    gets it.
+    """Say what is odd about an X-ray, `(height, width)`, as the network gets it.
 
     There is one of the first five sentences at most, and `INVERTED`.
     """

@@ -57,8 +57,8 @@ def read_xray(
     Args:
         image: a PNG, JPEG or DICOM file, known by its content and not by its name; its
             bytes, or a file open for reading them; a Pillow image, which is read as the
-            PNG that it would be stored as; or grey pixels, uint8 or uint16 `(height,
-            width)`.
+            PNG that it would be stored as; or grey pixels, uint8 or uint16
+            `(height, width)`.
         crop_borders: look only at what lies inside of uniform borders, where no DICOM
             header gives the field, see `find_field`. The images of ChestX-ray14 have
             theirs, so models trained on them are used to borders.

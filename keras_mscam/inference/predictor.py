@@ -98,8 +98,7 @@ class Predictor:
     def predict_resized(
         self, images: np.ndarray, frames: Sequence[Frame]
     ) -> list[Prediction]:
-        """Predict X-rays that other processes may have read and resized, with their
-        frames.
+        """Predict X-rays that others may have read and resized, with their frames.
 
         Images are uint8 `(N, height, width)`, at the size of the contract.
         """

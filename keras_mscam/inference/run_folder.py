@@ -95,8 +95,9 @@ def is_run(path: Path) -> bool:
 
 
 def load_run(path: str | os.PathLike) -> Run:
-    """Open the folder of a run, or of one published as `hf://owner/name` or
-    `kaggle://owner/model/keras/name`.
+    """Open the folder of a run.
+
+    Or of one published as `hf://owner/name` or `kaggle://owner/model/keras/name`.
 
     Raises:
         UserError: the folder isn't a run's, its configuration can't be read, or it

@@ -69,11 +69,11 @@ def read_backgrounds(
 ) -> Backgrounds:
     """Find the X-rays in folders that lesions can be planted in.
 
-    A folder in the layout of ChestX-ray14 gives its frontal images labelled `No
-    Finding`, with the patients of its table. Of any other folder, every PNG, JPEG or
-    DICOM file in it is taken for a normal chest; its patient is in a file name such as
-    `00012345_000.png`, else each file is a patient of its own. The same number is the
-    same patient in every folder, and a file name that occurs again is left out.
+    A folder in the layout of ChestX-ray14 gives its frontal images labelled
+    `No Finding`, with the patients of its table. Of any other folder, every PNG, JPEG
+    or DICOM file in it is taken for a normal chest; its patient is in a file name such
+    as `00012345_000.png`, else each file is a patient of its own. The same number is
+    the same patient in every folder, and a file name that occurs again is left out.
 
     Args:
         folders: at least one.

@@ -43,8 +43,7 @@ class Tracing:
 
 
 def trace_chest(image: np.ndarray) -> Tracing:
-    """Find lungs and heart of a frontal chest X-ray, uint8 `(height, width)`, bones
-    bright.
+    """Find lungs and heart of a frontal X-ray, uint8 `(height, width)`.
 
     The lungs of the mean phantom are laid over the picture by an affine map, where it
     is darkest. Then their contours move along their normals to the steps from dark to

@@ -109,8 +109,7 @@ class Batcher:
         self._worker: asyncio.Task | None = None
 
     async def submit(self, inputs: Arrays, rows: int | None) -> Arrays:
-        """Run a request within a batch, or alone if `rows` is `None`, as it is no
-        batch.
+        """Run a request within a batch, or alone if it is none, `rows` being `None`.
 
         One of more rows than a batch is run in pieces. When its waiter is cancelled,
         what of it wasn't begun is not run.

@@ -68,8 +68,7 @@ class Core:
         output_filter: Sequence[str] = (),
         timeout: float | None = None,
     ) -> Answer:
-        """Run a signature of a model: its newest version, and `serving_default`, by
-        default.
+        """Run a signature of a model; the newest version, `serving_default` by default.
 
         Inputs are arrays by name, strings as `object` of bytes; all outputs are given
         but for a filter of names. The answer may take `timeout` seconds.

@@ -44,8 +44,7 @@ def parse_document(body: bytes) -> dict:
 def read_inputs(
     document: dict, specs: Mapping[str, tf.TensorSpec]
 ) -> tuple[dict[str, np.ndarray], bool]:
-    """Turn a request into arrays, strings as `object` of bytes; say whether it has
-    rows.
+    """Return the arrays of a request, strings as `object` of bytes, and if it has rows.
 
     Rows are `{"instances": [...]}`: for each example the value of the only input, or an
     object of all. Columns are `{"inputs": ...}`: the only input, or an object of all.
@@ -140,8 +139,7 @@ def _read_bytes(leaf: str | dict) -> bytes:
 
 
 def write_outputs(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
-    """Write the answer to a request: `{"predictions": [...]}` for rows, or `{"outputs":
-    ...}`.
+    """Write the answer: `{"predictions": [...]}` for rows, or `{"outputs": ...}`.
 
     The value of a single output stands without its name. Strings of an output whose
     name ends in `_bytes` are `{"b64": "..."}`, others are UTF-8. `NaN` and `Infinity`

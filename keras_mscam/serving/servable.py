@@ -75,8 +75,7 @@ class Signature:
             )
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run it on inputs that were checked; give outputs, strings as `object` of
-        bytes.
+        """Run it on inputs that were checked; strings are `object` of bytes.
 
         Raises:
             ServingError: the graph failed.
@@ -90,8 +89,7 @@ class Signature:
 
 
 class Servable:
-    """A SavedModel and its signatures; TensorFlow's own errors say why one can't be
-    loaded.
+    """A SavedModel, loaded in a session, and its signatures.
 
     It runs in a session, as in TensorFlow Serving: nothing is traced, and its memory
     can be given back.

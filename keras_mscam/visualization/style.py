@@ -48,8 +48,7 @@ FONT: dict[str, Any] = {"fontsize": 9, "color": "#1b1f24"}
 
 
 def alpha(heat, most: float = MOST_ALPHA):
-    """Return the opacity of heat in [0, 1] over an X-ray; what is cold is left as it
-    is.
+    """Return the opacity of heat in [0, 1]; what is cold is left as it is.
 
     `alpha = most * heat ** 2 * (3 - 2 * heat)`
     """
@@ -112,8 +111,7 @@ def show_grey(
 def show_heat(
     axis: Axes, heatmap: np.ndarray, corners: tuple[float, float, float, float]
 ) -> None:
-    """Lay a map `(h, w)` in [0, 1] over the part of an X-ray that it is of, see
-    `alpha`.
+    """Lay a map `(h, w)` in [0, 1] over the part of an X-ray that it is of.
 
     Corners of the part are half-open xyxy in the coordinates of the axis.
     """

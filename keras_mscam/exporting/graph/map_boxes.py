@@ -26,8 +26,7 @@ class Regions(NamedTuple):
 def normalize_maps(
     cams: tf.Tensor, normalization: str = "min_max", map_scales: tf.Tensor = None
 ) -> tf.Tensor:
-    """Scale raw maps `(P, height, width)` to [0, 1], each by itself: see
-    `normalize_map`.
+    """Scale each of the raw maps `(P, height, width)` to [0, 1]: `normalize_map`.
 
     A map without contrast, with a value or a range that isn't finite, or with one of
     the `map_scales` `(P,)` of the exponential that isn't above 0, becomes all zeros.

@@ -26,8 +26,7 @@ _LARGEST = 1e30
 
 
 def to_grey(pixels: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, list[str]]:
-    """Turn stored values `(height, width)`, or colour `(height, width, 3)`, to 8-bit
-    grey.
+    """Turn stored values `(height, width)`, or with 3 channels, to 8-bit grey.
 
     It is dark for air and bright for bone. Stored values go through the modality LUT or
     rescale, then through the first VOI LUT or else the first window (linear, linear
