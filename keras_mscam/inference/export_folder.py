@@ -177,9 +177,9 @@ def write_manifest(export: Path, model: str, environment: dict, measured: dict) 
 def verify_files(export: Path, files: Iterable[Path]) -> None:
     """Compare files with the checksums that they were exported with.
 
-    A network with a flipped bit still runs, and what it says may be anything. Files
-    without a manifest, or that it doesn't know, are let pass: they may be a person's
-    own, taken elsewhere with nothing but the contract.
+    One that has changed is a `UserError`: a network with a flipped bit still runs, and
+    what it says may be anything. Files without a manifest, or that it doesn't know, are
+    let pass: they may be a person's own, taken elsewhere with nothing but the contract.
     """
     path = find_manifest(export)
     if not os.path.lexists(path):

@@ -48,7 +48,8 @@ def trace_chest(image: np.ndarray) -> Tracing:
     The lungs of the mean phantom are laid over the picture by an affine map, where it
     is darkest. Then their contours move along their normals to the steps from dark to
     bright, first of a blurred picture and then of a sharper one. Of several first
-    guesses, the one whose contours follow the clearest steps is taken.
+    guesses, the one whose contours follow the clearest steps is taken. The image must
+    be upright and not mirrored, its bones bright.
 
     Raises:
         ImageError: what was found is no plausible pair of lungs.
