@@ -146,9 +146,7 @@ def decode_image(png: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
 
 
 def decode_to_size(
-    encoded: tf.Tensor,
-    stored_size: tuple[int, int] | None,
-    image_size: tuple[int, int],
+    encoded: tf.Tensor, stored_size: tuple[int, int] | None, image_size: tuple[int, int]
 ) -> tf.Tensor:
     """Decode the image of a record, and resize it if its size is another.
 

@@ -8,11 +8,7 @@ import numpy as np
 import scipy.stats
 from scipy.sparse import csr_array
 
-from keras_mscam.evaluation.known_labels import (
-    divide,
-    explain_one_class,
-    take_known,
-)
+from keras_mscam.evaluation.known_labels import divide, explain_one_class, take_known
 
 #: Numbers that one batch of resamples may take for each row of a table: 16 MB.
 CELLS = 2**21

@@ -126,9 +126,7 @@ def _match_prevalence(truth: np.ndarray, logits: np.ndarray) -> float:
 
 
 def choose_operating_points(
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    pathologies: tuple[str, ...],
+    labels: np.ndarray, probabilities: np.ndarray, pathologies: tuple[str, ...]
 ) -> dict[str, OperatingPoint]:
     """Choose the threshold with the largest `J = sensitivity + specificity - 1`.
 
@@ -196,10 +194,7 @@ def calibrate_on(splits: Sequence[Predictions], model: str) -> RunCalibration:
 
 
 def calibrate_run(
-    run: Run,
-    classifier: keras.Model,
-    progress: bool = True,
-    output: Path | None = None,
+    run: Run, classifier: keras.Model, progress: bool = True, output: Path | None = None
 ) -> RunCalibration:
     """Read the calibration of a run, or make it on its own validation split.
 

@@ -43,9 +43,7 @@ Systems = dict[str, list[Localization]]
 
 
 def locate_all(
-    predictions: Predictions,
-    calibration: RunCalibration,
-    protocol: LocalizationConfig,
+    predictions: Predictions, calibration: RunCalibration, protocol: LocalizationConfig
 ) -> tuple[Systems, Fusion]:
     """Predict boxes from the fused map, from every block alone, and of the baselines.
 

@@ -89,9 +89,7 @@ def fit_template(darkness: np.ndarray, surroundings: float) -> np.ndarray:
 
 
 @cache
-def _moved_masks(
-    surroundings: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _moved_masks(surroundings: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Every guess of the grid, its penalty, and its mask as a row."""
     weights = _weights(surroundings, _COARSE)
     guesses = np.array(list(itertools.product(*_GRID)))

@@ -179,10 +179,7 @@ def plan_planted(
 
 
 def _plant(
-    seed: int,
-    backgrounds: tuple[Background, ...],
-    visits: int,
-    size: tuple[int, int],
+    seed: int, backgrounds: tuple[Background, ...], visits: int, size: tuple[int, int]
 ) -> Iterator[tuple[Phantom, int, str]]:
     """As `_draw`, in the X-rays of a real patient, one after the other and again."""
     # Twice the size that is needed: enough to be turned and zoomed.

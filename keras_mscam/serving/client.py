@@ -121,10 +121,7 @@ class Client:
         )
 
     def predict(
-        self,
-        image: Image,
-        signature: str = EVERYTHING,
-        max_value: int | None = None,
+        self, image: Image, signature: str = EVERYTHING, max_value: int | None = None
     ) -> Prediction:
         """Predict one X-ray.
 

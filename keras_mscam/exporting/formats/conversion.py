@@ -13,11 +13,7 @@ import numpy as np
 
 from keras_mscam.data.pipeline import read_examples
 from keras_mscam.errors import UserError
-from keras_mscam.exporting.agreement import (
-    LIMITS,
-    check_agreement,
-    compare_outputs,
-)
+from keras_mscam.exporting.agreement import LIMITS, check_agreement, compare_outputs
 from keras_mscam.exporting.examples import draw_examples
 from keras_mscam.exporting.formats import SCRATCH, build_network, tfjs
 from keras_mscam.images.reader import read_grey

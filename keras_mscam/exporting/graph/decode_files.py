@@ -35,9 +35,7 @@ class Decoded(NamedTuple):
 
 
 def decode_images(
-    image_bytes: tf.Tensor,
-    image_size: tuple[int, int],
-    most_pixels: int = MOST_PIXELS,
+    image_bytes: tf.Tensor, image_size: tuple[int, int], most_pixels: int = MOST_PIXELS
 ) -> Decoded:
     """Decode PNG and JPEG files to grey images of one size.
 
