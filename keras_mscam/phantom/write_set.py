@@ -90,11 +90,11 @@ def write_phantoms(
     with write_whole_folder(directory) as temporary:
         (temporary / "images").mkdir()
         if backgrounds:
-            tasks = list(plan_planted(found.patients, images, seed, size, temporary))
+            render, tasks = _plant, list(plan_planted(found.patients, images))
             _write_backgrounds(temporary, tasks, found.refused)
         else:
-            tasks = list(_plan(images, seed, size, temporary))
-        jobs = [(_plant if backgrounds else _draw, *task) for task in tasks]
+            render, tasks = _draw, list(_plan(images, seed))
+        jobs = [(render, seed, *task, size, temporary) for task in tasks]
         # A patient takes a while: worth a process, if there is more than one chunk.
         apart = workers != 1 and len(jobs) > 16
         results = map_in_order(_write_patient, jobs, workers, apart=apart)
@@ -130,10 +130,8 @@ def _check(
         raise UserError(f"workers is {workers}: at least one process is needed.")
 
 
-def _plan(
-    images: int, seed: int, size: tuple[int, int], folder: Path
-) -> Iterator[tuple]:
-    """One task a patient: `(seed, patient, visits, boxed, size, folder)`.
+def _plan(images: int, seed: int) -> Iterator[tuple[int, int, bool]]:
+    """One task a patient: number, visits, and whether boxed.
 
     In every five patients in a row, one that the seed picks is boxed: exactly 20%.
     """
@@ -144,7 +142,7 @@ def _plan(
         pick = np.random.default_rng([seed, group, 3_000]).integers(_BOXED_PERIOD)
         visits = min(count_visits(seed, patient), images)
         images -= visits
-        yield seed, patient, visits, bool(place == pick), size, folder
+        yield patient, visits, bool(place == pick)
 
 
 def _draw(
@@ -159,13 +157,9 @@ def _draw(
 
 
 def plan_planted(
-    patients: Sequence[Sequence[Background]],
-    images: int,
-    seed: int,
-    size: tuple[int, int],
-    folder: Path,
-) -> Iterator[tuple]:
-    """One task a patient: `(seed, backgrounds, visits, boxed, size, folder)`.
+    patients: Sequence[Sequence[Background]], images: int
+) -> Iterator[tuple[tuple[Background, ...], int, bool]]:
+    """One task a patient: backgrounds, visits, and whether boxed.
 
     All patients have equally many images, give or take one. The first ones, of an order
     that is random already, are boxed.
@@ -175,7 +169,7 @@ def plan_planted(
     each, more = divmod(images, len(patients))
     for place, backgrounds in enumerate(patients):
         visits = each + (place < more)
-        yield seed, tuple(backgrounds[:visits]), visits, place < boxed, size, folder
+        yield tuple(backgrounds[:visits]), visits, place < boxed
 
 
 def _plant(
@@ -232,7 +226,7 @@ def _write_backgrounds(
     """Write `backgrounds.csv`: name, patient, whether boxed, or why it was refused."""
     rows: list[tuple[str, object, object, str]] = [
         (background.path.name, background.patient, int(boxed), "")
-        for _, backgrounds, _, boxed, *_ in tasks
+        for backgrounds, _, boxed in tasks
         for background in backgrounds
     ]
     rows += [(name, "", "", reason) for name, reason in refused]
