@@ -21,37 +21,56 @@ _FILE = "manifest.json"
 
 @dataclass(frozen=True)
 class Split:
-    """One split of a prepared set."""
+    """One split of a prepared set.
 
-    shards: tuple[str, ...]  # file names, in the order of the records
+    Args:
+        shards: file names, in the order of the records.
+        images: number of images.
+        patients: number of patients.
+        positives: number of images labelled with each pathology.
+        prevalence: fraction of positives among the known labels of each pathology;
+            `None` without any.
+    """
+
+    shards: tuple[str, ...]
     images: int
     patients: int
-    positives: dict[str, int]  # number of images labelled with each pathology
-    # fraction of positives among the known labels of each pathology; `None` without any
+    positives: dict[str, int]
     prevalence: dict[str, float | None]
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Contents of `manifest.json` beside the shards."""
+    """Contents of `manifest.json` beside the shards.
 
-    pathologies: tuple[str, ...]  # names, in the order of the labels in every record
-    # (height, width) that images are stored at, in pixels; `None` where each has kept
-    # its own
+    Args:
+        pathologies: names, in the order of the labels in every record.
+        image_size: (height, width) that images are stored at, in pixels; `None` where
+            each has kept its own.
+        split_rule: how patients were split.
+        seed: of the split, and of the order of training records in the shards.
+        splits: by name: `train`, `validation`, `test`.
+        beta: fraction of zeros of each pathology among the known labels of the training
+            split, for class-balanced losses.
+        checksums: SHA-256 of every other file in the folder, by its name.
+        sources: SHA-256 of the tables that were read, by their file names.
+        rejected: number of images in `rejected.csv`.
+        max_value: the grey value that was taken for white, see `images.read_xray`.
+        problems: what was odd about the source, one sentence a kind.
+        versions: of the packages that read, resized and wrote.
+    """
+
+    pathologies: tuple[str, ...]
     image_size: tuple[int, int] | None
-    split_rule: str  # how patients were split
-    seed: int  # of the split, and of the order of training records in the shards
-    splits: dict[str, Split]  # by name: `train`, `validation`, `test`
-    # fraction of zeros of each pathology among the known labels of the training split,
-    # for class-balanced losses
+    split_rule: str
+    seed: int
+    splits: dict[str, Split]
     beta: dict[str, float]
-    checksums: dict[str, str]  # SHA-256 of every other file in the folder, by its name
-    sources: dict[str, str]  # SHA-256 of the tables that were read, by their file names
-    rejected: int = 0  # number of images in `rejected.csv`
-    # the grey value that was taken for white, see `images.read_xray`
+    checksums: dict[str, str]
+    sources: dict[str, str]
+    rejected: int = 0
     max_value: int | None = None
-    problems: tuple[str, ...] = ()  # what was odd about the source, one sentence a kind
-    # of the packages that read, resized and wrote
+    problems: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
 
     def write(self, directory: Path) -> None:

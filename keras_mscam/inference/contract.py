@@ -24,34 +24,49 @@ _Size = tuple[PositiveInt, PositiveInt]
 
 @dataclass(frozen=True, config=_STRICT)
 class Contract:
-    """Names, sizes and thresholds of an exported model. C pathologies, B blocks."""
+    """Names, sizes and thresholds of an exported model. C pathologies, B blocks.
 
-    name: str  # of the model, as servers know it
-    pathologies: tuple[str, ...]  # C names, in the order of every output
-    blocks: tuple[int, ...]  # B numbers
-    image_size: _Size  # `(height, width)` that the network sees
-    attention_size: _Size  # `(height, width)` of the output `attention`
-    # `(B, C)` that the classifier learned
+    Args:
+        name: of the model, as servers know it.
+        pathologies: C names, in the order of every output.
+        blocks: B numbers.
+        image_size: `(height, width)` that the network sees.
+        attention_size: `(height, width)` of the output `attention`.
+        relevance_weights: `(B, C)` that the classifier learned.
+        fusion_weights: `(B, C)` by which maps are fused.
+        slopes: `(C,)` of the calibration, see `PlattScaling`.
+        intercepts: `(C,)`.
+        probability_thresholds: `(C,)`; a pathology is positive from there on. `None`
+            for one that is never called, as no threshold is better than chance.
+        normalization: `"min_max"` or `"exponential"`, see `normalize_map`.
+        map_scales: `(C,)`, of the exponential.
+        shown_threshold: of the normalized map; every 8-connected region above it gets
+            a box, if the pathology is positive.
+        shown_min_area: fraction of the map that a region must cover.
+        shown_max_area: fraction of the map that a box may cover; where one would cover
+            more, none is shown.
+        shown_max_boxes: boxes of a pathology in an image at most, K, those of the
+            highest scores.
+        most_pixels: larger images are refused.
+    """
+
+    name: str
+    pathologies: tuple[str, ...]
+    blocks: tuple[int, ...]
+    image_size: _Size
+    attention_size: _Size
     relevance_weights: tuple[tuple[float, ...], ...]
-    fusion_weights: tuple[tuple[float, ...], ...]  # `(B, C)` by which maps are fused
-    slopes: tuple[float, ...]  # `(C,)` of the calibration, see `PlattScaling`
-    intercepts: tuple[float, ...]  # `(C,)`
-    # `(C,)`; a pathology is positive from there on. `None` for one that is never
-    # called, as no threshold is better than chance
+    fusion_weights: tuple[tuple[float, ...], ...]
+    slopes: tuple[float, ...]
+    intercepts: tuple[float, ...]
     probability_thresholds: tuple[_Fraction | None, ...]
-    # `"min_max"` or `"exponential"`, see `normalize_map`
     normalization: Literal["min_max", "exponential"]
-    map_scales: tuple[float, ...]  # `(C,)`, of the exponential
-    # of the normalized map; every 8-connected region above it gets a box, if the
-    # pathology is positive
+    map_scales: tuple[float, ...]
     shown_threshold: Annotated[float, Field(ge=0, lt=1)]
-    shown_min_area: _Fraction  # fraction of the map that a region must cover
-    # fraction of the map that a box may cover; where one would cover more, none is
-    # shown
+    shown_min_area: _Fraction
     shown_max_area: _Fraction
-    # boxes of a pathology in an image at most, K, those of the highest scores
     shown_max_boxes: Annotated[int, Field(ge=1, le=100)]
-    most_pixels: PositiveInt = MOST_PIXELS  # larger images are refused
+    most_pixels: PositiveInt = MOST_PIXELS
 
     @pydantic.model_validator(mode="after")
     def _check_lengths(self) -> Self:
