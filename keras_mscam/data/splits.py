@@ -127,13 +127,11 @@ def _keep_listed(
     """Leave out what no list names; with a single list, what it doesn't is the rest."""
     lists = set(dataset.lists.values())
     if not lists:
-        files = {
-            "official": "no train_val_list.txt or test_list.txt",
-            "csv": "no column 'split'",
-        }
+        files = "train_val_list.txt or test_list.txt"
+        missing = "column 'split'" if rule.name == "csv" else files
         raise UserError(
-            f"The split {rule.name!r} isn't possible: the data set has "
-            f"{files[rule.name]}; add it, or choose another split."
+            f"The split {rule.name!r} isn't possible: the data set has no {missing}; "
+            "add it, or choose another split."
         )
     kept = [record for record in dataset.records if record.name in dataset.lists]
     left = [r.name for r in dataset.records if r.name not in dataset.lists]

@@ -35,9 +35,8 @@ def render_phantom(
         >>> render_phantom(anatomy, visit, size=(64, 64)).image.shape
         (64, 64)
     """
-    frame = Frame(
-        size, visit.rotation, (0.985 * visit.zoom, 0.985 * visit.zoom), visit.shift
-    )
+    zoom = 0.985 * visit.zoom
+    frame = Frame(size, visit.rotation, (zoom, zoom), visit.shift)
     extras = sample_extras(visit)
     chest, density, air, body = build_chest(frame, anatomy, visit)
     density += draw_bones(frame, anatomy) * np.minimum(4 * body, 1)
