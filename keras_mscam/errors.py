@@ -63,15 +63,9 @@ def explain_disk(path: str | os.PathLike, then: str = "") -> Iterator[None]:
     """Turn whatever a library raises because of the disk into a `DiskError`.
 
     TensorFlow, HDF5 and others have exceptions of their own for it, in which the
-    system's words are quoted.
-
-    Args:
-        path: what is written; said where the system doesn't name a file.
-        then: a sentence on how to go on when it is mended, in place of one that a
-            `with` inside of this one has.
-
-    Raises:
-        DiskError: the disk is full, can't be written to, or the like.
+    system's words are quoted. `path` is said where the system doesn't name a file;
+    `then`, a sentence on how to go on when it is mended, takes the place of that of a
+    `with` inside.
     """
     try:
         yield
@@ -115,14 +109,8 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
     A `UserError` is printed to standard error and the process exits with status 2;
     Ctrl-C exits with status 130, as shells expect, and so does 141, where who reads the
     output has enough of it. Every other exception is a defect of this package and keeps
-    its traceback. A warning is one line too, without the source that it came from.
-    A letter that the terminal lacks is shown by its number.
-
-    Args:
-        main: function of a console script.
-
-    Returns:
-        The same function, exiting the process where `main` raises.
+    its traceback. A warning is one line too, without the source that it came from. A
+    letter that the terminal lacks is shown by its number.
     """
 
     @functools.wraps(main)

@@ -25,14 +25,10 @@ _MOST_JSON = 2**26
 
 
 def read_file(path: str | os.PathLike, most_bytes: int) -> bytes:
-    """Read a file that anybody may have made.
+    """Read a file that anybody may have made, of so many bytes at most.
 
     A device may never end, and a file that is larger than any of its kind would fill
     the memory. A pipe that nobody writes into is empty, and nothing to wait for.
-
-    Args:
-        path: the file.
-        most_bytes: that it may have.
 
     Raises:
         OSError: it can't be read.
@@ -82,12 +78,10 @@ def read_json(path: Path) -> Any:
 
 
 def check_archive(path: Path, most_bytes: int | None = None) -> None:
-    """Refuse a zip that would fill the memory when it is unpacked.
+    """Refuse a zip, `.npz` or `.keras`, that would fill the memory when it is unpacked.
 
-    Args:
-        path: a `.npz` or `.keras` file.
-        most_bytes: of all that is in it; by default those of the file itself, which
-            what is stored uncompressed can't exceed.
+    It may have so many bytes in all; by default those of the file itself, which what is
+    stored uncompressed can't exceed.
 
     Raises:
         ValueError: it is larger, or no zip.
@@ -146,57 +140,53 @@ def write_whole(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def write_json(path: Path, content: object) -> None:
+    """Write a JSON file, whole or not at all; numbers must be finite."""
+    text = json.dumps(content, indent=1, allow_nan=False)
+    with write_whole(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def passing_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder, which is gone afterwards, unless the block has renamed it.
+
+    So a disk that is full has room again.
+    """
+    shutil.rmtree(path, ignore_errors=True)  # of a process that was killed
+    try:
+        path.mkdir(parents=True)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 @contextmanager
 def write_whole_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder beside `path`, renamed to it when the block succeeds.
 
-    Args:
-        path: the folder to write; it may be there if it is empty.
-
-    Yields:
-        The empty folder, on the same file system.
-
-    Raises:
-        DiskError: something can't be written.
+    `path` may be there if it is empty; a `DiskError` says what can't be written.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with explain_disk(path):
-        try:
-            shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
-            temporary.mkdir(parents=True)
-            yield temporary
-            temporary.replace(path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with explain_disk(path), passing_folder(temporary):
+        yield temporary
+        temporary.replace(path)
 
 
 @contextmanager
 def write_together(folder: Path) -> Iterator[Path]:
     """Give an empty folder, whose files go into `folder` when the block succeeds.
 
-    So there are never some of this time beside others of the time before.
-
-    Args:
-        folder: made if it is missing; files of the same names are replaced.
-
-    Yields:
-        The empty folder, on the same file system.
-
-    Raises:
-        DiskError: a file can't be written; then none has been.
+    So there are never some of this time beside others of the time before. The folder is
+    made if it is missing; files of the same names are replaced. Where one can't be
+    written, which is a `DiskError`, none is.
     """
     folder = Path(folder)
-    temporary = folder / f".{os.getpid()}"
-    with explain_disk(folder):
-        try:
-            shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
-            temporary.mkdir(parents=True)
-            yield temporary
-            for path in sorted(temporary.iterdir()):
-                path.replace(folder / path.name)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with explain_disk(folder), passing_folder(folder / f".{os.getpid()}") as temporary:
+        yield temporary
+        for path in sorted(temporary.iterdir()):
+            path.replace(folder / path.name)
 
 
 #: Bytes of a name, of the 255 that a file's name may have: letters other than Latin
@@ -260,9 +250,7 @@ def walk_once(
 ) -> Iterator[tuple[str, list[str], list[str]]]:
     """Walk as `os.walk` does, through links too, which may lead round in circles.
 
-    Args:
-        tops: folders. One that several links lead to is entered once.
-        on_error: see `os.walk`.
+    A folder that several links lead to is entered once.
     """
     entered = set()
     for top in tops:
@@ -280,9 +268,7 @@ def walk_once(
 def compute_checksum(path: Path) -> str:
     """Return the SHA-256 of a file, as hexadecimal digits.
 
-    Raises:
-        OSError: it can't be read.
-        ValueError: it is a device.
+    `OSError` where it can't be read, `ValueError` where it is a device.
     """
     with _open(path) as file:
         return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
@@ -297,12 +283,9 @@ def unfinished_folder(output: Path, plan: dict) -> Iterator[tuple[Path, Path]]:
     """Give a place for work that may be broken off and gone on with.
 
     The place is the hidden folder `.NAME.unfinished` beside `output`. It outlives
-    errors, Ctrl-C and `kill -9`; who comes with the same plan finds in it what was
-    done. When the block succeeds, the result is renamed to `output` and the rest goes.
-
-    Args:
-        output: the folder to make; it may be there if it is empty.
-        plan: what the work depends on, as JSON; other work must not go on with it.
+    errors, Ctrl-C and `kill -9`; who comes with the same plan, what the work depends on
+    as JSON, finds in it what was done. When the block succeeds, the result is renamed
+    to `output`, which may be there if it is empty, and the rest goes.
 
     Yields:
         A folder for intermediate files, and an empty one for the result.
@@ -327,25 +310,16 @@ def unfinished_folder(output: Path, plan: dict) -> Iterator[tuple[Path, Path]]:
 
 
 def check_is_free(output: Path) -> None:
-    """Refuse a folder that holds something already.
-
-    Raises:
-        UserError: it does, or it is a file.
-    """
+    """Refuse, with a `UserError`, a file, or a folder that holds something already."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} already exists and isn't empty; choose another.")
 
 
 @contextmanager
 def hold_lock(path: Path, work: str) -> Iterator[None]:
-    """Hold a lock that the system takes back from a killed process.
+    """Hold a lock on a file, which the system takes back from a killed process.
 
-    Args:
-        path: the file that is locked; made if it is missing.
-        work: what another process that holds it is doing, for the error.
-
-    Raises:
-        UserError: another process holds it.
+    `work` is what another process that holds it is doing, for the `UserError`.
     """
     with path.open("w", encoding="utf-8") as file:
         try:
@@ -374,10 +348,6 @@ def find_versions(packages: Iterable[str]) -> dict[str, str]:
 
     This package itself isn't, in a source checkout, and OpenCV may be under another
     name.
-
-    Example:
-        >>> find_versions(["numpy", "no such package"])
-        {'numpy': '2.3.5'}
     """
     versions = {}
     for package in packages:

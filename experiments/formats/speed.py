@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from keras_mscam.exporting.formats.conversion import measure_latencies, tfjs
+from keras_mscam.exporting.formats import tfjs
 from keras_mscam.inference.runtimes import load_runtime
 
 _BATCHES = {1: 40, 32: 4}  # images at a time, and how often
@@ -57,6 +57,23 @@ def _measure_in_node(model: Path, reference, images) -> dict:
     seconds = statistics.median(tfjs.run_in_node(model, images[:1], _BATCHES[1])[1])
     expected = measure_latencies({"reference": reference.run}, images[:1], _BATCHES[1])
     return {"1": {"seconds": seconds, "ratio": seconds / expected["reference"]}}
+
+
+def measure_latencies(runs: dict, images: np.ndarray, rounds: int) -> dict[str, float]:
+    """Return the median seconds of a call, by name.
+
+    All take turns, so that whatever else the machine does meets them alike.
+    """
+    for run in runs.values():
+        for _ in range(3):
+            run(images)
+    seconds = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run(images)
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
 
 
 if __name__ == "__main__":

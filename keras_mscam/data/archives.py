@@ -52,11 +52,10 @@ def find_archives(directory: Path) -> list[Path]:
 
 
 def list_members(archive: Path) -> list[Member]:
-    """List the files of an archive.
+    """List the files of an archive, but folders, links and hidden files.
 
     A compressed tar has no table of contents, so all of it is read, which also finds
-    out whether it was downloaded whole. Folders, links and hidden files are passed
-    over.
+    out whether it was downloaded whole.
 
     Raises:
         UserError: the archive is incomplete or damaged.
@@ -67,15 +66,10 @@ def list_members(archive: Path) -> list[Member]:
 def read_members(
     archive: Path, positions: Iterable[int]
 ) -> Iterator[bytes | ImageError]:
-    """Give the content of some files of an archive, one at a time in memory.
+    """Give the content of files of an archive, by rising positions, one at a time.
 
-    Args:
-        archive: the archive.
-        positions: those of the members, rising.
-
-    Yields:
-        The content; an error for a member that is larger than any image, or that a zip
-        has damaged or encrypted.
+    In place of one that is larger than any image, or that a zip has damaged or
+    encrypted, comes an error.
 
     Raises:
         UserError: the archive is incomplete or damaged, or has no such member.

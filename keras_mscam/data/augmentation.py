@@ -15,17 +15,10 @@ def augment_batches(
     config: AugmentationConfig,
     image_size: tuple[int, int],
 ) -> tf.data.Dataset:
-    """Change the images of a host's part of every batch.
+    """Change the images of a host's part of every batch of a plan; see `augment`.
 
     What is drawn for an image is a function of the seed, the number of its batch and
     its place in that, the same for any number of hosts and any first step.
-
-    Args:
-        batches: those of `plan`, pairs of images, uint8 `(batch, height, width, 1)`,
-            and labels.
-        plan: which batches these are.
-        config: how large the changes may be.
-        image_size: (height, width) of the images to give, see `augment`.
     """
 
     def change(number, batch):
@@ -42,27 +35,17 @@ def augment_batches(
 
 @dataclass(frozen=True)
 class Draws:
-    """What was drawn for each image of a batch.
+    """What was drawn for each image of a batch."""
 
-    Args:
-        rotation: float64 `(batch,)`, radians, clockwise.
-        shift: float64 `(batch, 2)`, down and right, fractions of height and width.
-        scale: float64 `(batch,)`, above 0.
-        flip: bool `(batch,)`.
-        brightness: float32 `(batch,)`, grey levels to add.
-        contrast: float32 `(batch,)`, factor of the distance from the mean.
-        noise: float32 `(batch,)`, standard deviation in grey levels.
-        noise_seeds: int64 `(batch, 2)`.
-    """
-
-    rotation: tf.Tensor
+    rotation: tf.Tensor  # float64 `(batch,)`, radians, clockwise
+    # float64 `(batch, 2)`, down and right, fractions of height and width
     shift: tf.Tensor
-    scale: tf.Tensor
-    flip: tf.Tensor
-    brightness: tf.Tensor
-    contrast: tf.Tensor
-    noise: tf.Tensor
-    noise_seeds: tf.Tensor
+    scale: tf.Tensor  # float64 `(batch,)`, above 0
+    flip: tf.Tensor  # bool `(batch,)`
+    brightness: tf.Tensor  # float32 `(batch,)`, grey levels to add
+    contrast: tf.Tensor  # float32 `(batch,)`, factor of the distance from the mean
+    noise: tf.Tensor  # float32 `(batch,)`, standard deviation in grey levels
+    noise_seeds: tf.Tensor  # int64 `(batch, 2)`
 
 
 def draw(
@@ -71,17 +54,12 @@ def draw(
     seed: tuple[int, tf.Tensor],
     own: slice = slice(None),
 ) -> Draws:
-    """Draw changes for the images of a batch.
+    """Draw changes for the images of a batch, and return the part `own` of them.
 
     Rotation, shift, brightness and contrast are uniform up to the given size, either
     way; the logarithm of the scale is uniform up to that of `1 + zoom`, either way; the
     standard deviation of the noise is uniform from 0; a flip has probability one half.
-
-    Args:
-        config: how large they may be.
-        count: images of the batch.
-        seed: two integers that determine the draws.
-        own: part of the batch to return.
+    Two integers are the seed.
     """
     uniform = tf.random.stateless_uniform([count, 8], seed, dtype=tf.float64)[own]
     either_way = 2 * uniform - 1
@@ -101,15 +79,9 @@ def draw(
 
 
 def augment(images: tf.Tensor, draws: Draws, image_size: tuple[int, int]) -> tf.Tensor:
-    """Change images as it was drawn for them.
+    """Change uint8 images `(batch, height, width, 1)` as was drawn for each.
 
-    Args:
-        images: uint8 `(batch, height, width, 1)`.
-        draws: one for each image.
-        image_size: (height, width) of the result; the same transform scales to it.
-
-    Returns:
-        uint8 `(batch, *image_size, 1)`.
+    The same transform scales them to `image_size`, (height, width).
     """
     moves = draws.rotation, draws.shift, draws.scale, draws.flip
     matrices = build_matrices(*moves, tuple(images.shape[1:3]), image_size)
@@ -118,17 +90,10 @@ def augment(images: tf.Tensor, draws: Draws, image_size: tuple[int, int]) -> tf.
 
 
 def adjust_grey(images: tf.Tensor, draws: Draws) -> tf.Tensor:
-    """Change contrast and brightness and add noise.
+    """Change contrast and brightness and add noise; float32 grey levels, not clipped.
 
     `mean + contrast * (image - mean) + brightness + noise * N(0, 1)`, the mean being
     that of the image, so that contrast doesn't change how bright it is.
-
-    Args:
-        images: float32 `(batch, height, width, 1)`, grey levels 0 to 255.
-        draws: one for each image.
-
-    Returns:
-        float32, of the same shape, not clipped.
     """
     mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
 
@@ -160,26 +125,18 @@ def build_matrices(
     input_size: tuple[int, int],
     image_size: tuple[int, int],
 ) -> tf.Tensor:
-    """Return the matrices that flip, scale and rotate about the centre, then shift.
+    """Return float64 matrices `(batch, 3, 3)` of points `(x, y, 1)` in pixels.
 
-    Last of all the frame is stretched from `input_size` to `image_size`: an angle is
-    one in pixels of the input, and the result that of resizing the turned image.
-
-    Args:
-        rotation: of `Draws`, and so are the next three.
-        shift: a shift of (0, 0.5) moves everything to the right by half the width.
-        scale: 2 shows everything twice as large.
-        flip: whether left becomes right.
-        input_size: (height, width) of the images, in pixels.
-        image_size: (height, width) of the result.
-
-    Returns:
-        float64 `(batch, 3, 3)`, of points `(x, y, 1)` in pixels.
+    They flip, scale and rotate about the centre, then shift, see `Draws`. Last of all
+    the frame is stretched from `input_size` to `image_size`, (height, width) each: an
+    angle is one in pixels of the input, and the result that of resizing the turned
+    image.
     """
     height, width = input_size
     cosine, sine = scale * tf.cos(rotation), scale * tf.sin(rotation)
     mirror = tf.where(flip, -tf.ones_like(scale), tf.ones_like(scale))
-    turn = _stack([[cosine * mirror, -sine], [sine * mirror, cosine]])
+    rows = (cosine * mirror, -sine), (sine * mirror, cosine)
+    turn = tf.stack([tf.stack(row, axis=-1) for row in rows], axis=-2)
     centre = tf.constant([width / 2, height / 2], tf.float64)
     moved = centre + shift[:, ::-1] * (width, height) - tf.linalg.matvec(turn, centre)
     stretch = tf.constant([image_size[1] / width, image_size[0] / height], tf.float64)
@@ -191,20 +148,12 @@ def build_matrices(
 def warp(
     images: tf.Tensor, matrices: tf.Tensor, image_size: tuple[int, int]
 ) -> tf.Tensor:
-    """Move images by their matrices, with bilinear interpolation.
+    """Move images by their matrices, with bilinear interpolation, to float32.
 
     What comes in from outside is black, as it is beside the collimated field of an
     X-ray. Reflection would draw a second lesion or marker that no box and no label
-    knows of, and repeating the border streaks that look like tubes.
-
-    Args:
-        images: uint8 or float `(batch, height, width, 1)`.
-        matrices: float64 `(batch, 3, 3)`, see `build_matrices`.
-        image_size: (height, width) of the result, at least half that of the images:
-            bilinear interpolation of a smaller one would leave out pixels.
-
-    Returns:
-        float32 `(batch, *image_size, 1)`, of the range of the input.
+    knows of, and repeating the border streaks that look like tubes. `image_size` is at
+    least half the size of the images: a smaller one would leave out pixels.
     """
     # The operation maps pixel numbers of the output, which are half a pixel short of
     # their centres, to those of the input.
@@ -219,7 +168,3 @@ def warp(
         fill_mode="CONSTANT",
     )
     return tf.ensure_shape(warped, (None, *image_size, 1))
-
-
-def _stack(rows: list[list[tf.Tensor]]) -> tf.Tensor:
-    return tf.stack([tf.stack(row, axis=-1) for row in rows], axis=-2)

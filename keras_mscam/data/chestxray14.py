@@ -40,22 +40,17 @@ _OLDEST = 120
 def read_chestxray14(
     directory: Path, workers: int | Cluster | None = 1, progress: bool = False
 ) -> Dataset:
-    """Read a folder in the layout of ChestX-ray14.
+    """Read a folder in the layout of ChestX-ray14, but no pixel.
 
     Images lie in folders that begin with `images`, as the archives' `images_001`, at
     any depth; beside the label file; or still inside archives in these places, which
     are only opened when some image lies nowhere else. The name of an image counts, with
-    `.png` for `.PNG`, and not its folder. No pixel is read.
-
-    Args:
-        directory: a folder with the files that `read_tables` takes, and images.
-        workers: as for `map_in_order`, to look into archives.
-        progress: whether to show a bar over the archives.
+    `.png` for `.PNG`, and not its folder.
 
     Returns:
-        One record for each image that has a label row. A label row without image, an
-        image without label row: counted in `problems`. The pathologies are those of
-        the label file, whichever images are there.
+        One record for each label row with an image. Rows without, and images without a
+        row, are counted in `problems`. The pathologies are those of the label file,
+        whichever images are there.
 
     Raises:
         UserError: as `read_tables`, no label row has an image, or an archive is
@@ -66,28 +61,22 @@ def read_chestxray14(
     """
     directory = Path(directory)
     tables = read_tables(directory)
-    keys = [path_key(record.name) for record in tables.records]
+    known = {path_key(record.name): record for record in tables.records}
     folders = [*_find_image_folders(directory), directory]
     paths, repeated = _index_by_name(p for f in folders for p in list_images(f))
-    if not paths.keys() >= set(keys):
+    if not paths.keys() >= known.keys():
         packed, again = _find_in_archives(folders, workers, progress)
         repeated += again
         paths = packed | paths
-    found = tuple(
-        replace(record, path=paths[key])
-        for record, key in zip(tables.records, keys, strict=True)
-        if key in paths
-    )
-    missing = [
-        r.name for r, k in zip(tables.records, keys, strict=True) if k not in paths
-    ]
+    found = tuple(replace(known[k], path=paths[k]) for k in known if k in paths)
+    missing = [record.name for key, record in known.items() if key not in paths]
     if not found:
         raise UserError(
             f"{directory}: none of the {len(missing)} images of the label file is "
             f"there, such as {missing[0]}; put them, or their archives, into the "
             "folder 'images' beside it."
         )
-    strangers = [paths[key].name for key in paths.keys() - set(keys)]
+    strangers = [paths[key].name for key in paths.keys() - known.keys()]
     problems = summarize(
         ("label rows without an image file", missing),
         ("image files without a label row", sorted(strangers)),
@@ -99,20 +88,18 @@ def read_chestxray14(
 def read_tables(directory: Path) -> Dataset:
     """Read the label and box files of ChestX-ray14 without looking for images.
 
-    Args:
-        directory: a folder with `Data_Entry_2017.csv` or `Data_Entry_2017_v2020.csv`
-            and perhaps `BBox_List_2017.csv`, `train_val_list.txt` and `test_list.txt`,
-            plain or `.gz`.
+    They are `Data_Entry_2017.csv` or `Data_Entry_2017_v2020.csv` and perhaps
+    `BBox_List_2017.csv`, `train_val_list.txt` and `test_list.txt`, plain or `.gz`.
 
     Returns:
         One record for each label row, in their order, with the path that its image
-        would have in `images/`. Repeated rows and boxes that can't be used are left
-        out and counted in `problems`.
+        would have in `images/`. Repeated rows and boxes that can't be used are left out
+        and counted in `problems`.
 
     Raises:
-        UserError: no label file, or several; a table is none, see `read_table`; a row
-            has a label that isn't known, a box a number that is none; a list has more
-            than one name on a line, or one that the other list has.
+        UserError: there is no label file, or several; a table is none, see
+            `read_table`; a row has an unknown label, a box a number that is none; a
+            list has more than one name on a line, or one that the other list has.
     """
     directory = Path(directory)
     label_file = find_table(directory, LABEL_FILES)
@@ -234,25 +221,19 @@ def _find_in_archives(
     # One archive takes minutes: worth a process, however few there are.
     lists = map_in_order(list_members, jobs, workers, apart=workers != 1, chunk=1)
     bar = tqdm(
-        lists,
-        total=len(jobs),
-        desc="Looking into archives",
-        unit="archive",
+        lists, "Looking into archives", len(jobs), unit="archive",
         disable=not (progress and jobs),
-    )
+    )  # fmt: skip
     return _index_by_name(m for members in bar for m in members if _is_image(m))
 
 
 def _read_labels(path: Path) -> tuple[list[tuple], list[str]]:
-    """Read `Data_Entry_2017.csv` or `Data_Entry_2017_v2020.csv`.
+    """Read `Data_Entry_2017.csv` or `Data_Entry_2017_v2020.csv`, columns by name.
 
-    Columns are found by name. The two whose names have a comma in brackets, and so
-    fall into two, are not needed. The edition of 2017 ends lines with a comma and
-    writes ages as `058Y`; an age above 120 years, a slip of the pen there, is unknown.
-
-    Returns:
-        Name, findings, patient, view, age and sex of the first row of each name, and
-        the names of the rows left out because theirs came before.
+    The two whose names have a comma in brackets, and so fall into two, are not needed.
+    The edition of 2017 ends lines with a comma and writes ages as `058Y`; an age above
+    120 years, a slip of the pen there, is unknown. The first row of each name is
+    returned, and the names of the others.
     """
     table = read_table(path, known=(*_REQUIRED, *_OPTIONAL), required=_REQUIRED)
     if table.empty:
@@ -276,18 +257,12 @@ def _read_labels(path: Path) -> tuple[list[tuple], list[str]]:
 def _read_boxes(
     path: Path, names: dict[str, str]
 ) -> tuple[list[tuple[str, Box]], list[str]]:
-    """Read `BBox_List_2017.csv`.
+    """Read `BBox_List_2017.csv`: image and box of each row, and unknown pathologies.
 
     Its header, `Image Index,Finding Label,Bbox [x,y,w,h],,,`, has more fields than its
     rows, and other copies of it end differently, so columns are found by place: name,
-    pathology, x, y, width, height. `Infiltrate` is Infiltration.
-
-    Args:
-        path: the file.
-        names: of the images with labels, by `path_key`.
-
-    Returns:
-        Image and box of each row, and what was left out for its unknown pathology.
+    pathology, x, y, width, height. `Infiltrate` is Infiltration. `names` are those of
+    the images with labels, by `path_key`.
     """
     (line, header), *rows = read_rows(path)
     if [*map(name_key, header[:2])] != [*map(name_key, _BOX_COLUMNS[:2])]:

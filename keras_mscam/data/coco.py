@@ -37,8 +37,8 @@ def write_coco(
 ) -> None:
     """Write images and boxes as COCO's JSON for object detection, one a line.
 
-    Images and boxes are taken one by one, first all of the former: neither needs to be
-    in memory. Numbers of images, pathologies and boxes are their positions, from 1 on.
+    First all images are taken, then all boxes, one by one: neither needs to be in
+    memory. Numbers of images, pathologies and boxes are their positions, from 1 on.
     `file_name` and `bbox` (left, top, width, height) are in the original image's frame.
 
     Args:
@@ -47,9 +47,6 @@ def write_coco(
         images: name and `(height, width)` in pixels of each.
         boxes: on which image, by its position from 0 on, and where.
         info: what the file says of itself.
-
-    Raises:
-        DiskError: it can't be written.
 
     Reference:
         Lin et al. 2014 (COCO); https://cocodataset.org/#format-data
@@ -127,17 +124,14 @@ class _Content(pydantic.BaseModel):
 def read_coco(path: Path) -> tuple[list[str], list[tuple[str, Box]]]:
     """Read the boxes of a COCO JSON file, as CVAT, Label Studio or FiftyOne write it.
 
-    Args:
-        path: the file, compressed by gzip or not.
-
     Returns:
-        Names of all images, with boxes or without; and each box with the name of its
-        image, also those that can't be used: four NaN where there are no four numbers,
-        `image 7` or `category 7` for a number that isn't listed.
+        Names of all images; and each box with the name of its image, also those that
+        can't be used: four NaN where there are no four numbers, `image 7` or
+        `category 7` for a number that isn't listed.
 
     Raises:
-        UserError: it can't be read, is no such JSON, or has two images or categories
-            of one number.
+        UserError: it can't be read, is no such JSON, or has two images or categories of
+            one number.
     """
     try:
         content = _Content.model_validate_json(read_text(path))

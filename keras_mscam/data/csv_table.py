@@ -71,22 +71,16 @@ def read_table(
 
 
 def read_rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Read the fields of a CSV file as text.
+    """Read the fields of a CSV file as text, each row with the line that it begins on.
 
-    The separator is the one of comma, semicolon and tab that divides the first row
-    into most fields. Where it isn't the comma, a comma in a number is its decimal
-    point. Blanks around fields are dropped, and rows without any content. What pandas
-    and R write for nothing, such as `nan` or `NA`, is nothing.
-
-    Args:
-        path: text in UTF-8, with or without byte-order mark, or in UTF-16, as it is or
-            compressed by gzip; lines end in any way.
-
-    Returns:
-        Pairs of the line that a row begins on, from 1, and its fields.
+    The separator is the one of comma, semicolon and tab that divides the first row into
+    most fields. Where it isn't the comma, a comma in a number is its decimal point.
+    Blanks around fields are dropped, and rows without any content. What pandas and R
+    write for nothing, such as `nan` or `NA`, is nothing.
 
     Raises:
-        UserError: the file can't be read, or is no such text, or holds nothing.
+        UserError: the file can't be read, is no text (see `read_text`), or holds
+            nothing.
     """
     text = read_text(Path(path))
     if max(map(text.count, ",;\t")) + text.count("\n") > _MOST_FIELDS:
@@ -123,8 +117,8 @@ def name_columns(
 ) -> pd.DataFrame:
     """Make a table of rows, of which the first is the header.
 
-    Names of columns are told apart without regard to case, and to blanks and
-    underscores. A column without a name and without content is left out.
+    Names of columns are told apart without regard to case, blanks and underscores. A
+    column without a name and without content is left out.
 
     Args:
         path: where the rows are from, for errors.
@@ -136,9 +130,9 @@ def name_columns(
         The other rows, as text, under their names; the index is the line of each.
 
     Raises:
-        UserError: two columns have one name, or one has content and no name, or a
-            required one isn't there; a row has fewer fields than the header, more than
-            it with something in them, or nothing in a required one.
+        UserError: two columns have one name, one has content and no name, or a required
+            one is missing; a row has fewer fields than the header, more with something
+            in them, or nothing in a required one.
     """
     (first, header), *rows = rows
     spelling = {name_key(name): name for name in known}
@@ -181,23 +175,15 @@ def name_columns(
 
 
 def name_key(name: str) -> str:
-    """Return what is the same for two spellings of a name.
-
-    Example:
-        >>> name_key(" Pleural_Effusion"), name_key("pleural  effusion")
-        ('pleural effusion', 'pleural effusion')
-    """
+    """Return what is the same for ` Pleural_Effusion` and `pleural  effusion`."""
     return " ".join(name.casefold().replace("_", " ").split())
 
 
 def path_key(path: str) -> str:
     """Return what is the same for two ways to write the path of an image.
 
-    Backslashes are slashes, and upper case in the suffix doesn't count.
-
-    Example:
-        >>> path_key("./a/1.PNG"), path_key("a/1.png")
-        ('a/1.png', 'a/1.png')
+    Backslashes are slashes, and upper case in the suffix doesn't count: `./a/1.PNG` is
+    `a/1.png`.
     """
     stem, suffix = os.path.splitext(posixpath.normpath(path.replace("\\", "/")))
     return stem + suffix.lower()

@@ -59,14 +59,10 @@ def read_labels_csv(path: Path, boxes: Path | None = None) -> Dataset:
     there is one such image: tools write `1.png` or `/data/ann/1.png` for `ann/1.png`.
     Names of columns and pathologies are compared by `name_key`, paths by `path_key`.
 
-    Args:
-        path: CSV file of labels; `read_rows` says what it may look like.
-        boxes: CSV or JSON file of boxes.
-
     Returns:
         One record for each row whose image file is there. Rows without a file, repeated
-        rows, files beside them that have no row, and boxes that can't be used are
-        counted in `problems`.
+        rows, files beside them without a row, and boxes that can't be used are counted
+        in `problems`.
 
     Raises:
         UserError: as `read_table`; a column isn't labels, or none is; a split is
@@ -178,13 +174,7 @@ def _read_splits(table: pd.DataFrame, path: Path) -> dict[str, str]:
 def _read_boxes(
     path: Path | None, names: Collection[str], pathologies: tuple[str, ...]
 ) -> tuple[dict[str, list[Box]], tuple[str, ...]]:
-    """Return boxes by image, and a sentence for each kind of box left out.
-
-    Args:
-        path: the table, or COCO's JSON.
-        names: of the images with labels.
-        pathologies: those that have labels.
-    """
+    """Return boxes by image, and a sentence for each kind of box left out."""
     if path is None:
         return {}, ()
     if re.fullmatch(_JSON_FILE, Path(path).name, re.IGNORECASE):
@@ -259,13 +249,9 @@ def read_dataset(
 ) -> Dataset:
     """Read whatever data set a folder or file is.
 
-    Args:
-        source: a folder in the layout of ChestX-ray14; or a CSV file for
-            `read_labels_csv`, or a folder with such a `labels.csv`. A `boxes.csv`
-            or `boxes.json` beside a `labels.csv` is read with it.
-        boxes: CSV or JSON file of boxes for `read_labels_csv`.
-        workers: as for `map_in_order`, to look into archives.
-        progress: whether to show bars.
+    A folder has the layout of ChestX-ray14, or a `labels.csv` for `read_labels_csv`,
+    with a `boxes.csv` or `boxes.json` beside it or without. A file is such a table of
+    labels, and read with the `boxes` given.
 
     Raises:
         UserError: as the readers; there is no table; or boxes are given for

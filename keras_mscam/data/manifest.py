@@ -1,6 +1,5 @@
 """The manifest of prepared records: what is in them, and how it came there."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -13,7 +12,7 @@ from tqdm import tqdm
 
 from keras_mscam.data.records import Record
 from keras_mscam.errors import UserError
-from keras_mscam.files import compute_checksum, read_json, write_whole
+from keras_mscam.files import compute_checksum, read_json, write_json
 
 #: Changes whenever older readers couldn't read what is written.
 FORMAT = "keras_mscam records 2"
@@ -76,9 +75,7 @@ class Manifest:
 
     def write(self, directory: Path) -> None:
         """Write `manifest.json` into a folder."""
-        content = {"format": FORMAT, **asdict(self)}
-        with write_whole(Path(directory) / _FILE) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(Path(directory) / _FILE, {"format": FORMAT, **asdict(self)})
 
     @classmethod
     def read(cls, directory: Path) -> "Manifest":
@@ -111,11 +108,11 @@ class Manifest:
             ) from error
 
     def shard_paths(self, directory: Path, split: str) -> list[Path]:
-        """Return the shards of a split, in the order of the records.
+        """Return the shards of a split, in order, once their checksums are right.
 
-        Each is compared with its checksum, once while it stays as it is: a second for
-        each GB or two, where TensorFlow might find damage only after hours, or not at
-        all, if whole records are missing.
+        That takes a second for each GB or two, once while they stay as they are.
+        TensorFlow might find damage only after hours, or not at all, if whole records
+        are missing.
 
         Raises:
             UserError: there is no such split, or one of its shards is missing or has
@@ -163,15 +160,9 @@ def summarize_splits(manifest: Manifest) -> str:
 def describe_split(
     records: Sequence[Record], pathologies: Sequence[str], shards: Sequence[str]
 ) -> Split:
-    """Count the images, patients and labels of one split.
+    """Count the images, patients and labels of one split, for its entry in a manifest.
 
-    Args:
-        records: those in the shards.
-        pathologies: C names, in the order of the labels.
-        shards: file names.
-
-    Returns:
-        The split's entry in a manifest. Unknown labels (NaN) count nowhere.
+    Unknown labels (NaN) count nowhere.
     """
     labels = np.array([r.labels for r in records]).reshape(-1, len(pathologies))
     positives = (labels == 1).sum(axis=0).tolist()
@@ -189,10 +180,8 @@ def describe_split(
 def compute_beta(train: Split) -> dict[str, float]:
     """Return the fraction of zeros of each pathology among its known labels.
 
-    `beta = 1 - prevalence`; one half, which balances nothing, without known labels.
-
-    Reference:
-        Sedai et al. 2018, section 2.
+    `beta = 1 - prevalence`, after Sedai et al. 2018, section 2; one half, which
+    balances nothing, without known labels.
     """
     return {
         name: 0.5 if prevalence is None else 1 - prevalence
@@ -201,10 +190,7 @@ def compute_beta(train: Split) -> dict[str, float]:
 
 
 def verify(directory: Path, progress: bool = True) -> Manifest:
-    """Compare every file of a folder of prepared records with the manifest.
-
-    Returns:
-        The manifest, if all is well.
+    """Compare the files of a folder of prepared records with the manifest.
 
     Raises:
         UserError: the manifest can't be read, or files are missing or changed; the

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.errors import UserError, explain_disk
+from keras_mscam.files import passing_folder
 
 #: Records that are shuffled among each other at most,
 BLOCK_RECORDS = 8192
@@ -97,10 +98,7 @@ class Plan:
 def permute(count: tf.Tensor | int, seed: int, key: tf.Tensor) -> tf.Tensor:
     """Return int32 `(count,)`: the numbers below `count` in an order drawn for a key.
 
-    Args:
-        count: how many, 0 or more.
-        seed: any integer.
-        key: int64 scalar, the number of this permutation.
+    The key, an int64 scalar, is the number of this permutation; the seed any integer.
     """
     keys = tf.random.stateless_uniform(
         [count], (seed, key), minval=None, maxval=None, dtype=tf.int64
@@ -109,15 +107,10 @@ def permute(count: tf.Tensor | int, seed: int, key: tf.Tensor) -> tf.Tensor:
 
 
 def group_by_pathology(labels: np.ndarray) -> list[np.ndarray]:
-    """Return the positions of images for each pathology, and of those without any.
+    """Return the positions of images of each pathology that occurs, and of none.
 
-    Args:
-        labels: `(images, pathologies)`: 1, 0 or NaN (unknown).
-
-    Returns:
-        An array of positions for every pathology that occurs, in their order, then
-        one of the images with no positive label, if there are such. An image of
-        several pathologies is in several.
+    `labels` are `(images, pathologies)`: 1, 0 or NaN (unknown). An image of several
+    pathologies is in several groups.
     """
     positive = labels == 1
     groups = [*positive.T, ~positive.any(axis=1)]
@@ -127,16 +120,9 @@ def group_by_pathology(labels: np.ndarray) -> list[np.ndarray]:
 def draw_balanced(
     groups: list[np.ndarray], count: int, seed: int, key: tf.Tensor
 ) -> tf.Tensor:
-    """Draw images, each from a group that is drawn first, both uniformly.
+    """Draw int32 positions `(count,)`, each from a group that is drawn first.
 
-    Args:
-        groups: positions of images, as of `group_by_pathology`.
-        count: how many to draw, with replacement.
-        seed: any integer.
-        key: int64 scalar, the number of this draw.
-
-    Returns:
-        int32 positions `(count,)`.
+    Both are drawn uniformly, with replacement, from groups of `group_by_pathology`.
     """
     sizes = np.array([len(group) for group in groups])
     starts = np.cumsum(sizes) - sizes
@@ -149,18 +135,11 @@ def draw_balanced(
 
 
 def stream(paths: list[Path], plan: Plan) -> tf.data.Dataset:
-    """Give the records of a host's part of every batch, one after the other.
+    """Give the serialized records of a host's part of every batch, one after the other.
 
     Every epoch reads the shards in a new order, eight side by side, and permutes their
-    records within blocks of 8192 (or 512 MiB) as they come.
-
-    Args:
-        paths: shards of the training split.
-        plan: which batches.
-
-    Returns:
-        Serialized records. Those of other hosts, and of steps before the first, are
-        read but not given.
+    records within blocks of 8192 (or 512 MiB) as they come. Records of other hosts, and
+    of steps before the first, are read but not given.
     """
     record_bytes = sum(path.stat().st_size for path in paths) / plan.images
     block = max(1, min(BLOCK_RECORDS, int(BLOCK_BYTES / record_bytes)))
@@ -197,16 +176,12 @@ def _shuffle(
 
 @dataclass(frozen=True)
 class Cache:
-    """All images of a split, and their labels, in the order of the records.
+    """All images of a split, and their labels, in the order of the records."""
 
-    Args:
-        images: uint8 `(images, height, width, 1)`, in memory or mapped from a file; or
-            bytes `(images,)`, the names, to know which images a batch has.
-        labels: float32 `(images, pathologies)`: 1, 0 or NaN (unknown).
-    """
-
+    # uint8 `(images, height, width, 1)`, in memory or mapped from a file; or bytes
+    # `(images,)`, the names, to know which images a batch has
     images: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray  # float32 `(images, pathologies)`: 1, 0 or NaN (unknown)
 
     def give(self, plan: Plan, balanced: bool) -> tf.data.Dataset:
         """Give images and labels of a host's part of every batch of a plan.
@@ -241,12 +216,7 @@ class Cache:
 
 
 def cache_in_memory(decoded: tf.data.Dataset, count: int) -> Cache:
-    """Hold a decoded split in memory, with few of its images there twice.
-
-    Args:
-        decoded: `count` pairs of one image and its labels.
-        count: another number of them is a `UserError`.
-    """
+    """Hold a decoded split of `count` images in memory, few of them there twice."""
     images = np.empty((count, *decoded.element_spec[0].shape), np.uint8)
     labels, start = [], 0
     for some_images, some_labels in _read_batches(decoded, count):
@@ -266,14 +236,8 @@ def cache_on_disk(
 
     It is in a folder of its own within `folder`, named after the checksums of its
     shards and the size, which appears when it is whole: other records or another size
-    never meet it. One whose files are cut short, or aren't what they should be by
-    their headers, is made anew. Processes that need the same one wait for the first.
-
-    Args:
-        folder: where caches are kept; made if it isn't there.
-        manifest: of the prepared records.
-        image_size: (height, width) of the images, in pixels.
-        decoded: pairs of one image and its labels; read only to make the cache.
+    never meet it. One whose files are cut short, or aren't what they should be by their
+    headers, is made anew. Processes that need the same one wait for the first.
 
     Raises:
         UserError: the shards have more or fewer records than the manifest says.
@@ -314,15 +278,10 @@ def _open_cache(path: Path, shapes: tuple[tuple[int, ...], ...]) -> Cache | None
 
 
 def _write_cache(path: Path, decoded: tf.data.Dataset, count: int) -> None:
-    partial = path.with_name(f".{path.name}")
-    for folder in (path, partial):  # damaged, or of a process that was killed
-        shutil.rmtree(folder, ignore_errors=True)
-    partial.mkdir()
-    try:
+    shutil.rmtree(path, ignore_errors=True)  # damaged
+    with passing_folder(path.with_name(f".{path.name}")) as partial:
         _fill_cache(partial, decoded, count)
         partial.replace(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)  # makes room again on a full disk
 
 
 def _fill_cache(folder: Path, decoded: tf.data.Dataset, count: int) -> None:

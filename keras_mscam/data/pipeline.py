@@ -31,23 +31,15 @@ CACHES = ("auto", "memory", "disk", "none")
 
 @dataclass(frozen=True)
 class Example:
-    """One X-ray of a prepared set with everything that is known of it.
-
-    Args:
-        name: file name.
-        patient: identifier of the person.
-        image: uint8 `(height, width)`, of the stored size or the one asked for.
-        labels: float32 `(pathologies,)`: 1, 0 or NaN (unknown).
-        original_size: (height, width) in pixels, the frame of the boxes.
-        boxes: boxes in the original image frame.
-    """
+    """One X-ray of a prepared set with everything that is known of it."""
 
     name: str
-    patient: str
+    patient: str  # identifier of the person
+    # uint8 `(height, width)`, of the stored size or the one asked for
     image: np.ndarray
-    labels: np.ndarray
-    original_size: tuple[int, int]
-    boxes: tuple[Box, ...]
+    labels: np.ndarray  # float32 `(pathologies,)`: 1, 0 or NaN (unknown)
+    original_size: tuple[int, int]  # (height, width) in pixels, the frame of the boxes
+    boxes: tuple[Box, ...]  # boxes in the original image frame
 
 
 def make_dataset(
@@ -66,8 +58,7 @@ def make_dataset(
         batch_size: images a batch; the last one may have fewer.
         image_size: (height, width) to resize images to, by area averaging where they
             shrink; `None` for the size they are stored at.
-        host: (index, count) of this process among those that share every batch equally,
-            as in `make_training_dataset`. The last batch then is filled up by images
+        host: as of `make_training_dataset`. The last batch then is filled up by images
             whose labels are all unknown.
 
     Returns:
@@ -137,23 +128,21 @@ def make_training_dataset(
         batch_size: images in every batch, those of all hosts together.
         seed: of the order and the augmentation, any integer.
         epochs: where to end: the number of the last epoch, plus 1.
-        first_epoch: where to begin, counted from 0.
-        first_step: batches of that epoch to leave out; they aren't decoded.
+        first_epoch, first_step: where to begin, both counted from 0.
         image_size: as in `make_dataset`. Augmentation scales images that are stored up
             to twice as large by its own transform, at the cost of a larger cache.
-        cache: where images are held once they are decoded. From `memory` and `disk`
-            the split is permuted as a whole. With `none` its shards are read anew each
+        cache: where images are held once they are decoded. From `memory` and `disk` the
+            split is permuted as a whole. With `none` its shards are read anew each
             epoch, in a new order, and permuted within blocks of up to 8192 records as
             they come. `auto` is `memory` up to 2 GiB of images, else `none`.
-        cache_folder: where the cache is for `disk`; `None` for the folder `cache` in
-            that of the records. One that is there from an earlier run is used again.
-        balanced: draw, for each place of a batch, uniformly one of the pathologies
-            that occur or "no finding", then uniformly an image of it. Images then come
+        cache_folder: of `disk`; `cache` in the folder of the records by default. What
+            is there from an earlier run is used again.
+        balanced: draw, for each place of a batch, uniformly one of the pathologies that
+            occur or "no finding", then uniformly an image of it. Images then come
             several times an epoch, or not at all. Needs `memory` or `disk`.
         augmentation: random changes; `None` for none.
-        host: (index, count) of this process among those that train together: it gets
-            its own equal part of every batch. Under JAX these are
-            `(jax.process_index(), jax.process_count())`.
+        host: (index, count) of this process among those that share every batch equally.
+            Under JAX these are `(jax.process_index(), jax.process_count())`.
 
     Returns:
         Pairs as those of `make_dataset`: `images // batch_size` for each of the
@@ -163,13 +152,6 @@ def make_training_dataset(
         UserError: as `make_dataset`; or there are fewer images than one batch holds,
             the hosts can't share a batch equally, `balanced` comes without a cache, or
             the cache can't be written.
-
-    Example:
-        As NumPy arrays, for JAX without Keras:
-
-        >>> batches = make_training_dataset("records", batch_size=32, seed=0, epochs=1)
-        >>> for images, labels in batches.as_numpy_iterator():
-        ...     state = train_step(state, jnp.asarray(images), jnp.asarray(labels))
     """
     manifest = Manifest.read(directory)
     size = choose_size(manifest, image_size)
@@ -228,18 +210,11 @@ def name_batch(
     balanced: bool = False,
     augmentation: AugmentationConfig | None = None,
 ) -> list[str]:
-    """Return the names of the images of one batch.
+    """Return the names of the images of one batch, by epoch and step, both from 0.
 
     All records are read to find them, which training itself is spared: it doesn't carry
-    names along.
-
-    Args:
-        directory: prepared records.
-        split: `train`, as `make_training_dataset` gives it with the same arguments, or
-            another, as `make_dataset` does.
-        epoch, step: which batch, both from 0.
-        batch_size, seed, image_size, cache, balanced, augmentation: those of
-            `make_training_dataset`.
+    names along. The split `train` is meant as `make_training_dataset` gives it with the
+    same arguments, another as `make_dataset` does.
     """
     manifest = Manifest.read(directory)
     if split != "train":
@@ -268,19 +243,10 @@ def read_examples(
     image_size: tuple[int, int] | None = None,
     first: int = 0,
 ) -> Iterator[Example]:
-    """Give every X-ray of a split with all that is known of it, in order.
+    """Give every X-ray of a split, from number `first` on, and what is known of it.
 
-    Args:
-        directory: prepared records.
-        split: `train`, `validation` or `test`.
-        image_size: as in `make_dataset`. Boxes stay in the original image frame.
-        first: how many to pass over, undecoded.
-
-    Yields:
-        One example after the other; only a few are in memory.
-
-    Raises:
-        UserError: as `make_dataset`.
+    Images are resized as by `make_dataset`, which see for errors; boxes stay in the
+    original image frame. Only a few examples are in memory.
     """
     manifest = Manifest.read(directory)
     size = choose_size(manifest, image_size)

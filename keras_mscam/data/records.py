@@ -10,25 +10,17 @@ from keras_mscam.data.archives import Member
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle that a radiologist drew around a finding.
+    """A rectangle that a radiologist drew around a finding."""
 
-    Args:
-        pathology: one of the data set's.
-        xyxy: left, top, right, bottom in pixels of the original image frame,
-            half-open: the rectangle covers `left <= x < right`.
-        size: (height, width) that the image had when the box was drawn; `None` for its
-            own.
-    """
-
-    pathology: str
+    pathology: str  # one of the data set's
+    # left, top, right, bottom in pixels of the original image frame, half-open: it
+    # covers `left <= x < right`
     xyxy: tuple[float, float, float, float]
+    # (height, width) that the image had when the box was drawn; `None` for its own
     size: tuple[int, int] | None = None
 
     def scale(self, size: tuple[int, int]) -> "Box":
-        """Return the box as it lies on the image at its own size.
-
-        Args:
-            size: (height, width) of the original image, in pixels.
+        """Return the box as it lies on the image at its own `(height, width)`.
 
         Example:
             >>> Box("Mass", (1.0, 2.0, 3.0, 4.0), size=(10, 10)).scale((20, 30)).xyxy
@@ -42,10 +34,7 @@ class Box:
         return Box(self.pathology, xyxy)
 
     def clip(self, size: tuple[int, int]) -> "Box | None":
-        """Return the part of the box inside an image, `None` without any.
-
-        Args:
-            size: (height, width) of the original image, in pixels.
+        """Return the part of the box inside an image of that size, `None` without any.
 
         Example:
             >>> Box("Mass", (-5.0, 10.0, 20.0, 30.0)).clip((64, 48)).xyxy
@@ -61,48 +50,32 @@ class Box:
 
 @dataclass(frozen=True)
 class Record:
-    """One image of a data set with everything its tables say of it.
+    """One image of a data set with everything its tables say of it."""
 
-    Args:
-        name: file name, or path in the data set; unique in it.
-        path: the file that the image is, or the member of an archive.
-        patient: identifier of the person; splits keep a person's images together.
-        view: projection, such as `PA` or `AP`; empty where unknown.
-        age: in years; `None` where unknown.
-        sex: `F` or `M`; empty where unknown.
-        labels: 1, 0 or NaN (unknown) for each pathology, in the data set's order.
-        boxes: boxes in the original image frame.
-    """
-
-    name: str
-    path: Path | Member
-    patient: str
-    view: str
-    age: float | None
-    sex: str
+    name: str  # file name, or path in the data set; unique in it
+    path: Path | Member  # the file that the image is, or the member of an archive
+    patient: str  # identifier of the person; splits keep a person's images together
+    view: str  # projection, such as `PA` or `AP`; empty where unknown
+    age: float | None  # in years; `None` where unknown
+    sex: str  # `F` or `M`; empty where unknown
+    # 1, 0 or NaN (unknown) for each pathology, in the data set's order
     labels: tuple[float, ...]
-    boxes: tuple[Box, ...] = ()
+    boxes: tuple[Box, ...] = ()  # boxes in the original image frame
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set as its reader found it.
+    """A data set as its reader found it."""
 
-    Args:
-        pathologies: names of the labels, in the order of `Record.labels`.
-        records: one for each usable image, in the order of the label file.
-        problems: what was left out or mended, one sentence a kind, with its count and
-            an example.
-        lists: what the data set itself says of its split: a split, or `train_val`, by
-            the name of the image.
-        tables: files that it was read from.
-    """
-
-    pathologies: tuple[str, ...]
+    pathologies: tuple[str, ...]  # names of the labels, in the order of `Record.labels`
+    # one for each usable image, in the order of the label file
     records: tuple[Record, ...]
+    # what was left out or mended, one sentence a kind, with its count and an example
     problems: tuple[str, ...]
+    # what the data set itself says of its split: a split, or `train_val`, by the name
+    # of the image
     lists: dict[str, str] = field(default_factory=dict)
-    tables: tuple[Path, ...] = ()
+    tables: tuple[Path, ...] = ()  # files that it was read from
 
 
 def summarize(*found: tuple[str, Sequence[str]]) -> tuple[str, ...]:
@@ -126,17 +99,13 @@ def sort_boxes(
     unlabeled_kind: str,
     unknown: Sequence[str] = (),
 ) -> tuple[dict[str, list[Box]], tuple[str, ...]]:
-    """Tell boxes that can be used from the others.
+    """Return usable boxes by image, and a sentence for each kind of box left out.
 
     Args:
         rows: names of images and boxes.
-        images: names that have labels.
-        pathologies: the data set's.
+        images, pathologies: those that have labels.
         unlabeled_kind: how the problem of a box of another pathology is called.
         unknown: boxes of pathologies with an unknown name, left out before.
-
-    Returns:
-        Usable boxes by image, and a sentence for each kind of box left out.
     """
     boxes, strangers, unlabeled, wrong, repeated = {}, [], [], [], []
     for image, box in rows:

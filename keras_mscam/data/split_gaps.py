@@ -26,18 +26,11 @@ def describe_gaps(
     negatives: Mapping[str, int],
     use: str | None = None,
 ) -> tuple[str, ...]:
-    """Say which pathologies a split has too few labels of.
+    """Say which pathologies a split has too few labels of, a sentence a kind.
 
-    Args:
-        split: its name.
-        positives, negatives: images with and without each pathology; those of unknown
-            label are neither.
-        use: what it is for, `"train"`, `"validation"` or `"test"`; as it is called by
-            default.
-
-    Returns:
-        A sentence for each of: no known label, no image with, none without, and few
-        images of either class.
+    `positives` and `negatives` are images with and without each pathology; those of
+    unknown label are neither. `use` is what the split is for, which its name says by
+    default.
 
     Example:
         >>> describe_gaps("test", {"Mass": 0}, {"Mass": 40})
@@ -70,12 +63,7 @@ def describe_gaps(
 
 
 def describe_missing_boxes(split: str, boxes: Mapping[str, int]) -> tuple[str, ...]:
-    """Say which pathologies a split has too few ground-truth boxes of.
-
-    Args:
-        split: its name.
-        boxes: ground-truth boxes of each pathology.
-    """
+    """Say which pathologies a split has too few ground-truth boxes of."""
     none = [name for name, count in boxes.items() if not count]
     few = [f"{name} ({count})" for name, count in boxes.items() if 0 < count < FEW]
     said = []

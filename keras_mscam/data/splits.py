@@ -19,20 +19,14 @@ _VALIDATION = 1 / 8
 class SplitRule:
     """How a data set is split.
 
-    Args:
-        name: one of `RULES`; `split_records` tells them apart.
-        seed: of whatever is drawn at random.
-        folds: number of parts for `folds`, 3 or more.
-        fold: which of them is the test, counted from 0; the next one validates.
-
     Raises:
         UserError: an unknown name, or folds that don't exist.
     """
 
-    name: str = "paper"
-    seed: int = 0
-    folds: int = 5
-    fold: int = 0
+    name: str = "paper"  # one of `RULES`; `split_records` tells them apart
+    seed: int = 0  # of whatever is drawn at random
+    folds: int = 5  # number of parts for `folds`, 3 or more
+    fold: int = 0  # which of them is the test, counted from 0; the next one validates
 
     def __post_init__(self):
         if self.name not in RULES:
@@ -53,22 +47,17 @@ class SplitRule:
 def split_records(
     dataset: Dataset, rule: SplitRule
 ) -> tuple[dict[str, list[Record]], tuple[str, ...]]:
-    """Split a data set by patient.
+    """Split a data set by patient, whatever the order of its records.
 
     - `paper`: at random, 70, 10 and 20% of the patients, every patient with a box in
       the test (Sedai et al. 2018).
     - `official`: the lists that came with ChestX-ray14; of the patients listed for
       training and validation, an eighth at random validates.
-    - `csv`: what the data set's own table says. Where it names no image for
-      validation, an eighth of the training patients.
-    - `folds`: patients at random into parts of equal size, those with boxes into
-      parts of equal size too; one part is the test, the next one validates.
+    - `csv`: what the data set's own table says. Where it names no image for validation,
+      an eighth of the training patients.
+    - `folds`: patients at random into parts of equal size, those with boxes into parts
+      of equal size too; one part is the test, the next one validates.
     - `test`: every image is for the test: a set to evaluate on, not to train on.
-
-    Args:
-        dataset: what to split; the order of its records doesn't matter to who goes
-            where.
-        rule: how.
 
     Returns:
         Records by the name of their split, in their order in the data set, and a
@@ -138,13 +127,11 @@ def _keep_listed(
     """Leave out what no list names; with a single list, what it doesn't is the rest."""
     lists = set(dataset.lists.values())
     if not lists:
-        files = {
-            "official": "no train_val_list.txt or test_list.txt",
-            "csv": "no column 'split'",
-        }
+        files = "train_val_list.txt or test_list.txt"
+        missing = "column 'split'" if rule.name == "csv" else files
         raise UserError(
-            f"The split {rule.name!r} isn't possible: the data set has "
-            f"{files[rule.name]}; add it, or choose another split."
+            f"The split {rule.name!r} isn't possible: the data set has no {missing}; "
+            "add it, or choose another split."
         )
     kept = [record for record in dataset.records if record.name in dataset.lists]
     left = [r.name for r in dataset.records if r.name not in dataset.lists]

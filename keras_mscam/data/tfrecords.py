@@ -41,12 +41,8 @@ def serialize(
 ) -> bytes:
     """Return one record as a serialized `tf.train.Example` of `SCHEMA`.
 
-    Args:
-        record: what is known of the image.
-        image: its pixels at the stored size, encoded.
-        original_size: (height, width) before resizing, the frame of the boxes.
-        stored_size: (height, width) of `image`.
-        pathologies: the data set's, in the order of `record.labels`.
+    `image` is encoded, at the stored size. Sizes are (height, width); the original one
+    is the frame of the boxes.
     """
     values = {
         "image": [image],
@@ -95,11 +91,7 @@ def parse(
 def choose_size(
     manifest: Manifest, image_size: tuple[int, int] | None
 ) -> tuple[int, int]:
-    """Return the (height, width) in pixels that images are to have.
-
-    Args:
-        manifest: of the prepared records.
-        image_size: (height, width) asked for; `None` for that of the records.
+    """Return the (height, width) in pixels asked for, or that of the records.
 
     Raises:
         UserError: every image was stored at its own size and none is asked for.
@@ -118,13 +110,10 @@ def choose_warped_size(
 ) -> tuple[int, int]:
     """Return the (height, width) at which augmentation is to take images over.
 
-    That they are stored at if the same transform can scale them, since one
-    interpolation keeps more than two. But beyond a factor of 2 a bilinear one leaves
-    out pixels, and where images grow it fades out at the border: then `image_size`.
-
-    Args:
-        manifest: of the prepared records.
-        image_size: (height, width) behind the augmentation, in pixels.
+    That they are stored at if the same transform can scale them to `image_size`, since
+    one interpolation keeps more than two. But beyond a factor of 2 a bilinear one
+    leaves out pixels, and where images grow it fades out at the border: then
+    `image_size`.
     """
     stored = manifest.image_size or (0, 0)
     sides = zip(image_size, stored, strict=True)
@@ -134,15 +123,10 @@ def choose_warped_size(
 def decode(
     records: tf.data.Dataset, manifest: Manifest, image_size: tuple[int, int]
 ) -> tf.data.Dataset:
-    """Turn serialized records into pairs of image and labels, in the same order.
-
-    Args:
-        records: string scalars.
-        manifest: of the prepared records.
-        image_size: (height, width) of the images to give, in pixels.
+    """Turn serialized records into images and labels, in the same order.
 
     Returns:
-        Pairs of uint8 `(height, width, 1)` and float32 `(pathologies,)`.
+        Pairs of uint8 `(height, width, 1)`, of that size, and float32 `(pathologies,)`.
     """
     shape = (len(manifest.pathologies),)
 
@@ -162,19 +146,12 @@ def decode_image(png: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
 
 
 def decode_to_size(
-    encoded: tf.Tensor,
-    stored_size: tuple[int, int] | None,
-    image_size: tuple[int, int],
+    encoded: tf.Tensor, stored_size: tuple[int, int] | None, image_size: tuple[int, int]
 ) -> tf.Tensor:
-    """Decode the image of a record and resize it if its size is another.
+    """Decode the image of a record, and resize it if its size is another.
 
-    Args:
-        encoded: string scalar, a grey PNG or JPEG.
-        stored_size: (height, width) of all images, `None` where each has its own.
-        image_size: (height, width) wanted.
-
-    Returns:
-        uint8 `(height, width, 1)`.
+    `stored_size` is `None` where each has its own; uint8 `(height, width, 1)` is
+    returned.
     """
     if stored_size is None:
         image = tf.io.decode_image(encoded, channels=1, expand_animations=False)
@@ -182,15 +159,17 @@ def decode_to_size(
         image = decode_image(encoded, stored_size)
         if tuple(stored_size) == tuple(image_size):
             return image
-    return _resize(image, image_size)
+    return tf.cast(tf.round(resize(image, image_size)), tf.uint8)
 
 
-def _resize(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
-    # `resize_area` in TensorFlow. Its "area" weighs pixels by what an output
-    # pixel covers of them, as cv2.INTER_AREA does; results differ by 1 grey level at
-    # most, from rounding. Along a side that grows, it would repeat pixels instead of
-    # interpolating, hence the second step, which copies where nothing grows.
-    shrunk = tf.minimum(tf.shape(image)[:2], image_size)
+def resize(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
+    """Resize one image or several, of a side at least, to float32, not rounded.
+
+    `images.resize.resize_area` in TensorFlow. Its "area" weighs pixels by what an
+    output pixel covers of them, as cv2.INTER_AREA does; results differ by 1 grey level
+    at most, from rounding. Along a side that grows, it would repeat pixels instead of
+    interpolating, hence the second step, which copies where nothing grows.
+    """
+    shrunk = tf.minimum(tf.shape(image)[-3:-1], image_size)
     image = tf.image.resize(image, shrunk, method="area")
-    image = tf.image.resize(image, image_size, method="bilinear")
-    return tf.cast(tf.round(image), tf.uint8)
+    return tf.image.resize(image, image_size, method="bilinear")

@@ -32,9 +32,7 @@ def build_capture(
     model: str,
     identity: str,
 ) -> SCImage:
-    """Build the picture of one pathology, uncompressed.
-
-    Every viewer reads it, and archives compress by themselves.
+    """Build the picture of one pathology, uncompressed: every viewer reads that.
 
     Args:
         overlay: uint8 RGB `(height, width, 3)`, at the size of the source.

@@ -77,21 +77,14 @@ _SERIES_NUMBER = 9001
 def build_report(
     prediction: Prediction, source: Dataset, model: str, identity: str
 ) -> sr.ComprehensiveSR:
-    """Build the report of one X-ray.
+    """Build the report of one X-ray, whose source is that of `read_source`.
 
     Each pathology is a measurement group with its probability, which is inferred from
     the part of the image that was looked at, and its result at the threshold. Each box
     is a group with its region, score and, where the spacing is known, its size in
-    millimetres.
-
-    Viewers of today (OHIF) need the image library, and a region under every number that
-    stands in a group without one; so both are always there.
-
-    Args:
-        prediction: of the source.
-        source: see `read_source`.
-        model: its name.
-        identity: text that is the same for the same results; UIDs are made of it.
+    millimetres. Viewers of today (OHIF) need the image library, and a region under
+    every number that stands in a group without one; so both are always there. UIDs are
+    made of `identity`, a text that is the same for the same results.
     """
     evidence = make_evidence(source, prediction.original_size)
     image = sr.SourceImageForRegion.from_source_image(evidence)
@@ -223,10 +216,7 @@ def outline(
 
     Boxes and DICOM agree on where pixels are: (0, 0) is the outer corner of the first
     pixel, and (width, height) that of the last. So nothing is shifted by half a pixel.
-
-    Args:
-        xyxy: half-open, in pixels.
-        size: `(height, width)` of the image, which no corner may leave.
+    No corner may leave the image, of `(height, width)`.
 
     Reference: DICOM PS3.3, table C.18.6-1.
     """
@@ -240,12 +230,7 @@ def _to_percent(fraction: float) -> float:
 
 
 def code_pathology(name: str) -> sr.CodedConcept:
-    """Return the concept of a pathology; a private one where none is known.
-
-    Example:
-        >>> code_pathology("Lung Opacity").scheme_designator
-        '99KMSCAM'
-    """
+    """Return the concept of a pathology; a private one where none is known."""
     known = PATHOLOGY_CODES.get(name)
     if known is not None:
         return sr.CodedConcept(known.value, known.scheme_designator, known.meaning)

@@ -8,11 +8,7 @@ import numpy as np
 import scipy.stats
 from scipy.sparse import csr_array
 
-from keras_mscam.evaluation.known_labels import (
-    divide,
-    explain_one_class,
-    take_known,
-)
+from keras_mscam.evaluation.known_labels import divide, explain_one_class, take_known
 
 #: Numbers that one batch of resamples may take for each row of a table: 16 MB.
 CELLS = 2**21
@@ -20,36 +16,23 @@ CELLS = 2**21
 
 @dataclass(frozen=True)
 class Interval:
-    """A metric and how far it may lie from its value in all such patients.
+    """A metric and how far it may lie from its value in all such patients."""
 
-    Args:
-        value: of the patients at hand; `None` where undefined.
-        low: lower end; `None` where there is no interval.
-        high: upper end.
-        undefined: in how many resamples the metric was undefined and left out.
-        reason: why there is no value or no interval; `None` if there are both.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    undefined: int
-    reason: str | None
+    value: float | None  # of the patients at hand; `None` where undefined
+    low: float | None  # lower end; `None` where there is no interval
+    high: float | None  # upper end
+    undefined: int  # in how many resamples the metric was undefined and left out
+    reason: str | None  # why there is no value or no interval; `None` if there are both
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """Metrics of all patients, and of each sample of patients.
+    """Metrics of all patients, and of each sample of patients."""
 
-    Args:
-        values: `(M,)` of all patients; NaN where undefined.
-        samples: `(resamples, M)`; NaN where undefined.
-        reasons: M sentences why there is no value or, with one patient, no spread;
-            `None` where there are both.
-    """
-
-    values: np.ndarray
-    samples: np.ndarray
+    values: np.ndarray  # `(M,)` of all patients; NaN where undefined
+    samples: np.ndarray  # `(resamples, M)`; NaN where undefined
+    # M sentences why there is no value or, with one patient, no spread; `None` where
+    # there are both
     reasons: tuple[str | None, ...]
 
     def append_mean(self, averaged: np.ndarray) -> "Resampled":
@@ -105,11 +88,6 @@ def bootstrap_ratio(
         ValueError: shapes differ, a number isn't finite, a denominator is negative, or
             the level is out of range.
 
-    Example:
-        >>> intervals, mean = bootstrap_ratio([1, 0, 1], [1, 1, 1], ["a", "a", "b"])
-        >>> intervals[0].low, intervals[0].high  # only a sampled; only b sampled
-        (0.5, 1.0)
-
     Reference:
         Efron & Tibshirani 1993, "An introduction to the bootstrap", chapter 13
         (percentile interval); Field & Welsh 2007, "Bootstrapping clustered data".
@@ -126,16 +104,10 @@ def bootstrap_auroc(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[list[Interval], Interval]:
-    """Confidence intervals of the AUROC of each pathology.
+    """Confidence intervals of the AUROC of each pathology, and of their mean.
 
-    Args:
-        labels: `(images, C)`, 1, 0 or NaN; unknown ones are left out.
-        scores: `(images, C)`, logits or probabilities: only their order counts.
-        patients: `(images,)` identifiers.
-        resamples, seed, level: as of `bootstrap_ratio`.
-
-    Returns:
-        An interval for each pathology, and one of the mean of those that have a value.
+    Labels `(images, C)` are 1, 0 or NaN (left out); of the scores, of the same shape,
+    only the order counts. The others are as of `bootstrap_ratio`.
 
     Raises:
         ValueError: shapes don't fit.
@@ -226,13 +198,9 @@ def _sample_patients(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute metrics of all patients, `(metrics,)`, and of samples of them.
 
-    Args:
-        compute: of weights `(patients, W)`, how often each patient counts, gives
-            `(W, metrics)`.
-        patients, metrics: how many there are.
-        rows: of the longest table that is made for each resample; it bounds how many
-            are computed together.
-        resamples, seed: as of `bootstrap_ratio`.
+    `compute` gives `(W, metrics)` of weights `(patients, W)`, how often each patient
+    counts. `rows`, of the longest table that it makes for each of these, bounds how
+    many are computed together.
     """
     if not patients or not metrics:
         return np.full(metrics, np.nan), np.full((resamples, metrics), np.nan)
@@ -256,7 +224,7 @@ def _sample_patients(
 
 
 class Ranking:
-    """The images of one pathology in the order of their scores.
+    """The images of one pathology in the order of their scores, which are finite.
 
     Step k is the k-th *distinct* score of positives, from the lowest; negatives of
     stratum `2k` lie between steps k - 1 and k, those of stratum `2k + 1` at step k. Two
@@ -264,12 +232,6 @@ class Ranking:
     of weights give the AUROCs of hundreds of samples at once: 1,000 samples of 25,596
     images and 14 pathologies take 1.2 s, one by one by `roc_auc_score` 2 minutes. With
     whole weights all sums are whole, so equal rankings have exactly equal AUROCs.
-
-    Args:
-        truth: `(images,)` bool.
-        scores: `(images,)`, finite.
-        index: `(images,)` number of the patient of each.
-        patients: how many there are.
     """
 
     def __init__(
@@ -278,9 +240,13 @@ class Ranking:
         steps, step = np.unique(scores[truth], return_inverse=True)
         stratum = np.searchsorted(steps, scores[~truth], side="left")
         stratum += np.searchsorted(steps, scores[~truth], side="right")
-        size = len(steps)
-        self._positives = _count(step, index[truth], (size, patients))
-        self._negatives = _count(stratum, index[~truth], (2 * size + 1, patients))
+
+        def count(row: np.ndarray, column: np.ndarray, rows: int) -> csr_array:
+            places = (np.ones(len(row)), (row, column))  # the same ones are added up
+            return csr_array(places, shape=(rows, patients))
+
+        self._positives = count(step, index[truth], len(steps))
+        self._negatives = count(stratum, index[~truth], 2 * len(steps) + 1)
 
     def compute_auroc(self, weights: np.ndarray) -> np.ndarray:
         """AUROC, `(W,)`, of each weighting of patients, `(patients, W)`.
@@ -294,11 +260,6 @@ class Ranking:
         below = (self._negatives @ weights).cumsum(axis=0)
         wins = (positives * (below[:-1:2] + below[1::2])).sum(axis=0) / 2
         return divide(wins, positives.sum(axis=0) * below[-1])
-
-
-def _count(row: np.ndarray, column: np.ndarray, shape: tuple[int, int]) -> csr_array:
-    """Count how often each place occurs; places that occur again are added up."""
-    return csr_array((np.ones(len(row)), (row, column)), shape=shape)
 
 
 def _explain_few(patients: int, what: str) -> str | None:
@@ -318,10 +279,7 @@ def find_intervals(resampled: Resampled, level: float) -> list[Interval]:
     """Find the interval between the percentiles of every metric's samples.
 
     Where more than half of the samples are undefined, the others aren't typical, and
-    there is none.
-
-    Raises:
-        ValueError: the level is outside (0, 1).
+    there is none. The level is in (0, 1), or a `ValueError`.
     """
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1), but got {level}.")

@@ -13,16 +13,11 @@ TRUTH, PREDICTED = "ground_truth.coco.json", "predictions.coco.json"
 def write_coco_files(
     folder: Path, predictions: Predictions, localizations: Sequence[Localization]
 ) -> None:
-    """Write the ground-truth boxes of a split, and the boxes that were predicted.
+    """Write the ground-truth boxes of a split, and those of the fused map.
 
-    Both hold all images of the split under the same numbers. Boxes are predicted where
-    it is known whether they are right, see `localize`; so COCO's average precision of
-    the two, at one overlap, is that of `compute_average_precision`.
-
-    Args:
-        folder: that gets `ground_truth.coco.json` and `predictions.coco.json`.
-        predictions: stored ones of the split, with its ground-truth boxes.
-        localizations: of the fused map.
+    Both files hold all images of the split under the same numbers. Boxes are predicted
+    where it is known whether they are right, see `localize`; so COCO's average
+    precision of the two, at one overlap, is that of `compute_average_precision`.
     """
     names = predictions.names.tolist()
     sizes = map(tuple, predictions.original_sizes.tolist())

@@ -33,8 +33,6 @@ from keras_mscam.inference.run_calibration import (
 from keras_mscam.inference.run_folder import Run, is_prepared
 from keras_mscam.localization.fusion import measure_deviations
 
-CRITERIA = ("youden", "f1", "sensitivity")
-
 
 def fit_calibration(
     labels: np.ndarray, logits: np.ndarray, pathologies: tuple[str, ...]
@@ -42,20 +40,16 @@ def fit_calibration(
     """Fit slope and intercept of each pathology by maximum likelihood (Platt scaling).
 
     Both are needed: a balanced loss shifts logits by about the log odds of its weights
-    (the intercept), and overfitting makes them too far from 0 (the slope).
-
-    Where that fit doesn't exist, or would turn the order of images around, less is
-    fitted and `reason` says why: the intercept alone, such that the mean probability is
-    the prevalence; or nothing, with one class only.
+    (the intercept), and overfitting makes them too far from 0 (the slope). Where that
+    fit doesn't exist, or would turn the order of images around, less is fitted and
+    `reason` says why: the intercept alone, such that the mean probability is the
+    prevalence; or nothing, with one class only.
 
     Args:
         labels: `(images, C)`, 1, 0 or NaN (left out), of a split that the model was
             *not* trained on and that nothing is reported of: the validation split.
         logits: `(images, C)`, merged.
         pathologies: C names.
-
-    Returns:
-        By pathology.
 
     Raises:
         UserError: a logit isn't finite.
@@ -132,62 +126,34 @@ def _match_prevalence(truth: np.ndarray, logits: np.ndarray) -> float:
 
 
 def choose_operating_points(
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    pathologies: tuple[str, ...],
-    criterion: str = "youden",
-    minimum_sensitivity: float = 0.9,
+    labels: np.ndarray, probabilities: np.ndarray, pathologies: tuple[str, ...]
 ) -> dict[str, OperatingPoint]:
-    """Choose a threshold for each pathology.
+    """Choose the threshold with the largest `J = sensitivity + specificity - 1`.
 
-    - `"youden"`: the largest `J = sensitivity + specificity - 1`. None is chosen where
-      no threshold has J above 0, what chance has.
-    - `"f1"`: the largest F1.
-    - `"sensitivity"`: the most specific one with at least that sensitivity.
-
-    Of thresholds that are equally good the highest is taken, with the fewest positives.
-    It lies half way between the lowest probability above it and the next below, so that
-    a rounding error of another runtime changes no decision.
+    None is chosen where only one class is there, or where no threshold has J above 0,
+    what chance has. Of thresholds that are equally good the highest is taken, with the
+    fewest positives. It lies half way between the lowest probability above it and the
+    next below, so that a rounding error of another runtime changes no decision.
 
     Args:
         labels: `(images, C)` of the validation split, 1, 0 or NaN (left out).
         probabilities: `(images, C)` in [0, 1].
         pathologies: C names.
-        criterion: one of `CRITERIA`.
-        minimum_sensitivity: in (0, 1], for `"sensitivity"`.
-
-    Returns:
-        By pathology; without threshold, and with a reason, where only one class is
-        present.
-
-    Raises:
-        ValueError: unknown criterion, or a number out of its range.
 
     Reference:
         Youden 1950, "Index for rating diagnostic tests".
     """
-    if criterion not in CRITERIA or not 0 < minimum_sensitivity <= 1:
-        raise ValueError(
-            f"The criterion must be one of {CRITERIA} and the sensitivity in (0, 1], "
-            f"but got {criterion!r} and {minimum_sensitivity}."
-        )
     result = {}
     for name, _, truth, values in take_known(labels, probabilities, pathologies):
         check_probabilities(values)
-        result[name] = _choose(truth, values, criterion, minimum_sensitivity)
+        result[name] = _choose(truth, values)
     return result
 
 
-def _choose(
-    truth: np.ndarray, values: np.ndarray, criterion: str, minimum_sensitivity: float
-) -> OperatingPoint:
+def _choose(truth: np.ndarray, values: np.ndarray) -> OperatingPoint:
     positives = int(truth.sum())
     negatives = len(truth) - positives
-    counts: dict[str, Any] = {
-        "criterion": criterion,
-        "images": len(truth),
-        "positives": positives,
-    }
+    counts: dict[str, Any] = {"images": len(truth), "positives": positives}
     one_class = explain_one_class(truth)
     if one_class:
         return OperatingPoint(**counts, reason=one_class)
@@ -197,29 +163,20 @@ def _choose(
     fp = np.rint(fp[1:] * negatives).astype("int64")
     # In whole numbers, so that ties are ties.
     youden = tp * negatives - fp * positives
-    if criterion == "youden":
-        best = int(np.argmax(youden))
-        if youden[best] <= 0:
-            return OperatingPoint(**counts, reason="no threshold is better than chance")
-    elif criterion == "f1":
-        best = int(np.argmax(2 * tp / (tp + fp + positives)))
-    else:
-        best = int(np.argmax(tp / positives >= minimum_sensitivity))
+    best = int(np.argmax(youden))
+    if youden[best] <= 0:
+        return OperatingPoint(**counts, reason="no threshold is better than chance")
     confusion = [negatives - fp[best], fp[best]], [positives - tp[best], tp[best]]
     rates = compute_rates(np.array(confusion))
     counts |= {
         name: rates[name] for name in ("sensitivity", "specificity", "ppv", "f1")
     }
-    return OperatingPoint(
-        probability_threshold=_place_threshold(scores, best), **counts
-    )
-
-
-def _place_threshold(scores: np.ndarray, best: int) -> float:
-    above, below = scores[best], scores[min(best + 1, len(scores) - 1)]
+    # There is one below: from the lowest on all are positive, and J is 0. Between two
+    # neighbouring floats there is none: their middle is one of them.
+    above, below = scores[best], scores[best + 1]
     middle = (above + below) / 2
-    # Between two neighbouring floats there is none: their middle is one of them.
-    return float(middle if middle > below else above)
+    threshold = float(middle if middle > below else above)
+    return OperatingPoint(probability_threshold=threshold, **counts)
 
 
 def calibrate_on(splits: Sequence[Predictions], model: str) -> RunCalibration:
@@ -237,16 +194,12 @@ def calibrate_on(splits: Sequence[Predictions], model: str) -> RunCalibration:
 
 
 def calibrate_run(
-    run: Run,
-    classifier: keras.Model,
-    progress: bool = True,
-    output: Path | None = None,
+    run: Run, classifier: keras.Model, progress: bool = True, output: Path | None = None
 ) -> RunCalibration:
     """Read the calibration of a run, or make it on its own validation split.
 
-    Args:
-        run: `calibration.json` is written into it, where that is possible.
-        classifier, progress, output: as of `predict_split`.
+    `calibration.json` is then written into the run, where that is possible; `output` is
+    as of `predict_split`.
 
     Raises:
         UserError: there is none of this model, and no records to make it on.

@@ -28,29 +28,22 @@ def compute_classification(
       the distinct scores from the highest down. Chance level is the prevalence.
     - `brier`: mean of `(probability - label)^2`. 0 is perfect; saying the prevalence of
       every image scores `prevalence (1 - prevalence)`.
-    - `ece`: expected calibration error, `sum_k images[k] / images |observed[k] -
-      predicted[k]|` over the bins of `compute_reliability`. It is above 0 by chance
-      alone, the more so the fewer images: compare it at equal numbers only.
+    - `ece`: expected calibration error,
+      `sum_k images[k] / images |observed[k] - predicted[k]|` over the bins of
+      `compute_reliability`. It is above 0 by chance alone, the more so the fewer
+      images: compare it at equal numbers only.
+    - `prevalence`, `images` (of known label), `positives`.
+    - `reason`: why one of these is `None`; `None` where all is defined.
 
     Args:
         labels: `(images, C)`, 1, 0 or NaN; unknown ones are left out.
-        probabilities: `(images, C)` in [0, 1]. Pass them in double precision, such as
-            those of `calibrate`, lest far logits become equal.
+        probabilities: `(images, C)` in [0, 1], in double precision, such as those of
+            `calibrate`, lest far logits become equal.
         pathologies: C names.
-
-    Returns:
-        By pathology the four above, `prevalence`, `images` (of known label),
-        `positives`, and `reason`. What is undefined is `None`, and `reason` says why;
-        `reason` is `None` where all is defined.
 
     Raises:
         ValueError: a probability is outside [0, 1], or shapes don't fit.
         UserError: a probability is NaN.
-
-    Example:
-        >>> row = compute_classification([[0], [1]], [[0.25], [0.5]], ("Mass",))["Mass"]
-        >>> row["auroc"], row["brier"]  # (0.25^2 + 0.5^2) / 2
-        (1.0, 0.15625)
 
     Reference:
         Davis & Goadrich 2006 on why points of the precision-recall curve aren't joined
@@ -64,14 +57,14 @@ def compute_classification(
         check_probabilities(values)
         reason = explain_one_class(truth)
         row = dict.fromkeys(("auroc", "auprc", "brier", "ece", "prevalence"))
-        if (
-            not reason
-        ):  # of all positives scikit-learn says 1, but nothing is told apart
+        if not reason:  # scikit-learn says 1 of all positives
             row["auroc"] = float(roc_auc_score(truth, values))
             row["auprc"] = float(average_precision_score(truth, values))
         if len(truth):
             row["brier"] = float(np.mean((values - truth) ** 2))
-            row["ece"] = _compute_ece(_bin_probabilities(truth, values))
+            curve = _bin_probabilities(truth, values)
+            gaps = np.abs(np.subtract(curve["observed"], curve["predicted"]))
+            row["ece"] = float(np.average(gaps, weights=curve["images"]))
             row["prevalence"] = float(truth.mean())
         counts = {"images": len(truth), "positives": int(truth.sum())}
         rows[name] = {**row, **counts, "reason": reason}
@@ -81,19 +74,16 @@ def compute_classification(
 def compute_reliability(
     labels: np.ndarray, probabilities: np.ndarray, pathologies: tuple[str, ...]
 ) -> dict[str, dict[str, list]]:
-    """Points of the reliability curve of each pathology.
+    """Points of the reliability curve of each pathology; see `compute_classification`.
 
     Probabilities fall into bins `(edge[k], edge[k + 1]]`, the first with both its
     edges; edge k is the quantile `k / 10` of the probabilities, so that bins hold about
     equally many images. Equal probabilities are never separated.
 
-    Args:
-        labels, probabilities, pathologies: as `compute_classification`.
-
     Returns:
         By pathology, three lists with an entry a bin: `predicted` (mean probability),
-        `observed` (fraction of the images that show it) and `images`. All empty where
-        no label is known.
+            `observed` (fraction of the images that show it) and `images`. All empty
+            where no label is known.
 
     Reference:
         Niculescu-Mizil & Caruana 2005, "Predicting good probabilities with supervised
@@ -125,11 +115,6 @@ def _bin_probabilities(
     }
 
 
-def _compute_ece(curve: dict[str, list]) -> float:
-    gaps = np.abs(np.subtract(curve["observed"], curve["predicted"]))
-    return float(np.average(gaps, weights=curve["images"]))
-
-
 def compute_roc_curve(
     labels: np.ndarray,
     scores: np.ndarray,
@@ -139,13 +124,9 @@ def compute_roc_curve(
     """Points of the ROC curve of each pathology, from (0, 0) to (1, 1).
 
     Of more than `points` corners, those are kept that lie about evenly along the curve,
-    so the kept curve departs from the whole one by `2 / (points - 1)` at most: 0.01, a
-    line's width in a plot.
-
-    Args:
-        labels, pathologies: as `compute_classification`.
-        scores: `(images, C)`, logits or probabilities: only their order counts.
-        points: the most points a curve may have, at least 2.
+    which is 2 long, so the kept curve departs from the whole one by `2 / (points - 1)`
+    at most: 0.01, a line's width in a plot. Scores are logits or probabilities: only
+    their order counts.
 
     Returns:
         By pathology `false_positive_rate` and `true_positive_rate`, neither ever
@@ -157,19 +138,15 @@ def compute_roc_curve(
             result[name] = None
             continue
         false_rate, true_rate, _ = roc_curve(truth, values)
-        kept = _thin(false_rate + true_rate, points)
+        way = false_rate + true_rate
+        kept = np.arange(len(way))
+        if len(way) > points:
+            kept = np.unique(np.searchsorted(way, np.linspace(0, way[-1], points)))
         result[name] = {
             "false_positive_rate": false_rate[kept].tolist(),
             "true_positive_rate": true_rate[kept].tolist(),
         }
     return result
-
-
-def _thin(position: np.ndarray, points: int) -> np.ndarray:
-    """Choose corners by their way along the curve, which is 2 long."""
-    if len(position) <= points:
-        return np.arange(len(position))
-    return np.unique(np.searchsorted(position, np.linspace(0, position[-1], points)))
 
 
 def apply_operating_points(
@@ -181,12 +158,8 @@ def apply_operating_points(
     """Count right and wrong decisions on other images, ready for JSON.
 
     An image is positive if `probability >= threshold`. (tensorflow-addons' `F1Score`
-    wants `>`; the two differ only where both are equal.)
-
-    Args:
-        points: by pathology, at least these.
-        labels, probabilities, pathologies: as of `compute_classification`; calibrated
-            like those that were chosen on.
+    wants `>`; the two differ only where both are equal.) Probabilities are calibrated
+    like those that the points were chosen on.
 
     Returns:
         By pathology `probability_threshold`, all of `compute_rates`, and `reason`; all
@@ -210,15 +183,9 @@ def apply_operating_points(
 
 
 def compute_rates(confusion: np.ndarray) -> dict[str, int | float | None]:
-    """Counts and rates of one pathology, ready for JSON.
+    """Counts and rates of one pathology's `confusion_matrix`, ready for JSON.
 
-    Args:
-        confusion: `(2, 2)`, `[[tn, fp], [fn, tp]]` as of `confusion_matrix`.
-
-    Returns:
-        `tn`, `fp`, `fn`, `tp`; `sensitivity = tp / (tp + fn)`,
-        `specificity = tn / (tn + fp)`, `ppv = tp / (tp + fp)`,
-        `npv = tn / (tn + fn)` and `f1`, `None` where there is nothing to divide by.
+    Rates are `None` where there is nothing to divide by.
     """
     (tn, fp), (fn, tp) = np.asarray(confusion).tolist()
     rates = {
@@ -228,10 +195,5 @@ def compute_rates(confusion: np.ndarray) -> dict[str, int | float | None]:
         "npv": (tn, tn + fn),
         "f1": (2 * tp, 2 * tp + fp + fn),
     }
-    return {
-        **{"tn": tn, "fp": fp, "fn": fn, "tp": tp},
-        **{
-            name: part / whole if whole else None
-            for name, (part, whole) in rates.items()
-        },
-    }
+    counts = {"tn": tn, "fp": fp, "fn": fn, "tp": tp}
+    return counts | {name: a / b if b else None for name, (a, b) in rates.items()}

@@ -35,24 +35,18 @@ Chosen = tuple[Localization, str]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All that an evaluation of one run has found.
+    """All that an evaluation of one run has found."""
 
-    Args:
-        run, records, split, protocol: what was evaluated, and how maps became boxes.
-        predictions: stored ones.
-        systems: localizations of the fused map, of every block, and of the baselines.
-        fusion: of the maps.
-        metrics: the contents of `metrics.json`.
-    """
-
+    # what was evaluated, and how maps became boxes
     run: Run
     records: Path
     split: str
     protocol: LocalizationConfig
-    predictions: Predictions
+    predictions: Predictions  # stored ones
+    # localizations of the fused map, of every block, and of the baselines
     systems: Systems
-    fusion: Fusion
-    metrics: dict
+    fusion: Fusion  # of the maps
+    metrics: dict  # the contents of `metrics.json`
 
 
 def evaluate(

@@ -18,12 +18,11 @@ def take_known(
         pathologies: C names; errors call them "column 0" and so on by default.
 
     Returns:
-        For each pathology its name, the rows `(known,)`, whether each shows it
-        `(known,)` bool, and its value `(known,)` float64.
+        For each pathology its name, and of the known images the rows, whether each
+        shows it, bool, and its value, float64.
 
     Raises:
-        ValueError: they are no tables of one shape, their columns aren't as many as the
-            names, or a label is none of the three.
+        ValueError: the shapes don't fit, or a label is none of the three.
         UserError: a value is infinite or NaN.
     """
     labels = np.asarray(labels, dtype="float64")

@@ -34,20 +34,14 @@ _THREADS = 2
 
 @dataclass(frozen=True)
 class FusedMap:
-    """One fused map, and where it belongs.
+    """One fused map, and where it belongs."""
 
-    Args:
-        row, column: of the image and the pathology in the predictions.
-        cam: `(height, width)` raw, at the size that the model saw.
-        heatmap: the same, normalized.
-        cams: of every block, `(h, w)` raw.
-    """
-
+    # of the image and the pathology in the predictions
     row: int
     column: int
-    cam: np.ndarray
-    heatmap: np.ndarray
-    cams: list[np.ndarray]
+    cam: np.ndarray  # `(height, width)` raw, at the size that the model saw
+    heatmap: np.ndarray  # the same, normalized
+    cams: list[np.ndarray]  # of every block, `(h, w)` raw
 
 
 def localize(
@@ -59,16 +53,11 @@ def localize(
 ) -> list[Localization]:
     """Predict boxes on every image of which it is known where the pathology is.
 
-    These are images with a ground-truth box, and those labelled without the
-    pathology; of images labelled with it, but without a box, nothing can be said. Only
-    pathologies that have a ground-truth box somewhere are looked for.
-
-    Args:
-        predictions, fusion, protocol: whose maps become boxes, and how.
-        probabilities: `(images, C)`, calibrated. The score of a box is the probability
-            of its pathology times the mean heat of its region.
-        negatives: whether images labelled without the pathology are wanted; only FROC
-            and average precision look at them.
+    These are images with a ground-truth box, and, if `negatives`, those labelled
+    without the pathology, which only FROC and average precision look at; of images
+    labelled with it, but without a box, nothing can be said. Only pathologies that have
+    a ground-truth box somewhere are looked for. The score of a box is the probability
+    of its pathology, calibrated `(images, C)`, times the mean heat of its region.
 
     Returns:
         One for each image and pathology, those with a ground-truth box first, in the
@@ -110,10 +99,7 @@ def localize_shown(
 ) -> list[Localization]:
     """Find the boxes that a person is shown, where there is a ground-truth box.
 
-    Args:
-        rule: for shown boxes, with a threshold.
-        predictions, fusion, maps, probabilities: as of `localize`. Pathologies need not
-            be positive.
+    The rule has a threshold. Pathologies need not be positive.
     """
     assert rule.shown_threshold is not None
     protocol = LocalizationConfig(
@@ -180,8 +166,8 @@ def measure_thresholds(
     """Measure how well every ground-truth box is found at every threshold of `GRID`.
 
     Returns:
-        For each ground-truth box, `(boxes, thresholds)` the highest IoU of a box
-        predicted there; its pathology; and its patient.
+        Of each ground-truth box the highest IoU of a box predicted there,
+        `(boxes, thresholds)`; its pathology; and its patient.
     """
     truth = group_boxes(predictions)
 

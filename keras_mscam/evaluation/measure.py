@@ -43,9 +43,7 @@ Systems = dict[str, list[Localization]]
 
 
 def locate_all(
-    predictions: Predictions,
-    calibration: RunCalibration,
-    protocol: LocalizationConfig,
+    predictions: Predictions, calibration: RunCalibration, protocol: LocalizationConfig
 ) -> tuple[Systems, Fusion]:
     """Predict boxes from the fused map, from every block alone, and of the baselines.
 
@@ -96,11 +94,6 @@ def measure(
 ) -> dict:
     """Measure all that stands in `metrics.json`, by systems and fusion of `locate_all`.
 
-    Args:
-        predictions, calibration, protocol: as of `locate_all`.
-        systems, fusion: that it has found.
-        split: name of the one measured on.
-
     Returns:
         Plain numbers, strings, lists and dictionaries; `None` for what is undefined,
         with its reason.
@@ -143,14 +136,9 @@ def describe_limits(
     protocol: LocalizationConfig,
     split: str,
 ) -> list[str]:
-    """Say what is measured on too little, or was chosen on too little.
+    """Say what of the split is measured on too little, or was chosen on too little.
 
-    Args:
-        predictions, calibration, protocol: as of `measure`.
-        split: name of the one that is measured on.
-
-    Returns:
-        One sentence for each kind, with the names of its pathologies.
+    There is one sentence for each kind, with the names of its pathologies.
     """
     names, labels = predictions.pathologies, predictions.labels
     positives = dict(zip(names, (labels == 1).sum(axis=0).tolist(), strict=True))

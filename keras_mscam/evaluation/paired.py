@@ -24,24 +24,19 @@ Sums = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """A metric of two systems, and how sure their difference is.
+    """A metric of two systems, and how sure their difference is."""
 
-    Args:
-        first, second: metric of each system; `None` where undefined.
-        difference: `first - second`.
-        low, high: ends of the difference's interval; `None` where there is none.
-        p_value: two-sided, of no difference; `None` where there is none. Not corrected
-            for comparing several metrics or systems.
-        reason: why one of them is missing; `None` if all are there.
-    """
-
+    # metric of each system; `None` where undefined
     first: float | None
     second: float | None
-    difference: float | None
+    difference: float | None  # `first - second`
+    # ends of the difference's interval; `None` where there is none
     low: float | None
     high: float | None
+    # two-sided, of no difference; `None` where there is none. Not corrected for
+    # comparing several metrics or systems
     p_value: float | None
-    reason: str | None
+    reason: str | None  # why one of them is missing; `None` if all are there
 
 
 def compare_ratio(
@@ -53,24 +48,19 @@ def compare_ratio(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[list[PairedDifference], PairedDifference]:
-    """Compare ratios of sums of two systems on the same items.
+    """Compare ratios of sums of two systems on the same items in the same order.
 
     The interval is that of `bootstrap_ratio`, with the same samples of patients for
     both systems; the p-value comes from `exchange_systems`.
 
     Args:
-        first: numerators and denominators of the one system, as of `bootstrap_ratio`.
-        second: those of the other, for the same items in the same order.
-        patients, resamples, level: as of `bootstrap_ratio`.
+        first, second: numerators and denominators of each system, as of
+            `bootstrap_ratio`, which see for the others.
         permutations: how often systems are exchanged.
-        seed: of samples and exchanges.
 
     Returns:
         A comparison for each metric, and one of the mean over the metrics that both
         systems have.
-
-    Raises:
-        ValueError: as `bootstrap_ratio`.
 
     Example:
         >>> hits, worse, boxes = [1, 1, 1], [1, 0, 0], [1, 1, 1]
@@ -96,26 +86,16 @@ def compare_auroc(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[list[PairedDifference], PairedDifference]:
-    """Compare the AUROCs of two systems on the same images.
+    """Compare the AUROCs of two systems on the same images; see `bootstrap_auroc`.
 
-    The p-value comes from the bootstrap that the interval comes from:
-    `p = 2 min(1 + resamples with difference <= 0, 1 + those >= 0) / (1 + resamples)`,
-    one minus the level at which the interval would just reach 0. DeLong's test takes
-    images for independent, which those of a patient aren't; exchanging systems within
-    patients tests whether the systems' *scores* are alike rather than their AUROCs.
-
-    Args:
-        first: `(images, C)` scores of the one system; only their order counts.
-        second: those of the other, for the same images in the same order.
-        labels, patients, seed, level: as of `bootstrap_auroc`.
-        resamples: how often patients are sampled; no p-value is below
-            `2 / (1 + resamples)`.
+    The p-value comes from the bootstrap that the interval comes from: `p = 2 min(1 +
+    resamples with difference <= 0, 1 + those >= 0) / (1 + resamples)`, one minus the
+    level at which the interval would just reach 0. DeLong's test takes images for
+    independent, which those of a patient aren't; exchanging systems within patients
+    tests whether the systems' *scores* are alike rather than their AUROCs.
 
     Returns:
         A comparison for each pathology, and one of the mean AUROC.
-
-    Raises:
-        ValueError, UserError: as `bootstrap_auroc`.
 
     Reference:
         Efron & Tibshirani 1993, "An introduction to the bootstrap", section 15.4 (tests

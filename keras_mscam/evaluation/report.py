@@ -38,13 +38,9 @@ def write_report(
 ) -> None:
     """Write the report of one run as HTML.
 
-    Args:
-        run: its `history.csv` is read where there is one.
-        metrics: the contents of `metrics.json`.
-        cases: to show one by one.
-        sheets: by pathology, cases to show together.
-        shown: which boxes the cases have, a sentence.
-        path: of the HTML file.
+    It shows `metrics.json`, the losses of `history.csv` where there is one, cases one
+    by one, and by pathology those to show together; `shown` says which boxes these
+    have.
     """
     history = _read_history(run)
     alone = {run.path.name: metrics}
@@ -134,8 +130,7 @@ def _draw_localization(metrics: dict) -> str:
     systems, blocks = ["attention", "mean_box", "random_map"], metrics["blocks"]
     if len(blocks) > 1:
         systems.insert(1, blocks[-1])
-    titles = {**_title(metrics), "attention": "Fused map"}
-    titles |= {"mean_box": "Mean box", "random_map": "Random map"}
+    titles = _title(metrics)
     accuracies = {
         titles[system]: {
             name: row["accuracy"]["value"]

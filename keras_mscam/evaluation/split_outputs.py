@@ -36,38 +36,24 @@ _TABLES = (
 
 @dataclass(frozen=True)
 class Predictions:
-    """Stored predictions of a split. All but the maps is in memory.
+    """Stored predictions of a split. All but the maps is in memory."""
 
-    Args:
-        folder: where they are stored.
-        pathologies, blocks: C names and B numbers.
-        image_size: `(height, width)` that the model saw.
-        relevance_weights: `(B, C)`.
-        names, patients: `(images,)`.
-        labels: `(images, C)`: 1, 0 or NaN.
-        logits: `(images, C)`, merged.
-        block_logits: `(images, B, C)`.
-        original_sizes: `(images, 2)`, height and width.
-        box_rows, box_columns: `(boxes,)` image and pathology of each ground-truth box.
-        box_xyxy: `(boxes, 4)` half-open, in pixels of the original image.
-        map_columns: `(C,)` where each pathology is in the stored maps; by default in
-            the same place.
-    """
-
-    folder: Path
-    pathologies: tuple[str, ...]
-    blocks: tuple[int, ...]
-    image_size: tuple[int, int]
-    relevance_weights: np.ndarray
-    names: np.ndarray
-    patients: np.ndarray
-    labels: np.ndarray
-    logits: np.ndarray
-    block_logits: np.ndarray
-    original_sizes: np.ndarray
+    folder: Path  # where they are stored
+    pathologies: tuple[str, ...]  # C names
+    blocks: tuple[int, ...]  # B numbers
+    image_size: tuple[int, int]  # `(height, width)` that the model saw
+    relevance_weights: np.ndarray  # `(B, C)`
+    names: np.ndarray  # `(images,)`
+    patients: np.ndarray  # `(images,)`
+    labels: np.ndarray  # `(images, C)`: 1, 0 or NaN
+    logits: np.ndarray  # `(images, C)`, merged
+    block_logits: np.ndarray  # `(images, B, C)`
+    original_sizes: np.ndarray  # `(images, 2)`, height and width
+    # `(boxes,)` image and pathology of each ground-truth box
     box_rows: np.ndarray
     box_columns: np.ndarray
-    box_xyxy: np.ndarray
+    box_xyxy: np.ndarray  # `(boxes, 4)` half-open, in pixels of the original image
+    # `(C,)` where each pathology is in the stored maps; by default in the same place
     map_columns: tuple[int, ...] | None = None
 
     def select(self, pathologies: Sequence[str]) -> "Predictions":
@@ -119,18 +105,10 @@ def predict(
 
     Maps are stored compressed at the resolution of their block, in half precision,
     whose 11 bits are finer than the 8 that the published thresholds are given in.
-    Labels and boxes are those of the model's pathologies, found in the records by
-    name. A broken-off call is gone on with at the next part of 256 images. Predictions
-    of another model or other records in the same folder are replaced.
-
-    Args:
-        classifier: a model made by `build_classifier`.
-        model_path: its file, known again by its checksum.
-        pathologies: C names, in the order of its outputs.
-        records: prepared records.
-        split: name of one of theirs.
-        folder: where to store.
-        progress: whether to show a bar.
+    Labels and boxes are those of the model's pathologies, in the order of its outputs,
+    found in the records by name. A broken-off call is gone on with at the next part of
+    256 images. Predictions of another model (known by the checksum of its file) or
+    other records in the folder are replaced.
 
     Raises:
         UserError: the records have no such split, or lack a pathology of the model.
@@ -175,11 +153,7 @@ def predict(
 
 
 def read_predictions(folder: Path) -> Predictions:
-    """Read predictions that `predict` has stored.
-
-    Raises:
-        UserError: a file of them is damaged.
-    """
+    """Read predictions that `predict` has stored, or say which file is damaged."""
     with _explaining(folder / "predictions.json"):
         content = read_json(folder / "predictions.json")
         described: dict[str, Any] = {
@@ -299,12 +273,10 @@ def predict_split(
     progress: bool = True,
     output: Path | None = None,
 ) -> Predictions:
-    """Run the classifier over a split, or read what was stored of it.
+    """Run the classifier over a split, or read what was stored; see `predict`.
 
-    Args:
-        run: predictions are stored in it, under `predictions/`.
-        classifier, records, split, progress: as of `predict`.
-        output: folder to store predictions in where the run can't be written to.
+    Predictions are stored in the run, under `predictions/`, or in the folder `output`
+    where the run can't be written to.
 
     Raises:
         UserError: the records aren't prepared, or lack a pathology of the model.

@@ -12,16 +12,11 @@ _PAPER_THRESHOLDS = ("0.1", "0.3", "0.5", "0.7")
 
 
 def build_table1(systems: dict[str, dict], overlap: str = "iou") -> pd.DataFrame:
-    """Build the table in the paper's layout.
+    """Build the paper's table of systems, contents of `metrics.json` by name.
 
-    Args:
-        systems: contents of `metrics.json` by name of the system.
-        overlap: `"iou"` or `"iobb"`.
-
-    Returns:
-        A row for each threshold, system and measure (`accuracy`, `low`, `high`, `afp`),
-        then for each baseline, those of the first system; a column for each boxed
-        pathology, and their mean.
+    There is a row for each threshold of the overlap, `"iou"` or `"iobb"`, system and
+    measure (`accuracy`, `low`, `high`, `afp`), then for each baseline, those of the
+    first system; a column for each boxed pathology, and their mean.
 
     Reference:
         Sedai et al. 2018, Table 1; Wang et al. 2017 (ChestX-ray8), Tables 3 and 4.
@@ -154,45 +149,31 @@ def _escape(text: str) -> str:
 
 def write_tables(folder: Path, metrics: dict) -> None:
     """Write `localization.csv` and `classification.csv` of a `metrics.json`."""
-    tables = {
-        "localization": tabulate_localization(metrics),
-        "classification": tabulate_classification(metrics),
-    }
-    for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
-
-
-def tabulate_localization(metrics: dict) -> pd.DataFrame:
-    """Return a row for each map, overlap, threshold and boxed pathology."""
-    columns = ["map", "overlap", "threshold", "pathology", "accuracy", "accuracy_low"]
-    columns += ["accuracy_high", "afp", "boxes", "images"]
-    rows = [
-        [
-            system, overlap, float(threshold), pathology,
-            *(row["accuracy"][end] for end in ("value", "low", "high")),
-            row["afp"], row["boxes"], row["images"],
-        ]
+    localization = [
+        {
+            "map": system, "overlap": overlap, "threshold": float(threshold),
+            "pathology": pathology, **_spread(row, "accuracy"), "afp": row["afp"],
+            "boxes": row["boxes"], "images": row["images"],
+        }
         for system, tables in metrics["localization"].items()
         for overlap in ("iou", "iobb")
         for threshold, table in tables[overlap].items()
         for pathology, row in table.items()
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
-
-
-def tabulate_classification(metrics: dict) -> pd.DataFrame:
-    """Return a row for each pathology."""
-    rows = [
-        {
-            "pathology": pathology,
-            "auroc": row["auroc"]["value"],
-            "auroc_low": row["auroc"]["low"],
-            "auroc_high": row["auroc"]["high"],
-            **{key: row[key] for key in ("auprc", "brier", "ece", "prevalence")},
-            "images": row["images"],
-            "positives": row["positives"],
-            "reason": row["reason"],
-        }
+    keys = ("auprc", "brier", "ece", "prevalence", "images", "positives", "reason")
+    classification = [
+        {"pathology": pathology, **_spread(row, "auroc"), **{k: row[k] for k in keys}}
         for pathology, row in metrics["classification"].items()
     ]
-    return pd.DataFrame(rows)
+    columns = ["map", "overlap", "threshold", "pathology", "accuracy", "accuracy_low"]
+    columns += ["accuracy_high", "afp", "boxes", "images"]  # also of an empty table
+    for name, table in (
+        ("localization", pd.DataFrame(localization, columns=columns)),
+        ("classification", pd.DataFrame(classification)),
+    ):
+        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+
+
+def _spread(row: dict, name: str) -> dict[str, float | None]:
+    ends = {name: "value", f"{name}_low": "low", f"{name}_high": "high"}
+    return {column: row[name][end] for column, end in ends.items()}

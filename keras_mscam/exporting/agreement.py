@@ -27,31 +27,30 @@ from keras_mscam.localization.boxes import compute_iou
 
 @dataclass(frozen=True)
 class Agreement:
-    """Differences between two sets of outputs of the same images.
+    """Differences between two sets of outputs of the same images."""
 
-    Args:
-        images: number compared.
-        probabilities: largest absolute difference.
-        mean_probabilities: mean absolute difference.
-        pathology_probabilities: the same of the pathology that is furthest off.
-        maps: largest absolute difference over the range of its map, of all maps.
-        mean_maps: the mean of that.
-        pathology_maps: the same of the output and the pathology that are furthest off.
-        positives: fraction of images and pathologies that are positive in both or in
-            neither.
-        boxes: of those that are positive in both, the mean IoU of the highest boxes, 0
-            where only one has any; `None` if there is no box.
-    """
-
-    images: int
-    probabilities: float
-    mean_probabilities: float
-    pathology_probabilities: float
-    maps: float
-    mean_maps: float
+    images: int  # number compared
+    probabilities: float  # largest absolute difference
+    mean_probabilities: float  # mean absolute difference
+    pathology_probabilities: float  # the same of the pathology that is furthest off
+    maps: float  # largest absolute difference over the range of its map, of all maps
+    mean_maps: float  # the mean of that
+    # the same of the output and the pathology that are furthest off
     pathology_maps: float
+    # fraction of images and pathologies that are positive in both or in neither
     positives: float
+    # of those that are positive in both, the mean IoU of the highest boxes, 0 where
+    # only one has any; `None` if there is no box
     boxes: float | None
+
+    def __str__(self) -> str:
+        boxes = "none" if self.boxes is None else f"{self.boxes:.2f}"
+        return (
+            f"probabilities within {self.probabilities:.1e} "
+            f"({self.mean_probabilities:.1e} in the mean), maps {self.maps:.1e} "
+            f"({self.mean_maps:.1e}), same positives {self.positives:.1%}, boxes "
+            f"overlap by {boxes}"
+        )
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,7 @@ PARITY_LIMITS = {
 }
 #: Images of the run's test split that are compared.
 _RUN_IMAGES = 32
+_TINY = np.finfo("float32").tiny  # in place of the range of a map without any
 _WORDS = {
     "probabilities": "a probability",
     "pathology_probabilities": "the probabilities of a pathology, in the mean,",
@@ -101,12 +101,10 @@ def compare_outputs(
     contract: Contract,
     name: str = "The converted model",
 ) -> Agreement:
-    """Measure how far outputs are from those of the Keras model.
+    """Measure how far outputs are from those of the Keras model, or of `run_reference`.
 
-    Args:
-        found: of what was exported, which is called `name` in errors. Its own `boxes`,
-            with `box_scores`, are compared if it gives some, else those of its maps.
-        expected: of the Keras model, or of `run_reference`.
+    `found` may give `boxes` and `box_scores` of its own; else those of its maps are
+    compared.
 
     Raises:
         UserError: an output is missing, of another shape, or not finite; or one that
@@ -117,7 +115,8 @@ def compare_outputs(
             _check_output(name, output, found, values)
     differences = np.abs(found["probabilities"] - expected["probabilities"])
     maps = [
-        _compare_maps(found[name], expected[name])
+        np.abs(found[name] - expected[name])
+        / np.maximum(np.ptp(expected[name], axis=(1, 2), keepdims=True), _TINY)
         for name in contract.output_names
         if name != "probabilities"
     ]
@@ -139,10 +138,7 @@ def compare_outputs(
 
 
 def check_agreement(agreement: Agreement, limits: Limits, name: str) -> None:
-    """Raise a `UserError` for outputs that differ by more than they may.
-
-    `name` says in it what was exported.
-    """
+    """Raise a `UserError`, beginning with `name`, for outputs that differ too much."""
     for field, words in _WORDS.items():
         value, limit = getattr(agreement, field), getattr(limits, field)
         if not value <= limit:
@@ -182,12 +178,6 @@ def _list_values(array: np.ndarray) -> list[int | str]:
     """Return numbers or strings, which TensorFlow gives as UTF-8, in their order."""
     values = array.ravel().tolist()
     return [v.decode() if isinstance(v, bytes) else v for v in values]
-
-
-def _compare_maps(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Return the differences over the range of their map."""
-    span = np.ptp(expected, axis=(1, 2), keepdims=True)
-    return np.abs(found - expected) / np.maximum(span, np.finfo("float32").tiny)
 
 
 def _compare_boxes(found, expected, contract: Contract, both) -> float | None:
@@ -264,9 +254,9 @@ def check_export(
         found = islice(found, _RUN_IMAGES)
         sets["run"] = [encode_png(example.image) for example in found]
     agreements = {}
-    name = "The exported model"
+    name, serve = "The exported model", signatures["serving_default"]
     for kind, images in sets.items():
-        found = run_signature(signatures["serving_default"], image_bytes=images)
+        found = run_signature(serve, image_bytes=images)
         expected = run_reference(calibrated_model.localizer, contract, images)
         agreements[kind] = compare_outputs(found, expected, contract, name)
         check_agreement(agreements[kind], PARITY_LIMITS[kind], name)

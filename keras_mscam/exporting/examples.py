@@ -20,12 +20,11 @@ _SEED = 2018
 class ExampleFile(NamedTuple):
     """An image file."""
 
-    name: str
-    """With its suffix."""
+    name: str  # with its suffix
     data: bytes
+    # whether its size is a power of 2 times what the network sees, so that every
+    # resampler averages whole pixels and gives the same
     whole: bool
-    """Whether its size is a power of 2 times what the network sees, so that every
-    resampler averages whole pixels and gives the same."""
 
 
 def draw_examples(image_size: tuple[int, int]) -> list[ExampleFile]:
@@ -69,10 +68,7 @@ def run_example(signatures: dict, contract: Contract) -> dict[str, dict]:
 def write_examples(contract: Contract, outputs: dict[str, dict], export: Path) -> None:
     """Write an example, its request and answer, and what warms a server up.
 
-    Args:
-        contract: of the export.
-        outputs: of `run_example`.
-        export: the folder that holds `saved_model.pb`.
+    `outputs` are those of `run_example`, `export` holds `saved_model.pb`.
     """
     place = export / "assets.extra" / "examples"
     place.mkdir()
@@ -84,8 +80,18 @@ def write_examples(contract: Contract, outputs: dict[str, dict], export: Path) -
     answer = {name: values[0] for name, values in outputs["boxes"].items()}
     text = json.dumps({"predictions": [answer]}, indent=1, default=_to_plain)
     (place / "response.json").write_text(text + "\n", encoding="utf-8")
-    requests = _list_requests(contract, 1) + _list_requests(contract, 4)
-    _write_warmup(requests, contract.name, export)
+    # The first run of a graph takes many times as long.
+    path = export / "assets.extra" / "tf_serving_warmup_requests"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for images in (1, 4):
+            for signature, inputs in _list_requests(contract, images):
+                request = predict_pb2.PredictRequest(
+                    model_spec={"name": contract.name, "signature_name": signature},
+                    inputs={k: tf.make_tensor_proto(v) for k, v in inputs.items()},
+                )
+                log = prediction_log_pb2.PredictionLog()
+                log.predict_log.request.CopyFrom(request)
+                writer.write(log.SerializeToString())
 
 
 def _to_plain(value: bytes | np.ndarray) -> str | list:
@@ -113,20 +119,3 @@ def _draw(size: tuple[int, int]) -> np.ndarray:
         if phantom.lesions:
             return phantom.image
     raise AssertionError("one patient in two has a finding")
-
-
-def _write_warmup(
-    requests: list[tuple[str, dict[str, tf.Tensor]]], name: str, export: Path
-) -> None:
-    """Write requests; the first run of a graph takes many times as long."""
-    path = export / "assets.extra" / "tf_serving_warmup_requests"
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for signature, inputs in requests:
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = name
-            request.model_spec.signature_name = signature
-            for key, value in inputs.items():
-                request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
-            log = prediction_log_pb2.PredictionLog()
-            log.predict_log.request.CopyFrom(request)
-            writer.write(log.SerializeToString())

@@ -40,13 +40,7 @@ SAVED_MODEL = "saved_model"
 
 
 def export(run_path: Path, output: Path, **options) -> Path:
-    """Export a run as the next version of a model in a TF Serving repository.
-
-    See `export_formats`, of which `options` are.
-
-    Returns:
-        The folder of the version.
-    """
+    """Export a run as a SavedModel, see `export_formats`; return its folder."""
     return export_formats(run_path, output, (SAVED_MODEL,), **options)[SAVED_MODEL]
 
 
@@ -124,7 +118,7 @@ def export_formats(
     if SAVED_MODEL in formats:
         write(SAVED_MODEL, lambda folder: _fill(folder, calibrated_model, run, say))
     if others:
-        conversion = prepare_conversion(calibrated_model, run, made.get(SAVED_MODEL))
+        conversion = prepare_conversion(calibrated_model, run)
         for kind in others:
             write(
                 kind, lambda folder, kind=kind: convert(kind, conversion, folder, say)
@@ -154,9 +148,10 @@ def _fill(
 def check_name(name: str) -> None:
     """Refuse a name of a model that is no name of a folder, or no part of a URL.
 
+    One that would be taken for a version, or ends as the folder of another format, too.
+
     Raises:
-        UserError: it is one of these, would be taken for a version, or ends as the
-            folder of another format does.
+        UserError: it is one of these.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", name) or name.isdigit():
         raise UserError(

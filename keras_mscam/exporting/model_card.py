@@ -1,6 +1,5 @@
 """The model card: what a person reads before using an exported model."""
 
-import json
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -30,7 +29,6 @@ _INPUTS = {
     "tensor": "`image` float32",
     "tensor_uint8": "`image` uint8",
 }
-_PNG_START = b"\x89PNG"
 _COMMON = ("pathologies", "original_size", "warnings", "error")
 
 
@@ -80,8 +78,14 @@ def write_model_card(
         maps=describe_maps(calibrated_model.maps),
         shown=describe_shown(contract),
         default_threshold=SHOWN_THRESHOLDS[contract.normalization],
-        signatures=list(_describe_signatures(outputs or {})),
-        outputs=list(_describe_outputs(outputs or {})),
+        signatures={
+            signature: (
+                _INPUTS.get(signature, "`image_bytes`"),
+                sorted(values.keys() - set(_COMMON)),
+            )
+            for signature, values in (outputs or {}).items()
+        },
+        outputs=_describe_outputs(outputs or {}),
         parities=parities or {},
         license=license_name,
         source=_read_json(run.source_path),
@@ -110,52 +114,13 @@ def _format(value: float | None) -> str:
     return "none" if value is None else f"{value:.3f}"
 
 
-def _describe_signatures(outputs: dict[str, dict[str, np.ndarray]]):
-    for signature, values in outputs.items():
-        names = sorted(values.keys() - set(_COMMON))
-        yield {
-            "signature": f"`{signature}`",
-            "input": _INPUTS.get(signature, "`image_bytes`"),
-            "outputs": ", ".join(f"`{name}`" for name in names),
-            **_measure(*(value[0] for value in values.values())),
-        }
-
-
-def _describe_outputs(outputs: dict[str, dict[str, np.ndarray]]):
-    """Describe every output once, as the first signature that has it gives it."""
-    all_outputs = {}
-    for values in outputs.values():
-        all_outputs = {**values, **all_outputs}
-    for name in sorted(all_outputs):
-        value = all_outputs[name][0]
-        is_text = isinstance(value, bytes) or value.dtype == object
-        yield {
-            "output": f"`{name}`",
-            "shape": " x ".join(map(str, np.shape(value))) or "1",
-            "type": "string" if is_text else str(value.dtype),
-            **_measure(value),
-        }
-
-
-def _measure(*values: np.ndarray | bytes) -> dict[str, str]:
-    """Return how long values are as bytes, and in JSON."""
-    raw = text = 0
-    for value in values:
-        value = np.asarray(value, object if isinstance(value, bytes) else None)
-        if value.dtype == object:
-            raw += sum(map(len, value.flat))
-            text += sum(map(_count_string, value.flat))
-        else:
-            raw += value.nbytes
-            # The digits that tell a float32 from its neighbours, in quotes, which
-            # numbers lack.
-            quoted = json.dumps(value.astype(str).tolist(), separators=(",", ":"))
-            text += len(quoted) - 2 * value.size
-    return {"bytes": f"{raw:,}", "json": f"{text:,}"}
-
-
-def _count_string(value: bytes) -> int:
-    """Return the length of a string in JSON, where pictures are in base64."""
-    if value.startswith(_PNG_START):
-        return len('{"b64":""},') + 4 * -(-len(value) // 3)
-    return len(value) + 3
+def _describe_outputs(outputs: dict[str, dict[str, np.ndarray]]) -> dict[str, tuple]:
+    """Return shape and type of every output on one image, by its name."""
+    firsts = {name: v[0] for values in outputs.values() for name, v in values.items()}
+    return {
+        name: (
+            " x ".join(map(str, np.shape(value))) or "1",
+            getattr(value, "dtype", np.dtype(object)).name.replace("object", "string"),
+        )
+        for name, value in sorted(firsts.items())
+    }

@@ -24,11 +24,6 @@ def publish(run_path: Path, output: Path, name: str, license_name: str) -> Path:
         name: of the model, the title of its card.
         license_name: as the Hugging Face Hub names licenses, such as `apache-2.0`.
 
-    Returns:
-        The folder: `README.md` (the card), `model.keras`, `config.json`,
-        `calibration.json`, `relevance_weights.csv`, `source.json` of a converted run,
-        and `SHA256SUMS` of them all.
-
     Raises:
         UserError: the run can't be read, or the folder isn't empty.
     """
@@ -45,13 +40,9 @@ def publish(run_path: Path, output: Path, name: str, license_name: str) -> Path:
         ):
             if path.is_file():
                 shutil.copyfile(path, folder / path.name)
-        write_model_card(
-            calibrated_model,
-            run,
-            folder / "README.md",
-            license_name=license_name,
-        )
-        files = sorted(path for path in folder.iterdir())
+        card = folder / "README.md"
+        write_model_card(calibrated_model, run, card, license_name=license_name)
+        files = sorted(folder.iterdir())
         lines = [f"{compute_checksum(path)}  {path.name}\n" for path in files]
         (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
     return Path(output)

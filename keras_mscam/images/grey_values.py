@@ -54,17 +54,9 @@ CHEST = np.array(
 
 
 def describe_values(image: np.ndarray) -> list[str]:
-    """Say what is odd about the grey values of an X-ray.
+    """Say what is odd about an X-ray, `(height, width)`, as the network gets it.
 
-    Args:
-        image: `(height, width)`, grey 0..255, as the network gets it.
-
-    Returns:
-        Sentences: one of the first five at most, and `INVERTED`.
-
-    Example:
-        >>> describe_values(np.zeros((64, 64), np.uint8)) == [UNIFORM]
-        True
+    There is one of the first five sentences at most, and `INVERTED`.
     """
     if np.ptp(image) == 0:
         return [UNIFORM]

@@ -55,12 +55,10 @@ def decode_png_or_jpeg(data: bytes, max_value: int | None = None) -> np.ndarray:
 
 
 def to_8_bits(values: np.ndarray, max_value: int | None = None) -> np.ndarray:
-    """Turn grey values of 8 or 16 bits into 8 bits.
+    """Turn grey values of 8 or 16 bits, uint8 or uint16, into 8 bits.
 
-    Args:
-        values: uint8 or uint16.
-        max_value: the value that is white, larger ones too; by default, and where the
-            type can't hold a larger one, the largest of the type.
+    `max_value` is white, larger ones too; by default, and where the type can't hold a
+    larger one, the largest of the type.
 
     Example:
         >>> to_8_bits(np.array([0, 2048, 4095], np.uint16), 4095)
@@ -88,8 +86,7 @@ def encode_png(image: np.ndarray) -> bytes:
 def encode_pillow(image: PIL.Image.Image) -> bytes:
     """Encode a Pillow image as a PNG of its own mode, fast rather than small.
 
-    Raises:
-        OSError: PNG has no such mode, or the file behind the image can't be read.
+    `OSError` where PNG has no such mode, or the file behind the image can't be read.
     """
     if image.mode in ("CMYK", "HSV", "YCbCr"):
         image = image.convert("RGB")
@@ -173,8 +170,7 @@ def _decode_jpeg(data: bytes) -> np.ndarray:
 class _Jpeg(NamedTuple):
     channels: int
     is_adobe: bool
-    end: int
-    """Of the file's first image, in bytes; what follows is left alone."""
+    end: int  # of the file's first image, in bytes; what follows is left alone
 
 
 def _decode_cmyk(header: _Jpeg, data: bytes) -> np.ndarray:

@@ -55,21 +55,17 @@ def read_xray(
     `dicom.read.read_dicom`.
 
     Args:
-        image: a PNG, JPEG or DICOM file, which is known by its content and not by its
-            name; its bytes, or a file open for reading them; a Pillow image, which is
-            read as the PNG that it would be stored as; or grey pixels, uint8 or uint16
+        image: a PNG, JPEG or DICOM file, known by its content and not by its name; its
+            bytes, or a file open for reading them; a Pillow image, which is read as the
+            PNG that it would be stored as; or grey pixels, uint8 or uint16
             `(height, width)`.
         crop_borders: look only at what lies inside of uniform borders, where no DICOM
-            header gives the field, see `find_field`. The images of
-            ChestX-ray14 have theirs, so models trained on them are used to borders.
+            header gives the field, see `find_field`. The images of ChestX-ray14 have
+            theirs, so models trained on them are used to borders.
         max_value: the grey value that is white, where files or pixels hold fewer bits
             than they could, such as 4095; larger values are white too. DICOM files,
             which say it themselves, and images that can't hold a larger value, do
             without. By default the largest that they can hold.
-
-    Returns:
-        All of its pixels, and their frame. What a DICOM header says of the geometry is
-        in the frame.
 
     Raises:
         ImageError: it can't be opened, or is empty, incomplete, damaged, of another
@@ -104,10 +100,7 @@ def is_pixels(image: Image) -> TypeGuard[np.ndarray]:
 
 
 def read_bytes(image: Image) -> bytes:
-    """Return the content of an image file, however it is given.
-
-    Args:
-        image: as for `read_xray`, but for pixels.
+    """Return the content of an image file, however it is given but as pixels.
 
     Raises:
         ImageError: it cannot be opened, or is of none of these types.
@@ -188,12 +181,8 @@ def find_field(pixels: np.ndarray) -> tuple[int, int, int, int] | None:
     stays; where it is as black and even as a border, it goes with it. A frame inside of
     another stays too: looking again would follow the shade of air into the chest.
 
-    Args:
-        pixels: uint8 `(height, width)`.
-
-    Returns:
-        Half-open xyxy in pixels; None where there are no borders, or where what they
-        leave is too small to be a chest, as of a black image.
+    Half-open xyxy in pixels of uint8 `(height, width)`; None where there are no
+    borders, or where what they leave is too small to be a chest, as of a black image.
     """
     top, bottom = _find_ends(pixels)
     left, right = _find_ends(pixels[top:bottom].T)

@@ -5,19 +5,11 @@ import numpy as np
 
 
 def resize_area(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize by area averaging, to exactly the size asked for.
+    """Resize uint8 `(height, width)` by area averaging, to exactly the size asked for.
 
     The ratio of the sides is not kept: NIH itself stored squares of 1024 made from
     originals that were not square. Along a side that grows, where there is nothing to
     average, interpolation is linear with half-pixel centres.
-
-    Args:
-        image: uint8 `(height, width)`.
-        size: `(height, width)` of what is returned.
-
-    Example:
-        >>> resize_area(np.array([[0, 20], [40, 60]], np.uint8), (1, 1))
-        array([[30]], dtype=uint8)
     """
     height, width = size
     shrunk = min(image.shape[1], width), min(image.shape[0], height)
@@ -32,13 +24,8 @@ def choose_shape(
 ) -> tuple[int, int]:
     """Choose the shape of a picture: as the chest was, and never enlarged.
 
-    Args:
-        size: `(height, width)` of the X-ray, in pixels.
-        pixel_spacing: of its pixels, `(down, across)`; square ones by default.
-        longest_side: of the picture at most, in pixels; as the X-ray by default.
-
-    Returns:
-        `(height, width)` in pixels, each 1 or more.
+    Sizes are `(height, width)` in pixels, `pixel_spacing` is `(down, across)`; pixels
+    are square, and the picture is as large as the X-ray, by default.
 
     Example:
         >>> choose_shape((1000, 800), (0.2, 0.1), 500)

@@ -19,24 +19,19 @@ class ImageError(UserError):
 
 @dataclass(frozen=True)
 class Frame:
-    """What a file says of its pixels.
+    """What a file says of its pixels."""
 
-    Args:
-        size: `(height, width)` of the image, in pixels.
-        pixel_spacing: millimetres between the centres of pixels, `(down, across)`;
-            `None` where the file doesn't say.
-        field: the exposed part, half-open xyxy in pixels, which alone is looked at;
-            `None` for all of it.
-        warnings: sentences on what a reader should know, as of a lateral view.
-        spacing_plane: where those millimetres were measured, `"patient"`, or
-            `"detector"` or `"film"`, where a chest is 5 to 20% larger; `None` where
-            the file doesn't say.
-    """
-
-    size: tuple[int, int]
+    size: tuple[int, int]  # `(height, width)` of the image, in pixels
+    # millimetres between the centres of pixels, `(down, across)`; `None` where the file
+    # doesn't say
     pixel_spacing: tuple[float, float] | None = None
+    # the exposed part, half-open xyxy in pixels, which alone is looked at; `None` for
+    # all of it
     field: tuple[int, int, int, int] | None = None
+    # sentences on what a reader should know, as of a lateral view
     warnings: tuple[str, ...] = ()
+    # where those millimetres were measured, `"patient"`, or `"detector"` or `"film"`,
+    # where a chest is 5 to 20% larger; `None` where the file doesn't say
     spacing_plane: str | None = None
 
     @property

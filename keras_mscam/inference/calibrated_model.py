@@ -19,19 +19,12 @@ from keras_mscam.modeling.classifier import read_relevance_weights
 
 @dataclass(frozen=True)
 class CalibratedModel:
-    """A network for inference and what it promises.
+    """A network for inference and what it promises."""
 
-    Args:
-        localizer: in float32, calibrated, fused and sized by the contract.
-        contract: its names, sizes and thresholds.
-        calibration: what validation said of the run's model.
-        maps: how the maps of its blocks become one.
-    """
-
-    localizer: keras.Model
-    contract: Contract
-    calibration: RunCalibration
-    maps: MapConfig
+    localizer: keras.Model  # in float32, calibrated, fused and sized by the contract
+    contract: Contract  # its names, sizes and thresholds
+    calibration: RunCalibration  # what validation said of the run's model
+    maps: MapConfig  # how the maps of its blocks become one
 
 
 def load_calibrated_model(
@@ -43,13 +36,9 @@ def load_calibrated_model(
 ) -> CalibratedModel:
     """Read what is exported of a run.
 
-    Args:
-        run: a training run.
-        maps: how the maps of the blocks become one; the run's own way by default.
-        shown: which boxes are shown; by the run's own rule by default.
-        attention_size: `(height, width)` of the fused map that is given; a quarter of
-            the input's by default.
-        name: of the model, as servers know it.
+    How the maps of the blocks become one, and which boxes are shown, is the run's own
+    way by default; `attention_size`, `(height, width)` of the fused map that is given,
+    a quarter of the input's. `name` is that of the model, as servers know it.
 
     Raises:
         UserError: the run has no model or no calibration, or its weights aren't finite.

@@ -7,13 +7,12 @@
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from keras_mscam.errors import UserError, explain_disk
-from keras_mscam.files import compute_checksum, read_json
+from keras_mscam.files import compute_checksum, passing_folder, read_json
 
 #: Besides the SavedModel, in folders that end with their name.
 OTHER_FORMATS = ("litert", "onnx", "openvino", "tfjs")
@@ -26,22 +25,17 @@ def list_versions(model: Path) -> list[int]:
 
 
 def find_formats(path: Path) -> dict[str, Path]:
-    """Return the folders of the newest version, by format.
+    """Return the folders of the newest version, by `"saved_model"` and `OTHER_FORMATS`.
 
-    Args:
-        path: a version's folder; or a model's; or a repository with one model.
-
-    Returns:
-        `"saved_model"` and names of `OTHER_FORMATS`. Formats that the newest version
-        lacks are not there: an older one could be another network.
+    The path is a version's folder; or a model's; or a repository with one model.
+    Formats that the newest version lacks are not there: an older one could be another
+    network.
 
     Raises:
         UserError: there is none, or the repository has several models.
     """
     path = Path(path)
-    is_repository = any(
-        map(list_versions, _children(path))
-    )  # that is named by a number
+    is_repository = any(map(list_versions, _children(path)))  # named by a number
     if _is_number(path.absolute()) and not is_repository:
         return {_split(path.absolute().parent.name)[1] or "saved_model": path}
     if not list_versions(path):
@@ -111,11 +105,7 @@ def new_version(repository: Path, name: str, version: int) -> Iterator[Path]:
     """Give an empty folder, which becomes a version when the block succeeds.
 
     Its name has a dot in front, which servers that watch the repository pass over.
-
-    Args:
-        repository: folder of models; made if it is missing.
-        name: of the model, or of the folder of another format.
-        version: its number, see `next_common_version`.
+    `name` is that of the model, or of the folder of another format.
 
     Raises:
         UserError: another export is writing there, or the version is there already.
@@ -126,13 +116,11 @@ def new_version(repository: Path, name: str, version: int) -> Iterator[Path]:
         final, temporary = model / str(version), model / f".{version}"
         if final.exists():
             raise UserError(f"{final} is there already; export the run once more.")
-        shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
-        temporary.mkdir()
         try:
-            yield temporary
-            temporary.rename(final)
+            with passing_folder(temporary):
+                yield temporary
+                temporary.rename(final)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
             if not any(model.iterdir()):
                 model.rmdir()
 
@@ -167,13 +155,9 @@ def find_manifest(export: Path) -> Path:
 
 
 def write_manifest(export: Path, model: str, environment: dict, measured: dict) -> None:
-    """Write `manifest.json` into an export, when all other files are there.
+    """Write `manifest.json` into a version's folder, when all other files are there.
 
-    Args:
-        export: the folder of a version.
-        model: SHA-256 of the Keras model that it was made of.
-        environment: versions, platform and commit.
-        measured: further entries, on how well it met the Keras model.
+    It has the SHA-256 of the Keras model, and `measured`: how well it was met.
     """
     content = {
         "format": "keras_mscam export 1",
@@ -193,12 +177,9 @@ def write_manifest(export: Path, model: str, environment: dict, measured: dict) 
 def verify_files(export: Path, files: Iterable[Path]) -> None:
     """Compare files with the checksums that they were exported with.
 
-    A network with a flipped bit still runs, and what it says may be anything. Files
-    without a manifest, or that it doesn't know, are let pass: they may be a person's
-    own, taken elsewhere with nothing but the contract.
-
-    Raises:
-        UserError: one has changed, or the manifest can't be read.
+    One that has changed is a `UserError`: a network with a flipped bit still runs, and
+    what it says may be anything. Files without a manifest, or that it doesn't know, are
+    let pass: they may be a person's own, taken elsewhere with nothing but the contract.
     """
     path = find_manifest(export)
     if not os.path.lexists(path):

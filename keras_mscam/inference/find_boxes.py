@@ -24,8 +24,7 @@ def find_boxes(
 
     Args:
         contract: of the network, with C pathologies and K boxes at most.
-        outputs: of a network: `probabilities` `(N, C)` and `cam_block*`
-            `(N, h, w, C)`.
+        outputs: `probabilities` `(N, C)` and `cam_block*` `(N, h, w, C)`.
         sizes: `(N, 2)` `(height, width)` of the original images.
         heatmaps: of `fuse_positives`, if they are known already.
 

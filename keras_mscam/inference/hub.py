@@ -24,12 +24,8 @@ def fetch(path: str | os.PathLike) -> Path:
     """Return a local folder or file: a path as it is, a reference downloaded.
 
     Of a folder that was published by others, with weights of PyTorch, it is their file.
-
     The hub's own library downloads it, once, into its cache; it has the user's token,
-    if one is needed. Only a reference touches the network.
-
-    Args:
-        path: see `is_reference`; anything else is a path.
+    if one is needed. Only a reference, see `is_reference`, touches the network.
 
     Raises:
         UserError: the library is not installed, there is no such folder, it can't be

@@ -215,7 +215,7 @@ class Prediction:
             {(0, self._find_column(pathology)): self.heatmap(pathology)},
         )
         offset = [left, top, left, top]
-        return _list_boxes(self.pathologies, boxes[0] + offset, scores[0])
+        return list_boxes(self.pathologies, boxes[0] + offset, scores[0])
 
     def plot(self, pathology: str | None = None, **options):
         """Show the X-ray, the fused map and its boxes, and what each block says.
@@ -254,14 +254,7 @@ class Prediction:
 
 
 def split_outputs(outputs: Mapping[str, np.ndarray]) -> list[Prediction]:
-    """Turn the outputs of a signature into one prediction for each image.
-
-    Args:
-        outputs: by name, as the contract says; strings may be bytes.
-
-    Returns:
-        Predictions in the order of the images.
-    """
+    """Turn the outputs of a signature, by name, into a prediction of each image."""
     return [_take(outputs, row) for row in range(len(outputs["probabilities"]))]
 
 
@@ -277,10 +270,11 @@ def _take(outputs: Mapping[str, np.ndarray], row: int) -> Prediction:
         if name.startswith("cam_block")
     }
     height, width = outputs["original_size"][row]
+    warnings = outputs.get("warnings")
     boxes = ()
     if "boxes" in outputs:
         of_row = (np.asarray(outputs[name][row]) for name in ("boxes", "box_scores"))
-        boxes = _list_boxes(names, *of_row)
+        boxes = list_boxes(names, *of_row)
     return Prediction(
         probabilities=dict(zip(names, map(float, values), strict=True)),
         boxes=boxes,
@@ -288,7 +282,9 @@ def _take(outputs: Mapping[str, np.ndarray], row: int) -> Prediction:
         attention=_take_map(outputs, "attention", row),
         cams=dict(sorted(cams.items())),
         relevance_weights=_take_map(outputs, "relevance_weights", row),
-        warnings=_take_warnings(outputs, row),
+        warnings=tuple(_text(warnings[row]).splitlines())
+        if warnings is not None
+        else (),
     )
 
 
@@ -296,13 +292,7 @@ def _take_map(outputs, name: str, row: int) -> np.ndarray | None:
     return np.asarray(outputs[name][row]) if name in outputs else None
 
 
-def _take_warnings(outputs, row: int) -> tuple[str, ...]:
-    if "warnings" not in outputs:
-        return ()
-    return tuple(_text(outputs["warnings"][row]).splitlines())
-
-
-def _list_boxes(names: Sequence[str], boxes, scores) -> tuple[Box, ...]:
+def list_boxes(names: Sequence[str], boxes, scores) -> tuple[Box, ...]:
     """Return boxes `(C, K, 4)`, where their scores `(C, K)` are above 0, by score."""
     found = []
     for column, place in np.argwhere(np.asarray(scores) > 0):

@@ -14,7 +14,7 @@ from keras_mscam.images.grey_values import describe_values
 from keras_mscam.images.reader import Image, describe_image, read_xray
 from keras_mscam.images.xray import Frame, ImageError, XRay
 from keras_mscam.inference.find_boxes import find_boxes, fuse_positives
-from keras_mscam.inference.prediction import Prediction, split_outputs
+from keras_mscam.inference.prediction import Prediction, list_boxes
 from keras_mscam.inference.run_folder import PRETRAINED
 
 _ONE = (str, os.PathLike, bytes, bytearray, memoryview, io.IOBase, PIL.Image.Image)
@@ -98,11 +98,9 @@ class Predictor:
     def predict_resized(
         self, images: np.ndarray, frames: Sequence[Frame]
     ) -> list[Prediction]:
-        """Predict X-rays that were read and resized, as other processes may have done.
+        """Predict X-rays that others may have read and resized, with their frames.
 
-        Args:
-            images: uint8 `(N, height, width)`, at the size of the contract.
-            frames: N, of what they were.
+        Images are uint8 `(N, height, width)`, at the size of the contract.
         """
         contract = self.runtime.contract
         corners = np.array([frame.corners for frame in frames])
@@ -112,32 +110,32 @@ class Predictor:
         boxes, scores = find_boxes(contract, outputs, sizes, fused)
         boxes += np.tile(corners[:, :2], 2)[:, None, None]
         weights = np.array(contract.relevance_weights, "float32")
-        arrays = {
-            **outputs,
-            "relevance_weights": np.repeat(weights[None], len(images), axis=0),
-            "boxes": boxes,
-            "box_scores": scores,
-            "pathologies": np.array([contract.pathologies] * len(images)),
-            "original_size": np.array([frame.size for frame in frames]),
-            "error": np.array([""] * len(images)),
-        }
-        heatmaps = [{} for _ in frames]
-        for (row, column), heatmap in fused.items():
-            heatmaps[row][contract.pathologies[column]] = heatmap
-        return [
-            _refuse_nan(
-                found,
-                heatmaps=maps,
+        predictions = []
+        for row, (image, frame) in enumerate(zip(images, frames, strict=True)):
+            values = outputs["probabilities"][row].tolist()
+            if not all(map(math.isfinite, values)):
+                # Of networks that overflow, or whose training diverged; NaN is neither
+                # above nor below a threshold.
+                error = "has no probabilities: the model gives NaN for it"
+                predictions.append(Prediction({}, error=error))
+                continue
+            prediction = Prediction(
+                probabilities=dict(zip(contract.pathologies, values, strict=True)),
+                boxes=list_boxes(contract.pathologies, boxes[row], scores[row]),
+                original_size=frame.size,
+                attention=outputs["attention"][row],
+                cams={b: outputs[f"cam_block{b}"][row] for b in contract.blocks},
+                relevance_weights=weights,
                 pixel_spacing=frame.pixel_spacing,
                 spacing_plane=frame.spacing_plane,
                 field=frame.field,
                 warnings=(*frame.warnings, *describe_values(image)),
                 contract=contract,
             )
-            for found, frame, maps, image in zip(
-                split_outputs(arrays), frames, heatmaps, images, strict=True
-            )
-        ]
+            predictions.append(prediction)
+        for (row, column), heatmap in fused.items():
+            predictions[row].heatmaps[contract.pathologies[column]] = heatmap
+        return predictions
 
 
 def _read(image: Image, max_value: int | None) -> tuple[XRay | None, str]:
@@ -145,14 +143,3 @@ def _read(image: Image, max_value: int | None) -> tuple[XRay | None, str]:
         return read_xray(image, max_value=max_value), ""
     except ImageError as error:
         return None, " ".join(str(error).split())  # it may quote the file
-
-
-def _refuse_nan(prediction: Prediction, **said) -> Prediction:
-    """Return a prediction with what else is known, or an error where it has no numbers.
-
-    Networks that overflow, or whose training diverged, give NaN, which is neither above
-    nor below a threshold.
-    """
-    if all(map(math.isfinite, prediction.probabilities.values())):
-        return replace(prediction, **said)
-    return Prediction({}, error="has no probabilities: the model gives NaN for it")

@@ -1,6 +1,5 @@
 """What validation says of a model: Platt scaling, operating points, scales of maps."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ from scipy.special import expit
 
 from keras_mscam.configs.schema import describe
 from keras_mscam.errors import UserError
-from keras_mscam.files import compute_checksum, read_json, write_whole
+from keras_mscam.files import compute_checksum, read_json, write_json
 from keras_mscam.inference.run_folder import Run
 
 _Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]
@@ -25,77 +24,50 @@ class Calibration:
     """How the logits of one pathology become its probabilities.
 
     `probability = sigmoid(slope logit + intercept)`
-
-    Args:
-        slope: above 0, so that calibrating keeps the order of images.
-        intercept: any finite number.
-        images: number with a known label that it was fitted to.
-        positives: how many of them show the pathology.
-        reason: why it isn't the fit of both numbers; `None` if it is.
     """
 
+    # above 0, so that calibrating keeps the order of images
     slope: Annotated[float, pydantic.Field(gt=0)] = 1.0
-    intercept: float = 0.0
-    images: int = 0
-    positives: int = 0
-    reason: str | None = None
+    intercept: float = 0.0  # any finite number
+    images: int = 0  # number with a known label that it was fitted to
+    positives: int = 0  # how many of them show the pathology
+    reason: str | None = None  # why it isn't the fit of both numbers; `None` if it is
 
     def apply(self, logits: np.ndarray) -> np.ndarray:
-        """Turn logits of any shape into probabilities, in double precision.
-
-        Example:
-            >>> Calibration(slope=2.0, intercept=1.0).apply(np.array([-0.5]))
-            array([0.5])
-        """
+        """Turn logits of any shape into probabilities, in double precision."""
         return expit(self.slope * np.asarray(logits, "float64") + self.intercept)
 
 
 @dataclass(frozen=True, config=_STRICT)
 class OperatingPoint:
-    """From where on a pathology is positive: `probability >= probability_threshold`.
+    """From where on a pathology is positive: `probability >= probability_threshold`."""
 
-    Args:
-        probability_threshold: in [0, 1]; `None`, like the four after it, where none
-            could be chosen.
-        sensitivity: on the images that it was chosen on, as are the next three; no
-            estimate of what it will be on others.
-        specificity: fraction of the images without the pathology that are negative.
-        ppv: fraction of the positive images that show it, at their prevalence.
-        f1: harmonic mean of sensitivity and ppv.
-        criterion: one of `CRITERIA`.
-        images: number with a known label.
-        positives: how many of them show the pathology.
-        reason: why there is no threshold; `None` if there is.
-    """
-
+    # in [0, 1]; `None`, like the four after it, where none could be chosen
     probability_threshold: _Fraction | None = None
+    # on the images that it was chosen on, as are the next three; no estimate of what it
+    # will be on others
     sensitivity: _Fraction | None = None
+    # fraction of the images without the pathology that are negative
     specificity: _Fraction | None = None
+    # fraction of the positive images that show it, at their prevalence
     ppv: _Fraction | None = None
-    f1: _Fraction | None = None
-    criterion: str = "youden"
-    images: int = 0
-    positives: int = 0
-    reason: str | None = None
+    f1: _Fraction | None = None  # harmonic mean of sensitivity and ppv
+    criterion: str = "youden"  # or "published", with the weights of others
+    images: int = 0  # number with a known label
+    positives: int = 0  # how many of them show the pathology
+    reason: str | None = None  # why there is no threshold; `None` if there is
 
 
 @dataclass(
     frozen=True, eq=False, config=pydantic.ConfigDict(arbitrary_types_allowed=True)
 )
 class RunCalibration:
-    """Contents of `calibration.json`.
+    """Contents of `calibration.json`."""
 
-    Args:
-        model: SHA-256 of the model file that it is of.
-        calibrations: by pathology, from logit to probability.
-        operating_points: by pathology.
-        deviations: `(B, C)` standard deviation of each block's maps.
-    """
-
-    model: str
-    calibrations: dict[str, Calibration]
-    operating_points: dict[str, OperatingPoint]
-    deviations: np.ndarray
+    model: str  # SHA-256 of the model file that it is of
+    calibrations: dict[str, Calibration]  # by pathology, from logit to probability
+    operating_points: dict[str, OperatingPoint]  # by pathology
+    deviations: np.ndarray  # `(B, C)` standard deviation of each block's maps
 
 
 def read_calibration(path: Path) -> RunCalibration:
@@ -120,18 +92,11 @@ def write_calibration(path: Path, calibration: RunCalibration) -> None:
     """Write `calibration.json`."""
     content = asdict(calibration)
     content["map_deviations"] = content.pop("deviations").tolist()
-    with write_whole(path) as temporary:
-        temporary.write_text(
-            json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8"
-        )
+    write_json(path, content)
 
 
 def load_calibration(run: Run) -> RunCalibration:
-    """Read the calibration of a run's model, which training ends with.
-
-    Raises:
-        UserError: there is none of this model.
-    """
+    """Read the calibration of a run, which training ends with, or raise an error."""
     calibration = find_calibration(run)
     if calibration is None:
         raise UserError(

@@ -13,7 +13,7 @@ import pandas as pd
 
 from keras_mscam.configs.schema import Config, dump_config, read_config
 from keras_mscam.errors import UserError
-from keras_mscam.files import find_versions, read_file, write_whole
+from keras_mscam.files import find_versions, read_file, write_json, write_whole
 from keras_mscam.inference.hub import fetch
 
 _PACKAGES = ("keras_mscam", "keras", "tensorflow", "jax", "numpy")
@@ -28,15 +28,10 @@ def _inside(name: str) -> property:
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder and its configuration.
+    """A run's folder and its configuration."""
 
-    Args:
-        path: the folder.
-        config: the resolved configuration, as in `config.json`.
-    """
-
-    path: Path
-    config: Config
+    path: Path  # the folder
+    config: Config  # the resolved configuration, as in `config.json`
 
     @property
     def records(self) -> Path:
@@ -91,8 +86,7 @@ def write_config(run: Run) -> None:
     """Write `config.json`: the configuration and the environment that ran it."""
     content = json.loads(dump_config(run.config))
     content["environment"] = describe_environment()
-    with write_whole(run.config_path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(run.config_path, content)
 
 
 def is_run(path: Path) -> bool:
@@ -103,9 +97,7 @@ def is_run(path: Path) -> bool:
 def load_run(path: str | os.PathLike) -> Run:
     """Open the folder of a run.
 
-    Args:
-        path: the folder, or `hf://owner/name`, `kaggle://owner/model/keras/name`, where
-            one was published.
+    Or of one published as `hf://owner/name` or `kaggle://owner/model/keras/name`.
 
     Raises:
         UserError: the folder isn't a run's, its configuration can't be read, or it

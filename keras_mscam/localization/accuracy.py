@@ -80,20 +80,15 @@ class Localization:
 
 @dataclass(frozen=True, eq=False)
 class LocalizationCounts:
-    """What of each image and pathology was found: sums of these give every table.
+    """What of each image and pathology was found: sums of these give every table."""
 
-    Args:
-        pathology, patient: `(items,)` names and identifiers.
-        boxes: `(items,)` number of ground-truth boxes.
-        found: `(items, thresholds)` how many of them a predicted box hits.
-        false: `(items, thresholds)` predicted boxes that hit nothing; 0 where there is
-            no ground-truth box: these images don't count.
-    """
-
+    # `(items,)` names and identifiers
     pathology: np.ndarray
     patient: np.ndarray
-    boxes: np.ndarray
-    found: np.ndarray
+    boxes: np.ndarray  # `(items,)` number of ground-truth boxes
+    found: np.ndarray  # `(items, thresholds)` how many of them a predicted box hits
+    # `(items, thresholds)` predicted boxes that hit nothing; 0 where there is no
+    # ground-truth box: these images don't count
     false: np.ndarray
 
 

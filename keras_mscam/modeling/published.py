@@ -42,32 +42,23 @@ _IGNORED = ("num_batches_tracked", "op_threshs")
 
 @dataclass(frozen=True, eq=False)
 class PublishedWeights:
-    """Weights of a classifier that was trained elsewhere.
+    """Weights of a classifier that was trained elsewhere."""
 
-    Args:
-        path: the file.
-        backbone: one of `BACKBONES`.
-        layers: weights of every layer of the backbone by Keras's name, in Keras's
-            order and axes.
-        normalization: of `NORMALIZATIONS`, as the layout of the file tells it.
-        head: kernel `(features, outputs)` and bias `(outputs,)`, or `None`.
-        pathologies: names of the outputs, "" for one that was not trained; `None` where
-            the file doesn't say.
-        thresholds: probability of each output from which on it is positive; `None`
-            where the file doesn't say.
-        missing: tensors that the architecture has and the file hasn't.
-        left_over: tensors that the file has and the architecture hasn't.
-    """
-
-    path: Path
-    backbone: str
+    path: Path  # the file
+    backbone: str  # one of `BACKBONES`
+    # weights of every layer of the backbone by Keras's name, in Keras's order and axes
     layers: dict[str, list[np.ndarray]]
-    normalization: str
+    normalization: str  # of `NORMALIZATIONS`, as the layout of the file tells it
+    # kernel `(features, outputs)` and bias `(outputs,)`, or `None`
     head: tuple[np.ndarray, np.ndarray] | None
+    # names of the outputs, "" for one that was not trained; `None` where the file
+    # doesn't say
     pathologies: tuple[str, ...] | None
+    # probability of each output from which on it is positive; `None` where the file
+    # doesn't say
     thresholds: tuple[float, ...] | None
-    missing: tuple[str, ...]
-    left_over: tuple[str, ...]
+    missing: tuple[str, ...]  # tensors that the architecture has and the file hasn't
+    left_over: tuple[str, ...]  # tensors that the file has and the architecture hasn't
 
     @property
     def channels(self) -> int:

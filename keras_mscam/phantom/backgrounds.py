@@ -32,25 +32,17 @@ _NAME = re.compile(r"(\d{8})_\d{3,}")  # of an image of ChestX-ray14
 
 @dataclass(frozen=True)
 class Background:
-    """A real X-ray that shows no finding.
+    """A real X-ray that shows no finding."""
 
-    Args:
-        path: the file.
-        patient: number of the person, the same in every image of theirs; negative for
-            a person whom neither table nor file name gives a number.
-        view: `PA` or `AP`; `PA` where unknown.
-        age: in years; `None` where unknown.
-        sex: `F` or `M`; empty where unknown.
-        tracing: its lungs and heart; `None` until it was looked at.
-        max_value: its grey value that is white, see `images.reader.read_xray`.
-    """
-
-    path: Path
+    path: Path  # the file
+    # number of the person, the same in every image of theirs; negative for a person
+    # whom neither table nor file name gives a number
     patient: int
-    view: str = "PA"
-    age: int | None = None
-    sex: str = ""
-    tracing: Tracing | None = None
+    view: str = "PA"  # `PA` or `AP`; `PA` where unknown
+    age: int | None = None  # in years; `None` where unknown
+    sex: str = ""  # `F` or `M`; empty where unknown
+    tracing: Tracing | None = None  # its lungs and heart; `None` until it was looked at
+    # its grey value that is white, see `images.reader.read_xray`
     max_value: int | None = None
 
     def read(self) -> np.ndarray:
@@ -77,24 +69,20 @@ def read_backgrounds(
 ) -> Backgrounds:
     """Find the X-rays in folders that lesions can be planted in.
 
-    A folder in the layout of ChestX-ray14 gives its frontal images labelled `No
-    Finding`, with the patients of its table. Of any other folder, every PNG, JPEG or
-    DICOM file in it is taken for a normal chest; its patient is in a file name such as
-    `00012345_000.png`, else each file is a patient of its own. The same number is the
-    same patient in every folder, and a file name that occurs again is left out.
+    A folder in the layout of ChestX-ray14 gives its frontal images labelled
+    `No Finding`, with the patients of its table. Of any other folder, every PNG, JPEG
+    or DICOM file in it is taken for a normal chest; its patient is in a file name such
+    as `00012345_000.png`, else each file is a patient of its own. The same number is
+    the same patient in every folder, and a file name that occurs again is left out.
 
     Args:
         folders: at least one.
-        most: number of images to look at, at most; `None` for all. Who is looked at,
-            the seed decides.
-        seed: of the order of the patients.
+        most: number of images to look at, at most; `None` for all.
+        seed: decides who is looked at, and the order of patients, whatever the order of
+            folders and files.
         workers: processes that look for lungs; `None` takes one a processor.
         progress: whether to show a bar.
         max_value: of `Background`.
-
-    Returns:
-        The backgrounds by patient, and what was refused. The order of patients depends
-        on the seed and on who is there, not on the order of folders and files.
 
     Raises:
         UserError: a folder isn't there, or has no such image, or the usable ones are of
@@ -112,11 +100,8 @@ def read_backgrounds(
     apart = workers != 1 and len(jobs) > 16
     traced = tqdm(
         map_in_order(_trace, jobs, workers, died=(_DIED, []), apart=apart),
-        total=len(jobs),
-        desc="backgrounds",
-        unit="image",
-        disable=not progress,
-    )
+        "backgrounds", len(jobs), unit="image", disable=not progress,
+    )  # fmt: skip
     for background, (tracing, said) in zip(chosen, traced, strict=True):
         for sentence in said:
             kind = f'backgrounds with the warning "{sentence}"'
@@ -171,7 +156,8 @@ def _gather(
             here, more = _read_labelled(folder)
             problems += more
         else:
-            here = _read_plain(folder)
+            named = [(path, _NAME.fullmatch(path.stem)) for path in list_images(folder)]
+            here = [Background(path, int(n[1]) if n else -1) for path, n in named]
         if not here:
             raise UserError(
                 f"{folder} has no X-ray without findings to use as a background."
@@ -208,8 +194,3 @@ def _read_labelled(folder: Path) -> tuple[list[Background], tuple[str, ...]]:
         ("X-rays that are not frontal, not used as backgrounds", lateral),
         ("X-rays inside archives, not used as backgrounds: unpack them", packed),
     )
-
-
-def _read_plain(folder: Path) -> list[Background]:
-    named = [(path, _NAME.fullmatch(path.stem)) for path in list_images(folder)]
-    return [Background(path, int(name[1]) if name else -1) for path, name in named]

@@ -88,15 +88,11 @@ def _clavicles(frame: Frame, anatomy: Anatomy, rng: np.random.Generator) -> np.n
     rise = rng.normal(0.05, 0.02)
     level = -0.285 + rng.normal(0, 0.015)
     for side in (-1, 1):
-        points = np.array(
-            [
-                (0.030, level + 0.022),
-                (0.085, level + 0.008),
-                (0.165, level - 0.002 - 0.25 * rise),
-                (0.260, level - 0.020 - 0.8 * rise),
-                (0.380, level - 0.020 - 1.2 * rise),
-            ]
-        )
+        points = np.array([
+            (0.030, level + 0.022), (0.085, level + 0.008),
+            (0.165, level - 0.002 - 0.25 * rise), (0.260, level - 0.020 - 0.8 * rise),
+            (0.380, level - 0.020 - 1.2 * rise),
+        ])  # fmt: skip
         curve = smooth_curve(points * (side * anatomy.width, 1), closed=False)
         half = 0.011 + 0.004 * np.cos(np.linspace(0, 2 * np.pi, len(curve)))
         pixels = frame.to_pixels(strip(curve, half))
@@ -126,16 +122,10 @@ def _shoulders(frame: Frame, rng: np.random.Generator) -> np.ndarray:
     canvas, edge = frame.canvas(), frame.canvas()
     out = rng.uniform(-0.02, 0.04)
     for side in (-1, 1):
-        blade = np.array(
-            [
-                (0.37 + out, -0.31),
-                (0.33 + out, -0.24),
-                (0.31 + out, -0.12),
-                (0.335 + out, 0.0),
-                (0.39 + out, -0.09),
-                (0.42 + out, -0.20),
-            ]
-        )
+        blade = np.array([
+            (0.37 + out, -0.31), (0.33 + out, -0.24), (0.31 + out, -0.12),
+            (0.335 + out, 0.0), (0.39 + out, -0.09), (0.42 + out, -0.20),
+        ])  # fmt: skip
         pixels = frame.to_pixels(smooth_curve(blade * (side, 1), closed=True))
         fill(canvas, pixels, 70)
         stroke(edge, pixels[None, :28], 160, 0.003 * frame.unit)

@@ -45,35 +45,23 @@ _HEART = _outline(  # in its own box, -1..1
 
 @dataclass(frozen=True)
 class Lung:
-    """One lung as a lesion sees it. A real X-ray's lung can be given in this form.
+    """One lung as a lesion sees it. A real X-ray's lung can be given in this form."""
 
-    Args:
-        side: -1 left in the image (the patient's right), 1 right in the image.
-        mask: `(height, width)` float 0..1, the lung that is visible: not behind
-            heart or diaphragm.
-        outline: `(n, 2)` pixels, polygon of the half chest.
-        hilum: `(2,)` pixels.
-    """
-
-    side: int
+    side: int  # -1 left in the image (the patient's right), 1 right in the image
+    # `(height, width)` float 0..1, the lung that is visible: not behind heart or
+    # diaphragm
     mask: np.ndarray
-    outline: np.ndarray
-    hilum: np.ndarray
+    outline: np.ndarray  # `(n, 2)` pixels, polygon of the half chest
+    hilum: np.ndarray  # `(2,)` pixels
 
 
 @dataclass(frozen=True)
 class Chest:
-    """What lesions need to know of a chest: lungs, heart, scale.
+    """What lesions need to know of a chest: lungs, heart, scale."""
 
-    Args:
-        unit: pixels that correspond to 1024 pixels of ChestX-ray14.
-        lungs: the one on the left of the image first.
-        heart: box `(x1, y1, x2, y2)`, pixels.
-    """
-
-    unit: int
-    lungs: tuple[Lung, Lung]
-    heart: tuple[float, float, float, float]
+    unit: int  # pixels that correspond to 1024 pixels of ChestX-ray14
+    lungs: tuple[Lung, Lung]  # the one on the left of the image first
+    heart: tuple[float, float, float, float]  # box `(x1, y1, x2, y2)`, pixels
 
     def lung(self, side: int) -> Lung:
         return self.lungs[0] if side < 0 else self.lungs[1]
@@ -104,13 +92,10 @@ def _dome(anatomy: Anatomy, visit: Visit, side: int) -> np.ndarray:
             top -= 0.02
     half = anatomy.width
     points = [
-        (0.400 * half, top + 0.150),
-        (0.342 * half, top + 0.085),
-        (0.290 * half, top + 0.034),
-        (0.190 * half, top),
-        (0.090 * half, top + 0.010),
-        (0.000, top + 0.034),
-    ]
+        (0.400 * half, top + 0.150), (0.342 * half, top + 0.085),
+        (0.290 * half, top + 0.034), (0.190 * half, top),
+        (0.090 * half, top + 0.010), (0.000, top + 0.034),
+    ]  # fmt: skip
     return smooth_curve(np.array(points) * (side, 1), closed=False)
 
 
@@ -126,9 +111,8 @@ def build_chest(
 ) -> tuple[Chest, np.ndarray, np.ndarray, np.ndarray]:
     """Soft tissue of a chest.
 
-    Returns:
-        The geometry for lesions; the density `(height, width)`; the air in the lungs,
-        0..1; and the body's own thickness, 0..1.
+    The geometry for lesions; the density `(height, width)`; the air in the lungs, 0..1;
+    and the body's own thickness, 0..1.
     """
     unit = frame.unit
     body = _body(frame, anatomy)
@@ -148,14 +132,9 @@ def build_chest(
         fill(canvas, outline)
         depth = thickness(canvas, 0.085 * unit)
         canvas = frame.blur(canvas, 0.002)
-        lungs.append(
-            Lung(
-                side,
-                canvas.astype(np.float32) * (1 / 255) * (1 - hidden),
-                outline,
-                frame.to_pixels((side * 0.085, -0.035)),
-            )
-        )
+        visible = canvas.astype(np.float32) * (1 / 255) * (1 - hidden)
+        hilum = frame.to_pixels((side * 0.085, -0.035))
+        lungs.append(Lung(side, visible, outline, hilum))
         air += frame.blur(depth, 0.003)
     air *= (1 - 0.80 * heart) * (1 - 0.94 * below) * (1 - 0.75 * middle)
     # the liver reaches up behind the lungs: its density fades in, the lung's own
@@ -189,15 +168,10 @@ def _mediastinum(frame: Frame, anatomy: Anatomy) -> np.ndarray:
     knob = 0.017 * anatomy.knob
     right = [(-0.052, -0.60), (-0.048, -0.30), (-0.050, -0.12), (-0.055, 0.3)]
     left = [
-        (0.050, 0.3),
-        (0.046, 0.02),
-        (0.056, -0.08),
-        (0.050 + knob * 0.7, -0.135),
-        (0.050 + knob, -0.17),
-        (0.046 + knob * 0.4, -0.205),
-        (0.040, -0.26),
+        (0.050, 0.3), (0.046, 0.02), (0.056, -0.08), (0.050 + knob * 0.7, -0.135),
+        (0.050 + knob, -0.17), (0.046 + knob * 0.4, -0.205), (0.040, -0.26),
         (0.050, -0.60),
-    ]
+    ]  # fmt: skip
     curve = smooth_curve(np.array(right + left), closed=True)
     curve[:, 0] += anatomy.spine_bend * np.sin(6 * curve[:, 1])
     canvas = frame.canvas()
@@ -275,13 +249,8 @@ def draw_vessels(frame: Frame, anatomy: Anatomy, air: np.ndarray) -> np.ndarray:
 
 def _branches(rng: np.random.Generator, side: int) -> list[np.ndarray]:
     """Per level, `(branches, points, 2)` in body units."""
-    at = np.stack(
-        [
-            side * (0.07 + rng.normal(0, 0.006, _TRUNKS)),
-            -0.045 + rng.normal(0, 0.022, _TRUNKS),
-        ],
-        axis=1,
-    )
+    x = side * (0.07 + rng.normal(0, 0.006, _TRUNKS))
+    at = np.stack([x, -0.045 + rng.normal(0, 0.022, _TRUNKS)], axis=1)
     heading = np.linspace(-1.35, 1.45, _TRUNKS) + rng.normal(0, 0.14, _TRUNKS)
     length = rng.uniform(0.055, 0.085, _TRUNKS)
     t = np.linspace(0, 1, 5)[None, :, None]

@@ -17,17 +17,13 @@ class Frame:
     Body coordinates have their origin in the middle of the chest, x towards the
     right of the image (the patient's left), y down. One unit is the shorter side of
     the image, so sizes given in the 1024 frame of ChestX-ray14 are divided by 1024.
-
-    Args:
-        size: `(height, width)` of the image in pixels.
-        rotation: of the body in the image, degrees.
-        scale: body units per frame unit; 1 is a chest that fills the film.
-        shift: `(x, y)` of the body's origin from the image's centre, frame units.
     """
 
-    size: tuple[int, int]
-    rotation: float = 0.0
+    size: tuple[int, int]  # `(height, width)` of the image in pixels
+    rotation: float = 0.0  # of the body in the image, degrees
+    # body units per frame unit; 1 is a chest that fills the film
     scale: tuple[float, float] = (1.0, 1.0)
+    # `(x, y)` of the body's origin from the image's centre, frame units
     shift: tuple[float, float] = (0.0, 0.0)
 
     @property
@@ -40,9 +36,8 @@ class Frame:
         """`(2, 3)` affine map from body coordinates to pixels."""
         height, width = self.size
         angle = np.deg2rad(self.rotation)
-        turn = np.array(
-            [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-        )
+        c, s = np.cos(angle), np.sin(angle)
+        turn = np.array([[c, -s], [s, c]])
         linear = turn * np.asarray(self.scale) * self.unit
         offset = np.array([width, height]) / 2 + np.asarray(self.shift) * self.unit
         return np.concatenate([linear, offset[:, None]], axis=1)
@@ -76,15 +71,9 @@ def _spline_matrix(knots: int, closed: bool) -> np.ndarray:
     steps = 8
     segments = knots if closed else knots - 1
     t = np.arange(steps) / steps
-    weights = 0.5 * np.stack(
-        [
-            -t + 2 * t**2 - t**3,
-            2 - 5 * t**2 + 3 * t**3,
-            t + 4 * t**2 - 3 * t**3,
-            -(t**2) + t**3,
-        ],
-        axis=1,
-    )
+    first, second = -t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3
+    third, fourth = t + 4 * t**2 - 3 * t**3, -(t**2) + t**3
+    weights = 0.5 * np.stack([first, second, third, fourth], axis=1)
     matrix = np.zeros((segments * steps + (not closed), knots))
     for segment in range(segments):
         rows = slice(segment * steps, (segment + 1) * steps)

@@ -107,26 +107,18 @@ def add_devices(
         bend = (end[0] + edge[0]) / 2, (end[1] + edge[1]) / 2 + rng.normal(0, 0.08)
         wire([edge, bend, end], 110, 0.004)
         add_ellipsoid(density, frame.to_pixels(end), (0.013 * unit, 0.013 * unit), 0.5)
-    if extras.pacemaker:
-        side = extras.pacemaker
+    if side := extras.pacemaker:
         can = np.array([side * 0.27, -0.20]) + rng.normal(0, 0.02, 2)
-        add_ellipsoid(
-            density, frame.to_pixels(can), (0.045 * unit, 0.038 * unit), 1.6, 0.4, 0.2
-        )
-        wire(
-            [tuple(can), (side * 0.12, -0.28), (-0.03, -0.1), (0.08, 0.17)], 255, 0.005
-        )
-    if extras.port:
-        side = extras.port
+        radii = 0.045 * unit, 0.038 * unit
+        add_ellipsoid(density, frame.to_pixels(can), radii, 1.6, 0.4, 0.2)
+        lead = [tuple(can), (side * 0.12, -0.28), (-0.03, -0.1), (0.08, 0.17)]
+        wire(lead, 255, 0.005)
+    if side := extras.port:
         spot = np.array([side * 0.22, -0.17]) + rng.normal(0, 0.02, 2)
-        add_ellipsoid(
-            density, frame.to_pixels(spot), (0.019 * unit, 0.019 * unit), 0.8, 0, 0.3
-        )
-        wire(
-            [tuple(spot), (side * 0.12, -0.29), (-0.04, -0.2), (-0.04, -0.02)],
-            130,
-            0.005,
-        )
+        radii = 0.019 * unit, 0.019 * unit
+        add_ellipsoid(density, frame.to_pixels(spot), radii, 0.8, 0, 0.3)
+        line = [tuple(spot), (side * 0.12, -0.29), (-0.04, -0.2), (-0.04, -0.02)]
+        wire(line, 130, 0.005)
     if extras.tube:
         x = rng.normal(0, 0.006)
         wire([(x, -0.6), (x, -0.3), (x - 0.004, -0.17)], 120, 0.006)
@@ -163,16 +155,13 @@ def _text(
     grey: int,
 ) -> None:
     """White capital letters `height` pixels high, turned by `angle` degrees."""
-    (w, h), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, 1.0, 2)
+    font = cv2.FONT_HERSHEY_DUPLEX
+    (w, h), _ = cv2.getTextSize(text, font, 1.0, 2)
     plate = np.zeros((h + 8, w + 8), np.uint8)
-    cv2.putText(
-        plate, text, (4, h + 4), cv2.FONT_HERSHEY_DUPLEX, 1.0, 255, 2, cv2.LINE_AA
-    )
-    scale = height / h
-    matrix = cv2.getRotationMatrix2D(
-        (plate.shape[1] / 2, plate.shape[0] / 2), angle, scale
-    )
-    matrix[:, 2] += np.array(center) - (plate.shape[1] / 2, plate.shape[0] / 2)
+    cv2.putText(plate, text, (4, h + 4), font, 1.0, 255, 2, cv2.LINE_AA)
+    middle = plate.shape[1] / 2, plate.shape[0] / 2
+    matrix = cv2.getRotationMatrix2D(middle, angle, height / h)
+    matrix[:, 2] += np.array(center) - middle
     alpha = cv2.warpAffine(plate, matrix, image.shape[::-1], flags=cv2.INTER_LINEAR)
     np.maximum(image, cv2.convertScaleAbs(alpha, alpha=grey / 255), out=image)
 
@@ -185,14 +174,10 @@ def _collimate(image: np.ndarray, rng: np.random.Generator) -> None:
     margin = np.minimum(rng.exponential(0.012, 4), 0.045) * (rng.random(4) < 0.6)
     left, top = margin[0] * width, margin[1] * height
     right, bottom = width - margin[2] * width, height - margin[3] * height
-    open_field = np.array(
-        [
-            (left + tilt * height, top),
-            (right + tilt * height, top + tilt * width),
-            (right, bottom),
-            (left, bottom - tilt * width),
-        ]
-    )
+    open_field = np.array([
+        (left + tilt * height, top), (right + tilt * height, top + tilt * width),
+        (right, bottom), (left, bottom - tilt * width),
+    ])  # fmt: skip
     shut = np.ones(image.shape, np.uint8)
     cv2.fillConvexPoly(shut, np.rint(open_field).astype(np.int32), 0)
     image[shut.view(bool)] = grey

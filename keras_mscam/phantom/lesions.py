@@ -20,40 +20,31 @@ _VISIBLE = 0.3  # a pixel belongs to a lesion above this fraction of its peak
 
 @dataclass(frozen=True)
 class Lesion:
-    """What one finding does to an image.
+    """What one finding does to an image."""
 
-    Args:
-        pathology: its name.
-        added: `(height, width)` float32 density to add; negative for air. `None`
-            where the anatomy itself is the finding (Cardiomegaly).
-        erased: `(height, width)` float32 0..1, the share of the lung's markings that
-            vanishes, or `None`.
-        box: half-open `(x1, y1, x2, y2)` pixels, tight around what is visible.
-    """
-
-    pathology: str
+    pathology: str  # its name
+    # `(height, width)` float32 density to add; negative for air. `None` where the
+    # anatomy itself is the finding (Cardiomegaly)
     added: np.ndarray | None
+    # `(height, width)` float32 0..1, the share of the lung's markings that vanishes, or
+    # `None`
     erased: np.ndarray | None
+    # half-open `(x1, y1, x2, y2)` pixels, tight around what is visible
     box: tuple[float, float, float, float]
 
 
 def draw_lesion(
     finding: Finding, chest: Chest, size: tuple[int, int], rng: np.random.Generator
 ) -> Lesion | None:
-    """Draw one finding.
+    """Draw one finding on a chest, in an image of `(height, width)`.
 
-    Args:
-        finding: what, how large, how obvious, which side.
-        chest: geometry of the image to draw on.
-        size: `(height, width)` of that image.
-        rng: decides place and shape.
-
-    Returns:
-        The lesion, or `None` where the lung leaves no room for it.
+    `rng` decides place and shape. `None` is returned where the lung leaves no room.
     """
     name = finding.pathology
     if name == "Cardiomegaly":
-        return Lesion(name, None, None, _clip(chest.heart, size))
+        x1, y1, x2, y2 = chest.heart
+        box = max(0.0, x1), max(0.0, y1), min(1.0 * size[1], x2), min(1.0 * size[0], y2)
+        return Lesion(name, None, None, box)
     lung = chest.lung(finding.side)
     target = finding.size * chest.unit
     if name == "Effusion":
@@ -65,14 +56,6 @@ def draw_lesion(
         erased = None
     box = bounding_box(visible)
     return None if box is None else Lesion(name, added, erased, box)
-
-
-def _clip(
-    box: tuple[float, float, float, float], size: tuple[int, int]
-) -> tuple[float, float, float, float]:
-    height, width = size
-    x1, y1, x2, y2 = box
-    return max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
 
 
 # pathology: (aspect width/height: median, spread), weakest and strongest density,

@@ -65,12 +65,8 @@ def measure_darkness(square: np.ndarray, air: float) -> np.ndarray:
 def fit_template(darkness: np.ndarray, surroundings: float) -> np.ndarray:
     """Find where the template's lungs are darkest: a grid, then halved steps.
 
-    Args:
-        darkness: of `measure_darkness`.
-        surroundings: weight of what lies around the lungs, which should be bright.
-
-    Returns:
-        `(2, 3)` affine map from the template to the picture, pixels of `SIZE`.
+    `surroundings` is the weight of what lies around the lungs, which should be bright.
+    The `(2, 3)` affine map is from the template to the picture, in pixels of `SIZE`.
     """
     guesses, penalties, moved = _moved_masks(surroundings)
     small = cv2.resize(darkness, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA)
@@ -93,9 +89,7 @@ def fit_template(darkness: np.ndarray, surroundings: float) -> np.ndarray:
 
 
 @cache
-def _moved_masks(
-    surroundings: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _moved_masks(surroundings: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Every guess of the grid, its penalty, and its mask as a row."""
     weights = _weights(surroundings, _COARSE)
     guesses = np.array(list(itertools.product(*_GRID)))

@@ -28,17 +28,12 @@ _OFFSETS = np.arange(-0.075, 0.0751, 0.0025)  # along its normals, widths of the
 
 @dataclass(frozen=True)
 class Tracing:
-    """A chest as its contours, in pixels of the picture resized to 256x256.
+    """A chest as its contours, in pixels of the picture resized to 256x256."""
 
-    Args:
-        outlines: `(2, n, 2)`, visible lungs, the one on the left of the image first.
-        hila: `(2, 2)`.
-        heart: box `(x1, y1, x2, y2)`.
-    """
-
+    # `(2, n, 2)`, visible lungs, the one on the left of the image first
     outlines: np.ndarray
-    hila: np.ndarray
-    heart: tuple[float, float, float, float]
+    hila: np.ndarray  # `(2, 2)`
+    heart: tuple[float, float, float, float]  # box `(x1, y1, x2, y2)`
 
     def to_chest(self) -> Chest:
         """The chest that lesions need, in the frame of the tracing."""
@@ -48,18 +43,13 @@ class Tracing:
 
 
 def trace_chest(image: np.ndarray) -> Tracing:
-    """Find lungs and heart of a frontal chest X-ray.
+    """Find lungs and heart of a frontal X-ray, uint8 `(height, width)`.
 
     The lungs of the mean phantom are laid over the picture by an affine map, where it
     is darkest. Then their contours move along their normals to the steps from dark to
     bright, first of a blurred picture and then of a sharper one. Of several first
-    guesses, the one whose contours follow the clearest steps is taken.
-
-    Args:
-        image: uint8 `(height, width)`, bones bright, upright, not mirrored.
-
-    Returns:
-        Contours of the lungs as far as they are visible, hila, and the heart's box.
+    guesses, the one whose contours follow the clearest steps is taken. The image must
+    be upright and not mirrored, its bones bright.
 
     Raises:
         ImageError: what was found is no plausible pair of lungs.

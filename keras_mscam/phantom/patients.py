@@ -59,19 +59,12 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class Finding:
-    """One pathology to draw.
+    """One pathology to draw."""
 
-    Args:
-        pathology: one of `BOXED_PATHOLOGIES`.
-        size: square root of the area of its box, frame units.
-        conspicuity: 0 (just visible) to 1 (obvious).
-        side: -1 the patient's right lung (left in the image), 1 the left lung.
-    """
-
-    pathology: str
-    size: float
-    conspicuity: float
-    side: int
+    pathology: str  # one of `BOXED_PATHOLOGIES`
+    size: float  # square root of the area of its box, frame units
+    conspicuity: float  # 0 (just visible) to 1 (obvious)
+    side: int  # -1 the patient's right lung (left in the image), 1 the left lung
 
 
 @dataclass(frozen=True)

@@ -180,21 +180,15 @@ def fit_film(image: np.ndarray, chest: Chest) -> Film:
 def take_again(
     image: np.ndarray, tracing: Tracing, visit: Visit, size: tuple[int, int]
 ) -> tuple[np.ndarray, Chest]:
-    """Position and expose a real X-ray anew, without mirroring it.
+    """Position and expose a real X-ray anew, without mirroring it; see `plant_lesions`.
 
     Turned by 2.5, shifted by 2% and zoomed by 5% (standard deviations, cut at 6
     degrees, 4%, and 0.94 to 1.15), what is missing at the borders repeated from them;
     gamma and contrast changed by 10%, brightness by 8 grey levels; the heart wider or
     narrower by 5%, or as wide as Cardiomegaly asks.
 
-    Args:
-        image: uint8 of any size, stretched to `size` as `prepare` stretches images.
-        tracing: of that image.
-        visit: its seed decides on everything; its findings on the heart alone.
-        size: `(height, width)` wanted.
-
-    Returns:
-        uint8 of shape `size`, and its chest in its pixels.
+    uint8 of shape `size`, and its chest in its pixels. The visit's findings decide on
+    the heart alone, its seed on everything else.
     """
     rng = np.random.default_rng([*visit.seed, 70])
     matrix = _sample_matrix(rng, size)

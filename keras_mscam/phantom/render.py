@@ -23,16 +23,10 @@ class Phantom:
 def render_phantom(
     anatomy: Anatomy, visit: Visit, size: tuple[int, int] = (256, 256)
 ) -> Phantom:
-    """Render one exposure of one patient.
+    """Render one exposure of one patient, `(height, width)` pixels.
 
-    Args:
-        anatomy: from `sample_anatomy`.
-        visit: from `sample_visit`.
-        size: `(height, width)` in pixels; the chest fills the shorter side.
-
-    Returns:
-        The image and its lesions, boxes in pixels of that image. The same arguments
-        give the same bytes.
+    The chest fills the shorter side; boxes of lesions are in pixels of the image. The
+    same arguments give the same bytes.
 
     Example:
         >>> from keras_mscam.phantom import (
@@ -41,9 +35,8 @@ def render_phantom(
         >>> render_phantom(anatomy, visit, size=(64, 64)).image.shape
         (64, 64)
     """
-    frame = Frame(
-        size, visit.rotation, (0.985 * visit.zoom, 0.985 * visit.zoom), visit.shift
-    )
+    zoom = 0.985 * visit.zoom
+    frame = Frame(size, visit.rotation, (zoom, zoom), visit.shift)
     extras = sample_extras(visit)
     chest, density, air, body = build_chest(frame, anatomy, visit)
     density += draw_bones(frame, anatomy) * np.minimum(4 * body, 1)

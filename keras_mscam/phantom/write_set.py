@@ -49,9 +49,9 @@ def write_phantoms(
     """Write a synthetic data set in ChestX-ray14's own layout.
 
     `images/00000001_000.png` (8-bit grey), `Data_Entry_2017.csv` and
-    `BBox_List_2017.csv`. The positive images of 20% of the patients have boxes, one
-    for each pathology, and no other patient has any: under the rule that boxed
-    patients are the test set, nobody boxed is trained on.
+    `BBox_List_2017.csv`. The positive images of 20% of the patients have boxes, one for
+    each pathology, and no other patient has any: under the rule that boxed patients are
+    the test set, nobody boxed is trained on.
 
     With `backgrounds`, the lesions are planted in real X-rays without findings instead
     of drawn chests. A patient is then a real patient, whose X-rays are used again and
@@ -69,17 +69,15 @@ def write_phantoms(
         size: `(height, width)` in pixels, each at least 32.
         workers: processes; default one per CPU available.
         progress: show a bar on standard error.
-        backgrounds: folders of X-rays without findings, see `read_backgrounds`; none
-            for drawn chests.
+        backgrounds: folders of X-rays without findings, see `read_backgrounds`.
         max_value: the grey value of theirs that is white, see `read_xray`.
 
     Returns:
-        A sentence for each kind of background that can't be used or looks odd, with its
-        count and an example.
+        A sentence for each kind of background that can't be used or looks odd.
 
     Raises:
         UserError: the directory is not empty, a number is out of range, or the
-            backgrounds are too few, see `read_backgrounds`.
+            backgrounds are too few.
         DiskError: it can't be written.
     """
     directory = Path(directory)
@@ -92,11 +90,11 @@ def write_phantoms(
     with write_whole_folder(directory) as temporary:
         (temporary / "images").mkdir()
         if backgrounds:
-            tasks = list(plan_planted(found.patients, images, seed, size, temporary))
+            render, tasks = _plant, list(plan_planted(found.patients, images))
             _write_backgrounds(temporary, tasks, found.refused)
         else:
-            tasks = list(_plan(images, seed, size, temporary))
-        jobs = [(_plant if backgrounds else _draw, *task) for task in tasks]
+            render, tasks = _draw, list(_plan(images, seed))
+        jobs = [(render, seed, *task, size, temporary) for task in tasks]
         # A patient takes a while: worth a process, if there is more than one chunk.
         apart = workers != 1 and len(jobs) > 16
         results = map_in_order(_write_patient, jobs, workers, apart=apart)
@@ -132,10 +130,8 @@ def _check(
         raise UserError(f"workers is {workers}: at least one process is needed.")
 
 
-def _plan(
-    images: int, seed: int, size: tuple[int, int], folder: Path
-) -> Iterator[tuple]:
-    """One task a patient: `(seed, patient, visits, boxed, size, folder)`.
+def _plan(images: int, seed: int) -> Iterator[tuple[int, int, bool]]:
+    """One task a patient: number, visits, and whether boxed.
 
     In every five patients in a row, one that the seed picks is boxed: exactly 20%.
     """
@@ -146,7 +142,7 @@ def _plan(
         pick = np.random.default_rng([seed, group, 3_000]).integers(_BOXED_PERIOD)
         visits = min(count_visits(seed, patient), images)
         images -= visits
-        yield seed, patient, visits, bool(place == pick), size, folder
+        yield patient, visits, bool(place == pick)
 
 
 def _draw(
@@ -161,13 +157,9 @@ def _draw(
 
 
 def plan_planted(
-    patients: Sequence[Sequence[Background]],
-    images: int,
-    seed: int,
-    size: tuple[int, int],
-    folder: Path,
-) -> Iterator[tuple]:
-    """One task a patient: `(seed, backgrounds, visits, boxed, size, folder)`.
+    patients: Sequence[Sequence[Background]], images: int
+) -> Iterator[tuple[tuple[Background, ...], int, bool]]:
+    """One task a patient: backgrounds, visits, and whether boxed.
 
     All patients have equally many images, give or take one. The first ones, of an order
     that is random already, are boxed.
@@ -177,14 +169,11 @@ def plan_planted(
     each, more = divmod(images, len(patients))
     for place, backgrounds in enumerate(patients):
         visits = each + (place < more)
-        yield seed, tuple(backgrounds[:visits]), visits, place < boxed, size, folder
+        yield tuple(backgrounds[:visits]), visits, place < boxed
 
 
 def _plant(
-    seed: int,
-    backgrounds: tuple[Background, ...],
-    visits: int,
-    size: tuple[int, int],
+    seed: int, backgrounds: tuple[Background, ...], visits: int, size: tuple[int, int]
 ) -> Iterator[tuple[Phantom, int, str]]:
     """As `_draw`, in the X-rays of a real patient, one after the other and again."""
     # Twice the size that is needed: enough to be turned and zoomed.
@@ -237,7 +226,7 @@ def _write_backgrounds(
     """Write `backgrounds.csv`: name, patient, whether boxed, or why it was refused."""
     rows: list[tuple[str, object, object, str]] = [
         (background.path.name, background.patient, int(boxed), "")
-        for _, backgrounds, _, boxed, *_ in tasks
+        for backgrounds, _, boxed in tasks
         for background in backgrounds
     ]
     rows += [(name, "", "", reason) for name, reason in refused]

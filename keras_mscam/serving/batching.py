@@ -83,9 +83,9 @@ class Batcher:
     alone.
 
     Args:
-        run: from inputs to outputs, all of which begin with the batch; called in the
-            executor.
-        executor, room, options: threads, where requests wait, and those of the server.
+        run: from inputs to outputs, all of which begin with the batch.
+        executor, room, options: threads to run in, where requests wait, and those of
+            the server.
         on_batch: called with the size of every batch, the seconds that it ran, and the
             seconds that each of its requests waited before.
     """
@@ -109,14 +109,10 @@ class Batcher:
         self._worker: asyncio.Task | None = None
 
     async def submit(self, inputs: Arrays, rows: int | None) -> Arrays:
-        """Run a request within a batch, or alone.
+        """Run a request within a batch, or alone if it is none, `rows` being `None`.
 
-        One that is larger than a batch is run in pieces. When its waiter is cancelled,
+        One of more rows than a batch is run in pieces. When its waiter is cancelled,
         what of it wasn't begun is not run.
-
-        Args:
-            inputs: by name.
-            rows: of every input, one at least; `None` if it isn't a batch.
 
         Raises:
             ServingError: too much waits already; or as `run`.

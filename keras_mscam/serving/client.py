@@ -56,10 +56,8 @@ _GRPC_OPTIONS = [
 class ServiceError(UserError):
     """A server refused a request, or can't be reached.
 
-    Args:
-        message: one sentence, with the server's own.
-        code: name of a gRPC status, such as `"INVALID_ARGUMENT"`.
-        may_pass: whether the same request may succeed later.
+    `code` is the name of a gRPC status, such as `"INVALID_ARGUMENT"`; `may_pass`,
+    whether the same request may succeed later.
     """
 
     def __init__(self, message: str, code: str, may_pass: bool):
@@ -72,11 +70,9 @@ class Client:
     """Ask a server what X-rays show, and where; answers equal the `Predictor`'s.
 
     But no thresholds come with them, so that `positives` is empty: those are in the
-    export's `contract.json`.
-
-    What may pass is tried again, after twice as long each time: no connection, a full
-    queue, a server that is starting or draining. Several threads may share a client:
-    their images then run as one batch.
+    export's `contract.json`. What may pass is tried again, after twice as long each
+    time: no connection, a full queue, a server that is starting or draining. Several
+    threads may share a client: their images then run as one batch.
 
     Args:
         url: `http://HOST:PORT` or `https://...` for REST, `grpc://HOST:PORT` or
@@ -125,10 +121,7 @@ class Client:
         )
 
     def predict(
-        self,
-        image: Image,
-        signature: str = EVERYTHING,
-        max_value: int | None = None,
+        self, image: Image, signature: str = EVERYTHING, max_value: int | None = None
     ) -> Prediction:
         """Predict one X-ray.
 
@@ -166,10 +159,7 @@ class Client:
         ]
 
     def call(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        """Call any signature with arrays by name; bytes in arrays of `object`.
-
-        Returns:
-            Arrays by name; strings as `object` of bytes or text.
+        """Call any signature with arrays by name, bytes and text in arrays of `object`.
 
         Raises:
             ServiceError: the server refuses, or can't be reached.

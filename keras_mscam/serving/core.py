@@ -35,12 +35,8 @@ class Answer(NamedTuple):
 class Core:
     """Finds versions and batches requests.
 
-    Args:
-        folder: of models, none of which is loaded yet.
-        options: of the server.
-
-    Raises:
-        UserError: there is no model, or an option can't be understood.
+    No model of the folder is loaded yet. There must be one, and options that can be
+    understood, or it is a `UserError`.
     """
 
     def __init__(self, folder: Path, options: ServerOptions):
@@ -72,15 +68,10 @@ class Core:
         output_filter: Sequence[str] = (),
         timeout: float | None = None,
     ) -> Answer:
-        """Run a signature of a model.
+        """Run a signature of a model; the newest version, `serving_default` by default.
 
-        Args:
-            record: of the request.
-            name, version, label: which model; the newest version by default.
-            signature: `serving_default` by default.
-            inputs: arrays by name; strings as `object` of bytes.
-            output_filter: names of the outputs that are wanted; all by default.
-            timeout: seconds that the answer may take.
+        Inputs are arrays by name, strings as `object` of bytes; all outputs are given
+        but for a filter of names. The answer may take `timeout` seconds.
 
         Raises:
             ServingError: there is no such thing, the inputs are wrong, too much waits

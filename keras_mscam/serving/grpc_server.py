@@ -215,10 +215,8 @@ def decode_inputs(
     """Return the tensors of a request as arrays of so many bytes at most in all.
 
     A shape may claim any size, since the last value is repeated to fill it: it is
-    compared with what is left before memory is taken.
-
-    Raises:
-        ServingError: INVALID_ARGUMENT: one is malformed, or they are too large.
+    compared with what is left before memory is taken. What is malformed, or too large,
+    is a `ServingError`.
     """
     arrays = {}
     for name, proto in protos.items():

@@ -22,8 +22,7 @@ def parse_document(body: bytes) -> dict:
     """Parse the body of a request.
 
     Raises:
-        ServingError: INVALID_ARGUMENT: it is no JSON object, which has no NaN, or has
-            too many elements.
+        ServingError: it is no JSON object, which has no NaN, or has too many elements.
     """
     # Commas in strings count too: there are none in base64.
     if sum(map(body.count, (b",", b"[", b"{"))) > MOST_ELEMENTS:
@@ -45,19 +44,15 @@ def parse_document(body: bytes) -> dict:
 def read_inputs(
     document: dict, specs: Mapping[str, tf.TensorSpec]
 ) -> tuple[dict[str, np.ndarray], bool]:
-    """Turn a request into arrays.
+    """Return the arrays of a request, strings as `object` of bytes, and if it has rows.
 
     Rows are `{"instances": [...]}`: for each example the value of the only input, or an
     object of all. Columns are `{"inputs": ...}`: the only input, or an object of all.
-    Bytes are `{"b64": "..."}`.
-
-    Returns:
-        Arrays by name (strings as `object` of bytes), and whether these were rows.
-        Shapes are what the request gives; the signature checks them.
+    Bytes are `{"b64": "..."}`. Shapes are what the request gives; the signature checks
+    them.
 
     Raises:
-        ServingError: INVALID_ARGUMENT: the request is wrong. UNIMPLEMENTED: the input
-            is of a type that JSON has no form for.
+        ServingError: the request is wrong, or an input is of a type that JSON lacks.
     """
     rows = "instances" in document
     if rows == ("inputs" in document):
@@ -144,19 +139,15 @@ def _read_bytes(leaf: str | dict) -> bytes:
 
 
 def write_outputs(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
-    """Write the answer to a request.
+    """Write the answer: `{"predictions": [...]}` for rows, or `{"outputs": ...}`.
 
     The value of a single output stands without its name. Strings of an output whose
     name ends in `_bytes` are `{"b64": "..."}`, others are UTF-8. `NaN` and `Infinity`
     stand as such, which JavaScript's and other strict parsers refuse.
 
-    Returns:
-        `{"predictions": [...]}`, one value or object for each example, for rows; else
-        `{"outputs": ...}`.
-
     Raises:
-        ServingError: INVALID_ARGUMENT: outputs differ in their batch and can't be rows.
-            UNIMPLEMENTED: one is of a type that JSON has no form for.
+        ServingError: outputs differ in their batch and can't be rows, or one is of a
+            type that JSON lacks.
     """
     for name, array in outputs.items():
         if array.dtype.kind not in "bfiuO" or array.dtype == np.float16:

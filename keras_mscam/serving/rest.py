@@ -118,9 +118,8 @@ class _Api:
             body = await _read_body(request, options.max_request_bytes, options.timeout)
             document = await core.convert(len(body), parse_document, body)
             signature = document.get("signature_name", "")
-            specs = (
-                core.models.find(*model).get_servable().find_signature(signature).inputs
-            )
+            servable = core.models.find(*model).get_servable()
+            specs = servable.find_signature(signature).inputs
             inputs, rows = await core.convert(len(body), read_inputs, document, specs)
             prediction = core.predict(
                 record, *model,

@@ -50,11 +50,7 @@ class Signature:
         return bool(self.inputs) and all(batches)
 
     def check(self, inputs: Mapping[str, np.ndarray], wanted: Sequence[str]) -> None:
-        """Refuse inputs of other names, types or shapes, and unknown wanted outputs.
-
-        Raises:
-            ServingError: INVALID_ARGUMENT.
-        """
+        """Refuse inputs of other names, types or shapes, and unknown wanted outputs."""
         if inputs.keys() != self.inputs.keys():
             raise refuse(
                 f"The signature {self.name!r} takes the inputs {_join(self.inputs)}; "
@@ -79,10 +75,7 @@ class Signature:
             )
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run it on inputs that were checked.
-
-        Returns:
-            Outputs by name; strings as `object` of bytes.
+        """Run it on inputs that were checked; strings are `object` of bytes.
 
         Raises:
             ServingError: the graph failed.
@@ -96,16 +89,10 @@ class Signature:
 
 
 class Servable:
-    """A SavedModel and its signatures.
+    """A SavedModel, loaded in a session, and its signatures.
 
     It runs in a session, as in TensorFlow Serving: nothing is traced, and its memory
     can be given back.
-
-    Args:
-        path: folder that holds `saved_model.pb`.
-
-    Raises:
-        Exception: of TensorFlow, if it can't be loaded.
     """
 
     def __init__(self, path: Path):
@@ -124,11 +111,7 @@ class Servable:
         }
 
     def find_signature(self, name: str) -> Signature:
-        """Return a signature; the default one if the name is empty.
-
-        Raises:
-            ServingError: FAILED_PRECONDITION: there is none.
-        """
+        """Return a signature; the default one if the name is empty."""
         name = name or DEFAULT_SIGNATURE
         if name not in self._signatures:
             raise ServingError(
@@ -138,11 +121,7 @@ class Servable:
         return self._signatures[name]
 
     def warm_up(self) -> int:
-        """Run the requests that the export brings along; return how many.
-
-        Raises:
-            ServingError: one fails: such a version is not served.
-        """
+        """Run the requests that the export brings along; return how many."""
         path, count = self.path / WARMUP_FILE, 0
         records = tf.data.TFRecordDataset(str(path)) if path.is_file() else ()
         for count, record in enumerate(records, start=1):

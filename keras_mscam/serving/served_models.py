@@ -32,10 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 def find_models(path: Path) -> dict[str, Path]:
-    """Return the folder of each model, by its name.
-
-    Args:
-        path: a repository, or the folder of one model.
+    """Return the folder of each model, by its name, in a repository, or of one model.
 
     Raises:
         UserError: there is no model.
@@ -78,12 +75,7 @@ def find_versions(folder: Path) -> dict[int, Path]:
 def choose_versions(policy: Sequence[str], numbers: Iterable[int]) -> list[int]:
     """Return the versions that are wanted of those on disk, newest first.
 
-    Args:
-        policy: `latest [N]`, `all` or `specific N [N ...]`.
-        numbers: of versions.
-
-    Raises:
-        UserError: the policy is none of them.
+    The policy is `latest [N]`, `all` or `specific N [N ...]`, or it is a `UserError`.
     """
     kind, *rest = policy or ("",)
     numbers = sorted(numbers, reverse=True)
@@ -103,27 +95,21 @@ def choose_versions(policy: Sequence[str], numbers: Iterable[int]) -> list[int]:
 
 @dataclass(eq=False)
 class Version:
-    """One version of a model, and what became of it.
+    """One version of a model, and what became of it."""
 
-    Args:
-        number, path: its number and folder.
-        state: START, LOADING, AVAILABLE, UNLOADING or END.
-        error_code, error: name of a gRPC status, and why it could not be loaded.
-        fingerprint: of its files when they were read; changed ones are tried again.
-        servable: while it is loaded.
-        batchers: of its signatures, made as they are called.
-        in_flight: requests that hold on to it.
-    """
-
+    # its number and folder
     number: int
     path: Path
-    state: str = START
+    state: str = START  # START, LOADING, AVAILABLE, UNLOADING or END
+    # name of a gRPC status, and why it could not be loaded
     error_code: str = "OK"
     error: str = ""
+    # of its files when they were read; changed ones are tried again
     fingerprint: frozenset = frozenset()
-    servable: Servable | None = None
+    servable: Servable | None = None  # while it is loaded
+    # of its signatures, made as they are called
     batchers: dict[str, Batcher] = field(default_factory=dict)
-    in_flight: int = 0
+    in_flight: int = 0  # requests that hold on to it
 
     @contextmanager
     def hold(self) -> Iterator[Servable]:
@@ -189,11 +175,7 @@ class ServedModels:
     def find(
         self, name: str, number: int | None = None, label: str | None = None
     ) -> Version:
-        """Return an available version: by number, by label, or the newest.
-
-        Raises:
-            ServingError: there is none.
-        """
+        """Return an available version: by number, by label, or the newest."""
         versions = self.list_versions(name, number, label)
         available = [version for version in versions if version.state == AVAILABLE]
         if not available:
@@ -205,11 +187,7 @@ class ServedModels:
     def list_versions(
         self, name: str, number: int | None = None, label: str | None = None
     ) -> list[Version]:
-        """Return all versions that were ever wanted, newest first, or one of them.
-
-        Raises:
-            ServingError: there is none.
-        """
+        """Return all versions that were ever wanted, newest first, or one of them."""
         versions = self._versions.get(name)
         if not versions:
             raise _not_found(f"The model {name!r} is not served.")

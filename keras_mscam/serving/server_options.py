@@ -59,11 +59,7 @@ class ServerOptions:
                 raise UserError(f"{option} is {value}; it must be positive.")
 
     def parse_labels(self) -> dict[str, int]:
-        """Return the version of each label.
-
-        Raises:
-            UserError: one is not understood.
-        """
+        """Return the version of each label."""
         labels = {}
         for word in self.labels:
             label, _, version = word.partition("=")
@@ -76,19 +72,12 @@ class ServerOptions:
         return labels
 
     def read_token(self) -> str | None:
-        """Return the token of the file, or else of the environment, if there is one.
-
-        Raises:
-            UserError: the file can't be read, or is no token.
-        """
+        """Return the token of the file, or else of the environment, if there is one."""
         place = self.token_file or TOKEN_VARIABLE
         try:
             token = os.environ.get(TOKEN_VARIABLE)
-            token = (
-                self.token_file.read_text(encoding="utf-8")
-                if self.token_file
-                else token
-            )
+            if self.token_file:
+                token = self.token_file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"Cannot read the token of {place}: {error}.") from error
         if token is None:

@@ -27,21 +27,15 @@ _COUNTERS = ("best", "wait", "cooldown_counter", "best_epoch", "skipped")
 
 @dataclass(frozen=True)
 class State:
-    """How far a run has come, beside the values of its network's variables.
+    """How far a run has come, beside the values of its network's variables."""
 
-    Args:
-        epoch: whole epochs.
-        step: steps of the next one.
-        sums: what the losses of those steps are the quotients of, see `read_sums`.
-        counters: one dictionary for each callback that counts.
-        history: a row for each whole epoch.
-    """
-
-    epoch: int = 0
-    step: int = 0
+    epoch: int = 0  # whole epochs
+    step: int = 0  # steps of the next one
+    # what the losses of those steps are the quotients of, see `read_sums`
     sums: list[float] = field(default_factory=list)
+    # one dictionary for each callback that counts
     counters: list[dict] = field(default_factory=list)
-    history: list[dict] = field(default_factory=list)
+    history: list[dict] = field(default_factory=list)  # a row for each whole epoch
 
 
 class Checkpoint(keras.callbacks.Callback):

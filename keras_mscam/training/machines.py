@@ -61,18 +61,14 @@ ONE_DEVICE = Machines()
 
 @dataclass(frozen=True)
 class Group:
-    """What trains together: by default, one device of one host.
+    """What trains together: by default, one device of one host."""
 
-    Args:
-        host: (index, count) of this host. The first one writes the run.
-        devices: number of those of all hosts.
-        scope: gives the context in which networks are built and trained.
-        share: returns the largest of the integers that the hosts call it with.
-    """
-
+    # (index, count) of this host. The first one writes the run
     host: tuple[int, int] = (0, 1)
-    devices: int = 1
+    devices: int = 1  # number of those of all hosts
+    # gives the context in which networks are built and trained
     scope: Callable[[], AbstractContextManager] = nullcontext
+    # returns the largest of the integers that the hosts call it with
     share: Callable[[int], int] = int
 
     @property

@@ -25,33 +25,21 @@ from keras_mscam.visualization.style import (
 
 @dataclass(frozen=True)
 class Case:
-    """One image and pathology, with its maps.
+    """One image and pathology, with its maps."""
 
-    Args:
-        name, pathology: of the image, and what is looked for.
-        kind: what it is a case of, in words.
-        image: `(height, width)` uint8, as the model saw it.
-        cams: by block, `(h, w)` raw maps.
-        attention: `(height, width)` raw fused map.
-        heatmap: the same, normalized to [0, 1] as the protocol says.
-        relevance_weights: `(B,)`.
-        truth, predicted: `(N, 4)` boxes, half-open xyxy in pixels of `image`.
-        probability: calibrated.
-        iou: the best of any predicted with any ground-truth box.
-    """
-
-    name: str
-    pathology: str
-    kind: str
-    image: np.ndarray
-    cams: dict[str, np.ndarray]
-    attention: np.ndarray
-    heatmap: np.ndarray
-    relevance_weights: np.ndarray
+    name: str  # of the image
+    pathology: str  # that is looked for
+    kind: str  # what it is a case of, in words
+    image: np.ndarray  # `(height, width)` uint8, as the model saw it
+    cams: dict[str, np.ndarray]  # by block, `(h, w)` raw maps
+    attention: np.ndarray  # `(height, width)` raw fused map
+    heatmap: np.ndarray  # the same, normalized to [0, 1] as the protocol says
+    relevance_weights: np.ndarray  # `(B,)`
+    # `(N, 4)` boxes, half-open xyxy in pixels of `image`
     truth: np.ndarray
     predicted: np.ndarray
-    probability: float
-    iou: float
+    probability: float  # calibrated
+    iou: float  # the best of any predicted with any ground-truth box
 
 
 @in_own_style

@@ -131,12 +131,10 @@ def plot_reliability(systems: dict[str, dict]) -> Figure:
     return _plot(systems, find, *labels, marker="o", ms=2.5)
 
 
-def plot_froc(systems: dict[str, dict], most: float = 8.0) -> Figure:
+def plot_froc(systems: dict[str, dict]) -> Figure:
     """Show, for every boxed pathology, what a found lesion costs in false boxes.
 
-    Args:
-        systems: contents of `metrics.json` by name of the system.
-        most: false positives an image at which the axis ends.
+    `systems` are contents of `metrics.json` by name of the system.
     """
 
     def find(metrics: dict, name: str):
@@ -145,7 +143,7 @@ def plot_froc(systems: dict[str, dict], most: float = 8.0) -> Figure:
             return ((), ()) if name in metrics["boxed"] else None
         return curve["false_positives"], curve["sensitivity"]
 
-    return _plot(systems, find, "false boxes an image", "sensitivity", most)
+    return _plot(systems, find, "false boxes an image", "sensitivity", 8.0)
 
 
 @in_own_style
@@ -159,8 +157,7 @@ def _plot(
 ) -> Figure:
     """Plot a panel a pathology, with the curve that `find` gives of each system.
 
-    Args:
-        most: where the x axis ends; a square with its diagonal by default.
+    The x axis ends at `most`; it is a square with its diagonal by default.
     """
     names = [
         name

@@ -135,26 +135,21 @@ class Explorer:
     def _show(self, *_) -> None:
         if self._is_setting:
             return
-        counted = self._read_shares()
+        # The model's own values, where nobody moved a slider.
+        values = np.array([slider.value for slider in self.weights])
+        counted = np.where(_is_moved(values, self._shares), values, self._shares)
+        counted = counted * [block.value for block in self.blocks]
+        own = self._original.require_contract().shown_threshold
+        threshold = self.threshold.value
+        threshold = threshold if _is_moved(threshold, own) else own
         self.prediction = self._original.change(
-            self.pathology.value, counted, self._read_threshold()
+            self.pathology.value, counted, threshold
         )
         total = counted.sum()
         for label, value in zip(self.shares, counted, strict=True):
             label.value = f"counts {value / total if total else 0:.2f}"
         self.picture.value = cv2.imencode(".png", self.draw()[..., ::-1])[1].tobytes()
         self.text.value = self._describe()
-
-    def _read_shares(self) -> np.ndarray:
-        """Return what every block is to count: the model's, where nobody moved it."""
-        values = np.array([slider.value for slider in self.weights])
-        kept = np.where(_is_moved(values, self._shares), values, self._shares)
-        return kept * [block.value for block in self.blocks]
-
-    def _read_threshold(self) -> float:
-        value = self.threshold.value
-        own = self._original.require_contract().shown_threshold
-        return value if _is_moved(value, own) else own
 
     def _describe(self) -> str:
         name = self.pathology.value

@@ -33,9 +33,8 @@ def draw_overlay(
         pixels: uint8 `(height, width)`, the X-ray at its own size or shrunk.
         prediction: of it, with maps.
         pathology: name.
-        shape: `(height, width)` of the picture, see `choose_shape`; that of the X-ray
-            by default.
-        most_alpha: opacity of the hottest place, in [0, 1], in place of 0.6.
+        shape: `(height, width)` of the picture; that of the X-ray by default.
+        most_alpha: opacity of the hottest place, in [0, 1].
 
     Returns:
         uint8 RGB `(height, width, 3)`.

@@ -31,10 +31,8 @@ MOST_ALPHA = 0.6
 TRUTH, PREDICTED = "#ffffff", "#00ffff"
 TRUTH_LINE: dict[str, Any] = {"color": TRUTH, "linestyle": "-", "linewidth": 1.1}
 PREDICTED_LINE: dict[str, Any] = {
-    "color": PREDICTED,
-    "linestyle": (0, (4, 2)),
-    "linewidth": 1.1,
-}
+    **TRUTH_LINE, "color": PREDICTED, "linestyle": (0, (4, 2)),
+}  # fmt: skip
 RIM: list[AbstractPathEffect] = [withStroke(linewidth=2.2, foreground="black")]
 _MIDDLE_GREY = 0.45
 _MOST_LETTERS = 32
@@ -50,13 +48,9 @@ FONT: dict[str, Any] = {"fontsize": 9, "color": "#1b1f24"}
 
 
 def alpha(heat, most: float = MOST_ALPHA):
-    """Return the opacity of a heat map over an X-ray; what is cold is left as it is.
+    """Return the opacity of heat in [0, 1]; what is cold is left as it is.
 
     `alpha = most * heat ** 2 * (3 - 2 * heat)`
-
-    Args:
-        heat: array or tensor in [0, 1].
-        most: opacity of the hottest place, in [0, 1].
     """
     return most * heat**2 * (3 - 2 * heat)
 
@@ -86,11 +80,8 @@ def show_xray(
 ) -> None:
     """Show the X-ray of a prediction as wide and high as the chest was.
 
-    Args:
-        axis: gets the coordinates of the image's pixels.
-        image: uint8 `(height, width)`.
-        prediction: of it.
-        longest_side: of the picture at most, in pixels.
+    The axis gets the coordinates of the image's pixels, uint8 `(height, width)`; the
+    picture has `longest_side` pixels at most.
     """
     spacing = prediction.pixel_spacing
     picture = shrink(image, choose_shape(image.shape, spacing, longest_side))
@@ -120,12 +111,9 @@ def show_grey(
 def show_heat(
     axis: Axes, heatmap: np.ndarray, corners: tuple[float, float, float, float]
 ) -> None:
-    """Lay a map over the part of an X-ray that it is of, see `style.alpha`.
+    """Lay a map `(h, w)` in [0, 1] over the part of an X-ray that it is of.
 
-    Args:
-        axis: with the X-ray.
-        heatmap: `(h, w)` in [0, 1].
-        corners: half-open xyxy of the part, in the coordinates of the axis.
+    Corners of the part are half-open xyxy in the coordinates of the axis.
     """
     left, top, right, bottom = corners
     limits = axis.get_xlim(), axis.get_ylim(), axis.get_aspect()
@@ -170,11 +158,8 @@ def add_colour_bar(axis: Axes, threshold: float | None, label: str) -> None:
 #: Inches of a column of a journal, and of its two.
 WIDTHS = {"single": 3.5, "double": 7.2}
 # Text stays text, for search and for the journal's own fonts.
-_VECTOR: dict[Any, Any] = {
-    "pdf.fonttype": 42,
-    "ps.fonttype": 42,
-    "svg.fonttype": "none",
-}
+_VECTOR: dict[Any, Any] = {"pdf.fonttype": 42, "ps.fonttype": 42,
+                           "svg.fonttype": "none"}  # fmt: skip
 _INK = (
     "axes.", "font.", "text.", "lines.", "patch.", "path.", "xtick.", "ytick.",
     "legend.", "image.", "grid.", "hatch.", "savefig.",
@@ -242,9 +227,7 @@ def _defaults() -> dict[Any, Any]:
 def read_template(name: str, **filters: Callable) -> jinja2.Template:
     """Return the template of an HTML page that needs no file beside it.
 
-    Args:
-        name: of a file in `visualization/templates`.
-        filters: by name, beside `words`.
+    Filters by name come beside `words`.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("keras_mscam.visualization"),

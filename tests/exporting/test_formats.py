@@ -57,7 +57,6 @@ def test_what_was_measured_is_written_down(converted, kind):
     assert half["bytes"] < exact["bytes"]
     assert small["bytes"] < exact["bytes"]
     assert half["agreement"]["mean_maps"] > exact["agreement"]["mean_maps"]
-    assert exact["milliseconds"] > 0
 
 
 def test_every_format_has_its_folder():

@@ -106,10 +106,10 @@ def test_what_was_used_and_what_was_not_is_on_record(written):
 
 def test_fewer_images_than_patients():
     patients = [[f"of patient {p}"] for p in range(9)]
-    tasks = list(plan_planted(patients, 4, 0, (32, 32), None))
-    assert [visits for _, _, visits, *_ in tasks] == [1, 1, 1, 1]
+    tasks = list(plan_planted(patients, 4))
+    assert [visits for _, visits, _ in tasks] == [1, 1, 1, 1]
     # 0.22 * 4 = 0.88
-    assert [boxed for *_, boxed, _, _ in tasks] == [True, False, False, False]
+    assert [boxed for *_, boxed in tasks] == [True, False, False, False]
 
 
 def test_nothing_is_written_without_backgrounds(tmp_path):

@@ -21,12 +21,6 @@ def build_network(localizer: keras.Model, contract: Contract) -> keras.Model:
 
     It shares the weights of the localizer, and lacks the output `relevance_weights`:
     that is the same for every image, and in the contract.
-
-    Input shape:
-        `image`, `(batch, height, width, 1)`, grey 0..255.
-
-    Output shape:
-        A dictionary: `probabilities`, `cam_block*`, `attention`.
     """
     outputs = {name: localizer.output[name] for name in contract.output_names}
     network = keras.Model(localizer.input, outputs, name="localizer")

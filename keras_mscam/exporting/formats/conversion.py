@@ -3,9 +3,7 @@
 import importlib
 import importlib.util
 import shutil
-import statistics
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,12 +13,7 @@ import numpy as np
 
 from keras_mscam.data.pipeline import read_examples
 from keras_mscam.errors import UserError
-from keras_mscam.exporting.agreement import (
-    LIMITS,
-    Agreement,
-    check_agreement,
-    compare_outputs,
-)
+from keras_mscam.exporting.agreement import LIMITS, check_agreement, compare_outputs
 from keras_mscam.exporting.examples import draw_examples
 from keras_mscam.exporting.formats import SCRATCH, build_network, tfjs
 from keras_mscam.images.reader import read_grey
@@ -36,27 +29,19 @@ _CALIBRATION_IMAGES = 128
 #: Images of the run's test split that are compared.
 _TEST_IMAGES = 32
 _BYTES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1}
-#: How often each is called to measure times, and before that.
-_ROUNDS = 15
-_WARM = 3
 _Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Format:
-    """A format that a network is converted to.
+    """A format that a network is converted to."""
 
-    Args:
-        variants: what weights are stored in, the most exact first. The function
-            `write_{variant}(network, folder, images)` of the module in this package of
-            the format's name writes each; it may use what those before it wrote.
-        path: of a variant in the folder of the format.
-        modules: that must be installed to convert and to check.
-    """
-
+    # what weights are stored in, the most exact first. The function
+    # `write_{variant}(network, folder, images)` of the module in this package of the
+    # format's name writes each; it may use what those before it wrote
     variants: tuple[str, ...]
-    path: str
-    modules: tuple[str, ...] = ()
+    path: str  # of a variant in the folder of the format
+    modules: tuple[str, ...] = ()  # that must be installed to convert and to check
 
 
 _WEIGHTS = ("float32", "float16", "int8")
@@ -69,11 +54,7 @@ FORMATS = {
 
 
 def check_installed(name: str) -> None:
-    """Say what is missing before any work is done.
-
-    Raises:
-        UserError: a library is.
-    """
+    """Say, in a `UserError`, what is missing, before any work is done."""
     modules = FORMATS[name].modules
     missing = [m for m in modules if importlib.util.find_spec(m) is None]
     if missing:
@@ -87,68 +68,25 @@ def check_installed(name: str) -> None:
 
 
 @dataclass(frozen=True)
-class Variant:
-    """What is known of a converted network.
-
-    Args:
-        agreement: with the Keras model.
-        bytes: of its files.
-        milliseconds: that one image takes on this machine, the median.
-        of_saved_model: the same over that of the SavedModel, measured in turn; `None`
-            if none was exported along with it.
-    """
-
-    agreement: Agreement
-    bytes: int
-    milliseconds: float
-    of_saved_model: float | None
-
-    def __str__(self) -> str:
-        agreement = self.agreement
-        boxes = "none" if agreement.boxes is None else f"{agreement.boxes:.2f}"
-        text = (
-            f"{self.bytes / 1e6:.2f} MB, probabilities within "
-            f"{agreement.probabilities:.1e} ({agreement.mean_probabilities:.1e} in the "
-            f"mean), maps {agreement.maps:.1e} ({agreement.mean_maps:.1e}), same "
-            f"positives {agreement.positives:.1%}, boxes overlap by {boxes}, "
-            f"{self.milliseconds:.1f} ms"
-        )
-        if self.of_saved_model is not None:
-            text += f" ({self.of_saved_model:.2f} of the SavedModel)"
-        return text
-
-
-@dataclass(frozen=True)
 class Conversion:
-    """What is converted, and what it is calibrated on and compared with.
+    """What is converted, and what it is calibrated on and compared with."""
 
-    Args:
-        network: of `build_network`.
-        contract: names, sizes and thresholds.
-        calibration: images that scales of 8-bit maps are taken from, uint8
-            `(N, height, width)`, and where they come from.
-        test: images that are compared; likewise.
-        saved_model: runs the SavedModel, to compare times with, if there is one.
-    """
-
-    network: keras.Model
-    contract: Contract
+    network: keras.Model  # of `build_network`
+    contract: Contract  # names, sizes and thresholds
+    # images that scales of 8-bit maps are taken from, uint8 `(N, height, width)`, and
+    # where they come from
     calibration: tuple[np.ndarray, str]
-    test: tuple[np.ndarray, str]
-    saved_model: _Run | None
+    test: tuple[np.ndarray, str]  # images that are compared; likewise
 
 
-def prepare_conversion(
-    calibrated_model: CalibratedModel, run: Run, saved_model: Path | None
-) -> Conversion:
-    """Read what all formats need; `saved_model` is its folder, if it was exported."""
+def prepare_conversion(calibrated_model: CalibratedModel, run: Run) -> Conversion:
+    """Read what all formats need."""
     contract = calibrated_model.contract
     return Conversion(
         network=build_network(calibrated_model.localizer, contract),
         contract=contract,
         calibration=_read_images(run, "validation", contract, _CALIBRATION_IMAGES),
         test=_read_images(run, "test", contract, _TEST_IMAGES),
-        saved_model=load_runtime(saved_model).run if saved_model else None,
     )
 
 
@@ -171,16 +109,10 @@ def _read_images(
 def convert(
     name: str, conversion: Conversion, folder: Path, say: Callable[[str], None]
 ) -> dict:
-    """Write every variant of a format and compare it with the Keras model.
-
-    Args:
-        name: of the format.
-        conversion: what is converted, and what it is compared with.
-        folder: to write into.
-        say: is told of every variant.
+    """Write every variant of a format into a folder; compare it with the Keras model.
 
     Returns:
-        What was measured, for the manifest.
+        What was measured, for the manifest. `say` is told of every variant.
 
     Raises:
         UserError: a variant has lost its weights or an output, or differs too much.
@@ -200,14 +132,13 @@ def convert(
         run = load_variant(name, path)
         agreement = compare_outputs(run(test), expected, contract)
         check_agreement(agreement, LIMITS[weights], label)
-        times = _measure_latency(run, path, test[:1], conversion.saved_model)
-        variants[weights] = Variant(agreement, size, *times)
-        say(f"{label}: {variants[weights]}")
+        variants[weights] = {"agreement": asdict(agreement), "bytes": size}
+        say(f"{label}: {size / 1e6:.2f} MB, {agreement}")
     shutil.rmtree(folder / SCRATCH, ignore_errors=True)
     return {
         "calibration": calibration_source,
         "compared_on": test_source,
-        "variants": {weights: asdict(item) for weights, item in variants.items()},
+        "variants": variants,
     }
 
 
@@ -243,38 +174,3 @@ def check_weights(
             f"{label} has {size:,} bytes, too few for the {network.count_params():,} "
             "weights of the network: the converter lost them, and nothing was exported."
         )
-
-
-def _measure_latency(
-    run: _Run, path: Path, image: np.ndarray, saved_model: _Run | None
-) -> tuple[float, float | None]:
-    """Return milliseconds of one image, and that over those of the SavedModel."""
-    runs = {} if saved_model is None else {"saved_model": saved_model}
-    if path.name == "model.json":  # another process: it measures itself
-        seconds = measure_latencies(runs, image)
-        own = statistics.median(tfjs.run_in_node(path, image, _ROUNDS)[1])
-    else:
-        seconds = measure_latencies({"own": run, **runs}, image)
-        own = seconds["own"]
-    return 1000 * own, own / seconds["saved_model"] if runs else None
-
-
-def measure_latencies(
-    runs: Mapping[str, Callable[[np.ndarray], object]],
-    images: np.ndarray,
-    rounds: int = _ROUNDS,
-) -> dict[str, float]:
-    """Return the median seconds of a call with uint8 `(N, height, width)`, by name.
-
-    All take turns, so that whatever else the machine does meets them alike.
-    """
-    for run in runs.values():
-        for _ in range(_WARM):
-            run(images)
-    seconds = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run(images)
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}

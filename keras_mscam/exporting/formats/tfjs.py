@@ -26,12 +26,9 @@ _SOURCE = Path(__file__).parents[3] / "export" / "tfjs"
 
 
 def find_tools() -> Path:
-    """Return the folder of the converter, `export/tfjs`, if it is ready.
+    """Return the folder of the converter, `export/tfjs`, or raise a `UserError`.
 
     Node is part of it: what isn't checked isn't exported.
-
-    Raises:
-        UserError: it isn't.
     """
     folder = Path(os.environ.get(VARIABLE, _SOURCE))
     if not shutil.which("node"):

@@ -5,10 +5,12 @@ TensorFlow's own operations. Pixels differ by one grey level at most where sizes
 by a factor that is no power of 2, from rounding. DICOM is left to Python.
 """
 
+import functools
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from keras_mscam.data.tfrecords import resize
 from keras_mscam.images.png_jpeg import JPEG_FILLINGS, MOST_SCANS
 from keras_mscam.images.xray import MOST_PIXELS
 
@@ -25,26 +27,23 @@ _LUMA = (9798 / 2**15, 19235 / 2**15, 3735 / 2**15)
 class Decoded(NamedTuple):
     """Images of one size and what became of each."""
 
-    images: tf.Tensor
-    """`(N, height, width, 1)`, 0 where unreadable."""
+    images: tf.Tensor  # `(N, height, width, 1)`, 0 where unreadable
+    # `(N, 2)` int32, height and width of the file's image, 0 where unreadable
     sizes: tf.Tensor
-    """`(N, 2)` int32, height and width of the file's image, 0 where unreadable."""
+    # `(N,)` string, empty or a sentence that goes on behind the file's name
     errors: tf.Tensor
-    """`(N,)` string, empty or a sentence that goes on behind the file's name."""
 
 
 def decode_images(
-    image_bytes: tf.Tensor,
-    image_size: tuple[int, int],
-    most_pixels: int = MOST_PIXELS,
+    image_bytes: tf.Tensor, image_size: tuple[int, int], most_pixels: int = MOST_PIXELS
 ) -> Decoded:
     """Decode PNG and JPEG files to grey images of one size.
 
     A decoder that can't read a file fails the graph that it is in. So every file gets a
-    graph of its own, an element of a `tf.data.Dataset`, which leaves out what fails: no
-    file fails the others. TensorFlow's decoders refuse files that are cut short, have
-    impossible headers or wrong checksums of pixels; only what they would read, but must
-    not, is looked for here: see `_find_problem`.
+    graph of its own, an element of a `tf.data.Dataset`, which leaves out what fails.
+    TensorFlow's decoders refuse files that are cut short, have impossible headers or
+    wrong checksums of pixels; what they would read, but must not, `_find_problem`
+    finds.
 
     Args:
         image_bytes: string `(N,)`, contents of files; N may be 0.
@@ -108,9 +107,8 @@ def _read(data: tf.Tensor, image_size: tuple[int, int], most_pixels: int):
     return tf.cond(problem == "", decode, lambda: give_up(problem))
 
 
-def _decode_jpeg(data: tf.Tensor) -> tf.Tensor:
-    # As OpenCV does; TensorFlow's default is the fast transform.
-    return tf.io.decode_jpeg(data, dct_method="INTEGER_ACCURATE")
+# As OpenCV does; TensorFlow's default is the fast transform.
+_decode_jpeg = functools.partial(tf.io.decode_jpeg, dct_method="INTEGER_ACCURATE")
 
 
 def _trim_jpeg(data: tf.Tensor) -> tf.Tensor:
@@ -162,6 +160,9 @@ def _find_problem(data: tf.Tensor, is_png: tf.Tensor, most_pixels: int) -> tf.Te
          (is_jpeg, lambda: _read_jpeg_size(data))],
         default=lambda: (tf.constant(0.0, tf.float64),) * 2,
     )  # fmt: skip
+    # Markers of scans: among pixels, 0xff is followed by 0x00.
+    values = tf.io.decode_raw(data, tf.uint8)
+    scans = tf.math.count_nonzero((values[:-1] == 0xFF) & (values[1:] == 0xDA))
     sides = [tf.strings.as_string(side, precision=0) for side in (height, width)]
     too_large = tf.strings.join(["is too large: ", sides[0], "x", sides[1], " pixels"])
     return tf.case(
@@ -170,7 +171,7 @@ def _find_problem(data: tf.Tensor, is_png: tf.Tensor, most_pixels: int) -> tf.Te
             (~(is_png | is_jpeg), lambda: tf.constant("is not a PNG or JPEG image")),
             (height * width > most_pixels, lambda: too_large),
             (
-                is_jpeg & (_count_scans(data) > MOST_SCANS),
+                is_jpeg & (scans > MOST_SCANS),
                 lambda: tf.constant(f"has more than {MOST_SCANS} scans"),
             ),
         ],
@@ -193,15 +194,9 @@ def _read_jpeg_size(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return size[0], size[1]
 
 
-def _count_scans(data: tf.Tensor) -> tf.Tensor:
-    """Count the markers of scans; among pixels, 0xff is followed by 0x00."""
-    values = tf.io.decode_raw(data, tf.uint8)
-    return tf.math.count_nonzero((values[:-1] == 0xFF) & (values[1:] == 0xDA))
-
-
 def _shrink_to_grey(pixels: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
     """Turn 1 to 4 channels into 1; luma is computed of the small image only."""
-    small = _resize(pixels[None], image_size)[0]
+    small = resize(pixels, image_size)
     grey = tf.cond(
         tf.shape(pixels)[2] < 3,
         lambda: small[..., :1],
@@ -219,31 +214,24 @@ def _shrink_to_grey(pixels: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor
 def resize_images(images: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
     """Resize by area averaging, and by interpolation along a side that grows.
 
-    See `images.resize.resize_area`, from which a uint8 image differs by one grey level
-    at most, where OpenCV rounds otherwise.
+    A uint8 image differs from that of `images.resize.resize_area` by one grey level at
+    most, where OpenCV rounds otherwise.
 
     Args:
         images: uint8 or float32 `(N, H, W, 1)`, none of the sizes known beforehand.
         image_size: (height, width) wanted.
 
     Returns:
-        float32 `(N, height, width, 1)`; whole numbers if `images` are uint8, else not
-        rounded. Zeros where H or W is 0.
+        float32 `(N, height, width, 1)`; whole numbers if `images` are uint8. Zeros
+        where H or W is 0.
     """
     resized = tf.cond(
         tf.reduce_any(tf.shape(images) == 0),
         lambda: tf.zeros([tf.shape(images)[0], *image_size, 1]),
-        lambda: _resize(images, image_size),
+        lambda: resize(images, image_size),
     )
     resized = tf.ensure_shape(resized, (None, *image_size, 1))
     return _round(resized) if images.dtype == tf.uint8 else resized
-
-
-def _resize(images: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
-    """Resize `(N, H, W, channels)`, none of them 0, to float32."""
-    smaller = tf.minimum(tf.shape(images)[1:3], image_size)
-    shrunk = tf.image.resize(images, smaller, method="area")
-    return tf.image.resize(shrunk, image_size, method="bilinear")
 
 
 def _round(values: tf.Tensor) -> tf.Tensor:

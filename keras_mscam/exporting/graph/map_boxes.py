@@ -17,30 +17,19 @@ _QUANTUM = 2.0**-36
 class Regions(NamedTuple):
     """The regions of all masks, N of them."""
 
-    masks: tf.Tensor
-    """`(N,)` int32, index of the mask."""
-    xyxy: tf.Tensor
-    """`(N, 4)` int32, half-open, in pixels of the mask."""
-    areas: tf.Tensor
-    """`(N,)` int32, pixels."""
-    scores: tf.Tensor
-    """`(N,)` float32, mean heat."""
+    masks: tf.Tensor  # `(N,)` int32, index of the mask
+    xyxy: tf.Tensor  # `(N, 4)` int32, half-open, in pixels of the mask
+    areas: tf.Tensor  # `(N,)` int32, pixels
+    scores: tf.Tensor  # `(N,)` float32, mean heat
 
 
 def normalize_maps(
     cams: tf.Tensor, normalization: str = "min_max", map_scales: tf.Tensor = None
 ) -> tf.Tensor:
-    """Scale raw maps to [0, 1], each by itself: see `normalize_map`.
+    """Scale each of the raw maps `(P, height, width)` to [0, 1]: `normalize_map`.
 
-    Args:
-        cams: `(P, height, width)` float32, signed, of any scale.
-        normalization: `"min_max"` or `"exponential"`.
-        map_scales: `(P,)` float32, of the exponential.
-
-    Returns:
-        float32 of the same shape. A map without contrast, with a value or a range that
-        isn't finite, or with a scale that isn't above 0, points nowhere: it becomes all
-        zeros.
+    A map without contrast, with a value or a range that isn't finite, or with one of
+    the `map_scales` `(P,)` of the exponential that isn't above 0, becomes all zeros.
     """
     axes = (1, 2)
     low = tf.reduce_min(cams, axes, keepdims=True)
@@ -124,20 +113,11 @@ def _sort_by(*keys: tf.Tensor) -> tf.Tensor:
 
 
 def find_regions(masks: tf.Tensor, heat: tf.Tensor) -> Regions:
-    """Find the 8-connected components of many masks in one pass.
+    """Find the 8-connected components of masks `(M, height, width)` in one pass.
 
-    Args:
-        masks: `(M, height, width)` bool; any dimension may be 0.
-        heat: float32 of the same shape, in [0, 1], finite.
-
-    Returns:
-        In no order. Means are those of exact sums where no pixel of a region is below
-        2e-4, so regions of equal means tie.
-
-    Example:
-        >>> masks = tf.constant([[[True, False, False], [False, True, False]]])
-        >>> find_regions(masks, tf.cast(masks, tf.float32)).xyxy.numpy()
-        array([[0, 0, 2, 2]], dtype=int32)
+    `heat` is float32 of the same shape, in [0, 1], finite; any dimension may be 0.
+    Regions are in no order. Means are those of exact sums where no pixel of a region is
+    below 2e-4, so regions of equal means tie.
     """
     height, width = tf.unstack(tf.shape(masks)[1:])
     rows, starts, ends, heats = _find_runs(masks, heat)

@@ -20,12 +20,9 @@ def draw_overlays(
     boxes: tf.Tensor,
     box_scores: tf.Tensor,
 ) -> tf.Tensor:
-    """Draw each heat map and its boxes over its X-ray, as PNG.
+    """Draw each heat map and its boxes over its X-ray, as PNG in RGB, string `(P,)`.
 
     A picture has the shape of the original image, and the longer side of `images`.
-
-    `picture = (1 - alpha(heat)) * image + alpha(heat) * colour(heat)`
-
     Opacity and colours are those of all figures, see `visualization.style`.
 
     Args:
@@ -35,9 +32,6 @@ def draw_overlays(
             the shape of `images`.
         boxes: float32 `(P, K, 4)`, half-open xyxy in pixels of the original image.
         box_scores: float32 `(P, K)`; 0 where there is no box.
-
-    Returns:
-        string `(P,)`: PNG files in RGB.
     """
     size = tf.shape(heatmaps)[1:]
 

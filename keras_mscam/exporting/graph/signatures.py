@@ -222,9 +222,8 @@ class Signatures:
     def _look(self, decoded: Decoded, maps: _Outputs, index: tf.Tensor):
         """Look where images show pathologies, by rows and columns in `(P, 2)`.
 
-        Returns:
-            Normalized maps, sizes of the images that were sent, boxes in pixels of
-            these, and mean heats.
+        Return normalized maps, sizes of the images that were sent, boxes in pixels of
+        these, and mean heats.
         """
         heat = self._normalize(maps, index)
         contract = self.contract

@@ -6,18 +6,9 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
-from pydicom import Dataset
+from pydicom import Dataset, uid
 from pydicom.encaps import generate_frames
 from pydicom.pixels import convert_color_space, get_decoder, pixel_array
-from pydicom.uid import (
-    JPEG2000TransferSyntaxes,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSTransferSyntaxes,
-    RLELossless,
-)
 
 from keras_mscam.images.dicom.jpeg2000 import check_jpeg_2000
 from keras_mscam.images.png_jpeg import lengthen_jpeg
@@ -28,16 +19,13 @@ _PROGRESSIVE = ("1.2.840.10008.1.2.4.53", "1.2.840.10008.1.2.4.55")
 #: libjpeg-turbo and CharLS read these in all their depths and end no process, as GDCM
 #: may, which pydicom would ask.
 _JPEGS = (
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGExtended12Bit,
-    *_PROGRESSIVE,
-    *JPEGLSTransferSyntaxes,
-)
+    uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGExtended12Bit, *_PROGRESSIVE,
+    *uid.JPEGLSTransferSyntaxes,
+)  # fmt: skip
 #: Whom to ask among pydicom's decoders, which it would try one after the other.
 _PLUGINS = {
-    JPEGBaseline8Bit: "pillow",
-    **dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg"),
+    uid.JPEGBaseline8Bit: "pillow",
+    **dict.fromkeys(uid.JPEG2000TransferSyntaxes, "pylibjpeg"),
 }
 #: Markers of a frame header, of JPEG (0xffc4, c8 and cc mean others) and JPEG-LS.
 _FRAMES = {*range(0xFFC0, 0xFFD0), 0xFFF7} - {0xFFC4, 0xFFC8, 0xFFCC}
@@ -63,13 +51,10 @@ def decode(dataset: Dataset) -> tuple[np.ndarray, list[str]]:
     """Return stored values `(height, width)`, or colour `(height, width, 3)` as RGB.
 
     Values are signed where the header says so, without what the bits above or below the
-    stored ones hold.
-
-    Returns:
-        Them; and a warning where grey values are larger than their header says. What is
-        above the stored bits is left out, as in every viewer. Old files keep overlays
-        there, and say so; in others it belongs to the values, and the picture is wrong.
-        Signed values are not looked at.
+    stored ones hold. Where grey values are larger than their header says, there is a
+    warning too: what is above the stored bits is left out, as in every viewer. Old
+    files keep overlays there, and say so; in others it belongs to the values, and the
+    picture is wrong. Signed values are not looked at.
 
     Raises:
         ImageError: they are not as many, or not as deep, as the header says. Anything
@@ -81,15 +66,15 @@ def decode(dataset: Dataset) -> tuple[np.ndarray, list[str]]:
         raise ImageError("is damaged: its pixels have more bits than its header says")
     syntax = dataset.file_meta.TransferSyntaxUID
     colour = dataset.SamplesPerPixel == 3
-    if syntax in _JPEGS or (syntax == JPEGBaseline8Bit and not colour):
+    if syntax in _JPEGS or (syntax == uid.JPEGBaseline8Bit and not colour):
         pixels, largest = _decode_jpeg(dataset, bits + below)
     else:
-        if syntax in JPEG2000TransferSyntaxes:
+        if syntax in uid.JPEG2000TransferSyntaxes:
             sides = dataset.Rows, dataset.Columns, dataset.SamplesPerPixel
             check_jpeg_2000(_get_only_frame(dataset), *sides)
-        elif syntax == RLELossless:
+        elif syntax == uid.RLELossless:
             _check_runs(dataset)
-        elif syntax == JPEGBaseline8Bit:
+        elif syntax == uid.JPEGBaseline8Bit:
             # It has markers of its own, which Pillow knows; but it also fills up.
             _decode_libjpeg(_get_frame(dataset), {})
         pixels, largest = _decode_others(dataset, bits + below)
@@ -106,7 +91,7 @@ def _decode_others(dataset: Dataset, bits: int) -> tuple[np.ndarray, int]:
     syntax, stored = dataset.file_meta.TransferSyntaxUID, dataset.BitsStored
     # JPEG 2000 says itself how many bits it has.
     is_grey = dataset.SamplesPerPixel == 1 and not dataset.PixelRepresentation
-    is_cut_here = is_grey and syntax not in JPEG2000TransferSyntaxes
+    is_cut_here = is_grey and syntax not in uid.JPEG2000TransferSyntaxes
     # pydicom takes the highest of the stored bits for the sign's.
     dataset.BitsStored = dataset.BitsAllocated if is_cut_here else bits
     plugin = _PLUGINS.get(syntax, "")
@@ -122,7 +107,7 @@ def _decode_others(dataset: Dataset, bits: int) -> tuple[np.ndarray, int]:
 def _decode_jpeg(dataset: Dataset, bits: int) -> tuple[np.ndarray, int]:
     """Return stored values, and the largest before what is above them was left out."""
     frame = _get_frame(dataset)
-    if dataset.file_meta.TransferSyntaxUID in JPEGLSTransferSyntaxes:
+    if dataset.file_meta.TransferSyntaxUID in uid.JPEGLSTransferSyntaxes:
         pixels = imagecodecs.jpegls_decode(frame)
     else:
         # From and to the same: by itself it takes for YBR what no marker calls RGB.

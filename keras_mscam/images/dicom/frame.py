@@ -72,18 +72,15 @@ class Spacing(NamedTuple):
 def find_spacing(dataset: Dataset) -> Spacing | None:
     """Find the distance of pixels, as near to the patient as the file says.
 
-    In this order: `PixelSpacing`, which is at the patient unless it only repeats one of
-    the others; `ImagerPixelSpacing`, which is at the detector, divided by
-    `EstimatedRadiographicMagnificationFactor` where that is given; and
-    `NominalScannedPixelSpacing`, which is on the film that was scanned. A chest is 5 to
-    20% smaller than its shadow on a detector or a film.
+    The first of these that is two positive numbers: `PixelSpacing`, which is at the
+    patient unless it only repeats one of the others; `ImagerPixelSpacing`, which is at
+    the detector, divided by `EstimatedRadiographicMagnificationFactor` where that is
+    given; and `NominalScannedPixelSpacing`, which is on the film that was scanned. A
+    chest is 5 to 20% smaller than its shadow on a detector or a film. Whether
+    `PixelSpacing` alone was calibrated can't be told, so its plane is None.
 
     Reference: DICOM PS3.3, 10.7.1 (calibration), C.8.11.4 (detector) and C.8.6.2
-        (secondary captures).
-
-    Returns:
-        The first of these that is two positive numbers, else None. Whether
-        `PixelSpacing` alone was calibrated can't be told, so its plane is None.
+    (secondary captures).
     """
     pixel, imager, scanned = (
         _read_pair(dataset, f"{kind}PixelSpacing")
@@ -124,17 +121,15 @@ def describe_aspect(dataset: Dataset) -> list[str]:
 
 
 def find_exposed(dataset: Dataset) -> tuple[Box | None, list[str]]:
-    """Find what shutter and collimator left open.
+    """Find the field that shutter and collimator left open; half-open xyxy in pixels.
 
-    Each may have several shapes, and open is what is inside of all of them. Of circles
-    and polygons the rectangle around them is taken, as a network takes rectangles: what
-    is shut in its corners stays. Shapes may reach out of the image. A shutter that is a
-    bitmap is not followed.
+    It is None for all of the image; warnings come with it. Each device may have several
+    shapes, and open is what is inside of all of them. Of circles and polygons the
+    rectangle around them is taken, as a network takes rectangles: what is shut in its
+    corners stays. Shapes may reach out of the image. A shutter that is a bitmap is not
+    followed.
 
     Reference: DICOM PS3.3, C.7.6.11 (display shutter) and C.8.7.3 (collimator).
-
-    Returns:
-        The field, half-open xyxy in pixels, None for all of the image; and warnings.
     """
     height, width = int(dataset.Rows), int(dataset.Columns)
     left, top, right, bottom = whole = 0, 0, width, height
@@ -216,10 +211,9 @@ def describe_view(dataset: Dataset) -> list[str]:
 def find_view(dataset: Dataset) -> str:
     """Find the direction of view.
 
-    Returns:
-        `"frontal"`, `"lateral"`, `"oblique"`, `"axial"`, `"decubitus"` (lying on a
-        side), or `""` where the file doesn't say: the first that is known of
-        `ViewPosition`, `ViewCodeSequence` and `PatientOrientation`.
+    `"frontal"`, `"lateral"`, `"oblique"`, `"axial"`, `"decubitus"` (lying on a side),
+    or `""` where the file doesn't say: the first that is known of `ViewPosition`,
+    `ViewCodeSequence` and `PatientOrientation`.
     """
     position = read_word(dataset, "ViewPosition")
     codes = _read_codes(dataset, "ViewCode", sum(_VIEWS.values(), ()))

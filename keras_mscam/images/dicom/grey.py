@@ -26,22 +26,15 @@ _LARGEST = 1e30
 
 
 def to_grey(pixels: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, list[str]]:
-    """Turn stored values to 8-bit grey, dark for air and bright for bone.
+    """Turn stored values `(height, width)`, or with 3 channels, to 8-bit grey.
 
-    Stored values go through the modality LUT or rescale, then through the first VOI LUT
-    or else the first window (linear, linear exact or sigmoid). Without either, values
-    of up to 8 bits are taken as they are, and deeper ones are stretched from their
-    minimum to their maximum, pixel padding left out. A window in which every pixel of
-    the image is equal counts as none, and so does what makes no sense. What
-    `_is_inverse` is inverted; colour becomes luma. Overlays are not drawn.
-
-    Args:
-        pixels: `(height, width)`, or colour `(height, width, 3)`.
-        dataset: their header.
-
-    Returns:
-        uint8 of shape `(height, width)`; and a warning where a window was left out that
-        would have made them equal.
+    It is dark for air and bright for bone. Stored values go through the modality LUT or
+    rescale, then through the first VOI LUT or else the first window (linear, linear
+    exact or sigmoid). Without either, values of up to 8 bits are taken as they are, and
+    deeper ones are stretched from their minimum to their maximum, pixel padding left
+    out. A window in which every pixel of the image is equal counts as none, with a
+    warning, and so does what makes no sense. What `_is_inverse` is inverted; colour
+    becomes luma. Overlays are not drawn.
 
     Raises:
         ImageError: a palette is missing or can't be read.

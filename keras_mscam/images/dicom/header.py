@@ -72,10 +72,7 @@ def mend_header(dataset: Dataset) -> None:
 
     Files have it in lower case, several times, as text, or not at all. What can't be
     anything else is filled in (samples of a pixel, one frame), as dcmtk does; without a
-    high bit, the stored bits are the lowest.
-
-    Raises:
-        ImageError: it is missing, contradicts itself, or can't be read.
+    high bit, the stored bits are the lowest. Else it is an `ImageError`.
     """
     numbers = {keyword: _read_whole(dataset, keyword) for keyword in _NUMBERS}
     check_size(numbers["Rows"], numbers["Columns"])

@@ -27,15 +27,11 @@ class _Size(NamedTuple):
 
 
 def check_jpeg_2000(frame: bytes, rows: int, columns: int, samples: int) -> None:
-    """Walk along the segments, before anything is decoded.
-
-    Args:
-        frame: code stream, or a JP2 file around one.
-        rows, columns, samples: as the DICOM header has them.
+    """Walk along the segments of a code stream, or a JP2 file around one.
 
     Raises:
-        ImageError: the size is another, a tile is missing, or there are too many parts.
-            `struct.error` where it ends too early.
+        ImageError: the size isn't that of the DICOM header, a tile is missing, or there
+            are too many parts. `struct.error` where it ends too early.
     """
     start = frame.find(_START)
     if start < 0 or (start and frame.count(_START) > 1):

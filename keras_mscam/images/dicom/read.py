@@ -13,14 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from pydicom import Dataset, dcmread
-from pydicom.uid import (
-    UID,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    UID_dictionary,
-)
+from pydicom import Dataset, dcmread, uid
 
 from keras_mscam.images.dicom.decode import check_compression, decode
 from keras_mscam.images.dicom.frame import (
@@ -34,10 +27,10 @@ from keras_mscam.images.dicom.header import mend_header, quote, read_number, rea
 from keras_mscam.images.xray import MOST_BYTES, Frame, ImageError, XRay
 
 #: By whether values have no types, and whether their lowest byte comes first.
-_SYNTAXES: dict[Any, UID] = {
-    (True, True): ImplicitVRLittleEndian,
-    (False, True): ExplicitVRLittleEndian,
-    (False, False): ExplicitVRBigEndian,
+_SYNTAXES: dict[Any, uid.UID] = {
+    (True, True): uid.ImplicitVRLittleEndian,
+    (False, True): uid.ExplicitVRLittleEndian,
+    (False, False): uid.ExplicitVRBigEndian,
 }
 #: Projections, DR being an older name of DX; OT and SC are what secondary captures
 #: (scanned films, exported screens) call themselves.
@@ -50,11 +43,7 @@ _MOST_READS = 1_000_000
 def read_dicom(data: bytes) -> XRay:
     """Decode a DICOM radiograph, and read what its header says of its pixels.
 
-    Args:
-        data: content of the file.
-
-    Returns:
-        Grey pixels, see `grey.to_grey`, and their frame, see the module `frame`.
+    Grey is as by `grey.to_grey`, the frame as by the functions of the module `frame`.
 
     Raises:
         ImageError: the file is damaged or incomplete, has no pixels, several frames,
@@ -167,7 +156,7 @@ def _describe_content(dataset: Dataset) -> str:
         return "is damaged: its DICOM data ends too early"
     if "DirectoryRecordSequence" in dataset:
         return "is a DICOMDIR, which lists other files, and no image"
-    uid = UID(str(dataset.get("SOPClassUID", "")))
-    if uid in UID_dictionary:
-        return f"is a DICOM file without pixels: {uid.name.removesuffix(' Storage')}"
+    kind = uid.UID(str(dataset.get("SOPClassUID", "")))
+    if kind in uid.UID_dictionary:
+        return f"is a DICOM file without pixels: {kind.name.removesuffix(' Storage')}"
     return "is a DICOM file without pixels"

@@ -31,19 +31,13 @@ _SUFFIXES = {".tflite": "litert", ".onnx": "onnx", ".xml": "openvino"}
 
 @dataclass(frozen=True, eq=False)
 class Runtime:
-    """A network that is ready to run.
+    """A network that is ready to run."""
 
-    Args:
-        name: of what runs it, one of `keras_mscam.inference.runtimes.RUNTIMES`.
-        contract: names, sizes and thresholds.
-        run: function of uint8 `(N, height, width)`, grey at the size of the contract;
-            N is any number from 1 on. It returns float32 arrays by name:
-            `probabilities` `(N, C)`, calibrated, and `cam_block*` and `attention`
-            `(N, h, w, C)`, raw and signed.
-    """
-
-    name: str
-    contract: Contract
+    name: str  # of what runs it, one of `keras_mscam.inference.runtimes.RUNTIMES`
+    contract: Contract  # names, sizes and thresholds
+    # function of uint8 `(N, height, width)`, grey at the size of the contract; N is any
+    # number from 1 on. It returns float32 arrays by name: `probabilities` `(N, C)`,
+    # calibrated, and `cam_block*` and `attention` `(N, h, w, C)`, raw and signed
     run: Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
@@ -52,10 +46,10 @@ def load_runtime(path: str | os.PathLike, runtime: str = "auto") -> Runtime:
 
     Args:
         path: the folder of a run, or where one was published, see `hub.fetch`; a file
-            `.keras`, `.tflite`, `.onnx` or `.xml` (OpenVINO); or an export of
-            `keras_mscam-export`: a version's folder, a
-            model's, or a repository with one model, of which the newest version is
-            taken. Of variants of different precision in a folder, float32 is.
+            `.keras`, `.tflite`, `.onnx` or `.xml` (OpenVINO); or an export: a version's
+            folder, a model's, or a repository with one model, of which the newest
+            version is taken. Of variants of different precision in a folder, float32
+            is.
         runtime: what runs it, one of `RUNTIMES`. `"auto"` takes the fastest that is
             installed of those that the path has a model for.
 
@@ -179,13 +173,7 @@ def _is_installed(name: str) -> bool:
 
 @contextmanager
 def explain_failure(path: Path) -> Iterator[None]:
-    """Say in one sentence that a file can't be loaded.
-
-    Libraries raise what they like: `RuntimeError`, `ValueError`, classes of their own.
-
-    Raises:
-        UserError: the block failed.
-    """
+    """Say in one sentence that a file can't be loaded, whatever its library raises."""
     try:
         yield
     except UserError:
