@@ -1,11 +1,12 @@
 """Tensors of a PyTorch or safetensors file, read without PyTorch."""
 
+import io
 import math
 import pickle
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,12 +32,21 @@ _STORAGE_TYPES = {
     "ByteStorage": np.dtype("u1"),
     "BoolStorage": np.dtype("?"),
 }
-#: Types of keys of a dictionary that may be of use.
-_KEYS = (str, bytes, int)
+#: Steps of pickles that no file of PyTorch has: text of protocol 0, whose numbers can
+#: make dictionaries slow, and memory of a size that the file only claims.
+_REFUSED_STEPS = (
+    pickle.PUT, pickle.GET, pickle.PERSID, pickle.INST, pickle.INT, pickle.LONG,
+    pickle.FLOAT, pickle.STRING, pickle.UNICODE, pickle.EXT1, pickle.EXT2, pickle.EXT4,
+    pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER,
+)  # fmt: skip
 #: Entries of dictionaries that are made of others.
 _MOST_COPIED = 1_000_000
-#: Modules of a network, and letters of their names, which are those of all around it.
+#: Arguments of a call, and axes of a tensor, as many as NumPy has.
+_MOST_ARGUMENTS, _MOST_AXES = 100, 64
+#: Modules and tensors of a network, and letters of their names, which are those of all
+#: around them.
 _MOST_MODULES, _LONGEST = 10_000, 1000
+_SHOWN = 100  # letters of a name, in a message
 #: How often a file's bytes may be tensors: weights may be tied.
 _MOST_SHARED = 8
 #: Libraries whose objects lie in checkpoints; of all others none is needed.
@@ -139,7 +149,7 @@ class _Inert:
 
     def __setstate__(self, state):
         if isinstance(state, dict):
-            vars(self).update(state)
+            self.__dict__ = state  # not a copy: many objects may have one state
 
     def __setitem__(self, key, value):
         pass
@@ -150,19 +160,33 @@ class _Inert:
     add = append
 
 
+def _limit_arguments(load: Callable) -> Callable:
+    def load_few(self):
+        given = [x for x in self.stack[-2:] if hasattr(x, "__len__")]
+        if any(len(x) > _MOST_ARGUMENTS for x in given):
+            raise ValueError("something in it has too many arguments")
+        load(self)
+
+    return load_few
+
+
 class _Unpickler(pickle._Unpickler):
     """Makes tensors, dictionaries, and inert objects of the libraries' classes.
 
     It is the one in Python, whose steps can be replaced: of a place in its memory
     beyond all others, the one in C would fill the gap, with up to 64 GB. Nor may a few
-    bytes keep it busy for ever: keys other than text and numbers, such as tuples of
-    tuples of one tuple, are left out, and copies of dictionaries are counted.
+    bytes keep it busy for ever: keys other than text, such as tuples of tuples of one
+    tuple, are left out, and what may be copied again and again is short.
     """
 
     stack: Any  # of the base class, as are `pop_mark` and `append`
     pop_mark: Any
     append: Any
-    dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict] = {
+        step: load
+        for step, load in pickle._Unpickler.dispatch.items()
+        if step not in {refused[0] for refused in _REFUSED_STEPS}
+    }
 
     def __init__(self, file, storages: dict[str, _Storage]):
         super().__init__(file, encoding="latin1")
@@ -200,16 +224,25 @@ class _Unpickler(pickle._Unpickler):
     dispatch[pickle.FROZENSET[0]] = load_frozenset
 
     def load_build(self):
-        if not isinstance(self.stack[-2], (_Inert, OrderedDict)):
+        state, made = self.stack.pop(), self.stack[-1]
+        if isinstance(made, _Inert):
+            _Inert.__setstate__(made, state)
+        elif not isinstance(made, OrderedDict):  # of which the entries are enough
             raise _RefusedError("is refused: it would change what is no object of it")
-        super().load_build()  # ty: ignore[missing-attribute]
 
     dispatch[pickle.BUILD[0]] = load_build
+
+    dispatch.update(
+        {
+            step[0]: _limit_arguments(pickle._Unpickler.dispatch[step[0]])
+            for step in (pickle.REDUCE, pickle.NEWOBJ, pickle.NEWOBJ_EX)
+        }
+    )
 
     @staticmethod
     def _set(made, items: list) -> None:
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if isinstance(key, _KEYS):
+            if isinstance(key, str):
                 made[key] = value
 
     def make_dict(self, pairs=()):
@@ -218,14 +251,16 @@ class _Unpickler(pickle._Unpickler):
         self.copied += len(pairs)
         if self.copied > _MOST_COPIED:
             raise ValueError("it copies too much")
-        return OrderedDict((k, v) for k, v in pairs if isinstance(k, _KEYS))
+        return OrderedDict((k, v) for k, v in pairs if isinstance(k, str))
 
     def persistent_load(self, pid):
+        if not isinstance(pid, tuple) or not 4 <= len(pid) <= 6:
+            raise ValueError("something in it is stored elsewhere")
         if pid[0] == "module":  # a class, and the source code that made it
             return pid[1]
         _, dtype, key, _, numel, *_ = pid
-        if not isinstance(key, _KEYS):
-            raise ValueError("a storage has no name")
+        if not (isinstance(dtype, np.dtype) and isinstance(key, str)):
+            raise ValueError("the numbers of a tensor are of no known type")
         return self.storages.setdefault(key, _Storage(dtype, numel))
 
     def find_class(self, module: str, name: str):
@@ -241,14 +276,24 @@ class _Unpickler(pickle._Unpickler):
             return lambda made, *_: made()
         if module.split(".")[0] in _LIBRARIES:
             return _Inert
+        called = f"{module}.{name}"[:_SHOWN]
         raise _RefusedError(
-            f"is refused: it would call {module}.{name} when it is loaded, which no "
+            f"is refused: it would call {called} when it is loaded, which no "
             "weights need"
         )
 
 
 def _rebuild_tensor(storage, offset, size, stride, *_):
-    return _Tensor(storage, offset, tuple(size), tuple(stride))
+    numbers = (offset, *_take_axes(size), *_take_axes(stride))
+    if not all(isinstance(n, int) and abs(n) < 2**62 for n in numbers):
+        raise ValueError("the shape of a tensor holds something else than numbers")
+    return _Tensor(storage, offset, size, stride)
+
+
+def _take_axes(sizes) -> tuple:
+    if not isinstance(sizes, tuple) or len(sizes) > _MOST_AXES:
+        raise ValueError("a tensor has no shape, or too many axes")
+    return sizes
 
 
 _REBUILD = {
@@ -265,9 +310,12 @@ def _read_zip(path: Path):
         pickles = [name for name in names if name.split("/")[1:] == ["data.pkl"]]
         if not pickles:
             raise _RefusedError("is a zip, but not one that torch.save wrote")
+        if len(pickles) > 1:
+            raise _RefusedError("holds several data.pkl, of which any may be meant")
         if any(entry.compress_type for entry in archive.infolist()):
             raise _RefusedError("is compressed, which torch.save does not do")
-        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+        sizes = (max(x.file_size, x.compress_size) for x in archive.infolist())
+        if sum(sizes) > path.stat().st_size:
             raise ValueError("its parts are larger than itself")
         folder = pickles[0].split("/")[0]
         if f"{folder}/byteorder" in names:
@@ -286,23 +334,23 @@ def _read_zip(path: Path):
 
 def _read_legacy(path: Path):
     """Read what PyTorch wrote before 1.6: pickles, then every storage's bytes."""
-    with path.open("rb") as file:
-        if file.read(1) != b"\x80":
-            raise _RefusedError("is neither a file of PyTorch nor of safetensors")
-        file.seek(0)
-        storages = {}
-        if _Unpickler(file, {}).load() != _LEGACY_MAGIC:
-            raise _RefusedError("is a pickle, but not one that torch.save wrote")
-        _Unpickler(file, {}).load()  # version of the protocol
-        _Unpickler(file, {}).load()  # of the machine
-        content = _Unpickler(file, storages).load()
-        for key in _Unpickler(file, {}).load():
-            (numel,) = struct.unpack("<q", file.read(8))
-            storage = storages[key]
-            size = numel * storage.dtype.itemsize
-            storage.data = file.read(size)
-            if len(storage.data) != size:
-                raise ValueError("its last tensors are cut off")
+    file = io.BytesIO(path.read_bytes())  # which gives no more than there is
+    if file.read(1) != b"\x80":
+        raise _RefusedError("is neither a file of PyTorch nor of safetensors")
+    file.seek(0)
+    storages = {}
+    if _Unpickler(file, {}).load() != _LEGACY_MAGIC:
+        raise _RefusedError("is a pickle, but not one that torch.save wrote")
+    _Unpickler(file, {}).load()  # version of the protocol
+    _Unpickler(file, {}).load()  # of the machine
+    content = _Unpickler(file, storages).load()
+    for key in _Unpickler(file, {}).load():
+        (numel,) = struct.unpack("<q", file.read(8))
+        storage = storages[key]
+        size = numel * storage.dtype.itemsize
+        storage.data = file.read(size)
+        if len(storage.data) != size:
+            raise ValueError("its last tensors are cut off")
     return content
 
 
@@ -312,16 +360,13 @@ def _find_tensors(content) -> dict[str, _Tensor]:
         return _walk_module(content)
     if not isinstance(content, Mapping):
         raise _RefusedError("holds no state_dict")
-    found = {
-        str(name): value for name, value in content.items()
-        if isinstance(value, _Tensor)
-    }  # fmt: skip
+    found = {k: value for k, value in content.items() if isinstance(value, _Tensor)}
     if found:
         return found
     for key in _MODEL_KEYS:
         if isinstance(content.get(key), (Mapping, _Inert)):
             return _find_tensors(content[key])
-    keys = ", ".join(str(key) for key in list(content)[:8])
+    keys = ", ".join(key[:_SHOWN] for key in list(content)[:8])
     raise _RefusedError(
         f"holds no state_dict, nor one under {', '.join(_MODEL_KEYS)}: its entries are "
         f"{keys or 'none'}"
@@ -351,7 +396,7 @@ def _walk_module(module: _Inert) -> dict[str, _Tensor]:
         for name, child in _entries(parent, "_modules"):
             if isinstance(child, _Inert):
                 modules.append((f"{prefix}{name}.", child))
-        if len(modules) > _MOST_MODULES or len(prefix) > _LONGEST:
+        if max(len(modules), len(found)) > _MOST_MODULES or len(prefix) > _LONGEST:
             raise ValueError("its modules lie in each other without an end")
     return found
 
