@@ -1,4 +1,4 @@
-"""A pytest plugin for mutmut: lets Keras see the arguments of functions behind wrappers.
+"""A pytest plugin for mutmut: shows Keras the arguments of functions in wrappers.
 
 A Keras layer takes its arguments from `inspect.getfullargspec`, which doesn't look
 through the wrapper that mutmut puts around every function.
