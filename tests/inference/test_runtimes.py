@@ -235,7 +235,9 @@ def test_a_library_never_sees_what_has_changed(
             file.unlink(missing_ok=True)
             if damage(content) is not None:
                 file.write_bytes(damage(content))
-            with pytest.raises(UserError, match=r"changed|can't be read|no (ex|model)"):
+            with pytest.raises(
+                UserError, match=r"changed|damaged|can't be read|no (ex|mod)"
+            ):
                 load_runtime(folder)
         file.write_bytes(content)
 
