@@ -98,6 +98,7 @@ class TestConvexCombination:
             layer = ConvexCombination(parametrization)
             layer.build([(None, 2)] * 3)
             assert (kind is None) == (layer.variable.constraint is None)
+            assert len(layer.trainable_variables) == (kind is not None)
             assert layer.relevance_weights_constraint.axis == 0
 
     @pytest.mark.parametrize("parametrization", ["projection", "softmax", "uniform"])
