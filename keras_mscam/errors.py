@@ -109,8 +109,9 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
     A `UserError` is printed to standard error and the process exits with status 2;
     Ctrl-C exits with status 130, as shells expect, and so does 141, where who reads the
     output has enough of it. Every other exception is a defect of this package and keeps
-    its traceback. A warning is one line too, without the source that it came from. A
-    letter that the terminal lacks is shown by its number.
+    its traceback. A warning is one line too, without the source that it came from.
+    A letter that the terminal lacks is shown by its number, and so is one that isn't
+    to be seen: names out of files may hold what moves a terminal's cursor.
     """
 
     @functools.wraps(main)
@@ -124,7 +125,7 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
                 main(*args, **kwargs)
                 print(end="", flush=True)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {show(str(error))}", file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:
             print("Interrupted.", file=sys.stderr)
@@ -135,6 +136,16 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
             _close_output()
 
     return run
+
+
+def show(text: str) -> str:
+    """Return text as one line without what isn't to be seen.
+
+    Example:
+        >>> show("two\\nlines")
+        'two\\\\nlines'
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _close_output() -> None:
@@ -153,5 +164,5 @@ class _Warnings:
 
     def __call__(self, message, *_) -> None:
         if str(message) not in self._said:
-            print(f"warning: {message}", file=sys.stderr)
+            print(f"warning: {show(str(message))}", file=sys.stderr)
         self._said.add(str(message))

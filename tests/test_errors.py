@@ -28,6 +28,20 @@ def test_a_mistake_is_one_line_and_a_status(capsys, error, status, message):
     assert capsys.readouterr().err == message
 
 
+def test_names_do_not_move_the_cursor(capsys):
+    @command
+    def main():
+        warnings.warn("\x1b[2Jgone.png is \u80ba.", stacklevel=1)
+        raise UserError("a\nerror: b\x07.png\u202e is empty.")
+
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err == (
+        "warning: \\x1b[2Jgone.png is \u80ba.\n"
+        "error: a\\nerror: b\\x07.png\\u202e is empty.\n"
+    )
+
+
 def test_a_defect_keeps_its_traceback():
     @command
     def main():

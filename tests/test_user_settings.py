@@ -19,6 +19,8 @@ maps = build_localizer(classifier).output
 assert maps["cam_block3"].shape == (None, 4, 6, 3), maps
 assert maps["cam_block4"].shape == (None, 2, 3, 3), maps
 assert {weight.dtype for weight in classifier.weights} == {"float32"}
+assert keras.config.epsilon() == 1e-7
+assert keras.config.max_epochs() is keras.config.max_steps_per_epoch() is None
 """
 
 
@@ -35,9 +37,16 @@ def run(*arguments, settings=None, home=None, **environment):
     )
 
 
-def test_axes_and_number_types_are_the_packages_own(tmp_path):
-    settings = {"floatx": "float16", "image_data_format": "channels_first"}
-    result = run("-c", BUILD, settings=json.dumps(settings), home=tmp_path)
+@pytest.mark.parametrize(
+    "settings",
+    [{"image_data_format": "channels_first"}, {"floatx": "float64"},
+     {"floatx": "float16", "image_data_format": "channels_first", "epsilon": 0.1}],
+)  # fmt: skip
+def test_axes_and_number_types_are_the_packages_own(settings, tmp_path):
+    result = run(
+        "-c", BUILD, settings=json.dumps(settings), home=tmp_path,
+        KERAS_MAX_EPOCHS="1", KERAS_MAX_STEPS_PER_EPOCH="1",
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr
 
 
@@ -60,6 +69,32 @@ def test_a_backend_that_is_not_there_is_one_sentence(
     assert result.returncode == 2
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "environment", "message"),
+    [
+        ({"floatx": "bfloat16"}, {}, "sets 'floatx' to 'bfloat16', and Keras takes"),
+        ({"floatx": None}, {}, "sets 'floatx' to None"),
+        ({"image_data_format": []}, {}, "sets 'image_data_format' to []"),
+        ({"epsilon": "1e-7"}, {}, "sets 'epsilon' to no fraction"),
+        ({"epsilon": 1}, {}, "sets 'epsilon' to no fraction"),
+        ({"backend": None}, {}, "asks for the backend None"),
+        ({"nnx_enabled": True}, {}, "needs flax"),
+        ({}, {"KERAS_NNX_ENABLED": "TRUE"}, "needs flax"),
+        ({}, {"KERAS_MAX_EPOCHS": "ten"}, "KERAS_MAX_EPOCHS must be a whole number"),
+        ({}, {"KERAS_MAX_STEPS_PER_EPOCH": ""}, "must be a whole number"),
+    ],
+)
+def test_what_keras_would_end_with(
+    monkeypatch, tmp_path, settings, environment, message
+):
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    for name, value in {"KERAS_HOME": str(tmp_path), **environment}.items():
+        monkeypatch.setenv(name, value)
+    assert message in cli.find_problem()
 
 
 @pytest.mark.parametrize("settings", ["{", "", '{"backend": "tensorflow"}', "{}"])

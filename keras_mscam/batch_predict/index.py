@@ -12,6 +12,7 @@ from pathlib import Path
 from keras_mscam import __version__
 from keras_mscam.batch_predict.journal import read_lines
 from keras_mscam.data.coco import Marked, write_coco
+from keras_mscam.errors import show
 from keras_mscam.files import write_whole
 from keras_mscam.visualization.style import read_template, words
 
@@ -254,9 +255,9 @@ def describe_result(result: dict, thresholds: dict) -> str:
         thresholds: from where on each pathology is positive, `None` for never.
     """
     if result["status"] == "refused":
-        return f"{_show(result['path'])} {result['error']}."
+        return f"{show(result['path'])} {result['error']}."
     height, width = result["original_size"]
-    lines = [f"{_show(result['path'])}, {height} x {width} pixels", ""]
+    lines = [f"{show(result['path'])}, {height} x {width} pixels", ""]
     lines += result["warnings"] + [""] * bool(result["warnings"])
     lines += _list_probabilities(result, thresholds)
     if result["boxes"]:
@@ -266,11 +267,6 @@ def describe_result(result: dict, thresholds: dict) -> str:
     if without:
         lines += ["", f"No box of {', '.join(without)}: no place stands out."]
     return "\n".join([*lines, ""])
-
-
-def _show(path: str) -> str:
-    """Return a path as one line of text: names may hold line breaks, and any bytes."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in path)
 
 
 def _list_probabilities(result: dict, thresholds: dict) -> list[str]:

@@ -4,10 +4,16 @@ import importlib.util
 import json
 import locale
 import os
+import re
 import sys
 from pathlib import Path
 
 _BACKENDS = ("tensorflow", "jax", "torch", "openvino")
+_SETTINGS = {
+    "floatx": ("float32", "float16", "float64"),
+    "image_data_format": ("channels_last", "channels_first"),
+}
+_COUNTS = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
 
 
 def find_problem() -> str | None:
@@ -23,6 +29,20 @@ def find_problem() -> str | None:
         settings = {}
     if not isinstance(settings, dict):
         return f"{source} must be a JSON object; mend or remove it."
+    for name, choices in _SETTINGS.items():
+        if settings.get(name, choices[0]) not in choices:
+            return (
+                f"{source} sets {name!r} to {settings[name]!r}, and Keras takes "
+                f"{' or '.join(choices)}; mend or remove it."
+            )
+    if not isinstance(settings.get("epsilon", 1e-7), float):
+        return f"{source} sets 'epsilon' to no fraction; mend or remove it."
+    for name in _COUNTS:
+        if not re.fullmatch(r"\s*[+-]?\d+\s*", os.environ.get(name, "0")):
+            return f"{name} must be a whole number; mend or remove it."
+    wants_nnx = os.environ.get("KERAS_NNX_ENABLED", str(settings.get("nnx_enabled")))
+    if wants_nnx.lower() in ("true", "1") and importlib.util.find_spec("flax") is None:
+        return "Keras is asked for NNX, which needs flax; install it, or unset that."
     backend = settings.get("backend", "tensorflow")
     if os.environ.get("KERAS_BACKEND"):
         source, backend = "KERAS_BACKEND", os.environ["KERAS_BACKEND"]

@@ -18,7 +18,14 @@ from keras_mscam.data.csv_table import (
     read_rows,
     read_table,
 )
-from keras_mscam.data.records import Box, Dataset, Record, sort_boxes, summarize
+from keras_mscam.data.records import (
+    Box,
+    Dataset,
+    Record,
+    find_contradictions,
+    sort_boxes,
+    summarize,
+)
 from keras_mscam.errors import UserError
 from keras_mscam.files import walk_once
 from keras_mscam.parallel.cluster import Cluster
@@ -137,7 +144,7 @@ def read_tables(directory: Path) -> Dataset:
         for name, found, patient, view, age, sex in rows
     )
     problems = summarize(("repeated label rows, the first of each name kept", repeated))
-    problems += box_problems
+    problems += box_problems + find_contradictions(records, pathologies)
     lists, list_files, strangers = _read_lists(directory, names)
     problems += summarize(("names in the lists without a label row", strangers))
     tables = tuple(path for path in (label_file, box_file, *list_files) if path)

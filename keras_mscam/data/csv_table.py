@@ -7,6 +7,7 @@ import io
 import os.path
 import posixpath
 import re
+import unicodedata
 import zlib
 from collections.abc import Collection
 from pathlib import Path
@@ -36,6 +37,10 @@ _NOTHING = {"nan", "NaN", "NA", "<NA>"}
 #: How pandas calls a column without a name, and the second of two of one name.
 _UNNAMED = re.compile(r"Unnamed: \d+(_level_\d+)?(\.\d+)?")
 _NUMBERED = re.compile(r"\.\d+$")
+#: Letters of no width that editors and web pages leave, and that join no others.
+_INVISIBLE = re.compile("[\ufeff\u200b\u200e\u200f\u2060\u00ad]")
+#: What Excel reads, and some programs write, in front of a table.
+_SEPARATOR_LINE = re.compile(r'"?sep=([,;\t])"?[,;\t]*')
 _DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+)$")
 
 
@@ -73,10 +78,11 @@ def read_table(
 def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """Read the fields of a CSV file as text, each row with the line that it begins on.
 
-    The separator is the one of comma, semicolon and tab that divides the first row into
-    most fields. Where it isn't the comma, a comma in a number is its decimal point.
-    Blanks around fields are dropped, and rows without any content. What pandas and R
-    write for nothing, such as `nan` or `NA`, is nothing.
+    The separator is the one of comma, semicolon and tab that divides the first row
+    into most fields, or what a line such as `sep=;` in front of it says. Where it isn't
+    the comma, a comma in a number is its decimal point. Blanks around fields are
+    dropped, and rows without any content. What pandas and R write for nothing, such as
+    `nan` or `NA`, is nothing.
 
     Raises:
         UserError: the file can't be read, is no text (see `read_text`), or holds
@@ -86,11 +92,10 @@ def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     if max(map(text.count, ",;\t")) + text.count("\n") > _MOST_FIELDS:
         raise UserError(f"{path} has more than {_MOST_FIELDS:,} fields; split it.")
     first = next(filter(str.strip, _split_lines(text)), "")
+    said = _SEPARATOR_LINE.fullmatch(first.strip())
     rows, line = [], 1
     try:
-        separator = max(
-            ",;\t", key=lambda s: len(next(csv.reader([first], delimiter=s)))
-        )
+        separator = said[1] if said else _find_separator(first)
         reader = csv.reader(
             _split_lines(text), delimiter=separator, skipinitialspace=True, strict=True
         )
@@ -104,9 +109,15 @@ def read_rows(path: Path) -> list[tuple[int, list[str]]]:
             f"{path}, line {line}: a quoted field isn't closed, goes on behind its "
             f"quotes, or is too long ({error})."
         ) from error
+    if said:
+        del rows[0]
     if not rows:
         raise UserError(f"{path} is empty.")
     return rows
+
+
+def _find_separator(row: str) -> str:
+    return max(",;\t", key=lambda s: len(next(csv.reader([row], delimiter=s))))
 
 
 def name_columns(
@@ -136,7 +147,7 @@ def name_columns(
     """
     (first, header), *rows = rows
     spelling = {name_key(name): name for name in known}
-    names = [" ".join(name.split()) for name in header]
+    names = [" ".join(_INVISIBLE.sub("", name).split()) for name in header]
     names = ["" if _UNNAMED.fullmatch(name) else name for name in names]
     names = [spelling.get(name_key(name), name) for name in names]
     _check_names(path, first, names)
@@ -176,6 +187,7 @@ def name_columns(
 
 def name_key(name: str) -> str:
     """Return what is the same for ` Pleural_Effusion` and `pleural  effusion`."""
+    name = _INVISIBLE.sub("", unicodedata.normalize("NFC", name))
     return " ".join(name.casefold().replace("_", " ").split())
 
 
@@ -183,9 +195,11 @@ def path_key(path: str) -> str:
     """Return what is the same for two ways to write the path of an image.
 
     Backslashes are slashes, and upper case in the suffix doesn't count: `./a/1.PNG` is
-    `a/1.png`.
+    `a/1.png`. Nor does it count whether an accent is a letter of its own, as macOS
+    writes it.
     """
-    stem, suffix = os.path.splitext(posixpath.normpath(path.replace("\\", "/")))
+    path = unicodedata.normalize("NFC", path.replace("\\", "/"))
+    stem, suffix = os.path.splitext(posixpath.normpath(path))
     return stem + suffix.lower()
 
 
@@ -207,16 +221,19 @@ def parse_numbers(table: pd.DataFrame, column: str, path: Path) -> list[float]:
 
 
 def _check_names(path: Path, line: int, names: list[str]) -> None:
-    seen = {}
+    seen, numbered = {}, {}
     for place, name in enumerate(names, start=1):
         key = name_key(name)
-        same = seen.get(key) or seen.get(_NUMBERED.sub("", key))
+        plain = _NUMBERED.sub("", key)
+        same = seen.get(key) or seen.get(plain) or numbered.get(key)
         if name and same:
             raise UserError(
                 f"{path}, line {line}, column {place}: the name {name!r} was there "
                 f"before, as {same!r}; keep one of the columns."
             )
         seen[key] = name
+        if plain != key:
+            numbered[plain] = name
 
 
 def read_text(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import os.path
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
@@ -24,7 +25,14 @@ from keras_mscam.data.csv_table import (
     path_key,
     read_table,
 )
-from keras_mscam.data.records import Box, Dataset, Record, sort_boxes, summarize
+from keras_mscam.data.records import (
+    Box,
+    Dataset,
+    Record,
+    find_contradictions,
+    sort_boxes,
+    summarize,
+)
 from keras_mscam.data.splits import SPLITS
 from keras_mscam.errors import UserError
 from keras_mscam.parallel.cluster import Cluster
@@ -112,12 +120,15 @@ def read_labels_csv(path: Path, boxes: Path | None = None) -> Dataset:
         ("repeated label rows, the first of each path kept", repeated),
     )
     tables = (path,) if boxes is None else (path, Path(boxes))
-    return Dataset(pathologies, tuple(records), problems + box_problems, lists, tables)
+    problems += box_problems + find_contradictions(records, pathologies)
+    return Dataset(pathologies, tuple(records), problems, lists, tables)
 
 
 def _find_image(folder: Path, path: str) -> Path | None:
-    """Find an image whose path may have backslashes, or `.png` for `.PNG`."""
-    for written in dict.fromkeys((path, path.replace("\\", "/"))):
+    """Find an image whose path may be written otherwise, see `path_key`."""
+    slashes = path.replace("\\", "/")
+    forms = (unicodedata.normalize(form, slashes) for form in ("NFC", "NFD"))
+    for written in dict.fromkeys((path, slashes, *forms)):
         stem, suffix = os.path.splitext(folder / written)
         for end in dict.fromkeys((suffix, suffix.lower(), suffix.upper())):
             if os.path.isfile(stem + end):

@@ -127,3 +127,18 @@ def sort_boxes(
         ("boxes without four numbers or without area, left out", wrong),
         ("repeated boxes, left out", repeated),
     )
+
+
+def find_contradictions(
+    records: Sequence[Record], pathologies: Sequence[str]
+) -> tuple[str, ...]:
+    """Return a sentence on boxes of what their image is labelled without."""
+    found = [
+        f"{box.pathology} of {record.name}"
+        for record in records
+        for box in record.boxes
+        if record.labels[pathologies.index(box.pathology)] == 0
+    ]
+    return summarize(
+        ("boxes of a pathology that their image is labelled without, kept", found)
+    )

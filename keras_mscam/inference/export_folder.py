@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from keras_mscam.errors import UserError, explain_disk
 from keras_mscam.files import compute_checksum, passing_folder, read_json
@@ -174,10 +174,11 @@ def write_manifest(export: Path, model: str, environment: dict, measured: dict) 
     find_manifest(export).write_text(text + "\n", encoding="utf-8")
 
 
-def verify_files(export: Path, files: Iterable[Path]) -> None:
+def verify_files(export: Path, *patterns: str) -> None:
     """Compare files with the checksums that they were exported with.
 
-    One that has changed is a `UserError`: a network with a flipped bit still runs, and
+    `patterns` are of the files' names, as `Path.match` reads them. A file that has
+    changed or is gone is a `UserError`: a network with a flipped bit still runs, and
     what it says may be anything. Files without a manifest, or that it doesn't know, are
     let pass: they may be a person's own, taken elsewhere with nothing but the contract.
     """
@@ -185,21 +186,22 @@ def verify_files(export: Path, files: Iterable[Path]) -> None:
     if not os.path.lexists(path):
         return
     try:
-        checksums = dict(read_json(path)["checksums"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        checksums = read_json(path)["checksums"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} is damaged ({error!r}); export the run again."
         ) from error
-    for file in files:
-        known = checksums.get(str(file.relative_to(export)))
+    for name, known in checksums:
+        if not any(map(PurePath(name).match, patterns)):
+            continue
         try:
-            has_changed = known not in (None, compute_checksum(file))
+            has_changed = known != compute_checksum(export / name)
         except (OSError, ValueError):
             has_changed = True
         if has_changed:
             raise UserError(
-                f"{file} has changed since it was exported, or is gone; copy it anew, "
-                "or export the run again."
+                f"{export / name} has changed since it was exported, or is gone; copy "
+                "it anew, or export the run again."
             )
 
 

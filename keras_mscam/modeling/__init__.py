@@ -20,6 +20,10 @@ from keras_mscam.modeling.optimizer import ConstrainedAdam
 # last, and lower precision is a choice of the training configuration.
 keras.config.set_image_data_format("channels_last")
 keras.config.set_floatx("float32")
+keras.config.set_epsilon(1e-7)
+# By environment variables for debugging, a training or prediction ends before its time.
+keras.config.set_max_epochs(None)
+keras.config.set_max_steps_per_epoch(None)
 
 __all__ = [
     "BatchBalancedCrossEntropy",

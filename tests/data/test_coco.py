@@ -78,7 +78,7 @@ def hospital(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / name), np.zeros((30, 20), np.uint8))
     (tmp_path / "labels.csv").write_text(
-        "path,patient,Mass,Lung Opacity\na/1.png,1,1,0\nb/1.png,2,,1\nb/2.png,3,0,0\n"
+        "path,patient,Mass,Lung Opacity\na/1.png,1,1,0\nb/1.png,2,,1\nb/2.png,3,0,1\n"
     )
     return tmp_path
 

@@ -96,7 +96,20 @@ def quotes(text):
     return "\n".join(",".join(f'"{field}"' for field in row) for row in rows)
 
 
+def for_excel(line, text):
+    """Put a line in front of a table, not of a list."""
+    return line + text if "Index" in text or "path" in text else text
+
+
 FORMS = {
+    "the separator, for Excel": lambda text: for_excel("sep=,\n", text).encode(),
+    "semicolons, for Excel": lambda text: for_excel(
+        "sep=;\r\n", semicolons(text)
+    ).encode(),
+    "a separator in quotes": lambda text: for_excel('\n"sep=,",,\n', text).encode(),
+    "letters of no width": lambda text: (
+        text.replace("path,", "path\u200b,", 1).replace("Image", "\ufeffImage")
+    ).encode(),
     "byte-order mark": lambda text: b"\xef\xbb\xbf" + text.encode(),
     "UTF-16": lambda text: text.encode("utf-16"),
     "big-endian UTF-16": lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
@@ -235,6 +248,13 @@ def test_rows_that_cannot_be_meant(hospital, nih, which, how, message):
     ("header", "message"),
     [
         ("path,patient,Mass,Mass", "column 4: the name 'Mass' was there before"),
+        ("path,patient,Mass.1,Mass", "'Mass' was there before, as 'Mass.1'"),
+        ("path,patient,Mass,Mass\u200b", "column 4: the name 'Mass' was there before"),
+        (
+            "path,patient,\u00d6dem,O\u0308dem",
+            "column 4: the name '.*' was there before",
+        ),
+        ("sep=;", "no column 'path', only a/1.png,Ann,1,1"),
         ("path,patient,Mass,mass", "column 4: the name 'mass' .* as 'Mass'"),
         ("path,patient,Lung Opacity,lung__opacity ", "column 4: the name 'lung__opa"),
         ("path,patient,Mass,Mass.1", "column 4: the name 'Mass.1' .* as 'Mass'"),
@@ -295,6 +315,27 @@ def test_boxes_may_write_names_their_own_way(hospital):
         Box("Pleural Effusion", (1.0, 2.0, 3.0, 4.0)),
         Box("Mass", (1.0, 2.0, 3.0, 4.0)),
     )
+
+
+def test_accents_as_macos_writes_them(hospital, tmp_path):
+    """One letter, or a plain one and its accent behind it."""
+    one, two = "\u00e9", "e\u0301"
+    draw(tmp_path / f"{two}.png", tmp_path / "b" / f"{one}.png")
+    labels = f"path,patient,{one}dema\n{one}.png,Ann,1\nb/{two}.png,Bob,1\n"
+    boxes = BOXES.replace("a/1", one).replace("Mass", f"{two}dema")
+    read = hospital(labels, boxes)
+    assert [record.path.name for record in read.records] == [f"{two}.png", f"{one}.png"]
+    assert [len(record.boxes) for record in read.records] == [1, 0]
+    assert f"{one}dema" in read.pathologies
+
+
+def test_a_box_of_what_its_image_is_labelled_without(hospital, nih):
+    kept = "boxes of a pathology that their image is labelled without, kept, such as "
+    boxes = BOXES + "a/1.png,Pleural Effusion,1,2,3,4\nb/2.PNG,Mass,1,2,3,4\n"
+    # Of the second image's mass nothing is known.
+    assert hospital(boxes=boxes).problems == (f"1 {kept}Pleural Effusion of a/1.png",)
+    boxes = BOX_LIST + "2.png,Mass,1,2,3,4,,,\n2.png,Effusion,1,2,3,4,,,\n"
+    assert nih(boxes=boxes).problems == (f"2 {kept}Mass of 2.png",)
 
 
 def test_paths_as_windows_writes_them_and_other_suffixes(hospital, tmp_path):

@@ -35,7 +35,7 @@ FILES = ("saved_model.pb", "variables/data")
 
 
 def verify(export):
-    verify_files(export, [export / name for name in FILES])
+    verify_files(export, *FILES)
 
 
 def test_every_file_has_its_checksum(export):
@@ -53,7 +53,15 @@ def test_a_flipped_bit_is_found(export):
 def test_other_files_are_not_looked_at(export):
     (export / "variables" / "data").write_bytes(b"weighds")
     (export / "own.onnx").touch()
-    verify_files(export, [export / "saved_model.pb", export / "own.onnx"])
+    verify_files(export, "saved_model.pb", "own.onnx")
+    with pytest.raises(UserError, match="data has changed"):
+        verify_files(export, "variables/*")
+
+
+def test_a_file_that_is_gone_is_found(export):
+    (export / "variables" / "data").unlink()
+    with pytest.raises(UserError, match=r"data has changed .*, or is gone"):
+        verify_files(export, "variables/*")
 
 
 def test_without_a_manifest_nothing_is_verified(export):
@@ -61,7 +69,9 @@ def test_without_a_manifest_nothing_is_verified(export):
     verify(export)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"checksums": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"checksums": 3}', '{"checksums": [[1, 2]]}']
+)
 def test_a_damaged_manifest_is_a_sentence(export, text):
     find_manifest(export).write_text(text)
     with pytest.raises(UserError, match=r"manifest\.json is damaged"):

@@ -202,6 +202,46 @@ def test_a_flipped_bit_of_a_weight_is_found(copied, kind):
         load_runtime(path)
 
 
+LIBRARIES = {
+    "litert": "ai_edge_litert.interpreter.Interpreter",
+    "onnx": "onnxruntime.InferenceSession",
+    "openvino": "keras_mscam.inference.runtimes.converted.get_core",
+    "saved_model": "tensorflow.saved_model.load",
+}
+DAMAGE = (
+    lambda data: None,
+    lambda data: b"",
+    lambda data: data[:-1],
+    lambda data: data + b"\0",
+    lambda data: bytes([data[0] ^ 1]) + data[1:],
+    lambda data: data[:-1] + bytes([data[-1] ^ 128]),
+)
+
+
+@pytest.mark.parametrize("kind", LIBRARIES)
+def test_a_library_never_sees_what_has_changed(
+    converted, exported, tmp_path, monkeypatch, kind
+):
+    """Libraries parse files in C++, and take them for good."""
+    source = exported if kind == "saved_model" else converted(kind)
+    folder = Path(shutil.copytree(source, tmp_path / "1"))
+    pytest.importorskip(LIBRARIES[kind].split(".")[0])
+    monkeypatch.setattr(LIBRARIES[kind], lambda *_, **__: pytest.fail("is loaded"))
+    model = folder / FILES.get(kind, "saved_model.pb")
+    files = [*folder.glob(f"{model.stem}.*"), *folder.glob("variables/*")]
+    for file in (*files, *folder.rglob("contract.json")):
+        content = file.read_bytes()
+        for damage in DAMAGE:
+            file.unlink(missing_ok=True)
+            if damage(content) is not None:
+                file.write_bytes(damage(content))
+            with pytest.raises(
+                UserError, match=r"changed|damaged|can't be read|no (ex|mod)"
+            ):
+                load_runtime(folder)
+        file.write_bytes(content)
+
+
 def test_a_flipped_bit_of_a_saved_model_is_found(exported, tmp_path):
     copy = shutil.copytree(exported, tmp_path / "1")
     flip_a_bit(copy / "variables" / "variables.data-00000-of-00001")

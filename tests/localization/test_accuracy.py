@@ -61,6 +61,15 @@ class TestItem:
         assert it.peak is None
         assert np.isnan(it.probability)
 
+    def test_numbers_are_of_double_precision(self):
+        boxes = np.array([[0, 0, 2, 2]], "int16")
+        it = Localization("Mass", "1", boxes, boxes, np.array([1], "float32"))
+        for values in (it.truth, it.predicted, it.ignored, it.scores):
+            assert values.dtype == "float64"
+        assert it.excused.dtype == bool
+        with pytest.raises(ValueError, match=r"^a\.png Mass has no original_size\.$"):
+            _ = dataclasses.replace(it, name="a.png").image_size
+
     def test_no_boxes(self):
         it = Localization("Mass", "1", [], [], [])
         assert it.truth.shape == it.predicted.shape == (0, 4)
@@ -80,6 +89,27 @@ class TestItem:
         it = Localization("Mass", "1", [], [[0, 0, 1, 1], [0, 0, 2, 2]], name="a.png")
         with pytest.raises(ValueError, match=message):
             dataclasses.replace(it, **fields)
+
+
+class TestCounts:
+    def test_are_whole_and_names_are_text(self):
+        for items in ((), TestLocalization.items):
+            counts = count_localizations(items, (0.1, 0.9))
+            assert counts.found.shape == counts.false.shape == (len(items), 2)
+            for values in (counts.found, counts.false, counts.boxes):
+                assert values.dtype == "int64"
+            assert counts.pathology.dtype.kind == counts.patient.dtype.kind == "U"
+
+    def test_tables_are_in_the_order_of_thresholds(self):
+        # IoU 0.8 and 0.25: both are above 0.1, one above 0.3, none above 0.8.
+        counts = count_localizations(TestLocalization.items[:2], (0.8, 0.1, 0.3))
+        rows = summarize_counts(counts, ("Mass",))
+        assert [row["Mass"]["accuracy"] for row in rows] == [0, 1, 0.5]
+        # Of three predicted boxes, as many are not false.
+        assert [row["Mass"]["afp"] for row in rows] == [1.5, 0.5, 1]
+        for row in rows:
+            assert {type(row["Mass"][key]) for key in ("accuracy", "afp")} == {float}
+            assert {type(row["Mass"][key]) for key in ("boxes", "images")} == {int}
 
 
 class TestLocalization:

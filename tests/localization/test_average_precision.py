@@ -100,6 +100,14 @@ def test_the_threshold_must_be_reached():
     assert average(item([HERE], [HERE], [1]), threshold=1) == 1
 
 
+def test_by_default_an_iou_of_a_half_must_be_reached():
+    # 50 and 45 of 100 pixels.
+    for box, found in (([0, 0, 5, 10], 1), ([0, 0, 5, 9], 0)):
+        it = Localization("Mass", "1", [[0, 0, 10, 10]], [box])
+        row = compute_average_precision([it], ("Mass",))["Mass"]
+        assert row["average_precision"] == found
+
+
 def test_ignored_and_excused_boxes_by_hand():
     it = item(
         [HERE],

@@ -85,6 +85,13 @@ def test_the_overlap_must_exceed_the_threshold():
     assert froc(inside, threshold=0.5, overlap="iobb")["sensitivity"][-1] == 1
 
 
+def test_by_default_an_iou_of_3_tenths_must_be_exceeded():
+    # 35 and 25 of 100 pixels, inside: the IoBB is 1.
+    for box, found in (([0, 0, 5, 7], 1), ([0, 0, 5, 5], 0)):
+        it = Localization("Mass", "1", [[0, 0, 10, 10]], [box])
+        assert compute_froc([it], ("Mass",))["Mass"]["sensitivity"][-1] == found
+
+
 def test_ignored_and_excused_boxes_by_hand():
     row = froc(
         item(

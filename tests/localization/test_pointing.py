@@ -46,6 +46,12 @@ def test_tolerance(peak, tolerance, hit):
     assert point(peak, tolerance)["hits"] == hit
 
 
+def test_by_default_nothing_is_tolerated():
+    # The box ends before 30.
+    item = Localization("Mass", "1", DRAWN, [], peak=(30, 21))
+    assert compute_pointing_game([item], ("Mass",))["Mass"]["hits"] == 0
+
+
 def test_one_of_several_boxes_is_enough():
     assert point((5, 5), truth=[*DRAWN, [0, 0, 9, 9]])["hit_rate"] == 1
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_mscam.modeling import ClassActivationMap, ConvexCombination
+from keras_mscam.modeling import ClassActivationMap, ConvexCombination, UnitSimplex
 
 to_numpy = keras.ops.convert_to_numpy
 
@@ -21,6 +21,13 @@ def build_head(features, **kwargs):
     head.build(features.shape)
     head.bias.assign([0.5, -1.0, 2.0])
     return head
+
+
+@pytest.fixture
+def half_precision():
+    keras.config.set_dtype_policy("mixed_float16")
+    yield
+    keras.config.set_dtype_policy("float32")
 
 
 class TestConvexCombination:
@@ -47,15 +54,52 @@ class TestConvexCombination:
         np.testing.assert_allclose(combined[..., 0], 2.5)
         np.testing.assert_allclose(combined[..., 1], 1.0)
 
-    @pytest.mark.parametrize("shapes", [[(1, 2), (1, 3)], (1, 2)])
-    def test_refuses_what_is_no_list_of_one_shape(self, shapes):
-        with pytest.raises(ValueError, match="ConvexCombination takes"):
+    @pytest.mark.parametrize(
+        ("shapes", "said"),
+        [
+            ([(1, 2), (1, 3)], r"tensors of one shape, but got \[\(1, 2\), \(1, 3\)\]"),
+            ((1, 2), r"a list of tensors, one for each block, but got .* \(1, 2\)"),
+        ],
+    )
+    def test_refuses_what_is_no_list_of_one_shape(self, shapes, said):
+        with pytest.raises(ValueError, match=f"^ConvexCombination takes {said}"):
             ConvexCombination().build(shapes)
 
-    def test_free_weights_are_an_option(self):
-        layer = ConvexCombination(relevance_weights_constraint=None)
+    def test_one_block_takes_all(self):
+        layer = ConvexCombination()
+        assert to_numpy(layer([np.array([[3.0, 4.0]])])).tolist() == [[3, 4]]
+
+    def test_the_last_axis_is_that_of_pathologies(self):
+        layer = ConvexCombination()
+        layer.build([(None, 5, 7, 2)] * 3)
+        assert [v.name for v in layer.weights] == ["relevance_weights"]
+        assert layer.variable.shape == (3, 2)
+
+    def test_takes_shapes_as_lists(self):
+        layer = ConvexCombination("softmax")
+        layer.build([[None, 2]] * 3)
+        assert [v.name for v in layer.weights] == ["relevance_logits"]
+        assert layer.compute_output_shape([(None, 2)] * 3) == (None, 2)
+
+    def test_computes_in_single_precision(self, half_precision):
+        combined = ConvexCombination()([np.ones((1, 2), "float16")] * 3)
+        assert keras.backend.standardize_dtype(combined.dtype) == "float32"
+
+    @pytest.mark.parametrize("constraint", [None, keras.constraints.NonNeg()])
+    def test_other_constraints_are_an_option(self, constraint):
+        layer = ConvexCombination(relevance_weights_constraint=constraint)
         copy = ConvexCombination.from_config(layer.get_config())
-        assert copy.relevance_weights_constraint is None
+        assert type(copy.relevance_weights_constraint) is type(constraint)
+        copy.build([(None, 2)] * 3)
+        assert type(copy.variable.constraint) is type(constraint)
+
+    def test_only_learned_weights_are_kept_on_the_simplex(self):
+        for parametrization, kind in [("projection", UnitSimplex), ("uniform", None)]:
+            layer = ConvexCombination(parametrization)
+            layer.build([(None, 2)] * 3)
+            assert (kind is None) == (layer.variable.constraint is None)
+            assert len(layer.trainable_variables) == (kind is not None)
+            assert layer.relevance_weights_constraint.axis == 0
 
     @pytest.mark.parametrize("parametrization", ["projection", "softmax", "uniform"])
     def test_every_parametrization_starts_as_the_mean(self, parametrization):
@@ -81,7 +125,8 @@ class TestConvexCombination:
         assert layer.trainable_variables == []
 
     def test_refuses_an_unknown_parametrization(self):
-        with pytest.raises(ValueError, match="parametrization must be one of"):
+        said = r"^parametrization must be one of \(.*\), but got 'sigmoid'\.$"
+        with pytest.raises(ValueError, match=said):
             ConvexCombination("sigmoid")
 
 
@@ -169,7 +214,51 @@ class TestClassActivationMap:
         expected, _ = head(features)
         np.testing.assert_allclose(logits[-2:], to_numpy(expected), atol=1e-5)
 
+    @pytest.mark.parametrize("pooling", ["gap", "max", "lse"])
+    def test_features_may_be_pooled_before(self, features, pooling):
+        head = build_head(features, pooling=pooling, sharpness=3.0)
+        pooled = head.pool_features(features.astype("float16"))
+        assert head.pools_features and pooled.shape == (2, 1, 1, 6)
+        assert keras.backend.standardize_dtype(pooled.dtype) == "float32"
+        # Half precision has 11 bits; the features are up to 4.
+        np.testing.assert_allclose(
+            to_numpy(head(pooled)[0]), to_numpy(head(features)[0]), atol=1e-2
+        )
+
+    def test_maps_are_pooled_after_the_kernel(self):
+        for pooling in ("lse_map", "pcam"):
+            assert not ClassActivationMap(3, pooling=pooling).pools_features
+
+    def test_copies_of_its_configuration(self):
+        head = ClassActivationMap(3, pooling="lse", sharpness=3.0, name="head")
+        copy = ClassActivationMap.from_config(head.get_config())
+        assert (copy.pathologies, copy.pooling, copy.sharpness) == (3, "lse", 3.0)
+        assert copy.name == "head"
+        default = ClassActivationMap(3)
+        assert (default.pooling, default.sharpness) == ("gap", 10.0)  # Wang et al.
+
+    def test_computes_in_single_precision(self, features, half_precision):
+        logits, cam = ClassActivationMap(3)(features.astype("float16"))
+        for output in (logits, cam):
+            assert keras.backend.standardize_dtype(output.dtype) == "float32"
+
+    def test_starts_after_glorot(self):
+        head = ClassActivationMap(3)
+        head.build((None, None, None, 997))
+        assert [v.name for v in head.weights] == ["kernel", "bias"]
+        kernel = np.abs(to_numpy(head.kernel))
+        # Uniform between -l and l, l = sqrt(6 / (997 + 3)) = 0.0775.
+        assert 0.07 < kernel.max() < 0.0775
+        assert kernel.mean() == pytest.approx(0.0387, abs=0.002)
+        assert to_numpy(head.bias).tolist() == [0, 0, 0]
+
+    def test_shapes(self):
+        head = ClassActivationMap(3)
+        expected = (None, 3), (None, 5, 7, 3)
+        assert head.compute_output_shape((None, 5, 7, 6)) == expected
+
     @pytest.mark.parametrize("kwargs", [{"pooling": "mean"}, {"sharpness": 0.0}])
     def test_refuses(self, kwargs):
-        with pytest.raises(ValueError, match="must be"):
+        name, value = next(iter(kwargs.items()))
+        with pytest.raises(ValueError, match=f"^{name} must be .* but got '?{value}"):
             ClassActivationMap(3, **kwargs)

@@ -44,6 +44,41 @@ def test_batch_balanced_by_hand():
     assert result == pytest.approx(4 * LOG2, rel=1e-6)
 
 
+def test_batch_balanced_of_more_positives():
+    # 3 ones and 5 zeros: beta_P = 8/3, beta_N = 8/5. All log 2: 3 * 8/3 + 5 * 8/5 = 16,
+    # of 4 rows.
+    labels = [[1, 0], [1, 0], [1, 0], [0, 0]]
+    result = value(BatchBalancedCrossEntropy(), labels, np.zeros((4, 2), "float32"))
+    assert result == pytest.approx(4 * LOG2, rel=1e-6)
+
+
+def test_batch_without_negatives_is_finite():
+    # beta_P = 4 / 4 = 1, and no negative term: 2 log 2 a row.
+    result = value(
+        BatchBalancedCrossEntropy(), np.ones((2, 2)), np.zeros((2, 2), "float32")
+    )
+    assert result == pytest.approx(2 * LOG2, rel=1e-6)
+
+
+@pytest.fixture
+def half_precision():
+    keras.config.set_floatx("float16")
+    yield
+    keras.config.set_floatx("float32")
+
+
+def test_is_exact_where_half_precision_is_the_default(half_precision):
+    # 0.9 isn't one of its numbers, nor is a count of 4099, which becomes 4100.
+    logits = np.zeros((4099, 1), "float32")
+    result = value(ClassBalancedCrossEntropy([0.9]), [[1]], logits[:1])
+    assert result == pytest.approx(0.9 * LOG2, rel=1e-6)
+    # beta_N = 4099 / 4098 for 4098 rows, beta_P = 4099 for one: 2 log 2, as a mean.
+    labels = np.eye(4099, 1)
+    result = value(BatchBalancedCrossEntropy(), labels, logits)
+    assert result == pytest.approx(2 * LOG2, rel=1e-5)
+    assert MaskedBinaryCrossEntropy().dtype == "float32"
+
+
 def test_batch_without_positives_is_finite():
     # beta_N = 4 / 4 = 1, and no positive term: 2 log 2 a row.
     result = value(
@@ -118,14 +153,35 @@ def test_label_smoothing():
 def test_by_name_and_serialized(name):
     loss = build_loss(name, [0.9, 0.8], label_smoothing=0.1)
     copy = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert copy.label_smoothing == loss.label_smoothing == 0.1
+    assert copy.get_config() == loss.get_config()
+    assert build_loss(name, [0.9, 0.8]).label_smoothing == 0
     labels, logits = [[1, 0], [0, 0]], np.array([[1.0, 2.0], [3.0, -4.0]], "float32")
     assert value(copy, labels, logits) == value(loss, labels, logits)
 
 
-def test_refuses():
-    with pytest.raises(ValueError, match="beta"):
-        ClassBalancedCrossEntropy([1.5])
-    with pytest.raises(ValueError, match="label_smoothing"):
-        MaskedBinaryCrossEntropy(label_smoothing=1.0)
-    with pytest.raises(ValueError, match="Unknown loss"):
+def test_name():
+    assert MaskedBinaryCrossEntropy(name="loss").name == "loss"
+    assert MaskedBinaryCrossEntropy().name.startswith("masked_binary_cross_entropy")
+
+
+def test_beta_may_be_at_its_bounds():
+    assert ClassBalancedCrossEntropy([0, 1]).beta == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("beta", [1.5, -0.1, np.nan])
+def test_refuses_a_beta(beta):
+    with pytest.raises(ValueError, match=r"^beta must be in \[0, 1\], but got \(0.5, "):
+        ClassBalancedCrossEntropy([0.5, beta])
+
+
+@pytest.mark.parametrize("smoothing", [1.0, -0.1, np.nan])
+def test_refuses_a_smoothing(smoothing):
+    said = rf"^label_smoothing must be in \[0, 1\), but got {smoothing}\."
+    with pytest.raises(ValueError, match=said):
+        MaskedBinaryCrossEntropy(label_smoothing=smoothing)
+
+
+def test_refuses_a_name():
+    with pytest.raises(ValueError, match=r"^Unknown loss 'focal'; choose one of \("):
         build_loss("focal", [0.5])

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
+import tensorflow as tf
 from pydicom import dcmread
 
 from keras_mscam.batch_predict.journal import read_lines
@@ -24,8 +25,10 @@ from keras_mscam.errors import UserError
 from keras_mscam.images.png_jpeg import PNG_START, _read_jpeg, _strip_png
 from keras_mscam.images.reader import read_grey
 from keras_mscam.inference.contract import read_contract
+from keras_mscam.inference.export_folder import verify_files
 from keras_mscam.inference.keras_file import load_network
 from keras_mscam.inference.run_calibration import read_calibration
+from keras_mscam.inference.runtimes.saved_model_ops import check_operations
 from keras_mscam.serving.serving_error import ServingError
 
 from . import inputs
@@ -247,13 +250,14 @@ def _make_settings() -> Reader:
             lambda: read_config(path, Config()),
             lambda: Manifest.read(path.parent),
             lambda: read_calibration(path),
+            lambda: verify_files(path.parent, "contract.json"),
         ):
             try:
                 reader()
             except UserError:
                 refused += 1
-        if refused == 4:
-            raise UserError("by all four")
+        if refused == 5:
+            raise UserError("by all of them")
 
     def read_all(data):
         (_folder() / "manifest.json").write_bytes(data)
@@ -290,6 +294,21 @@ def _make_archives() -> Reader:
         return read[".zip" if is_zip else ".tar.gz" if is_gzip else ".tar"](data)
 
     return Reader((plain, plain, tar, zipped), read_any)
+
+
+def _make_graphs() -> Reader:
+    module = tf.Module()
+    module.variable = tf.Variable([2.0])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], "float32")])
+    def serve(x):
+        return {"y": tf.cond(x[0] > 0, lambda: x * module.variable, lambda: x)}
+
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, {"serving_default": serve})
+        seed = (Path(folder) / "saved_model.pb").read_bytes()
+    read = of_file("saved_model.pb", lambda path: check_operations(path.parent))
+    return Reader((seed,), read)
 
 
 def _make_networks() -> Reader:
@@ -341,6 +360,7 @@ _MAKERS = {
     "safetensors": _make_safetensors,
     "archives": _make_archives,
     "networks": _make_networks,
+    "graphs": _make_graphs,
     "journals": _make_journals,
     "stored arrays": _make_checkpoints,
 }

@@ -301,9 +301,8 @@ def write_export(folder: Path) -> None:
 
 
 def read_export(path: Path):
-    files = [path.parent / "contract.json", path.parent / "float32.tflite"]
-    verify_files(path.parent, files)
-    return repr(read_contract(files[1]))
+    verify_files(path.parent, "contract.json", "float32.*")
+    return repr(read_contract(path))
 
 
 def write_predictions(folder: Path) -> None:

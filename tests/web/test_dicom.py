@@ -120,6 +120,10 @@ CASES = {
         DEEP, 12,
         {"PixelSpacing": ["0.2", "0.2"], "NominalScannedPixelSpacing": ["0.2", "0.2"]},
     ),
+    "no signs, though it is called signed": (DEEP, 12, {"PixelRepresentation": 1}),
+    "signs of 12 bits that are called 10": (
+        DEEP - 2048, 12, {"BitsStored": 10, "HighBit": 9},
+    ),
     "12 bits that are called 10": (DEEP, 12, {"BitsStored": 10, "HighBit": 9}),
     "high bit 14": (DEEP * 8, 12, {"HighBit": 14, "BitsAllocated": 16}),
     "more bits stored than allocated": (DEEP, 12, {"BitsStored": 17}),

@@ -54,7 +54,8 @@ def decode(dataset: Dataset) -> tuple[np.ndarray, list[str]]:
     stored ones hold. Where grey values are larger than their header says, there is a
     warning too: what is above the stored bits is left out, as in every viewer. Old
     files keep overlays there, and say so; in others it belongs to the values, and the
-    picture is wrong. Signed values are not looked at.
+    picture is wrong. Of signed values, the sign should be there; in JPEG they aren't
+    looked at.
 
     Raises:
         ImageError: they are not as many, or not as deep, as the header says. Anything
@@ -67,7 +68,7 @@ def decode(dataset: Dataset) -> tuple[np.ndarray, list[str]]:
     syntax = dataset.file_meta.TransferSyntaxUID
     colour = dataset.SamplesPerPixel == 3
     if syntax in _JPEGS or (syntax == uid.JPEGBaseline8Bit and not colour):
-        pixels, largest = _decode_jpeg(dataset, bits + below)
+        pixels, is_cut = _decode_jpeg(dataset, bits + below)
     else:
         if syntax in uid.JPEG2000TransferSyntaxes:
             sides = dataset.Rows, dataset.Columns, dataset.SamplesPerPixel
@@ -77,21 +78,23 @@ def decode(dataset: Dataset) -> tuple[np.ndarray, list[str]]:
         elif syntax == uid.JPEGBaseline8Bit:
             # It has markers of its own, which Pillow knows; but it also fills up.
             _decode_libjpeg(_get_frame(dataset), {})
-        pixels, largest = _decode_others(dataset, bits + below)
+        pixels, is_cut = _decode_others(dataset, bits + below)
     if pixels.shape[:2] != (dataset.Rows, dataset.Columns):
         raise ImageError(_OTHER_SIZE)
-    is_plain = not (colour or dataset.PixelRepresentation or _has_overlays(dataset))
-    is_cut = is_plain and largest >= 2 ** (bits + below)
     said = ["Its values are larger than its header says, so they are cut."]
+    is_cut = is_cut and not _has_overlays(dataset)
     return (pixels >> below if below else pixels), said if is_cut else []
 
 
-def _decode_others(dataset: Dataset, bits: int) -> tuple[np.ndarray, int]:
-    """Return stored values, and the largest before what is above them was left out."""
+def _decode_others(dataset: Dataset, bits: int) -> tuple[np.ndarray, bool]:
+    """Return stored values, and whether anything else was above them."""
     syntax, stored = dataset.file_meta.TransferSyntaxUID, dataset.BitsStored
     # JPEG 2000 says itself how many bits it has.
-    is_grey = dataset.SamplesPerPixel == 1 and not dataset.PixelRepresentation
-    is_cut_here = is_grey and syntax not in uid.JPEG2000TransferSyntaxes
+    is_cut_here = (
+        dataset.SamplesPerPixel == 1
+        and bits < dataset.BitsAllocated
+        and syntax not in uid.JPEG2000TransferSyntaxes
+    )
     # pydicom takes the highest of the stored bits for the sign's.
     dataset.BitsStored = dataset.BitsAllocated if is_cut_here else bits
     plugin = _PLUGINS.get(syntax, "")
@@ -100,12 +103,15 @@ def _decode_others(dataset: Dataset, bits: int) -> tuple[np.ndarray, int]:
     finally:
         dataset.BitsStored = stored
     if not is_cut_here:
-        return pixels, 0
-    return pixels & (2**bits - 1), int(pixels.max())
+        return pixels, False
+    values = pixels & (2**bits - 1)
+    if dataset.PixelRepresentation:
+        values -= values >> (bits - 1) << bits
+    return values, not np.array_equal(values, pixels)
 
 
-def _decode_jpeg(dataset: Dataset, bits: int) -> tuple[np.ndarray, int]:
-    """Return stored values, and the largest before what is above them was left out."""
+def _decode_jpeg(dataset: Dataset, bits: int) -> tuple[np.ndarray, bool]:
+    """Return stored values, and whether anything else was above them."""
     frame = _get_frame(dataset)
     if dataset.file_meta.TransferSyntaxUID in uid.JPEGLSTransferSyntaxes:
         pixels = imagecodecs.jpegls_decode(frame)
@@ -115,11 +121,12 @@ def _decode_jpeg(dataset: Dataset, bits: int) -> tuple[np.ndarray, int]:
         pixels = _decode_libjpeg(frame, {"colorspace": space, "outcolorspace": space})
     if pixels.ndim == 3:
         ybr = dataset.PhotometricInterpretation.startswith("YBR")
-        return convert_color_space(pixels, "YBR_FULL", "RGB") if ybr else pixels, 0
+        return convert_color_space(pixels, "YBR_FULL", "RGB") if ybr else pixels, False
     # Without what is above the stored bits; the highest of them may be a sign.
     values = pixels.astype(np.int32) & (2**bits - 1)
-    sign = values >> (bits - 1) if dataset.PixelRepresentation else 0
-    return values - (sign << bits), int(pixels.max())
+    if dataset.PixelRepresentation:
+        return values - (values >> (bits - 1) << bits), False
+    return values, not np.array_equal(values, pixels)
 
 
 def _get_frame(dataset: Dataset) -> bytes:

@@ -7,6 +7,7 @@ read, has changed, or isn't that of its contract.
 import contextlib
 import ctypes
 import functools
+import glob
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ import numpy as np
 
 from keras_mscam.errors import UserError
 from keras_mscam.inference.contract import FILE, Contract, read_contract
-from keras_mscam.inference.export_folder import list_variant_files, verify_files
+from keras_mscam.inference.export_folder import verify_files
 from keras_mscam.inference.runtimes.runtime import Runtime, count_cores, explain_failure
 
 # OpenVINO and its quantizer tell a server what is converted, through a package of its
@@ -165,7 +166,7 @@ def _run_one_by_one(
 def _read_verified_contract(model: Path) -> Contract:
     """Read the contract beside a file, if both are as they were exported."""
     contract = read_contract(model)
-    verify_files(model.parent, [model.with_name(FILE), *list_variant_files(model)])
+    verify_files(model.parent, FILE, f"{glob.escape(model.stem)}.*")
     return contract
 
 

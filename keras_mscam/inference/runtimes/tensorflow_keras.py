@@ -37,8 +37,7 @@ def load_tensorflow(path: Path) -> Runtime:
         UserError: it is no export of this package, or has changed.
     """
     contract = read_contract(path)
-    files = [path / "saved_model.pb", path / "assets.extra" / FILE]
-    verify_files(path, [*files, *path.glob("variables/*")])
+    verify_files(path, "*.pb", FILE, "variables/*")
     check_operations(path)
     with explain_failure(path):
         signature = load_signatures(path)["tensor_uint8"]

@@ -58,6 +58,17 @@ def test_overlays_in_their_own_bits_are_meant(warn):
 
 def test_signs_are_no_larger_values(warn):
     assert warn(np.array(TWELVE) - 2048, 12) == ()
+    assert warn(np.array(TWELVE) * 16 - 32768, 16) == ()
+
+
+@pytest.mark.parametrize("bits", [12, 15])
+def test_values_without_signs_that_are_called_signed(bits, warn):
+    # 12 signed bits reach 2047; 2048 would be shown as -2048, the darkest of all.
+    most = 2 ** (bits - 1)
+    assert warn([[0, most - 1]], bits, PixelRepresentation=1) == ()
+    assert warn([[0, most]], bits, PixelRepresentation=1) == LARGER
+    assert warn([[0, -most]], bits) == ()
+    assert warn([[0, -most - 1]], bits) == LARGER
 
 
 def test_compressed_values_are_looked_at_too(make_dataset, to_bytes):

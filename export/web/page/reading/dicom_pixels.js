@@ -28,10 +28,14 @@ const INCOMPLETE = "is damaged: its pixels are not as many as its header says";
  * @returns {Promise<Uint8Array | Int8Array | Uint16Array | Int16Array>}
  */
 export async function readPixels(dataset, header) {
-  const isPlain = header.samples === 1 && !header.signed;
+  const { samples, signed, syntax } = header;
   const values = await decode(dataset, header);
-  const end = 2 ** Math.max((header.high ?? 0) + 1, header.stored);
-  header.isLarger = isPlain && values.some((value) => value >= end);
+  const count = 2 ** Math.max((header.high ?? 0) + 1, header.stored);
+  const end = signed ? count / 2 : count;
+  // In JPEG, nothing is above the sign.
+  const isPlain = !signed || syntax === RLE || UNCOMPRESSED.includes(syntax);
+  header.isLarger =
+    samples === 1 && isPlain && values.some((value) => value >= end || value < end - count);
   return clearUnused(values, header);
 }
 
