@@ -9,7 +9,12 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import (
+    active_children,
+    connection,
+    get_context,
+    parent_process,
+)
 
 import cv2
 
@@ -136,12 +141,17 @@ def _run_one_by_one(
 
 @contextmanager
 def _open_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    others = set(active_children())
     # Forked processes would hang on locks that TensorFlow's threads hold.
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker) as pool:
         try:
             yield pool
         finally:
             pool.shutdown(cancel_futures=True)
+            # A pool that a signal breaks off while it starts forgets its processes, and
+            # this one would wait for them at its end.
+            for child in set(active_children()) - others:
+                child.kill()
 
 
 def _submit(pool: ProcessPoolExecutor, function: Callable, chunk: list) -> Future:

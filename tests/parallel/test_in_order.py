@@ -1,6 +1,9 @@
 """Results in order, whatever becomes of the processes."""
 
+import multiprocessing
 import os
+import time
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
@@ -31,6 +34,22 @@ def test_a_job_that_ends_its_process_is_one_result():
         jobs[unlucky] = DIE
     results = list(map_in_order(eval, jobs, workers=2, died="died"))
     assert results == ["died" if job == DIE else int(*job) for job in jobs]
+
+
+def test_broken_off_while_it_starts_no_process_is_left(monkeypatch):
+    def break_off(pool):
+        time.sleep(3)  # until the process waits for work
+        raise KeyboardInterrupt
+
+    # As a signal may, behind the start of the processes, before a thread watches them.
+    monkeypatch.setattr(
+        ProcessPoolExecutor, "_start_executor_manager_thread", break_off
+    )
+    with pytest.raises(KeyboardInterrupt):
+        list(map_in_order(pow, [(2, 3)], 1, apart=True))
+    for child in multiprocessing.active_children():
+        child.join(10)
+    assert multiprocessing.active_children() == []
 
 
 def test_work_apart_is_never_done_here():
