@@ -150,9 +150,9 @@ def test_exact_number_of_boxed_patients():
     from keras_mscam.phantom.write_set import _plan
 
     for seed in range(3):
-        tasks = list(_plan(1000, seed, (64, 64), None))
-        assert sum(visits for _, _, visits, *_ in tasks) == 1000
-        assert sum(boxed for *_, boxed, _, _ in tasks) == pytest.approx(
+        tasks = list(_plan(1000, seed))
+        assert sum(visits for _, visits, _ in tasks) == 1000
+        assert sum(boxed for *_, boxed in tasks) == pytest.approx(
             0.2 * len(tasks), abs=1
         )
 
