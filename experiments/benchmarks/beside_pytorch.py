@@ -14,7 +14,7 @@ its best in each row counts. TORCH is an environment with `torch`, `torchvision`
 RUN by `experiments/serving/untrained.py`.
 
 The floor of a row is the longer of two times: the operations of the convolutions at the
-rate of a large matrix product, and every layer's output written and read once at the
+rate of a large one, and every layer's output written and read once at the
 bandwidth of a large copy; both three times in training.
 """
 
@@ -268,21 +268,34 @@ def _torch_works(size: str, precision: str):
 
 def _measure_rate(torch, device: str, half: bool, name: str) -> float:
     """Return the operations, or the bytes read and written, a second at best."""
-    dtype = torch.bfloat16 if half else torch.float32
-    count = 8192 if device == "cuda" else 2048
-    a = torch.rand(count, count, device=device).to(dtype)
-    large = torch.rand(2**26, device=device)
-    copy = torch.zeros_like(large)
+    if name == "operations":
+        features = torch.rand(8, 256, 64, 64, device=device)
+        kernel = torch.rand(256, 256, 3, 3, device=device)
+        if half:
+            features, kernel = features.bfloat16(), kernel.bfloat16()
+        features = features.contiguous(memory_format=torch.channels_last)
+        kernel = kernel.contiguous(memory_format=torch.channels_last)
+        count = 2 * kernel.numel() * 8 * 62 * 62
+
+        def work():
+            torch.nn.functional.conv2d(features, kernel)
+
+    else:
+        large = torch.rand(2**26, device=device)
+        copy = torch.zeros_like(large)
+        count = 2 * 4 * 2**26
+
+        def work():
+            copy.copy_(large)
+
     seconds = []
     for _ in range(10):
-        if device == "cuda":
-            torch.cuda.synchronize()
         start = time.perf_counter()
-        a @ a if name == "operations" else copy.copy_(large)
+        work()
         if device == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
-    return (2 * count**3 if name == "operations" else 2 * 4 * 2**26) / min(seconds)
+    return count / min(seconds)
 
 
 def _grad_cam(model, images) -> None:
