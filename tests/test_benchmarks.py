@@ -30,8 +30,8 @@ def test_training_and_maps_take_turns_with_pytorch():
         r"^\| (.+) \| 2 \| (.+) \| (.+) \[.* \| (.*) \|$", done.stdout, re.M
     )
     assert [title for title, *_ in rows] == ["training step", "forward", "all maps"]
-    # Whatever the speed: nothing takes no time, and nobody beats the floor.
-    for _, seconds, ratio, floor in rows:
+    # Whatever the speed: nothing takes no time, and nobody beats the lower bound.
+    for _, seconds, ratio, bound in rows:
         assert float(seconds) > 0
         assert float(ratio) > 0
-        assert float(floor) > 1
+        assert float(bound) > 1

@@ -13,8 +13,8 @@ its best in each row counts. TORCH is an environment with `torch`, `torchvision`
 `keras_mscam-export RUN --output EXPORTS --formats saved_model litert onnx openvino`,
 RUN by `experiments/serving/untrained.py`.
 
-The floor of a row is the longer of two times: the operations of the convolutions at the
-rate of a large one, and every layer's output written and read once at the
+The lower bound of a row is the longer of two times: the operations of the convolutions
+at the rate of a large one, and every layer's output written and read once at the
 bandwidth of a large copy; both three times in training.
 """
 
@@ -86,17 +86,17 @@ def main(
     print(
         f"{size}x{size}, {precision}: {rates['operations'] / 1e9:.0f} G operations and "
         f"{rates['bytes'] / 1e9:.1f} GB a second\n\n"
-        "| work | batch | s per image | over PyTorch's best | which | over floor |\n"
+        "| work | batch | s per image | over PyTorch's best | which | over bound |\n"
         "| --- | --- | --- | --- | --- | --- |"
     )
     rows = _list_rows(own, runtimes, batches, pytorch, grad_cam)
     for title, batch, worker, work, others in rows:
         seconds = _take_turns(worker, work, torch, others, batch, rounds)
-        floor = None
+        bound = None
         if worker is own:
-            floor = max(own.measure(name, batch) / rate for name, rate in rates.items())
-            floor *= 3 if work == "train" else 1
-        _print_row(title, batch, seconds, floor)
+            bound = max(own.measure(name, batch) / rate for name, rate in rates.items())
+            bound *= 3 if work == "train" else 1
+        _print_row(title, batch, seconds, bound)
 
 
 def _list_rows(own, runtimes, batches, pytorch, grad_cam):
@@ -127,13 +127,13 @@ def _take_turns(worker, work, torch, others, batch: int, rounds: int) -> dict:
     return seconds
 
 
-def _print_row(title: str, batch: int, seconds: dict, floor: float | None) -> None:
+def _print_row(title: str, batch: int, seconds: dict, bound: float | None) -> None:
     own = np.array(seconds.pop("own"))
     best = min(seconds, key=lambda other: np.median(seconds[other]))
     low, middle, high = np.percentile(own / seconds[best], [25, 50, 75])
     ratio = f"{middle:.3g} [{low:.3g}, {high:.3g}]"
     median = np.median(own)
-    over = f"{median / floor:.1f}" if floor else ""
+    over = f"{median / bound:.1f}" if bound else ""
     print(
         f"| {title} | {batch} | {median / batch:.4f} | {ratio} | {best} | {over} |",
         flush=True,
