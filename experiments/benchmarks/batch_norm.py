@@ -8,14 +8,11 @@ counts little.
 
 import time
 
-import keras
-import numpy as np
 import tyro
+from timing import report
+from training_step import make_step
 
-from keras_mscam.configs.schema import TrainingConfig
-from keras_mscam.modeling import build_classifier
 from keras_mscam.training.batch_norm import find_batch_norms
-from keras_mscam.training.fit import compile_trainer
 
 _NETWORKS = {
     "small_densenet": ((192, 192), 16),
@@ -31,38 +28,11 @@ def main(rounds: int = 6) -> None:
         rounds: Steps of each kind, in turns.
     """
     for name, (size, batch) in _NETWORKS.items():
-        rng = np.random.default_rng(0)
-        images = rng.integers(0, 256, (batch, *size, 1)).astype("uint8")
-        labels = rng.integers(0, 2, (batch, 8)).astype("float32")
-        steps = [_make_step(name, size, images, labels, fused) for fused in (1, 0)]
-        ratios = []
-        for _ in range(rounds):
-            fused, composed = (_measure(step) for step in steps)
-            ratios.append(fused / composed)
-        low, middle, high = np.percentile(ratios, [25, 50, 75])
-        print(f"{name}, {size}: {middle:.3f} [{low:.3f}, {high:.3f}]", flush=True)
-
-
-def _make_step(name, size, images, labels, fused):
-    keras.utils.set_random_seed(0)
-    classifier = build_classifier(8, size, name)
-    trainer = compile_trainer(classifier, (0.9,) * 8, TrainingConfig())
-    if not fused:
-        for layer in find_batch_norms(classifier):
+        _, fused = make_step(name, size, batch)
+        trainer, composed = make_step(name, size, batch)
+        for layer in find_batch_norms(trainer):
             del layer.call  # that of its class is left
-    targets = dict.fromkeys(trainer.output, labels)
-
-    def step():
-        trainer.train_on_batch(images, targets)
-
-    step()
-    return step
-
-
-def _measure(step) -> float:
-    start = time.process_time()
-    step()
-    return time.process_time() - start
+        report(f"{name}, {size}", fused, composed, rounds, time.process_time)
 
 
 if __name__ == "__main__":

@@ -54,24 +54,12 @@ def _time(network: str, steps: int, option: str) -> float:
 
 
 def _train(network: str, steps: int) -> float:
-    import numpy as np
     from timing import measure
+    from training_step import make_step
 
-    from keras_mscam.configs.schema import TrainingConfig
-    from keras_mscam.modeling import build_classifier
-    from keras_mscam.training.fit import compile_trainer
-
-    size, batch = _NETWORKS[network]
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (batch, *size, 1)).astype("uint8")
-    labels = rng.integers(0, 2, (batch, 8)).astype("float32")
-    classifier = build_classifier(8, size, network)
-    trainer = compile_trainer(classifier, (0.9,) * 8, TrainingConfig())
-    targets = dict.fromkeys(trainer.output, labels)
-    trainer.train_on_batch(images, targets)
-    return statistics.median(
-        measure(trainer.train_on_batch, images, targets) for _ in range(steps)
-    )
+    _, step = make_step(network, *_NETWORKS[network])
+    step()
+    return statistics.median(measure(step) for _ in range(steps))
 
 
 if __name__ == "__main__":

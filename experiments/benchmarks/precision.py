@@ -10,13 +10,11 @@ its quartiles are printed. On a GPU this is what `--precision auto` is to be jud
 from typing import Literal
 
 import keras
-import numpy as np
 import tyro
 from timing import report
+from training_step import make_step
 
 from keras_mscam.configs.schema import TrainingConfig
-from keras_mscam.modeling import build_classifier
-from keras_mscam.training.fit import compile_trainer
 
 
 def main(
@@ -35,24 +33,17 @@ def main(
         steps: Timed steps of each.
         policy: The mixed one.
     """
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (batch, size, size, 1)).astype("uint8")
-    labels = rng.integers(0, 2, (batch, 8)).astype("float32")
-    trainers = [_build(network, size, name) for name in (policy, "float32")]
-    targets = dict.fromkeys(trainers[0].output, labels)
+    both = []
+    for name in (policy, "float32"):
+        keras.config.set_dtype_policy(name)
+        config = TrainingConfig(precision=name)
+        both.append(make_step(network, (size, size), batch, config)[1])
     report(
         f"{keras.backend.backend()}, {network}, {size}x{size}, batch {batch}, training "
         f"step, {policy} / float32",
-        lambda: trainers[0].train_on_batch(images, targets),
-        lambda: trainers[1].train_on_batch(images, targets),
+        *both,
         steps,
     )
-
-
-def _build(network: str, size: int, policy: str) -> keras.Model:
-    keras.config.set_dtype_policy(policy)
-    classifier = build_classifier(8, (size, size), network)
-    return compile_trainer(classifier, (0.8,) * 8, TrainingConfig(precision=policy))
 
 
 if __name__ == "__main__":

@@ -8,14 +8,10 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 import tyro
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
-
-from keras_mscam.configs.schema import TrainingConfig
-from keras_mscam.modeling import build_classifier
-from keras_mscam.training.fit import compile_trainer
+from training_step import make_step
 
 _KINDS = {
     "batch normalization": r"bn(_\d+)?/|BatchNorm",
@@ -42,18 +38,13 @@ def main(
         batch: Images in a step.
         steps: Steps that are profiled.
     """
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (batch, *size, 1)).astype("uint8")
-    labels = rng.integers(0, 2, (batch, 8)).astype("float32")
-    classifier = build_classifier(8, size, network)
-    trainer = compile_trainer(classifier, (0.9,) * 8, TrainingConfig())
-    targets = dict.fromkeys(trainer.output, labels)
+    _, step = make_step(network, size, batch)
     for _ in range(2):
-        trainer.train_on_batch(images, targets)
+        step()
     with tempfile.TemporaryDirectory() as folder:
         with tf.profiler.experimental.Profile(folder):
             for _ in range(steps):
-                trainer.train_on_batch(images, targets)
+                step()
         seconds = _add_up(Path(folder))
     print(
         f"{network}, {size}, {batch} images: {seconds.total() / steps:.2f} s a step\n"
