@@ -43,10 +43,10 @@ from keras_mscam.inference.run_folder import (
     write_relevance_weights,
 )
 from keras_mscam.modeling.classifier import read_relevance_weights
-from keras_mscam.modeling.optimizer import ConstrainedAdam
 from keras_mscam.pathologies import BOXED_PATHOLOGIES
 from keras_mscam.phantom import write_phantoms
 from keras_mscam.training.batch_norm import BatchNormStatistics
+from keras_mscam.training.fit import compile_trainer
 from keras_mscam.training.train_run import train
 
 sys.path.append(str(Path(__file__).parents[1] / "table1"))
@@ -238,17 +238,10 @@ def distill(teachers: list[Path], start: Path, output: Path, records: Path) -> N
     }
     keras.utils.set_random_seed(training.seed)
     classifier = load_classifier(load_run(start))
-    trainer = keras.Model(classifier.input, classifier.output)
     size, epochs = training.batch_size, training.epochs
     steps = len(images) // size
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, (epochs - 1) * steps, warmup_target=training.learning_rate,
-        warmup_steps=steps,
-    )  # fmt: skip
-    trainer.compile(
-        ConstrainedAdam(rate),
-        loss=dict.fromkeys(targets, keras.losses.BinaryCrossentropy(from_logits=True)),
-    )
+    beta = tuple(manifest.beta[name] for name in manifest.pathologies)
+    trainer = compile_trainer(classifier, beta, training, steps)
     batches = (
         tf.data.Dataset.from_tensor_slices((images, targets))
         .shuffle(len(images), seed=training.seed)
