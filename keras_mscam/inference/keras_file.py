@@ -22,8 +22,8 @@ _CLASSES = {
     "keras.initializers": {"GlorotUniform", "Ones", "Zeros"},
     "keras.layers": {
         "Activation", "Add", "AveragePooling2D", "BatchNormalization", "Concatenate",
-        "Conv2D", "InputLayer", "MaxPooling2D", "Normalization", "ReLU",
-        "ZeroPadding2D",
+        "Conv2D", "DepthwiseConv2D", "InputLayer", "MaxPooling2D", "Normalization",
+        "ReLU", "ZeroPadding2D",
     },
     "keras.src.models.functional": {"Functional"},
     f"{_OWN}.constraints": {"UnitSimplex"},

@@ -13,7 +13,9 @@ from keras_mscam.inference.calibrated_model import (
     load_classifier,
 )
 from keras_mscam.inference.contract import read_contract
+from keras_mscam.inference.keras_file import load_network
 from keras_mscam.localization.protocol import SHOWN_THRESHOLDS
+from keras_mscam.modeling import build_classifier
 
 from ..conftest import write_run
 
@@ -114,6 +116,26 @@ def test_a_run_that_diverged_is_a_sentence(make_run, value):
         UserError, match=r"aren't finite \(.*kernel\): its training has"
     ):
         load_calibrated_model(run)
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        "small_densenet",
+        "small_resnet",
+        "efficientnet_lite0",
+        pytest.param("densenet121", marks=pytest.mark.slow),
+        pytest.param("resnet50", marks=pytest.mark.slow),
+        pytest.param("resnet50_v1_5", marks=pytest.mark.slow),
+    ],
+)
+def test_every_kind_of_backbone_is_read_again(tmp_path, backbone):
+    """What a file may hold is a list, which each layer of them must be on."""
+    built = build_classifier(2, (32, 32), backbone, (3, 4))
+    built.save(tmp_path / "model.keras")
+    read = load_network(tmp_path / "model.keras")
+    for one, other in zip(built.get_weights(), read.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_code_in_a_model_file_is_not_run(tmp_path):
