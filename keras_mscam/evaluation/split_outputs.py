@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count, islice, takewhile
 from pathlib import Path
 from typing import Any
@@ -191,9 +192,7 @@ def _store(classifier, description, manifest, records, folder, done, bar) -> Non
     """Predict the images from number `done` on, and write them part by part."""
     names = description["pathologies"]
     columns = [manifest.pathologies.index(name) for name in names]
-    network = keras.Model(
-        classifier.input, {**classifier.output, **get_cams(classifier)}
-    )
+    network = _add_cams(classifier)
     stream = read_examples(
         records, description["split"], image_size=classifier.input.shape[1:3],
         first=done,
@@ -222,6 +221,11 @@ def _store(classifier, description, manifest, records, folder, done, bar) -> Non
         with write_whole(folder / f"part-{done // _PART:05d}.npz") as temporary:
             np.savez_compressed(temporary, **tables)
         done += len(examples)
+
+
+@lru_cache(maxsize=1)  # a network that is built anew for each split is traced anew
+def _add_cams(classifier: keras.Model) -> keras.Model:
+    return keras.Model(classifier.input, {**classifier.output, **get_cams(classifier)})
 
 
 def _run(network, examples: list[Example], bar: tqdm) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import shutil
-import sys
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -63,9 +63,7 @@ def train(
     Reference:
         Sedai et al. 2018, sections 2 and 3.
     """
-    from keras_mscam.evaluation.calibration import calibrate_run
     from keras_mscam.evaluation.evaluate_run import evaluate
-    from keras_mscam.inference.calibrated_model import load_classifier
     from keras_mscam.training.initial_weights import adopt_normalization
     from keras_mscam.training.precision import resolve_precision
 
@@ -87,8 +85,7 @@ def train(
         if not group.is_first:
             return None
         with explain_end(run):
-            calibrate_run(run, load_classifier(run))
-            evaluate(run.path)
+            evaluate(run.path)  # which calibrates it, too
     return run
 
 
@@ -119,7 +116,7 @@ def prepare_data(run: Run) -> None:
         )
     if is_prepared(run.records):
         manifest = Manifest.read(run.records)
-        _print(*describe_split_gaps(manifest.splits))
+        _warn(*describe_split_gaps(manifest.splits))
         return
     source, max_value = data.path, data.max_value
     if source is None:
@@ -130,7 +127,7 @@ def prepare_data(run: Run) -> None:
 
             for killed in run.path.glob(".phantom*"):
                 shutil.rmtree(killed, ignore_errors=True)
-            _print(
+            _warn(
                 *write_phantoms(
                     source,
                     data.phantoms,
@@ -147,12 +144,13 @@ def prepare_data(run: Run) -> None:
         max_value=max_value,
         seed=data.split_seed,
     )
-    _print(*manifest.problems)
+    _warn(*manifest.problems)
 
 
-def _print(*sentences: str) -> None:
+def _warn(*sentences: str) -> None:
+    # Not printed: a command says each once, and evaluation says some of them again.
     for sentence in sentences:
-        print(sentence, file=sys.stderr)
+        warnings.warn(sentence, stacklevel=3)
 
 
 def train_classifier(run: Run, group: Group = ALONE, callbacks: Sequence = ()) -> None:
@@ -253,7 +251,7 @@ def _fit_to_records(run: Run, manifest, group: Group, callbacks: Sequence) -> No
         "augmentation": run.config.augmentation,
     }
     if not validates:
-        _print(
+        _warn(
             "No label of the validation split is known: its loss says nothing, so the "
             "last epoch is kept, the learning rate falls on no plateau, and nothing "
             "stops early."
