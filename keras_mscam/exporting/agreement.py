@@ -103,8 +103,8 @@ def compare_outputs(
 ) -> Agreement:
     """Measure how far outputs are from those of the Keras model, or of `run_reference`.
 
-    `found` may give `boxes` and `box_scores` of its own; else those of its maps are
-    compared.
+    `found` may give `positives`, `boxes` and `box_scores` of its own; else those of its
+    probabilities and maps are compared.
 
     Raises:
         UserError: an output is missing, of another shape, or not finite; or one that
@@ -121,7 +121,7 @@ def compare_outputs(
         if name != "probabilities"
     ]
     first, second = (
-        find_positives(contract, outputs["probabilities"])
+        outputs.get("positives", find_positives(contract, outputs["probabilities"]))
         for outputs in (found, expected)
     )
     return Agreement(
@@ -224,6 +224,7 @@ def run_reference(
         **outputs,
         "boxes": boxes,
         "box_scores": scores,
+        "positives": find_positives(contract, outputs["probabilities"]),
         "pathologies": np.array([contract.pathologies] * len(files)),
         "original_size": sizes,
         "error": np.array(errors),

@@ -29,7 +29,7 @@ _INPUTS = {
     "tensor": "`image` float32",
     "tensor_uint8": "`image` uint8",
 }
-_COMMON = ("pathologies", "original_size", "warnings", "error")
+_COMMON = ("pathologies", "positives", "original_size", "warnings", "error")
 
 
 def write_model_card(

@@ -38,6 +38,7 @@ class Prediction:
         field: the part of the image that the network saw and that maps cover,
             half-open xyxy in its pixels; `None` for all of it.
         contract: of the model, which `heatmap` needs; `None` of a server's answer.
+        called: the positive pathologies, where a server says which in its place.
         image: uint8 `(height, width)`, the X-ray, which figures are drawn on; `None`
             where many are predicted, or by a server.
         heatmaps: fused so far, by pathology; `heatmap` adds those that are asked for.
@@ -55,6 +56,7 @@ class Prediction:
     warnings: tuple[str, ...] = ()
     field: tuple[int, int, int, int] | None = None
     contract: Contract | None = dataclasses.field(default=None, repr=False)
+    called: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     image: np.ndarray | None = dataclasses.field(default=None, repr=False)
     heatmaps: dict[str, np.ndarray] = dataclasses.field(
         default_factory=dict, repr=False
@@ -72,9 +74,9 @@ class Prediction:
 
     @property
     def positives(self) -> tuple[str, ...]:
-        """Names above their threshold, most probable first; none without a contract."""
+        """Names that reach their thresholds, most probable first."""
         if self.contract is None:
-            return ()
+            return tuple(name for name in self.ranked if name in self.called)
         values = np.array([list(self.probabilities.values())])
         positive = find_positives(self.contract, values)[0]
         is_positive = dict(zip(self.probabilities, positive, strict=True))
@@ -275,8 +277,10 @@ def _take(outputs: Mapping[str, np.ndarray], row: int) -> Prediction:
     if "boxes" in outputs:
         of_row = (np.asarray(outputs[name][row]) for name in ("boxes", "box_scores"))
         boxes = list_boxes(names, *of_row)
+    called = zip(names, outputs["positives"][row], strict=True)
     return Prediction(
         probabilities=dict(zip(names, map(float, values), strict=True)),
+        called=tuple(name for name, is_positive in called if is_positive),
         boxes=boxes,
         original_size=(int(height), int(width)),
         attention=_take_map(outputs, "attention", row),

@@ -69,10 +69,10 @@ class ServiceError(UserError):
 class Client:
     """Ask a server what X-rays show, and where; answers equal the `Predictor`'s.
 
-    But no thresholds come with them, so that `positives` is empty: those are in the
-    export's `contract.json`. What may pass is tried again, after twice as long each
-    time: no connection, a full queue, a server that is starting or draining. Several
-    threads may share a client: their images then run as one batch.
+    They name what is positive, but not the thresholds, which are in the export's
+    `contract.json`. What may pass is tried again, after twice as long each time: no
+    connection, a full queue, a server that is starting or draining. Several threads may
+    share a client: their images then run as one batch.
 
     Args:
         url: `http://HOST:PORT` or `https://...` for REST, `grpc://HOST:PORT` or

@@ -162,12 +162,15 @@ def plot_probabilities(prediction: "Prediction", width: str = "single") -> Figur
     tidy(axis)
     axis.tick_params(labelsize=7.5)
     axis.tick_params(axis="y", length=0)
+    keys = {"positive": Patch(color=BLUE)}
     if prediction.contract:
-        point = Line2D([], [], color="black", lw=0, marker="|", ms=9, mew=1.3)
-        figure.legend(
-            [Patch(color=BLUE), point], ["positive", "operating point"], ncols=2,
-            frameon=False, fontsize=7.5, loc="outside upper center",
-        )  # fmt: skip
+        keys["operating point"] = Line2D(
+            [], [], color="black", lw=0, marker="|", ms=9, mew=1.3
+        )
+    figure.legend(
+        keys.values(), keys.keys(), ncols=2,
+        frameon=False, fontsize=7.5, loc="outside upper center",
+    )  # fmt: skip
     return figure
 
 

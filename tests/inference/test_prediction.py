@@ -13,6 +13,7 @@ def make_outputs():
     boxes[0, 1, 0], scores[0, 1, 0] = [5, 6, 7, 8], 0.75
     return {
         "probabilities": np.array([[0.5, 0.75], [-1, -1]], "float32"),
+        "positives": np.array([[True, True], [False, False]]),
         "cam_block3": np.ones((2, 2, 2, 2)),
         "cam_block2": np.ones((2, 4, 4, 2)),
         "attention": np.ones((2, 8, 8, 2)),
@@ -29,6 +30,7 @@ def test_one_prediction_for_each_image():
     first, second = split_outputs(make_outputs())
     assert first.probabilities == {"Mass": 0.5, "Nodule": 0.75}
     assert first.pathologies == ("Mass", "Nodule")
+    assert first.positives == ("Nodule", "Mass")  # the most probable first
     assert first.boxes == (
         Box("Nodule", (5, 6, 7, 8), 0.75), Box("Mass", (1, 2, 3, 4), 0.25)
     )  # fmt: skip
@@ -37,11 +39,11 @@ def test_one_prediction_for_each_image():
     assert first.attention.shape == (8, 8, 2)
     assert first.error is None
     assert second.error == "is empty"
-    assert second.probabilities == {} and second.boxes == ()
+    assert second.probabilities == {} and second.boxes == second.positives == ()
 
 
 def test_signatures_without_maps_or_boxes():
-    names = ("probabilities", "pathologies", "original_size", "error")
+    names = ("probabilities", "positives", "pathologies", "original_size", "error")
     outputs = {name: make_outputs()[name] for name in names}
     first, _ = split_outputs(outputs)
     assert first.attention is None and first.boxes == () and first.cams == {}

@@ -92,6 +92,7 @@ def assert_equal(one, other):
     local = other.error and other.error.replace("PNG, JPEG or DICOM", "PNG or JPEG")
     assert one.error == local
     assert one.pathologies == other.pathologies
+    assert one.positives == other.positives
     assert one.original_size == other.original_size
     assert one.warnings == other.warnings
     if one.error is not None:

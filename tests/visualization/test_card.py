@@ -89,9 +89,11 @@ def test_without_positives_or_maps_the_x_ray_is_plain():
 
 
 def test_without_an_image_or_contract_there_is_a_table_only():
-    text = make_prediction(image=None, contract=None)._repr_html_()
-    assert "<img" not in text and "●" not in text
-    assert ["Edema", "0.500", ""] in Cells(text).rows
+    changes = {"image": None, "contract": None, "called": ("Edema",)}  # of a server
+    text = make_prediction(**changes)._repr_html_()
+    assert "<img" not in text and "operating points" not in text
+    assert ["● Edema", "0.500", ""] in Cells(text).rows
+    assert ["Pleural Thickening", "0.750", ""] in Cells(text).rows
 
 
 def test_warnings_and_errors_are_sentences():

@@ -31,11 +31,12 @@ _MOST_NAMES_BYTES = 1000
 class Signatures:
     """The serving signatures over a localizer, in TensorFlow's own operations.
 
-    N images, C pathologies, B blocks, K boxes. Every signature gives `pathologies`
-    `(N, C)`, `original_size` `(N, 2)`, `warnings` `(N,)`, sentences on odd grey values,
-    a line each, and `error` `(N,)`: empty, or one sentence on an image that can't be
-    read. Such an image fails no other; its probabilities are -1, its maps 0, and it has
-    no box.
+    N images, C pathologies, B blocks, K boxes. Every signature gives `pathologies`,
+    `probabilities` and `positives`, whether they reach their thresholds, `(N, C)`,
+    `original_size` `(N, 2)`, `warnings` `(N,)`, sentences on odd grey values, a line
+    each, and `error` `(N,)`: empty, or one sentence on an image that can't be read.
+    Such an image fails no other; its probabilities are -1, its maps 0, and it has no
+    box.
 
     Args:
         localizer: built by the contract.
@@ -95,13 +96,12 @@ class Signatures:
         decoded = self._decode(image_bytes)
         maps = self._localize(decoded)
         boxes = self._box_positives(decoded, maps)
-        return {"probabilities": maps["probabilities"], **boxes, **self._say(decoded)}
+        return {**boxes, **self._say(decoded, maps)}
 
     def classify(self, image_bytes: tf.Tensor) -> _Outputs:
         """Give probabilities alone, at the lowest cost."""
         decoded = self._decode(image_bytes)
-        probabilities = self._localize(decoded)["probabilities"]
-        return {"probabilities": probabilities, **self._say(decoded)}
+        return self._say(decoded, self._localize(decoded))
 
     def draw_heatmaps(self, image_bytes: tf.Tensor) -> _Outputs:
         """Give normalized maps of all pathologies, `(N, height, width, C)` uint8."""
@@ -114,9 +114,7 @@ class Signatures:
         shape = tf.concat([tf.shape(probabilities), self.contract.image_size], 0)
         heat = tf.transpose(tf.reshape(heat, shape), (0, 2, 3, 1))
         heat *= tf.cast(readable, tf.uint8)[:, None, None, :]
-        return {
-            "probabilities": probabilities, "heatmaps": heat, **self._say(decoded)
-        }  # fmt: skip
+        return {"heatmaps": heat, **self._say(decoded, maps)}
 
     def draw_overlays(self, image_bytes: tf.Tensor, chosen: tf.Tensor) -> _Outputs:
         """Give PNGs of the X-ray under the heat map of each chosen pathology.
@@ -138,11 +136,7 @@ class Signatures:
         overlays = tf.tensor_scatter_nd_update(
             tf.fill(tf.shape(probabilities), ""), index, pictures
         )
-        return {
-            "probabilities": probabilities,
-            "overlays_bytes": overlays,
-            **self._say(decoded),
-        }
+        return {"overlays_bytes": overlays, **self._say(decoded, maps)}
 
     def _take(self, image: tf.Tensor) -> Decoded:
         """Return images given as numbers as if they had been decoded."""
@@ -159,7 +153,8 @@ class Signatures:
 
     def _give_all(self, decoded: Decoded) -> _Outputs:
         maps = self._localize(decoded)
-        return {**maps, **self._box_positives(decoded, maps), **self._say(decoded)}
+        boxes = self._box_positives(decoded, maps)
+        return {**maps, **boxes, **self._say(decoded, maps)}
 
     def _localize(self, decoded: Decoded) -> _Outputs:
         """Run the network; blank what it says of unreadable images."""
@@ -180,11 +175,13 @@ class Signatures:
             blanked[name] = values
         return blanked
 
-    def _say(self, decoded: Decoded) -> _Outputs:
+    def _say(self, decoded: Decoded, maps: _Outputs) -> _Outputs:
         names = tf.constant([self.contract.pathologies])
         warnings = self._describe(decoded.images)
         return {
             "pathologies": tf.tile(names, (tf.size(decoded.errors), 1)),
+            "probabilities": maps["probabilities"],
+            "positives": self._is_positive(maps["probabilities"]),
             "original_size": decoded.sizes,
             "warnings": tf.where(decoded.errors == "", warnings, ""),
             "error": decoded.errors,

@@ -79,6 +79,7 @@ def test_smaller_signatures_give_the_same(signatures, expected, name):
     )
     assert ("boxes" in outputs) == (name == "boxes")
     assert decode(outputs, "pathologies") == [NAMES] * len(FILES)
+    np.testing.assert_array_equal(outputs["positives"], expected["positives"])
     assert not any(name.startswith("cam_") for name in outputs)
 
 
@@ -116,6 +117,7 @@ def test_one_unreadable_image_fails_no_other(signatures, expected):
     )
     for row in (0, 2, 3):
         assert (outputs["probabilities"][row] == -1).all()
+        assert not outputs["positives"][row].any()
         assert (outputs["box_scores"][row] == 0).all()
         assert (outputs["attention"][row] == 0).all()
         assert (outputs["original_size"][row] == 0).all()
