@@ -58,7 +58,8 @@ class TrainOptions:
     Without any option, the built-in set is drawn and A-CNN+ is trained on it; the
     preset `phantom` is the paper's A-CNN. With --data, X-rays take the place of the
     built-in set; presets whose names begin with phantom are small enough for two CPU
-    cores there, too. What isn't given is as in the preset, and else as shown here.
+    cores there, too. What isn't given is as in the preset, whose values are shown here:
+    for those of another, give its name by --preset, too.
     """
 
     preset: Literal[tuple(PRESETS)] = (  # ty: ignore[invalid-type-form]
@@ -105,9 +106,10 @@ def parse_options(arguments: list[str]) -> TrainOptions:
         UserError: a value out of its range, or a file that can't be used.
         SystemExit: `--help`, or an option that there isn't.
     """
-    # Help shows one default for each option: without presets and files it would have
-    # to show several, so it is left to the second, complete pass where they are known.
-    first = parse(_NAME, arguments, TrainOptions)
+    # Help is left to the second pass, where the preset and the file are known, whose
+    # values are the defaults.
+    options = [word for word in arguments if word not in ("-h", "--help")]
+    first = parse(_NAME, options, TrainOptions)
     base = PRESETS[first.preset]
     if first.resume:
         if first.output is None:
