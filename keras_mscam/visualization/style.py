@@ -130,11 +130,8 @@ def show_heat(
 def draw_boxes(axis: Axes, boxes: Iterable[Sequence[float]], **line) -> None:
     """Draw half-open xyxy boxes, in pixels of the image."""
     for left, top, right, bottom in boxes:
-        frame = Rectangle(
-            (left, top), right - left, bottom - top, fill=False,
-            edgecolor=line["color"], linestyle=line["linestyle"],
-            linewidth=line["linewidth"], path_effects=RIM,
-        )  # fmt: skip
+        size = right - left, bottom - top
+        frame = Rectangle((left, top), *size, fill=False, path_effects=RIM, **line)
         axis.add_patch(frame)
 
 

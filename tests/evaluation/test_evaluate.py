@@ -122,7 +122,10 @@ class TestOneRun:
         [
             (["--images", "nobody.png"], "no image nobody.png with a ground-truth box"),
             (["--cam-thresholds", "1.5"], "cam_thresholds"),
-            (["--data", "nowhere"], "nowhere holds no prepared records"),
+            (
+                ["--data", "nowhere"],
+                "nowhere has no manifest.json; make prepared records",
+            ),
         ],
     )
     def test_mistakes_are_one_sentence(
@@ -139,6 +142,11 @@ class TestOneRun:
         assert result.returncode == 2
         sentence = "error: max_boxes: input should be greater than 0 (got 0)\n"
         assert result.stderr == sentence
+
+    def test_a_split_that_the_records_lack(self, runs, tmp_path):
+        with pytest.raises(UserError, match="has no split 'nowhere', only train, "):
+            evaluate(runs[0], split="nowhere", output=tmp_path, progress=False)
+        assert not list(tmp_path.iterdir())
 
     def test_no_run(self, run_command, tmp_path):
         result = run_command(tmp_path)
