@@ -75,7 +75,13 @@ def _read_history(run: Run) -> pd.DataFrame | None:
         return None
     try:
         history = pd.read_csv(io.BytesIO(read_file(run.history_path, 2**24)))
-        return history.astype(dict.fromkeys(("epoch", "loss", "val_loss"), float))
+        kinds = {"epoch": int, "loss": float, "val_loss": float}
+        if "learning_rate" in history:
+            kinds["learning_rate"] = float
+        history = history.astype(kinds)
+        if history.empty:
+            raise ValueError("it has no epoch")
+        return history
     except (ValueError, KeyError) as error:
         raise UserError(
             f"{run.history_path} is damaged; restore it from a copy, or remove it to "

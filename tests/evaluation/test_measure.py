@@ -298,6 +298,26 @@ class TestCalibration:
             read_calibration(path)
 
     @pytest.mark.parametrize(
+        "changes",
+        [{"map_deviations": [1, 2]}, {"map_deviations": [[1]]},
+         {"map_deviations": [["a", "b"]]}, {"map_deviations": "none"},
+         {"operating_points": {"Mass": {}}}],
+    )  # fmt: skip
+    def test_parts_that_do_not_fit_are_one_sentence(
+        self, calibration, tmp_path, changes
+    ):
+        path = tmp_path / "calibration.json"
+        write_calibration(path, calibration)
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        with pytest.raises(UserError, match=r"calibration\.json can't be read"):
+            read_calibration(path)
+
+    def test_another_models_is_one_sentence(self, predictions, calibration):
+        fewer = dataclasses.replace(calibration, deviations=calibration.deviations[:0])
+        with pytest.raises(UserError, match=r"calibration\.json is of 0 blocks and of"):
+            locate_all(predictions, fewer, WANG)
+
+    @pytest.mark.parametrize(
         ("kind", "content"),
         [("calibrations", {"slope": 0}), ("calibrations", {"intercept": np.nan}),
          ("calibrations", {"slope": None}), ("calibrations", [1, 0]),
