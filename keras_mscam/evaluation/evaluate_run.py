@@ -229,7 +229,6 @@ def load_chosen(evaluation: Evaluation, chosen: Sequence[Chosen]) -> list[Case]:
             kind=kind,
             image=images[key[0]],
             cams=dict(zip(blocks, fused[key].cams, strict=True)),
-            attention=fused[key].cam,
             heatmap=fused[key].heatmap,
             relevance_weights=predictions.relevance_weights[:, key[1]],
             truth=scale_boxes(item.truth, item.image_size, size),

@@ -89,6 +89,11 @@ class Contract:
         cams = (f"cam_block{block}" for block in self.blocks)
         return ("probabilities", *cams, "attention")
 
+    @property
+    def thresholds(self) -> dict[str, float | None]:
+        """`probability_thresholds` by pathology."""
+        return dict(zip(self.pathologies, self.probability_thresholds, strict=True))
+
     def dump(self) -> str:
         """Return the text of `contract.json`."""
         content = pydantic.TypeAdapter(Contract).dump_python(self, mode="json")

@@ -147,7 +147,7 @@ def plot_probabilities(prediction: "Prediction", width: str = "single") -> Figur
     for row, name in enumerate(names):
         value, is_positive = prediction.probabilities[name], name in positives
         axis.barh(row, value, 0.7, color=BLUE if is_positive else "#b9c0c8")
-        point = find_threshold(prediction, name)
+        point = prediction.contract and prediction.contract.thresholds[name]
         if point is not None:
             axis.plot([point] * 2, [row - 0.45, row + 0.45], color="black", lw=1.3)
         axis.text(1.02, row, f"{value:.2f}", fontsize=7.5, va="center",
@@ -182,7 +182,7 @@ def render_card(prediction: "Prediction") -> str:
     shown = choose_pathology(prediction) if is_mapped else None
     return read_template("card.html.jinja").render(
         prediction=prediction,
-        thresholds={n: find_threshold(prediction, n) for n in prediction.ranked},
+        thresholds=prediction.contract.thresholds if prediction.contract else {},
         positives=prediction.positives,
         shown=shown,
         picture=_draw_picture(prediction, shown),
@@ -244,14 +244,6 @@ def choose_image(prediction: "Prediction", image: np.ndarray | None) -> np.ndarr
             f"{prediction.original_size}: give the same."
         )
     return image
-
-
-def find_threshold(prediction: "Prediction", pathology: str) -> float | None:
-    """Return the probability from which on a pathology is called, if it is known."""
-    if prediction.contract is None:
-        return None
-    column = prediction.contract.pathologies.index(pathology)
-    return prediction.contract.probability_thresholds[column]
 
 
 def _show_fused(axis: Axes, image, prediction, pathology, truth, dots: int) -> None:
