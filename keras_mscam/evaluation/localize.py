@@ -106,12 +106,13 @@ def map_fused(function, predictions, fusion, protocol, wanted) -> Iterator:
     columns = {}
     for row, column in wanted:
         columns.setdefault(row, []).append(column)
+    used = np.flatnonzero(fusion.weights.any(axis=1))  # one, where a block is alone
 
     def visit(row: int, cams: list[np.ndarray]) -> list:
         chosen = columns[row]
         fused = fuse_maps(
-            [cam[..., chosen] for cam in cams],
-            fusion.weights[:, chosen],
+            [cams[place][..., chosen] for place in used],
+            fusion.weights[np.ix_(used, chosen)],
             predictions.image_size,
         )
         results = []

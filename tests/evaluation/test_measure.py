@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.calibration import calibrate_on
 from keras_mscam.evaluation.evaluate_run import choose_cases, choose_sheet, find_chosen
-from keras_mscam.evaluation.localize import localize
+from keras_mscam.evaluation.localize import localize, map_fused
 from keras_mscam.evaluation.measure import describe_limits, locate_all, measure
 from keras_mscam.evaluation.split_outputs import Predictions
 from keras_mscam.inference.run_calibration import (
@@ -278,6 +279,19 @@ class TestCases:
         assert [i.name for i, _ in find_chosen(items, ["1.png"])] == ["1.png"]
         with pytest.raises(UserError, match=r"no image 2\.png with a ground-truth box"):
             find_chosen(items, ["2.png"])
+
+
+def test_a_block_alone_is_not_spoilt_by_another():
+    good, bad = np.zeros((1, 2, 3, 1), "float32"), np.full((1, 2, 3, 1), np.nan)
+    good[0, 1, 2] = 1
+    predictions = SimpleNamespace(
+        image_size=(2, 3), read_maps=lambda: iter([(0, [good, bad])])
+    )
+    for weights, highest in (([[1], [0]], 1), ([[1], [1]], 0), ([[0], [0]], 0)):
+        fusion = Fusion(np.array(weights, "float32"), np.ones(1))
+        (fused,) = map_fused(lambda f: f, predictions, fusion, WANG, [(0, 0)])
+        assert fused.heatmap.shape == (2, 3)
+        assert fused.heatmap.max() == highest
 
 
 class TestCalibration:
