@@ -133,7 +133,9 @@ def predict(
             write_boxes(output, contract.pathologies)
         summary = write_tables(output, contract.pathologies, title, options.html)
     summary.passed_over = found.passed_over
-    summary.thresholds = contract.thresholds
+    summary.thresholds = dict(
+        zip(contract.pathologies, contract.probability_thresholds, strict=True)
+    )
     if len(found.files) == 1:
         results = read_lines(output)
         summary.only = next((r for r in results if r["path"] in found.files), None)

@@ -99,7 +99,7 @@ def load_predictor(
     """
     predictor = Predictor(path, runtime)
     contract = predictor.runtime.contract
-    known = contract.thresholds
+    known, own = contract.pathologies, contract.probability_thresholds
     if thresholds is None:
         asked = {}
     elif isinstance(thresholds, Mapping):
@@ -118,7 +118,7 @@ def load_predictor(
             )
     chosen = tuple(
         asked.get(name, value) if name in (options.pathologies or known) else None
-        for name, value in known.items()
+        for name, value in zip(known, own, strict=True)
     )
     contract = replace(contract, probability_thresholds=chosen)
     if options.shown_threshold is not None:
@@ -137,8 +137,9 @@ def describe_plan(
     digest = hashlib.sha256(same.dump().encode())
     for file in _list_files(find_models(path)[predictor.runtime.name]):
         digest.update(compute_checksum(file).encode())
+    thresholds = zip(contract.pathologies, contract.probability_thresholds, strict=True)
     return {
-        "choice of thresholds or pathologies": contract.thresholds,
+        "choice of thresholds or pathologies": dict(thresholds),
         "model": digest.hexdigest(),
         "runtime": predictor.runtime.name,
         VERSION: __version__,
