@@ -266,9 +266,7 @@ def render_report(
         probabilities=[
             (name, prediction.probabilities[name]) for name in prediction.ranked
         ],
-        thresholds=dict(
-            zip(contract.pathologies, contract.probability_thresholds, strict=True)
-        ),
+        thresholds=contract.thresholds,
         positives=prediction.positives,
         boxes=[
             {

@@ -13,7 +13,7 @@ from keras_mscam.data.pipeline import read_examples
 from keras_mscam.errors import UserError, explain_disk
 from keras_mscam.evaluation.boxes_json import TRUTH, write_coco_files
 from keras_mscam.evaluation.calibration import calibrate, calibrate_run
-from keras_mscam.evaluation.localize import localize_shown, map_fused
+from keras_mscam.evaluation.localize import localize, map_fused
 from keras_mscam.evaluation.measure import HIT, Systems, locate_all, measure
 from keras_mscam.evaluation.report import write_report
 from keras_mscam.evaluation.split_outputs import Predictions, predict_split
@@ -135,8 +135,8 @@ def _write_report(
         calibration.calibrations, predictions.logits, predictions.pathologies
     )
     # Cases are what a person is shown; tables alone follow the protocol.
-    shown = localize_shown(
-        predictions, evaluation.fusion, protocol, rule, probabilities
+    shown = localize(
+        predictions, evaluation.fusion, protocol, probabilities, False, rule
     )
     chosen = find_chosen(shown, images) or choose_cases(shown, boxed)
     sheets = {name: choose_sheet(shown, name) for name in boxed}
@@ -229,7 +229,6 @@ def load_chosen(evaluation: Evaluation, chosen: Sequence[Chosen]) -> list[Case]:
             kind=kind,
             image=images[key[0]],
             cams=dict(zip(blocks, fused[key].cams, strict=True)),
-            attention=fused[key].cam,
             heatmap=fused[key].heatmap,
             relevance_weights=predictions.relevance_weights[:, key[1]],
             truth=scale_boxes(item.truth, item.image_size, size),

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from keras_mscam.configs.schema import LocalizationConfig, MapConfig, ShownConfig
+from keras_mscam.configs.schema import LocalizationConfig, ShownConfig
 from keras_mscam.evaluation.split_outputs import Predictions
 from keras_mscam.localization.accuracy import Localization
 from keras_mscam.localization.boxes import (
@@ -16,9 +16,9 @@ from keras_mscam.localization.boxes import (
     extract_boxes,
     find_boxes,
     find_peak,
+    find_shown,
     normalize_map,
     scale_boxes,
-    select_shown,
 )
 from keras_mscam.localization.fusion import Fusion, fuse_maps
 from keras_mscam.localization.thresholds import (
@@ -50,6 +50,7 @@ def localize(
     protocol: LocalizationConfig,
     probabilities: np.ndarray,
     negatives: bool = True,
+    shown: ShownConfig | None = None,
 ) -> list[Localization]:
     """Predict boxes on every image of which it is known where the pathology is.
 
@@ -59,11 +60,14 @@ def localize(
     a ground-truth box somewhere are looked for. The score of a box is the probability
     of its pathology, calibrated `(images, C)`, times the mean heat of its region.
 
+    With a rule `shown`, which has a threshold, boxes are those that a person is shown,
+    in place of those of the protocol; pathologies need not be positive.
+
     Returns:
         One for each image and pathology, those with a ground-truth box first, in the
         order of the images.
     """
-    rule = _choose_thresholds(predictions, fusion, protocol)
+    rule = None if shown else _choose_thresholds(predictions, fusion, protocol)
     truth = group_boxes(predictions)
     wanted = list(truth) + (_find_negatives(predictions) if negatives else [])
 
@@ -72,7 +76,11 @@ def localize(
         pathology = predictions.pathologies[column]
         patient = str(predictions.patients[row])
         size = tuple(predictions.original_sizes[row].tolist())
-        predicted = _extract(fused.heatmap, size, protocol, rule, pathology, patient)
+        if rule is None:
+            predicted = find_shown(fused.heatmap, size, shown)
+        else:
+            thresholds = rule(pathology, patient, fused.heatmap)
+            predicted = _extract(fused.heatmap, size, protocol, thresholds)
         probability = float(probabilities[row, column])
         return (row, column), Localization(
             pathology=pathology,
@@ -90,40 +98,6 @@ def localize(
     return [found[key] for key in wanted]
 
 
-def localize_shown(
-    predictions: Predictions,
-    fusion: Fusion,
-    maps: MapConfig,
-    rule: ShownConfig,
-    probabilities: np.ndarray,
-) -> list[Localization]:
-    """Find the boxes that a person is shown, where there is a ground-truth box.
-
-    The rule has a threshold. Pathologies need not be positive.
-    """
-    assert rule.shown_threshold is not None
-    protocol = LocalizationConfig(
-        fusion=maps.fusion,
-        normalization=maps.normalization,
-        cam_thresholds=(rule.shown_threshold,),
-        min_area=rule.shown_min_area,
-    )
-    items = localize(predictions, fusion, protocol, probabilities, negatives=False)
-    selected = [
-        select_shown(
-            PredictedBoxes(item.predicted, item.scores),
-            item.image_size,
-            rule.shown_max_area,
-            rule.shown_max_boxes,
-        )
-        for item in items
-    ]
-    return [
-        replace(item, predicted=boxes.xyxy, scores=boxes.scores, excused=None)
-        for item, boxes in zip(items, selected, strict=True)
-    ]
-
-
 def map_fused(function, predictions, fusion, protocol, wanted) -> Iterator:
     """Call a function with the `FusedMap` of every wanted pair of row and column.
 
@@ -132,12 +106,13 @@ def map_fused(function, predictions, fusion, protocol, wanted) -> Iterator:
     columns = {}
     for row, column in wanted:
         columns.setdefault(row, []).append(column)
+    used = np.flatnonzero(fusion.weights.any(axis=1))  # one, where a block is alone
 
     def visit(row: int, cams: list[np.ndarray]) -> list:
         chosen = columns[row]
         fused = fuse_maps(
-            [cam[..., chosen] for cam in cams],
-            fusion.weights[:, chosen],
+            [cams[place][..., chosen] for place in used],
+            fusion.weights[np.ix_(used, chosen)],
             predictions.image_size,
         )
         results = []
@@ -195,12 +170,11 @@ def build_extractor(protocol: LocalizationConfig):
 
     A tuned threshold is none for such maps: they get the fixed ones.
     """
-    is_otsu = protocol.threshold == "otsu"
-    rule = otsu_thresholds if is_otsu else fixed_thresholds(protocol.cam_thresholds)
+    rule = _fix_thresholds(protocol)
 
     def extract(cam: np.ndarray, original_size: tuple[int, int]) -> PredictedBoxes:
         heatmap = normalize_map(cam, protocol.normalization)
-        return _extract(heatmap, original_size, protocol, rule, "", "")
+        return _extract(heatmap, original_size, protocol, rule("", "", heatmap))
 
     return extract
 
@@ -224,20 +198,21 @@ def _find_negatives(predictions: Predictions) -> list[tuple[int, int]]:
     return [pair for pair in pairs if pair not in annotated]
 
 
-def _extract(
-    heatmap, size, protocol, rule: ThresholdRule, pathology, patient
-) -> PredictedBoxes:
-    thresholds = rule(pathology, patient, heatmap)
+def _extract(heatmap, size, protocol, thresholds) -> PredictedBoxes:
     return extract_boxes(
         heatmap, size, thresholds, protocol.min_area, protocol.max_boxes
     )
 
 
 def _choose_thresholds(predictions, fusion, protocol) -> ThresholdRule:
-    if protocol.threshold == "fixed":
-        return fixed_thresholds(protocol.cam_thresholds)
-    if protocol.threshold == "otsu":
-        return otsu_thresholds
+    if protocol.threshold not in ("tuned", "oracle"):
+        return _fix_thresholds(protocol)
     best_iou, pathologies, patients = measure_thresholds(predictions, fusion, protocol)
     oracle = protocol.threshold == "oracle"
     return tuned_thresholds(best_iou, pathologies, patients, oracle=oracle)
+
+
+def _fix_thresholds(protocol: LocalizationConfig) -> ThresholdRule:
+    if protocol.threshold == "otsu":
+        return otsu_thresholds
+    return fixed_thresholds(protocol.cam_thresholds)

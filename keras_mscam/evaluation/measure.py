@@ -15,7 +15,11 @@ from keras_mscam.evaluation.classification import (
 )
 from keras_mscam.evaluation.localize import build_extractor, localize
 from keras_mscam.evaluation.split_outputs import Predictions
-from keras_mscam.inference.run_calibration import RunCalibration, calibrate
+from keras_mscam.inference.run_calibration import (
+    RunCalibration,
+    calibrate,
+    select_deviations,
+)
 from keras_mscam.localization.accuracy import (
     SIZES,
     Localization,
@@ -52,13 +56,10 @@ def locate_all(
         fusion behind the first. Images without the pathology, which FROC and average
         precision need, are looked at for `attention` and `mean_box` alone.
     """
-    probabilities = calibrate(
-        calibration.calibrations, predictions.logits, predictions.pathologies
-    )
-    calibrated = list(calibration.calibrations)
-    columns = [calibrated.index(name) for name in predictions.pathologies]
-    deviations = calibration.deviations[:, columns]
-    fusion = build_fusion(protocol.fusion, predictions.relevance_weights, deviations)
+    names, weights = predictions.pathologies, predictions.relevance_weights
+    deviations = select_deviations(calibration, names, weights)
+    fusion = build_fusion(protocol.fusion, weights, deviations)
+    probabilities = calibrate(calibration.calibrations, predictions.logits, names)
     attention = localize(predictions, fusion, protocol, probabilities)
     annotated = [item for item in attention if len(item.truth)]
     systems = {"attention": attention}

@@ -11,17 +11,7 @@ from keras_mscam.errors import UserError
 from keras_mscam.evaluation.tables import build_table1
 from keras_mscam.files import read_file, read_json
 from keras_mscam.inference.run_folder import Run
-from keras_mscam.visualization import (
-    plot_case,
-    plot_contact_sheet,
-    plot_figure2,
-    plot_froc,
-    plot_history,
-    plot_localization,
-    plot_relevance_weights,
-    plot_reliability,
-    plot_roc,
-)
+from keras_mscam.visualization import case_figures, charts
 from keras_mscam.visualization.case_figures import Case
 from keras_mscam.visualization.style import read_template
 
@@ -52,21 +42,30 @@ def write_report(
         titles=_title(metrics),
         baselines=list(_BASELINES),
         shown=shown,
-        cases=[(case, _embed(plot_case(case), photographic=True)) for case in cases],
+        cases=[
+            (case, _embed(case_figures.plot_case(case), photographic=True))
+            for case in cases
+        ],
         sheets=[
-            (name, len(sheet), _embed(plot_contact_sheet(sheet), photographic=True))
+            (
+                name,
+                len(sheet),
+                _embed(case_figures.plot_contact_sheet(sheet), photographic=True),
+            )
             for name, sheet in sheets.items()
             if sheet
         ],
-        history=None if history is None else _embed(plot_history(history)),
+        history=None if history is None else _embed(charts.plot_history(history)),
         epochs=0 if history is None else int(history["epoch"].max()),
         relevance=_embed(
-            plot_relevance_weights(metrics["relevance_weights"], metrics["blocks"])
+            charts.plot_relevance_weights(
+                metrics["relevance_weights"], metrics["blocks"]
+            )
         ),
         localization=_draw_localization(metrics) if metrics["boxed"] else None,
-        froc=_embed(plot_froc(alone)),
-        roc=_embed(plot_roc(alone)),
-        reliability=_embed(plot_reliability(alone)),
+        froc=_embed(charts.plot_froc(alone)),
+        roc=_embed(charts.plot_roc(alone)),
+        reliability=_embed(charts.plot_reliability(alone)),
     )
     _write(path, html)
 
@@ -76,7 +75,13 @@ def _read_history(run: Run) -> pd.DataFrame | None:
         return None
     try:
         history = pd.read_csv(io.BytesIO(read_file(run.history_path, 2**24)))
-        return history.astype(dict.fromkeys(("epoch", "loss", "val_loss"), float))
+        kinds = {"epoch": int, "loss": float, "val_loss": float}
+        if "learning_rate" in history:
+            kinds["learning_rate"] = float
+        history = history.astype(kinds)
+        if history.empty:
+            raise ValueError("it has no epoch")
+        return history
     except (ValueError, KeyError) as error:
         raise UserError(
             f"{run.history_path} is damaged; restore it from a copy, or remove it to "
@@ -95,7 +100,7 @@ def write_comparison(
     first = next(iter(systems.values()))
     figure2 = None
     if any(cases_by_system.values()):
-        figure = plot_figure2(cases_by_system)
+        figure = case_figures.plot_figure2(cases_by_system)
         figure2 = _embed(figure, photographic=True)
         for kind in ("png", "pdf"):
             (folder / f"figure2.{kind}").write_bytes(_draw(figure, kind))
@@ -107,9 +112,9 @@ def write_comparison(
         boxed=first["boxed"],
         rows=_collect_rows(systems),
         figure2=figure2,
-        froc=_embed(plot_froc(systems)),
-        roc=_embed(plot_roc(systems)),
-        reliability=_embed(plot_reliability(systems)),
+        froc=_embed(charts.plot_froc(systems)),
+        roc=_embed(charts.plot_roc(systems)),
+        reliability=_embed(charts.plot_reliability(systems)),
     )
     _write(folder / "report.html", html)
 
@@ -138,7 +143,7 @@ def _draw_localization(metrics: dict) -> str:
         }
         for system in systems
     }
-    return _embed(plot_localization(accuracies))
+    return _embed(charts.plot_localization(accuracies))
 
 
 def _collect_rows(systems: dict[str, dict]) -> dict:

@@ -286,16 +286,9 @@ def predict_split(
         UserError: the records aren't prepared, or lack a pathology of the model.
         DiskError: neither folder can be written to.
     """
-    if not is_prepared(records):
-        raise UserError(
-            f"{records} holds no prepared records; make them with "
-            f"keras_mscam-prepare SOURCE --output {records}."
-        )
-    pathologies = read_pathologies(run)
+    Manifest.read(records)  # says so if there is none
     name = f"{split}-{compute_checksum(records / 'manifest.json')[:8]}"
-    if not Manifest.read(records).splits[split].images:
-        raise UserError(f"The {split} split of {records} has no image.")
-    arguments = classifier, run.model_path, pathologies, records, split
+    arguments = classifier, run.model_path, read_pathologies(run), records, split
     try:
         return predict(*arguments, run.predictions / name, progress)
     except DiskError:

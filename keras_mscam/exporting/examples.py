@@ -1,6 +1,7 @@
 """X-rays of nobody, in the forms that files come in: to check, warm up and show by."""
 
 import base64
+import functools
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +28,8 @@ class ExampleFile(NamedTuple):
     whole: bool
 
 
-def draw_examples(image_size: tuple[int, int]) -> list[ExampleFile]:
+@functools.cache
+def draw_examples(image_size: tuple[int, int]) -> tuple[ExampleFile, ...]:
     """Draw phantoms with findings and encode them: PNG and JPEG, 8 and 16 bits, odd.
 
     They are the same for the same `(height, width)` that the network sees.
@@ -47,14 +49,14 @@ def draw_examples(image_size: tuple[int, int]) -> list[ExampleFile]:
         "odd.png": _draw(odd),
         "small.jpg": _draw(small),
     }
-    return [
+    return tuple(
         ExampleFile(
             name,
             cv2.imencode(Path(name).suffix, image)[1].tobytes(),
             name not in ("odd.png", "small.jpg"),
         )
         for name, image in files.items()
-    ]
+    )
 
 
 def run_example(signatures: dict, contract: Contract) -> dict[str, dict]:

@@ -3,11 +3,15 @@
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
+import pydantic
+from pydantic.dataclasses import dataclass
 
 from keras_mscam.configs.schema import DataConfig
+from keras_mscam.errors import UserError
 from keras_mscam.evaluation.tables import escape_markdown
 from keras_mscam.exporting.agreement import Agreement
 from keras_mscam.files import read_json
@@ -32,6 +36,33 @@ _INPUTS = {
 _COMMON = ("pathologies", "positives", "original_size", "warnings", "error")
 
 
+@dataclass(frozen=True)
+class _Auroc:
+    value: float | None
+
+
+@dataclass(frozen=True)
+class _Classified:
+    auroc: _Auroc
+
+
+@dataclass(frozen=True)
+class _Metrics:
+    """What a card takes of `metrics.json`."""
+
+    split: str
+    images: int
+    classification: dict[str, _Classified]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What it takes of `source.json`, of weights that were converted."""
+
+    file: str
+    sha256: str
+
+
 def write_model_card(
     calibrated_model: CalibratedModel,
     run: Run,
@@ -49,6 +80,9 @@ def write_model_card(
         parities: of an export, by kind of images.
         outputs: of an export: by signature, the outputs on one image.
         license_name: of a folder for a hub, whose cards begin with their metadata.
+
+    Raises:
+        UserError: the run's `metrics.json` or `source.json` is damaged.
     """
     folder = resources.files("keras_mscam.exporting")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
@@ -57,9 +91,9 @@ def write_model_card(
         (folder / "model_card.md.jinja").read_text(encoding="utf-8")
     )
     contract = calibrated_model.contract
-    metrics = _read_json(run.metrics_path)
+    metrics = _read(run.metrics_path, _Metrics)
+    rows = metrics.classification if metrics else {}
     points = calibrated_model.calibration.operating_points
-    table = metrics.get("classification", {})
     data = run.config.data
     text = template.render(
         contract=contract,
@@ -68,13 +102,9 @@ def write_model_card(
         parameters=f"{calibrated_model.localizer.count_params():,}",
         data=_describe_data(data),
         builtin=data.path is None and not data.backgrounds,
-        auroc="classification" in metrics,
         metrics=metrics,
         points=points,
-        aurocs={
-            name: (table.get(name, {}).get("auroc") or {}).get("value")
-            for name in contract.pathologies
-        },
+        aurocs={name: row.auroc.value for name, row in rows.items()},
         maps=describe_maps(calibrated_model.maps),
         shown=describe_shown(contract),
         default_threshold=SHOWN_THRESHOLDS[contract.normalization],
@@ -88,18 +118,24 @@ def write_model_card(
         outputs=_describe_outputs(outputs or {}),
         parities=parities or {},
         license=license_name,
-        source=_read_json(run.source_path),
+        source=_read(run.source_path, _Source),
         is_calibrated=any(point.images for point in points.values()),
         kinds=_KINDS,
     )
     path.write_text(text, encoding="utf-8")
 
 
-def _read_json(path: Path) -> dict:
+def _read(path: Path, kind: type) -> Any:
+    """Read a file of a run; `None` where it isn't there."""
+    if not path.is_file():
+        return None
     try:
-        return read_json(path)
-    except (OSError, ValueError):
-        return {}
+        return pydantic.TypeAdapter(kind).validate_python(read_json(path))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} is damaged; restore it from a copy, or remove it to have a model "
+            "card without what it says."
+        ) from error
 
 
 def _describe_data(data: DataConfig) -> str:

@@ -9,7 +9,11 @@ from keras_mscam.configs.schema import MapConfig, ShownConfig
 from keras_mscam.errors import UserError
 from keras_mscam.inference.contract import Contract
 from keras_mscam.inference.keras_file import load_network
-from keras_mscam.inference.run_calibration import RunCalibration, load_calibration
+from keras_mscam.inference.run_calibration import (
+    RunCalibration,
+    load_calibration,
+    select_deviations,
+)
 from keras_mscam.inference.run_folder import Run
 from keras_mscam.localization.fusion import build_fusion
 from keras_mscam.localization.protocol import choose_shown
@@ -54,8 +58,9 @@ def load_calibrated_model(
             )
     calibration = load_calibration(run)
     blocks, relevance_weights = read_relevance_weights(classifier)
-    fusion = build_fusion(maps.fusion, relevance_weights, calibration.deviations)
     pathologies = tuple(calibration.calibrations)
+    deviations = select_deviations(calibration, pathologies, relevance_weights)
+    fusion = build_fusion(maps.fusion, relevance_weights, deviations)
     scaling = [calibration.calibrations[name] for name in pathologies]
     points = [calibration.operating_points[name] for name in pathologies]
     image_size = tuple(classifier.input.shape[1:3])

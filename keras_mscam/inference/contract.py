@@ -71,6 +71,9 @@ class Contract:
     @pydantic.model_validator(mode="after")
     def _check_lengths(self) -> Self:
         count = len(self.pathologies)
+        for name in ("pathologies", "blocks"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ValueError(f"{name} must each be there once")
         for name in _SINGLE:
             if len(getattr(self, name)) != count:
                 raise ValueError(f"{name} must have {count} entries, one a pathology")
@@ -82,6 +85,11 @@ class Contract:
                     f"{count} entries"
                 )
         return self
+
+    @property
+    def thresholds(self) -> dict[str, float | None]:
+        """`probability_thresholds` by pathology."""
+        return dict(zip(self.pathologies, self.probability_thresholds, strict=True))
 
     @property
     def output_names(self) -> tuple[str, ...]:

@@ -5,12 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_mscam.inference.contract import Contract
-from keras_mscam.localization.boxes import (
-    extract_boxes,
-    normalize_map,
-    scale_boxes,
-    select_shown,
-)
+from keras_mscam.localization.boxes import find_shown, normalize_map
 from keras_mscam.localization.fusion import fuse_maps
 
 
@@ -39,28 +34,18 @@ def find_boxes(
     if heatmaps is None:
         heatmaps = fuse_positives(contract, outputs)
     for (row, column), heatmap in heatmaps.items():
-        size = heatmap.shape
-        predicted = select_shown(
-            extract_boxes(
-                heatmap, size, (contract.shown_threshold,), contract.shown_min_area
-            ),
-            size,
-            contract.shown_max_area,
-            contract.shown_max_boxes,
-        )
-        found = len(predicted.scores)
-        scaled = scale_boxes(predicted.xyxy, size, tuple(sizes[row]))
-        boxes[row, column, :found] = scaled
-        scores[row, column, :found] = (
-            outputs["probabilities"][row, column] * predicted.scores
-        )
+        shown = find_shown(heatmap, tuple(sizes[row]), contract)
+        found = len(shown.scores)
+        boxes[row, column, :found] = shown.xyxy
+        probability = outputs["probabilities"][row, column]
+        scores[row, column, :found] = probability * shown.scores
     return boxes, scores
 
 
-def find_positives(contract: Contract, probabilities: np.ndarray) -> np.ndarray:
-    """Return which probabilities `(N, C)` reach the threshold of their pathology."""
+def find_positives(contract: Contract, probabilities):
+    """Return which probabilities `(N, C)`, array or tensor, reach their thresholds."""
     thresholds = [2.0 if t is None else t for t in contract.probability_thresholds]
-    return probabilities >= thresholds
+    return probabilities >= np.array(thresholds, "float32")
 
 
 def fuse_positives(

@@ -71,11 +71,7 @@ class Predictor:
         Raises:
             UserError: a single image is given in place of several.
         """
-        if isinstance(images, _ONE) or getattr(images, "ndim", 0) == 2:
-            raise UserError(
-                f"{describe_image(images)} is a single one; predict_batch takes a list "
-                "of images, and predict takes one."
-            )
+        check_several(images)
         read = [_read(image, max_value) for image in images]
         found = iter(self.predict_xrays([xray for xray, _ in read if xray is not None]))
         return [
@@ -136,6 +132,15 @@ class Predictor:
         for (row, column), heatmap in fused.items():
             predictions[row].heatmaps[contract.pathologies[column]] = heatmap
         return predictions
+
+
+def check_several(images: Sequence[Image]) -> None:
+    """Refuse, with a `UserError`, a single image in place of several."""
+    if isinstance(images, _ONE) or getattr(images, "ndim", 0) == 2:
+        raise UserError(
+            f"{describe_image(images)} is a single one; predict_batch takes a list "
+            "of images, and predict takes one."
+        )
 
 
 def _read(image: Image, max_value: int | None) -> tuple[XRay | None, str]:

@@ -1,6 +1,6 @@
 """What validation says of a model: Platt scaling, operating points, scales of maps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -78,8 +78,13 @@ def read_calibration(path: Path) -> RunCalibration:
     """
     try:
         content = read_json(path)
-        content["deviations"] = np.array(content.pop("map_deviations"))
-        return RunCalibration(**content)
+        deviations = np.array(content.pop("map_deviations"), "float64")
+        calibration = RunCalibration(**content, deviations=deviations)
+        names = calibration.calibrations.keys()
+        is_whole = names == calibration.operating_points.keys()
+        if not is_whole or deviations.shape[1:] != (len(names),):
+            raise ValueError("its parts are of different pathologies")
+        return calibration
     except (OSError, ValueError, KeyError, TypeError) as error:
         is_out_of_range = isinstance(error, pydantic.ValidationError)
         raise UserError(
@@ -113,6 +118,28 @@ def find_calibration(run: Run) -> RunCalibration | None:
     calibration = read_calibration(run.calibration_path)
     is_of_model = calibration.model == compute_checksum(run.model_path)
     return calibration if is_of_model else None
+
+
+def select_deviations(
+    calibration: RunCalibration,
+    pathologies: Sequence[str],
+    relevance_weights: np.ndarray,
+) -> np.ndarray:
+    """Return the deviations of some pathologies, of the shape of the weights `(B, C)`.
+
+    Raises:
+        UserError: the calibration is of others, or of other blocks.
+    """
+    names = list(calibration.calibrations)
+    columns = [names.index(name) for name in pathologies if name in names]
+    deviations = calibration.deviations[:, columns]
+    if deviations.shape != relevance_weights.shape:
+        raise UserError(
+            f"The run's calibration.json is of {len(deviations)} blocks and of "
+            f"{', '.join(names)}, and its model isn't; remove the file, and "
+            "keras_mscam-evaluate makes it again."
+        )
+    return deviations
 
 
 def calibrate(

@@ -224,19 +224,6 @@ def _sum_up(counts: LocalizationCounts, pathology: str, denominator: str) -> lis
 SIZES = {"small": (0.0, 0.1), "medium": (0.1, 0.25), "large": (0.25, math.inf)}
 
 
-def compute_sizes(boxes: np.ndarray, original_size: tuple[int, int]) -> np.ndarray:
-    """Sizes of boxes, `(N,)`, as fractions of the side of the image.
-
-    `size = sqrt(area of the box / area of the image)`
-
-    Args:
-        boxes: `(N, 4)`, xyxy, pixels of the original image.
-        original_size: its `(height, width)`.
-    """
-    height, width = original_size
-    return np.sqrt(compute_areas(boxes) / (height * width))
-
-
 def select_size(localizations: Sequence[Localization], name: str) -> list[Localization]:
     """Leave only lesions of one size in the count, by COCO's rule.
 
@@ -272,7 +259,7 @@ def select_size(localizations: Sequence[Localization], name: str) -> list[Locali
 
 def _select(item: Localization, low: float, high: float) -> Localization:
     def belongs(boxes: np.ndarray) -> np.ndarray:
-        sizes = compute_sizes(boxes, item.image_size)
+        sizes = np.sqrt(compute_areas(boxes) / math.prod(item.image_size))
         return (low <= sizes) & (sizes < high)
 
     chosen = belongs(item.truth)

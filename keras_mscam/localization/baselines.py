@@ -11,11 +11,6 @@ from keras_mscam.localization.accuracy import Localization
 from keras_mscam.localization.boxes import PredictedBoxes, find_peak, scale_boxes
 
 
-def draw_random_map(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Draw a map of noise, in [0, 1], that is as smooth as one of the last block."""
-    return cv2.resize(rng.random((8, 8)), (size[1], size[0]))
-
-
 def localize_at_random(
     localizations: Sequence[Localization],
     image_size: tuple[int, int],
@@ -38,7 +33,8 @@ def localize_at_random(
     rng = np.random.default_rng(seed)
     result = []
     for item in localizations:
-        cam = draw_random_map(image_size, rng)
+        # As smooth as a map of the last block.
+        cam = cv2.resize(rng.random((8, 8)), image_size[::-1])
         predicted = extract(cam, item.image_size)
         peak = find_peak(cam, item.image_size)
         result.append(_replace(item, predicted, peak))

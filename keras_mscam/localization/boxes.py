@@ -1,6 +1,7 @@
 """Boxes: out of maps, from one frame to another, and what two have in common."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -134,6 +135,22 @@ def extract_boxes(
     kept = np.sort(first)[:max_boxes]
     boxes = scale_boxes(xyxy[kept], heatmap.shape, original_size)
     return PredictedBoxes(boxes, scores[order][kept])
+
+
+def find_shown(
+    heatmap: np.ndarray, original_size: tuple[int, int], rule: Any
+) -> PredictedBoxes:
+    """Find the boxes of a map that a person is shown, in pixels of the original image.
+
+    Args:
+        heatmap: `(height, width)` in [0, 1], see `normalize_map`.
+        original_size: `(height, width)` of the original image.
+        rule: a `ShownConfig` with a threshold, or a contract, which has its fields.
+    """
+    size = heatmap.shape
+    boxes = extract_boxes(heatmap, size, (rule.shown_threshold,), rule.shown_min_area)
+    shown = select_shown(boxes, size, rule.shown_max_area, rule.shown_max_boxes)
+    return PredictedBoxes(scale_boxes(shown.xyxy, size, original_size), shown.scores)
 
 
 def select_shown(

@@ -86,7 +86,7 @@ def fuse_maps(
     Reference:
         Sedai et al. 2018, eq. 3.
     """
-    fused = np.zeros((*size, cams[0].shape[-1]), "float32")
+    fused = np.zeros((*size, weights.shape[1]), "float32")
     for cam, row in zip(cams, weights, strict=True):
         weighted = np.asarray(cam * row, "float32")
         enlarged = cv2.resize(weighted, size[::-1], interpolation=cv2.INTER_LINEAR)

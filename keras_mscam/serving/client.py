@@ -24,6 +24,7 @@ from keras_mscam.images.reader import (
 )
 from keras_mscam.images.xray import ImageError
 from keras_mscam.inference.prediction import Prediction, split_outputs
+from keras_mscam.inference.predictor import check_several
 
 #: Signature that gives every part of a `Prediction`.
 EVERYTHING = "serving_default"
@@ -146,7 +147,13 @@ class Client:
         signature: str = EVERYTHING,
         max_value: int | None = None,
     ) -> list[Prediction]:
-        """Predict several in one request; unreadable ones say so in `error`."""
+        """Predict several in one request; unreadable ones say so in `error`.
+
+        Raises:
+            UserError: a single image is given in place of several.
+            ServiceError: the server refuses, or can't be reached.
+        """
+        check_several(images)
         encoded = [_encode_image(image, max_value) for image in images]
         files = [file if isinstance(file, bytes) else b"" for file in encoded]
         predictions = [Prediction({})] * len(files)

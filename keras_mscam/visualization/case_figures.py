@@ -32,8 +32,7 @@ class Case:
     kind: str  # what it is a case of, in words
     image: np.ndarray  # `(height, width)` uint8, as the model saw it
     cams: dict[str, np.ndarray]  # by block, `(h, w)` raw maps
-    attention: np.ndarray  # `(height, width)` raw fused map
-    heatmap: np.ndarray  # the same, normalized to [0, 1] as the protocol says
+    heatmap: np.ndarray  # `(height, width)`, fused and in [0, 1] as the protocol says
     relevance_weights: np.ndarray  # `(B,)`
     # `(N, 4)` boxes, half-open xyxy in pixels of `image`
     truth: np.ndarray

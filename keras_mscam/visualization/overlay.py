@@ -95,20 +95,16 @@ def _draw_boxes(picture: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     corners = np.rint(boxes).astype(int)
     corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2] + 1)
     for colour, outset in ((_RIM, width), (_LINE, 0)):
-        for left, top, right, bottom in corners:
-            outer = left - outset, top - outset, right + outset, bottom + outset
-            _draw_frame(picture, outer, width, colour)
+        for box in corners:
+            outer, inner = _cut(box, -outset), _cut(box, width - outset)
+            inside = picture[inner].copy()
+            picture[outer] = colour
+            picture[inner] = inside
     return picture
 
 
-def _draw_frame(picture, box, width: int, colour) -> None:
-    left, top, right, bottom = box
-    across, down = min(width, right - left), min(width, bottom - top)
-    for x, y, x_end, y_end in (
-        (left, top, right, top + down),
-        (left, bottom - down, right, bottom),
-        (left, top, left + across, bottom),
-        (right - across, top, right, bottom),
-    ):
-        # NumPy would count negative indices from the other end.
-        picture[max(0, y) : max(0, y_end), max(0, x) : max(0, x_end)] = colour
+def _cut(box: np.ndarray, inset: int) -> tuple[slice, slice]:
+    """Return rows and columns of a box that is made smaller on all sides."""
+    # NumPy would count negative indices from the other end.
+    left, top, right, bottom = np.maximum(box + np.array([1, 1, -1, -1]) * inset, 0)
+    return slice(top, bottom), slice(left, right)

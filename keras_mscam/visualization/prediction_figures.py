@@ -139,25 +139,24 @@ def plot_probabilities(prediction: "Prediction", width: str = "single") -> Figur
     """
     inches = _find_width(width)
     choose_pathology(prediction)
-    ordered = sorted(prediction.probabilities.items(), key=lambda item: item[1])
-    positives = prediction.positives
+    names, positives = prediction.ranked[::-1], prediction.positives
     figure = Figure(
-        figsize=(inches, 0.75 + 0.19 * len(ordered)), dpi=150, layout="constrained"
+        figsize=(inches, 0.75 + 0.19 * len(names)), dpi=150, layout="constrained"
     )
     axis = figure.subplots()
-    for row, (name, value) in enumerate(ordered):
-        is_positive = name in positives
+    for row, name in enumerate(names):
+        value, is_positive = prediction.probabilities[name], name in positives
         axis.barh(row, value, 0.7, color=BLUE if is_positive else "#b9c0c8")
-        point = find_threshold(prediction, name)
+        point = prediction.contract and prediction.contract.thresholds[name]
         if point is not None:
             axis.plot([point] * 2, [row - 0.45, row + 0.45], color="black", lw=1.3)
         axis.text(1.02, row, f"{value:.2f}", fontsize=7.5, va="center",
                   fontweight="bold" if is_positive else "normal")  # fmt: skip
-    axis.set_yticks(range(len(ordered)), [short_words(name) for name, _ in ordered])
-    for label, (name, _) in zip(axis.get_yticklabels(), ordered, strict=True):
+    axis.set_yticks(range(len(names)), [short_words(name) for name in names])
+    for label, name in zip(axis.get_yticklabels(), names, strict=True):
         label.set_fontweight("bold" if name in positives else "normal")
     axis.set_xlim(0, 1)
-    axis.set_ylim(-0.6, len(ordered) - 0.4)
+    axis.set_ylim(-0.6, len(names) - 0.4)
     axis.set_xlabel("probability", **_SMALL)
     tidy(axis)
     axis.tick_params(labelsize=7.5)
@@ -181,13 +180,12 @@ def render_card(prediction: "Prediction") -> str:
     pathology, or plain, if there is none or there are no maps. Without an image there
     is a table only, of one that couldn't be read its sentence.
     """
-    ordered = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
     has_maps = prediction.attention is not None or prediction.cams
     is_mapped = prediction.positives and has_maps
     shown = choose_pathology(prediction) if is_mapped else None
     return read_template("card.html.jinja").render(
         prediction=prediction,
-        rows=[(name, p, find_threshold(prediction, name)) for name, p in ordered],
+        thresholds=prediction.contract.thresholds if prediction.contract else {},
         positives=prediction.positives,
         shown=shown,
         picture=_draw_picture(prediction, shown),
@@ -232,8 +230,7 @@ def choose_pathology(prediction: "Prediction") -> str:
             "There is nothing to show: the image "
             f"{prediction.error or 'has no answer'}."
         )
-    names = prediction.positives or prediction.pathologies
-    return max(names, key=lambda name: prediction.probabilities[name])
+    return (prediction.positives or prediction.ranked)[0]
 
 
 def choose_image(prediction: "Prediction", image: np.ndarray | None) -> np.ndarray:
@@ -250,14 +247,6 @@ def choose_image(prediction: "Prediction", image: np.ndarray | None) -> np.ndarr
             f"{prediction.original_size}: give the same."
         )
     return image
-
-
-def find_threshold(prediction: "Prediction", pathology: str) -> float | None:
-    """Return the probability from which on a pathology is called, if it is known."""
-    if prediction.contract is None:
-        return None
-    column = prediction.contract.pathologies.index(pathology)
-    return prediction.contract.probability_thresholds[column]
 
 
 def _show_fused(axis: Axes, image, prediction, pathology, truth, dots: int) -> None:

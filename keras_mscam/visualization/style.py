@@ -116,25 +116,18 @@ def show_heat(
     Corners of the part are half-open xyxy in the coordinates of the axis.
     """
     left, top, right, bottom = corners
-    limits = axis.get_xlim(), axis.get_ylim(), axis.get_aspect()
     axis.imshow(
         heatmap, cmap=MAP_COLOURS, norm=Normalize(0, 1), alpha=alpha(heatmap),
         extent=(left, right, bottom, top), interpolation="bilinear",
+        aspect=axis.get_aspect(),
     )  # fmt: skip
-    # imshow fits the axis to what it draws.
-    axis.set_xlim(limits[0])
-    axis.set_ylim(limits[1])
-    axis.set_aspect(limits[2])
 
 
 def draw_boxes(axis: Axes, boxes: Iterable[Sequence[float]], **line) -> None:
     """Draw half-open xyxy boxes, in pixels of the image."""
     for left, top, right, bottom in boxes:
-        frame = Rectangle(
-            (left, top), right - left, bottom - top, fill=False,
-            edgecolor=line["color"], linestyle=line["linestyle"],
-            linewidth=line["linewidth"], path_effects=RIM,
-        )  # fmt: skip
+        size = right - left, bottom - top
+        frame = Rectangle((left, top), *size, fill=False, path_effects=RIM, **line)
         axis.add_patch(frame)
 
 

@@ -20,6 +20,7 @@ from keras_mscam.configs.schema import Config, LocalizationConfig
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.compare import compare
 from keras_mscam.evaluation.evaluate_run import evaluate
+from keras_mscam.evaluation.report import _read_history
 from keras_mscam.inference.run_folder import create_run, load_run
 
 from .conftest import build, select_outputs, write_untrained
@@ -122,7 +123,10 @@ class TestOneRun:
         [
             (["--images", "nobody.png"], "no image nobody.png with a ground-truth box"),
             (["--cam-thresholds", "1.5"], "cam_thresholds"),
-            (["--data", "nowhere"], "nowhere holds no prepared records"),
+            (
+                ["--data", "nowhere"],
+                "nowhere has no manifest.json; make prepared records",
+            ),
         ],
     )
     def test_mistakes_are_one_sentence(
@@ -139,6 +143,11 @@ class TestOneRun:
         assert result.returncode == 2
         sentence = "error: max_boxes: input should be greater than 0 (got 0)\n"
         assert result.stderr == sentence
+
+    def test_a_split_that_the_records_lack(self, runs, tmp_path):
+        with pytest.raises(UserError, match="has no split 'nowhere', only train, "):
+            evaluate(runs[0], split="nowhere", output=tmp_path, progress=False)
+        assert not list(tmp_path.iterdir())
 
     def test_no_run(self, run_command, tmp_path):
         result = run_command(tmp_path)
@@ -257,6 +266,14 @@ def test_a_file_cut_short_is_a_sentence(
     assert result.returncode == 2
     assert result.stderr.count("error: ") == 1
     assert name in result.stderr or "pathologies are named" in result.stderr
+
+
+@pytest.mark.parametrize("rows", ["", ",1,1,1\n", "inf,1,1,1\n", "1,1,1,fast\n"])
+def test_losses_without_an_epoch_are_one_sentence(tmp_path, rows):
+    run = create_run(tmp_path / "run", Config())
+    run.history_path.write_text("epoch,loss,val_loss,learning_rate\n" + rows)
+    with pytest.raises(UserError, match=r"history\.csv is damaged"):
+        _read_history(run)
 
 
 def test_a_description_cut_short_is_made_again(runs, evaluation, tmp_path):

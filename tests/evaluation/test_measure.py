@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.calibration import calibrate_on
 from keras_mscam.evaluation.evaluate_run import choose_cases, choose_sheet, find_chosen
-from keras_mscam.evaluation.localize import localize
+from keras_mscam.evaluation.localize import localize, map_fused
 from keras_mscam.evaluation.measure import describe_limits, locate_all, measure
 from keras_mscam.evaluation.split_outputs import Predictions
 from keras_mscam.inference.run_calibration import (
@@ -280,6 +281,19 @@ class TestCases:
             find_chosen(items, ["2.png"])
 
 
+def test_a_block_alone_is_not_spoilt_by_another():
+    good, bad = np.zeros((1, 2, 3, 1), "float32"), np.full((1, 2, 3, 1), np.nan)
+    good[0, 1, 2] = 1
+    predictions = SimpleNamespace(
+        image_size=(2, 3), read_maps=lambda: iter([(0, [good, bad])])
+    )
+    for weights, highest in (([[1], [0]], 1), ([[1], [1]], 0), ([[0], [0]], 0)):
+        fusion = Fusion(np.array(weights, "float32"), np.ones(1))
+        (fused,) = map_fused(lambda f: f, predictions, fusion, WANG, [(0, 0)])
+        assert fused.heatmap.shape == (2, 3)
+        assert fused.heatmap.max() == highest
+
+
 class TestCalibration:
     def test_it_is_read_as_it_was_written(self, predictions, tmp_path):
         calibration = calibrate_on([predictions], "checksum")
@@ -296,6 +310,26 @@ class TestCalibration:
         path.write_text(text)
         with pytest.raises(UserError, match=r"calibration\.json can't be read"):
             read_calibration(path)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [{"map_deviations": [1, 2]}, {"map_deviations": [[1]]},
+         {"map_deviations": [["a", "b"]]}, {"map_deviations": "none"},
+         {"operating_points": {"Mass": {}}}],
+    )  # fmt: skip
+    def test_parts_that_do_not_fit_are_one_sentence(
+        self, calibration, tmp_path, changes
+    ):
+        path = tmp_path / "calibration.json"
+        write_calibration(path, calibration)
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        with pytest.raises(UserError, match=r"calibration\.json can't be read"):
+            read_calibration(path)
+
+    def test_another_models_is_one_sentence(self, predictions, calibration):
+        fewer = dataclasses.replace(calibration, deviations=calibration.deviations[:0])
+        with pytest.raises(UserError, match=r"calibration\.json is of 0 blocks and of"):
+            locate_all(predictions, fewer, WANG)
 
     @pytest.mark.parametrize(
         ("kind", "content"),

@@ -6,7 +6,6 @@ from keras_mscam.localization.accuracy import (
     SIZES,
     Localization,
     compute_localization,
-    compute_sizes,
     select_size,
 )
 from keras_mscam.localization.detection import (
@@ -29,17 +28,15 @@ def item(truth, predicted=(), **fields):
     )
 
 
-def test_sizes_by_hand():
-    # Roots of 100, 1600 and 10,000 over 200; the whole image is 1.
-    boxes = [SMALL, MEDIUM, LARGE, [0, 0, 400, 100], [5, 5, 5, 9]]
-    assert compute_sizes(boxes, (100, 400)).tolist() == [0.05, 0.2, 0.5, 1, 0]
-
-
-def test_sizes_do_not_depend_on_the_resolution():
-    boxes = np.array([SMALL, MEDIUM, LARGE])
-    np.testing.assert_allclose(
-        compute_sizes(boxes * 2.56, (256, 1024)), compute_sizes(boxes, (100, 400))
+@pytest.mark.parametrize("scale", [1, 2.56])
+def test_sizes_do_not_depend_on_the_resolution(scale):
+    # Roots of 100, 1600 and 10,000 over 200: 0.05, 0.2 and 0.5.
+    boxes = scale * np.array([SMALL, MEDIUM, LARGE])
+    it = Localization(
+        "Mass", "1", boxes, [], original_size=(int(100 * scale), int(400 * scale))
     )
+    for box, name in zip(boxes.tolist(), SIZES, strict=True):
+        assert select_size([it], name)[0].truth.tolist() == [box]
 
 
 def test_every_box_has_one_size():

@@ -214,6 +214,12 @@ def test_what_can_not_be_read_is_an_error_of_the_user(connect, protocol):
     assert "nothing" in str(error.value)
 
 
+@pytest.mark.parametrize("image", ["chest.png", FILES[0], np.zeros((9, 9), "uint8")])
+def test_one_image_in_place_of_several(image):
+    with pytest.raises(UserError, match="is a single one; predict_batch takes a list"):
+        Client("http://127.0.0.1:9").predict_batch(image)
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_request_that_is_too_large_is_not_tried_again(connect, protocol):
     with connect(protocol) as client, pytest.raises(ServiceError) as error:

@@ -29,7 +29,6 @@ def make_case(blocks=("block2", "block3", "block4"), cam=None, **kwargs):
         "kind": "hit",
         "image": RNG.integers(0, 256, (64, 96)).astype("uint8"),
         "cams": {b: RNG.normal(size=(8, 12)) if cam is None else cam for b in blocks},
-        "attention": RNG.normal(size=(64, 96)),
         "heatmap": RNG.random((64, 96)),
         "relevance_weights": np.full(len(blocks), 1 / len(blocks)),
         "truth": np.array([[10, 20, 30, 50]]),

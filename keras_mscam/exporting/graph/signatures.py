@@ -16,6 +16,7 @@ from keras_mscam.exporting.graph.describe_values import describe_values
 from keras_mscam.exporting.graph.map_boxes import extract_boxes, normalize_maps
 from keras_mscam.exporting.graph.overlay_png import draw_overlays
 from keras_mscam.inference.contract import Contract
+from keras_mscam.inference.find_boxes import find_positives
 from keras_mscam.modeling.localizer import build_bilinear_matrix
 
 _Outputs = dict[str, tf.Tensor]
@@ -45,11 +46,6 @@ class Signatures:
 
     def __init__(self, localizer: keras.Model, contract: Contract):
         self.contract = contract
-        never = np.inf  # a pathology without operating point
-        self.probability_thresholds = np.array(
-            [never if t is None else t for t in contract.probability_thresholds],
-            "float32",
-        )
         # Traced once, and shared by the signatures that call them.
         self._run = tf.function(
             lambda images: localizer(images, training=False),
@@ -188,7 +184,7 @@ class Signatures:
         }
 
     def _is_positive(self, probabilities: tf.Tensor) -> tf.Tensor:
-        return probabilities >= self.probability_thresholds
+        return find_positives(self.contract, probabilities)
 
     def _find_names(self, chosen: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return which pathologies are named, `(N, C)`, and what is no name, `(N,)`."""
