@@ -21,7 +21,7 @@ from keras_mscam.batch_predict.journal import FILE
 from keras_mscam.batch_predict.outputs import Place, Predicted, finish
 from keras_mscam.errors import UserError
 from keras_mscam.files import Names
-from keras_mscam.images.reader import read_xray
+from keras_mscam.images.reader import CRASHED, may_crash, read_xray
 from keras_mscam.images.resize import choose_shape, shrink
 from keras_mscam.images.xray import Frame, ImageError
 from keras_mscam.inference.contract import Contract
@@ -29,9 +29,6 @@ from keras_mscam.inference.predictor import Predictor
 from keras_mscam.parallel.cluster import Cluster
 from keras_mscam.parallel.in_order import map_in_order
 
-DIED = "is damaged: its decoder crashed on it"
-# Decoders of these have never been seen to end their process; those of DICOM have.
-_HARMLESS = (".png", ".jpg", ".jpeg")
 #: Batches that a piece of work has where every file can be read. No batch has images
 #: of two pieces.
 _BATCHES = 4
@@ -179,8 +176,8 @@ def _stream(
     size = predictor.runtime.contract.image_size
     how = options.crop_borders, options.max_value
     jobs = ((path, size, side, *how) for path in files)
-    apart = any(PurePath(path).suffix.lower() not in _HARMLESS for path in files)
-    with closing(map_in_order(read, jobs, workers, count, DIED, apart)) as reads:
+    apart = may_crash(PurePath(path).suffix for path in files)
+    with closing(map_in_order(read, jobs, workers, count, CRASHED, apart)) as reads:
         items = (
             (path, name, Refused(stamp(path), item) if isinstance(item, str) else item)
             for path, name, item in zip(files, names, reads, strict=True)
