@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from keras_mscam.errors import UserError, explain_disk
-from keras_mscam.files import hold_lock, read_json, write_whole
+from keras_mscam.files import hold_lock, read_json, write_json, write_whole
 
 FILE = "predictions.jsonl"
 #: In every plan: by this a folder of results is known.
@@ -196,10 +196,7 @@ def _check_plan(path: Path, plan: dict) -> None:
             f"{' and a different '.join(other)}; "
             "give another --output, or --overwrite to replace them."
         )
-    with write_whole(path) as temporary:
-        temporary.write_text(
-            json.dumps(before | plan, indent=1) + "\n", encoding="utf-8"
-        )
+    write_json(path, before | plan)
 
 
 def _remove(output: Path) -> None:

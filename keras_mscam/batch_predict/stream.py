@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -93,7 +93,6 @@ def _explain_no_stamp(path: str) -> str:
 def stream(
     files: Sequence[str],
     names: Names,
-    model: str,
     predictor: Predictor,
     place: Place,
     batch_size: int,
@@ -106,7 +105,6 @@ def stream(
     Args:
         files: paths.
         names: names that are free. Each file is given one.
-        model: where the predictor was loaded from.
         predictor: with the thresholds wanted.
         place: where files go.
         batch_size: images that the network takes at once.
@@ -129,7 +127,7 @@ def stream(
     runtime, step = predictor.runtime, _BATCHES * batch_size
     rest = runtime.contract, place, full
     jobs = (
-        (piece, list(islice(found, step)), model, runtime.name, *rest)
+        (piece, list(islice(found, step)), runtime.path, runtime.name, *rest)
         for piece in (files[n : n + step] for n in range(0, len(files), step))
     )
     with closing(map_in_order(_stream_elsewhere, jobs, workers, chunk=1)) as pieces:
@@ -140,7 +138,7 @@ def stream(
 def _stream_elsewhere(
     files: list[str],
     names: list[str],
-    model: str,
+    model: Path,
     runtime: str,
     contract: Contract,
     place: Place,
@@ -157,7 +155,7 @@ def _stream_elsewhere(
 
 
 @functools.lru_cache(maxsize=1)
-def _load(model: str, runtime: str, contract: Contract) -> Predictor:
+def _load(model: Path, runtime: str, contract: Contract) -> Predictor:
     predictor = Predictor(model, runtime)
     predictor.runtime = replace(predictor.runtime, contract=contract)
     return predictor
@@ -250,4 +248,4 @@ def _predict(
         if not maps:
             # Nothing needs what is the largest part of it.
             prediction = replace(prediction, attention=None)
-        yield Predicted(path, name, item.stamp, item.frame, item.picture, prediction)
+        yield Predicted(path, name, item.stamp, item.picture, prediction)

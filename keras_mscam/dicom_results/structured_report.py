@@ -179,8 +179,7 @@ def _describe_result(
 ) -> list[sr.QualitativeEvaluation]:
     if prediction.contract is None:  # a server's answer doesn't tell thresholds
         return []
-    column = prediction.contract.pathologies.index(name)
-    threshold = prediction.contract.probability_thresholds[column]
+    threshold = prediction.contract.thresholds[name]
     if threshold is None:
         return [sr.QualitativeEvaluation(RESULT, INDETERMINATE)]
     called = POSITIVE if name in prediction.positives else NEGATIVE

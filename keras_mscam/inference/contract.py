@@ -84,6 +84,11 @@ class Contract:
         return self
 
     @property
+    def thresholds(self) -> dict[str, float | None]:
+        """`probability_thresholds` by pathology."""
+        return dict(zip(self.pathologies, self.probability_thresholds, strict=True))
+
+    @property
     def output_names(self) -> tuple[str, ...]:
         """What a network gives in every format, of each image."""
         cams = (f"cam_block{block}" for block in self.blocks)

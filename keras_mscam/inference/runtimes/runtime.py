@@ -34,6 +34,7 @@ class Runtime:
     """A network that is ready to run."""
 
     name: str  # of what runs it, one of `keras_mscam.inference.runtimes.RUNTIMES`
+    path: Path  # folder or file that it was loaded from
     contract: Contract  # names, sizes and thresholds
     # function of uint8 `(N, height, width)`, grey at the size of the contract; N is any
     # number from 1 on. It returns float32 arrays by name: `probabilities` `(N, C)`,
