@@ -124,7 +124,7 @@ def test_dark_backgrounds_are_said_and_made_bright(write_plain, xrays):
 
 
 def test_dicom_files_never_end_this_process(tmp_path, monkeypatch):
-    """As their decoders, written in C, may: few of them and one worker are no reason."""
+    """As their decoders may, however few the files and the workers are."""
     asked = []
 
     def record(function, jobs, workers, died, apart):
