@@ -148,8 +148,10 @@ def find_workers(engine: Engine, workers: int | None) -> int | Cluster | None:
         workers: processes; for Ray, see `Cluster`.
 
     Raises:
-        UserError: there is no such engine, or as `Cluster`.
+        UserError: there is no such engine, no worker, or as `Cluster`.
     """
+    if workers is not None and workers < 1:
+        raise UserError(f"The number of workers must be 1 or more, not {workers}.")
     if engine not in ("local", "ray"):
         raise UserError(f"There is no engine {engine!r}; there are local and ray.")
     return Cluster(workers) if engine == "ray" else workers
