@@ -22,6 +22,8 @@ from keras_mscam.parallel.cluster import AHEAD, Cluster, sort_out_deaths
 
 #: Fewer jobs are done before other processes would have started.
 SMALL = 200
+#: Processes by default, at most.
+_MOST = 32
 
 
 def map_in_order(
@@ -63,7 +65,7 @@ def map_in_order(
     if isinstance(workers, Cluster):
         yield from workers.map_in_order(function, _cut(jobs, chunk), died)
         return
-    workers = workers or _count_processors()
+    workers = workers or min(count_processors(), _MOST)
     if count is None:
         jobs = list(jobs)
         count = len(jobs)
@@ -172,8 +174,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _count_processors() -> int:
-    """Return how many processors this process may use, 32 at most."""
-    if hasattr(os, "sched_getaffinity"):
-        return min(len(os.sched_getaffinity(0)), 32)
-    return min(os.cpu_count() or 1, 32)
+def count_processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux alone has it
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
