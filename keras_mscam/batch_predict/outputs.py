@@ -184,7 +184,6 @@ def _write_maps(place: Place, item: Predicted, drawn: tuple[str, ...]) -> str:
     `relevance_weights` `(B, C)`, `pathologies` `(C,)`, `original_size`, `field`.
     """
     prediction = item.prediction
-    height, width = prediction.original_size
     heatmaps = [prediction.heatmap(name) for name in drawn]
     name = f"maps/{item.name}.npz"
     with write_whole(place.folder / name) as temporary:
@@ -196,7 +195,7 @@ def _write_maps(place: Place, item: Predicted, drawn: tuple[str, ...]) -> str:
             "relevance_weights": prediction.relevance_weights,
             "pathologies": np.array(prediction.pathologies),
             "original_size": np.array(prediction.original_size),
-            "field": np.array(prediction.field or (0, 0, width, height)),
+            "field": np.array(prediction.corners),
         }
         np.savez_compressed(temporary, **maps)
     return name
