@@ -123,7 +123,7 @@ def write_tables(
             summary.add(result)
             file.write(_join(_tabulate(result, pathologies)))
             if html:
-                rows.append(_describe(result, pathologies))
+                rows.append(_describe_row(result, pathologies))
     if html:
         _write_pages(summary, pathologies, model, rows)
 
@@ -191,7 +191,7 @@ def _read_images(folder: Path) -> Iterator[dict]:
     return (line for line in read_lines(folder) if line["status"] == "read")
 
 
-def _describe(result: dict, pathologies: tuple[str, ...]) -> str:
+def _describe_row(result: dict, pathologies: tuple[str, ...]) -> str:
     """Return what a page needs, in short: thousandths, and numbers of positives.
 
     It is JSON that is safe inside of `<script>`.

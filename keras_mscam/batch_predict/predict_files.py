@@ -103,8 +103,9 @@ def predict(
     with open_folder(output, plan, overwrite):
         todo, names = _find_todo(found.files, output)
         # Runs in several folders have models of the same name.
-        folder = Path(*Path(model).absolute().parts[-2:])
-        where = "the small network of the package" if model == PRETRAINED else folder
+        where = Path(*Path(model).absolute().parts[-2:])
+        if Path(model) == PRETRAINED:
+            where = "the small network of the package"
         title = f"{contract.name}, {where}"
         place = Place(output, contract.name, options, title)
         lines = stream(todo, names, predictor, place, batch_size, processes)
