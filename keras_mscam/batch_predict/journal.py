@@ -104,7 +104,17 @@ def _is_result(result: object) -> bool:
         and all(name in result["probabilities"] for name in result["positives"])
         and all(isinstance(said, str) for said in result["warnings"])
         and len(result["original_size"]) == 2
+        and all(_is_box(box) and box["pathology"] in result["probabilities"]
+            for box in result["boxes"])
     )  # fmt: skip
+
+
+def _is_box(box: object) -> bool:
+    if not isinstance(box, dict) or not isinstance(box.get("pathology"), str):
+        return False
+    xyxy = box.get("xyxy")
+    numbers = [*xyxy, box.get("score")] if isinstance(xyxy, list) else []
+    return len(numbers) == 5 and all(isinstance(n, float | int) for n in numbers)
 
 
 def remove_pictures(folder: Path, result: dict) -> None:
