@@ -22,7 +22,7 @@ import numpy as np
 import tyro
 from timing import measure
 
-from keras_mscam.batch_predict.index import write_tables
+from keras_mscam.batch_predict.index import Summary, write_tables
 from keras_mscam.batch_predict.journal import Journal
 from keras_mscam.batch_predict.predict_files import predict
 from keras_mscam.data.preparation import prepare
@@ -154,7 +154,7 @@ def tell_sizes(images: Path, run: Path, folder: Path) -> None:
         with closing(Journal(folder / "tables")) as journal:
             for number in range(20_000):
                 journal.append(lines[number % len(lines)])
-        write_tables(folder / "tables", names, "", html=False)
+        write_tables(Summary(folder / "tables"), names, "", html=False)
 
     print(f"journal and tables: {measure(write) / 20:.3f} ms per image")
 

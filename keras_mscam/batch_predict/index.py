@@ -34,13 +34,16 @@ class Summary:
     positives: Counter = field(default_factory=Counter)  # images, by pathology
     warnings: Counter = field(default_factory=Counter)  # images, by sentence
     passed_over: Counter = field(default_factory=Counter)  # files not tried, by kind
-    only: dict | None = None  # what is known of the file, if the last call had one
+    asked: list[str] = field(default_factory=list)  # files of the last call
+    only: dict | None = None  # what is known of the file, if that had one
     thresholds: dict = field(default_factory=dict)  # by pathology, `None` for never
     added: int = 0  # files that the last call did
     seconds: float = 0.0  # that they took, without loading the model
 
     def add(self, result: dict) -> None:
         """Count one line of `predictions.jsonl`."""
+        if self.asked == [result["path"]]:
+            self.only = result
         if result["status"] == "refused":
             self.refused[result["error"]] += 1
             return
@@ -64,7 +67,7 @@ class Summary:
                 f"{_count(self.added, 'file')} in {_time(self.seconds)}, "
                 f"{rate:.1f} a second."
             )
-        lines.append(f"Results: {self.folder / 'predictions.csv'}")
+        lines.append(f"Results: {self.folder / CSV}")
         for title, name in (("Boxes", COCO), ("Report", "index.html")):
             if (self.folder / name).exists():
                 lines.append(f"{title}: {self.folder / name}")
@@ -83,7 +86,7 @@ def _list(title: str, counts: Counter) -> list[str]:
     ]
     more = len(counts) - _MOST_REASONS
     if more > 0:
-        lines.append(f"  and {more} kinds more, see predictions.csv")
+        lines.append(f"  and {more} kinds more, see {CSV}")
     return [f"{title}:", *lines]
 
 
@@ -100,32 +103,29 @@ def _time(seconds: float) -> str:
 
 
 def write_tables(
-    folder: Path, pathologies: tuple[str, ...], model: str, html: bool
-) -> Summary:
+    summary: Summary, pathologies: tuple[str, ...], model: str, html: bool
+) -> None:
     """Write `predictions.csv` and, if asked for, the index of the reports.
 
-    Both are made from `predictions.jsonl`, which is read once, line by line.
-
-    Returns:
-        A summary of all results.
+    Both, and the counts of the summary, are made from `predictions.jsonl`, which is
+    read once, line by line.
     """
-    summary, pages = Summary(folder), IndexPages(folder, pathologies, model)
+    rows = []  # of the index, 200 bytes an image
     before, after = ("path", "status"), ("positives", "boxes", "warnings", "error")
     with (
-        write_whole(folder / CSV) as temporary,
+        write_whole(summary.folder / CSV) as temporary,
         temporary.open(
             "w", newline="", encoding="utf-8", errors="surrogateescape"
         ) as file,
     ):
         file.write(_join([*before, "height", "width", *pathologies, *after]))
-        for result in read_lines(folder):
+        for result in read_lines(summary.folder):
             summary.add(result)
             file.write(_join(_tabulate(result, pathologies)))
             if html:
-                pages.add(result)
+                rows.append(_describe_row(result, pathologies))
     if html:
-        pages.close(summary)
-    return summary
+        _write_pages(summary, pathologies, model, rows)
 
 
 def _join(row: list) -> str:
@@ -191,60 +191,48 @@ def _read_images(folder: Path) -> Iterator[dict]:
     return (line for line in read_lines(folder) if line["status"] == "read")
 
 
-class IndexPages:
-    """Pages of an index, in a folder in which thumbnails and reports lie."""
+def _describe_row(result: dict, pathologies: tuple[str, ...]) -> str:
+    """Return what a page needs, in short: thousandths, and numbers of positives.
 
-    def __init__(self, folder: Path, pathologies: tuple[str, ...], model: str):
-        self._folder, self._pathologies, self._model = folder, pathologies, model
-        self._rows: list[list] = []
-        self._pages: list[str] = []  # 100 bytes an image
-
-    def add(self, result: dict) -> None:
-        """Add one line of `predictions.jsonl`."""
-        if len(self._rows) == PAGE:
-            self._end_page()
-        self._rows.append(self._describe(result))
-
-    def close(self, summary: Summary) -> None:
-        """Write the pages, and remove those of more results that there were once."""
-        self._end_page()
-        count = len(self._pages)
-        names = ["index.html", *(f"index-{n}.html" for n in range(2, count + 1))]
-        for number, data in enumerate(self._pages, 1):
-            html = read_template("index.html.jinja").render(
-                model=self._model,
-                summary=summary,
-                refused=summary.refused.total(),
-                pathologies=[words(name) for name in self._pathologies],
-                data=data,
-                number=number,
-                pages=names,
-                page_size=PAGE,
-            )
-            with write_whole(self._folder / names[number - 1]) as temporary:
-                temporary.write_text(html, "utf-8", errors="replace")
-        for old in self._folder.glob("index-*.html"):
-            if old.name not in names:
-                old.unlink()
-
-    def _end_page(self) -> None:
-        """Turn the rows so far to JSON that is safe inside of `<script>`."""
-        text = json.dumps(self._rows, separators=(",", ":"))
-        for character in "<>&":
-            text = text.replace(character, f"\\u{ord(character):04x}")
-        self._pages.append(text)
-        self._rows = []
-
-    def _describe(self, result: dict) -> list:
-        """Return what a page needs, in short: thousandths, and numbers of positives."""
-        if result["status"] == "refused":
-            return [result["path"], "", [], [], result["error"]]
+    It is JSON that is safe inside of `<script>`.
+    """
+    if result["status"] == "refused":
+        row = [result["path"], "", [], [], result["error"]]
+    else:
         probabilities = [
-            round(1000 * result["probabilities"][name]) for name in self._pathologies
+            round(1000 * result["probabilities"][name]) for name in pathologies
         ]
-        positives = [self._pathologies.index(name) for name in result["positives"]]
+        positives = [pathologies.index(name) for name in result["positives"]]
         note = " ".join(result["warnings"])
-        return [result["path"], result["name"], probabilities, positives, note]
+        row = [result["path"], result["name"], probabilities, positives, note]
+    text = json.dumps(row, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _write_pages(
+    summary: Summary, pathologies: tuple[str, ...], model: str, rows: list[str]
+) -> None:
+    """Write an index of rows, and remove pages of more results that there were once."""
+    starts = range(0, max(len(rows), 1), PAGE)
+    names = ["index.html", *(f"index-{n}.html" for n in range(2, len(starts) + 1))]
+    for number, (name, start) in enumerate(zip(names, starts, strict=True), 1):
+        html = read_template("index.html.jinja").render(
+            model=model,
+            summary=summary,
+            refused=summary.refused.total(),
+            pathologies=[words(name) for name in pathologies],
+            data=f"[{','.join(rows[start : start + PAGE])}]",
+            number=number,
+            pages=names,
+            page_size=PAGE,
+        )
+        with write_whole(summary.folder / name) as temporary:
+            temporary.write_text(html, "utf-8", errors="replace")
+    for old in summary.folder.glob("index-*.html"):
+        if old.name not in names:
+            old.unlink()
 
 
 def describe_result(result: dict, thresholds: dict) -> str:

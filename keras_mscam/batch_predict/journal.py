@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from keras_mscam.errors import UserError, explain_disk
-from keras_mscam.files import hold_lock, read_json, write_whole
+from keras_mscam.files import hold_lock, read_json, write_json, write_whole
 
 FILE = "predictions.jsonl"
 #: In every plan: by this a folder of results is known.
@@ -104,7 +104,17 @@ def _is_result(result: object) -> bool:
         and all(name in result["probabilities"] for name in result["positives"])
         and all(isinstance(said, str) for said in result["warnings"])
         and len(result["original_size"]) == 2
+        and all(_is_box(box) and box["pathology"] in result["probabilities"]
+            for box in result["boxes"])
     )  # fmt: skip
+
+
+def _is_box(box: object) -> bool:
+    if not isinstance(box, dict) or not isinstance(box.get("pathology"), str):
+        return False
+    xyxy = box.get("xyxy")
+    numbers = [*xyxy, box.get("score")] if isinstance(xyxy, list) else []
+    return len(numbers) == 5 and all(isinstance(n, float | int) for n in numbers)
 
 
 def remove_pictures(folder: Path, result: dict) -> None:
@@ -196,10 +206,7 @@ def _check_plan(path: Path, plan: dict) -> None:
             f"{' and a different '.join(other)}; "
             "give another --output, or --overwrite to replace them."
         )
-    with write_whole(path) as temporary:
-        temporary.write_text(
-            json.dumps(before | plan, indent=1) + "\n", encoding="utf-8"
-        )
+    write_json(path, before | plan)
 
 
 def _remove(output: Path) -> None:

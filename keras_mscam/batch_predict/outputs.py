@@ -19,7 +19,6 @@ from keras_mscam.files import name_files, write_whole
 from keras_mscam.images.png_jpeg import PNG_START
 from keras_mscam.images.reader import find_format, read_bytes, read_xray
 from keras_mscam.images.resize import choose_shape, shrink
-from keras_mscam.images.xray import Frame
 from keras_mscam.inference.prediction import Prediction
 from keras_mscam.localization.boxes import normalize_map
 from keras_mscam.localization.protocol import describe_shown
@@ -39,7 +38,7 @@ class Place:
     folder: Path
     model: str
     options: Options
-    title: str = ""  # what reports call the model; its name by default
+    title: str  # what reports call the model
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +48,6 @@ class Predicted:
     path: str
     name: str  # that its files have, see `Names`
     stamp: tuple[int, int]
-    frame: Frame
     picture: np.ndarray  # uint8, at the size it is drawn at; empty if it isn't
     prediction: Prediction
 
@@ -100,18 +98,13 @@ def describe_prediction(item: Predicted, files: dict) -> dict:
     the file says how far its pixels are apart; `files` by kind are relative to the
     folder of results.
     """
-    prediction, spacing = item.prediction, item.frame.pixel_spacing
+    prediction = item.prediction
     content = prediction.to_dict()
     del content["error"]
     content["probabilities"] = {
         name: round(value, _DIGITS) for name, value in prediction.probabilities.items()
     }
-    for box in content["boxes"]:
-        xyxy = box["xyxy"]
-        box["xyxy"] = [round(value, 3) for value in xyxy]
-        box["score"] = round(box["score"], _DIGITS)
-        if spacing:
-            box["millimetres"] = measure_box(xyxy, spacing)
+    content["boxes"] = _describe_boxes(prediction)
     return {
         "path": item.path,
         "status": "read",
@@ -121,6 +114,19 @@ def describe_prediction(item: Predicted, files: dict) -> dict:
         **content,
         "files": files,
     }
+
+
+def _describe_boxes(prediction: Prediction) -> list[dict]:
+    spacing = prediction.pixel_spacing
+    return [
+        {
+            "pathology": box.pathology,
+            "xyxy": [round(value, 3) for value in box.xyxy],
+            "score": round(box.score, _DIGITS),
+            **({"millimetres": measure_box(box.xyxy, spacing)} if spacing else {}),
+        }
+        for box in prediction.boxes
+    ]
 
 
 def measure_box(
@@ -189,7 +195,7 @@ def _write_maps(place: Place, item: Predicted, drawn: tuple[str, ...]) -> str:
             "relevance_weights": prediction.relevance_weights,
             "pathologies": np.array(prediction.pathologies),
             "original_size": np.array(prediction.original_size),
-            "field": np.array(item.frame.corners),
+            "field": np.array(prediction.corners),
         }
         np.savez_compressed(temporary, **maps)
     return name
@@ -219,11 +225,10 @@ def _write_html(place: Place, item: Predicted, overlays: dict) -> dict[str, str]
     if options.overlays != "all":
         options = replace(options, overlays="positive")  # even if they get no files
     report = render_report(
-        place.title or place.model,
+        place.title,
         item.path,
         item.picture,
         prediction,
-        item.frame,
         options.choose(prediction.positives, prediction.ranked),
     )
     drawn = (overlays[name] for name in prediction.positives if name in overlays)
@@ -248,7 +253,6 @@ def render_report(
     path: str,
     picture: np.ndarray,
     prediction: Prediction,
-    frame: Frame,
     pathologies: tuple[str, ...],
 ) -> str:
     """Return the report of one image as HTML that needs nothing beside it.
@@ -256,11 +260,11 @@ def render_report(
     The prediction needs the maps of the blocks. Those of `pathologies` are shown, or of
     the most probable one, if there are none.
     """
-    contract, spacing = prediction.require_contract(), frame.pixel_spacing
+    contract = prediction.require_contract()
     return read_template("image.html.jinja").render(
         model=model,
         path=path,
-        frame=frame,
+        prediction=prediction,
         xray=_embed(picture),
         shape=picture.shape,
         probabilities=[
@@ -268,21 +272,12 @@ def render_report(
         ],
         thresholds=contract.thresholds,
         positives=prediction.positives,
-        boxes=[
-            {
-                "pathology": box.pathology,
-                "xyxy": [round(value) for value in box.xyxy],
-                "score": box.score,
-                "millimetres": spacing and measure_box(box.xyxy, spacing),
-            }
-            for box in prediction.boxes
-        ],
+        boxes=_describe_boxes(prediction),
         shown=describe_shown(contract),
         maps=[
             _describe_maps(name, picture, prediction)
             for name in pathologies or prediction.ranked[:1]
         ],
-        warnings=prediction.warnings,
     )
 
 

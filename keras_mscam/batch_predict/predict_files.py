@@ -28,7 +28,6 @@ from keras_mscam.batch_predict.settings import (
 from keras_mscam.batch_predict.stream import stream
 from keras_mscam.errors import UserError
 from keras_mscam.files import Names
-from keras_mscam.inference.hub import fetch
 from keras_mscam.inference.run_folder import PRETRAINED
 from keras_mscam.parallel.cluster import Engine, find_workers
 
@@ -89,28 +88,27 @@ def predict(
         >>> summary.read, summary.refused, summary.positives["Mass"]
     """
     options, output = options or Options(), Path(output)
-    for value, name in ((batch_size, "batch size"), (workers, "number of workers")):
-        if value is not None and value < 1:
-            raise UserError(f"The {name} must be 1 or more, not {value}.")
+    if batch_size < 1:
+        raise UserError(f"The batch size must be 1 or more, not {batch_size}.")
     if options.dicom:
         from keras_mscam.dicom_results import write_results  # noqa: F401 (is it there?)
 
     processes = find_workers(engine, workers)
-    model = fetch(model)
     found = find_files(paths, output, read_stdin())
     predictor = load_predictor(model, runtime, probability_threshold, options)
     contract = predictor.runtime.contract
-    plan = describe_plan(model, predictor, options)
+    plan = describe_plan(predictor, options)
     if not all(map(os.path.isabs, found.files)):
         plan["working directory, where paths start"] = os.getcwd()
     with open_folder(output, plan, overwrite):
         todo, names = _find_todo(found.files, output)
         # Runs in several folders have models of the same name.
-        folder = Path(*Path(model).absolute().parts[-2:])
-        where = "the small network of the package" if model == PRETRAINED else folder
+        where = Path(*Path(model).absolute().parts[-2:])
+        if Path(model) == PRETRAINED:
+            where = "the small network of the package"
         title = f"{contract.name}, {where}"
         place = Place(output, contract.name, options, title)
-        lines = stream(todo, names, str(model), predictor, place, batch_size, processes)
+        lines = stream(todo, names, predictor, place, batch_size, processes)
         start = time.monotonic()
         with (
             closing(Journal(output)) as journal,
@@ -131,15 +129,15 @@ def predict(
         seconds = time.monotonic() - start
         if coco or (output / COCO).exists():
             write_boxes(output, contract.pathologies)
-        summary = write_tables(output, contract.pathologies, title, options.html)
-    summary.passed_over = found.passed_over
-    summary.thresholds = dict(
-        zip(contract.pathologies, contract.probability_thresholds, strict=True)
-    )
-    if len(found.files) == 1:
-        results = read_lines(output)
-        summary.only = next((r for r in results if r["path"] in found.files), None)
-    summary.added, summary.seconds = len(todo), seconds
+        summary = Summary(
+            output,
+            asked=found.files,
+            passed_over=found.passed_over,
+            thresholds=contract.thresholds,
+            added=len(todo),
+            seconds=seconds,
+        )
+        write_tables(summary, contract.pathologies, title, options.html)
     return summary
 
 

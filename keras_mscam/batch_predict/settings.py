@@ -13,7 +13,6 @@ from keras_mscam.errors import UserError
 from keras_mscam.files import compute_checksum
 from keras_mscam.images.reader import check_max_value
 from keras_mscam.inference.predictor import Predictor
-from keras_mscam.inference.runtimes.runtime import find_models
 from keras_mscam.localization.protocol import check_shown_threshold
 
 
@@ -99,7 +98,7 @@ def load_predictor(
     """
     predictor = Predictor(path, runtime)
     contract = predictor.runtime.contract
-    known, own = contract.pathologies, contract.probability_thresholds
+    known = contract.pathologies
     if thresholds is None:
         asked = {}
     elif isinstance(thresholds, Mapping):
@@ -118,7 +117,7 @@ def load_predictor(
             )
     chosen = tuple(
         asked.get(name, value) if name in (options.pathologies or known) else None
-        for name, value in zip(known, own, strict=True)
+        for name, value in contract.thresholds.items()
     )
     contract = replace(contract, probability_thresholds=chosen)
     if options.shown_threshold is not None:
@@ -127,21 +126,18 @@ def load_predictor(
     return predictor
 
 
-def describe_plan(
-    path: str | os.PathLike, predictor: Predictor, options: Options
-) -> dict:
+def describe_plan(predictor: Predictor, options: Options) -> dict:
     """Return what results depend on, for `open_folder`."""
-    contract = predictor.runtime.contract
+    runtime, contract = predictor.runtime, predictor.runtime.contract
     never = (None,) * len(contract.pathologies)  # thresholds have lines of their own
     same = replace(contract, probability_thresholds=never, shown_threshold=0)
     digest = hashlib.sha256(same.dump().encode())
-    for file in _list_files(find_models(path)[predictor.runtime.name]):
+    for file in _list_files(runtime.path):
         digest.update(compute_checksum(file).encode())
-    thresholds = zip(contract.pathologies, contract.probability_thresholds, strict=True)
     return {
-        "choice of thresholds or pathologies": dict(thresholds),
+        "choice of thresholds or pathologies": contract.thresholds,
         "model": digest.hexdigest(),
-        "runtime": predictor.runtime.name,
+        "runtime": runtime.name,
         VERSION: __version__,
         **{f"--{name.replace('_', '-')}": v for name, v in vars(options).items()},
         "--shown-threshold": contract.shown_threshold,

@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from keras_mscam.batch_predict.journal import FILE
 from keras_mscam.batch_predict.outputs import Place, Predicted, finish
 from keras_mscam.errors import UserError
 from keras_mscam.files import Names
-from keras_mscam.images.reader import read_xray
+from keras_mscam.images.reader import CRASHED, may_crash, read_xray
 from keras_mscam.images.resize import choose_shape, shrink
 from keras_mscam.images.xray import Frame, ImageError
 from keras_mscam.inference.contract import Contract
@@ -29,9 +29,6 @@ from keras_mscam.inference.predictor import Predictor
 from keras_mscam.parallel.cluster import Cluster
 from keras_mscam.parallel.in_order import map_in_order
 
-DIED = "is damaged: its decoder crashed on it"
-# Decoders of these have never been seen to end their process; those of DICOM have.
-_HARMLESS = (".png", ".jpg", ".jpeg")
 #: Batches that a piece of work has where every file can be read. No batch has images
 #: of two pieces.
 _BATCHES = 4
@@ -96,7 +93,6 @@ def _explain_no_stamp(path: str) -> str:
 def stream(
     files: Sequence[str],
     names: Names,
-    model: str,
     predictor: Predictor,
     place: Place,
     batch_size: int,
@@ -109,7 +105,6 @@ def stream(
     Args:
         files: paths.
         names: names that are free. Each file is given one.
-        model: where the predictor was loaded from.
         predictor: with the thresholds wanted.
         place: where files go.
         batch_size: images that the network takes at once.
@@ -132,7 +127,7 @@ def stream(
     runtime, step = predictor.runtime, _BATCHES * batch_size
     rest = runtime.contract, place, full
     jobs = (
-        (piece, list(islice(found, step)), model, runtime.name, *rest)
+        (piece, list(islice(found, step)), runtime.path, runtime.name, *rest)
         for piece in (files[n : n + step] for n in range(0, len(files), step))
     )
     with closing(map_in_order(_stream_elsewhere, jobs, workers, chunk=1)) as pieces:
@@ -143,7 +138,7 @@ def stream(
 def _stream_elsewhere(
     files: list[str],
     names: list[str],
-    model: str,
+    model: Path,
     runtime: str,
     contract: Contract,
     place: Place,
@@ -160,7 +155,7 @@ def _stream_elsewhere(
 
 
 @functools.lru_cache(maxsize=1)
-def _load(model: str, runtime: str, contract: Contract) -> Predictor:
+def _load(model: Path, runtime: str, contract: Contract) -> Predictor:
     predictor = Predictor(model, runtime)
     predictor.runtime = replace(predictor.runtime, contract=contract)
     return predictor
@@ -179,8 +174,8 @@ def _stream(
     size = predictor.runtime.contract.image_size
     how = options.crop_borders, options.max_value
     jobs = ((path, size, side, *how) for path in files)
-    apart = any(PurePath(path).suffix.lower() not in _HARMLESS for path in files)
-    with closing(map_in_order(read, jobs, workers, count, DIED, apart)) as reads:
+    apart = may_crash(PurePath(path).suffix for path in files)
+    with closing(map_in_order(read, jobs, workers, count, CRASHED, apart)) as reads:
         items = (
             (path, name, Refused(stamp(path), item) if isinstance(item, str) else item)
             for path, name, item in zip(files, names, reads, strict=True)
@@ -253,4 +248,4 @@ def _predict(
         if not maps:
             # Nothing needs what is the largest part of it.
             prediction = replace(prediction, attention=None)
-        yield Predicted(path, name, item.stamp, item.frame, item.picture, prediction)
+        yield Predicted(path, name, item.stamp, item.picture, prediction)

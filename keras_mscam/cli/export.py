@@ -25,7 +25,7 @@ class ExportOptions:
 
     output: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Model repository: DIR/NAME/1, DIR/NAME-litert/1, or the next number, is made."""
-    run: Annotated[
+    run_path: Annotated[
         Path,
         tyro.conf.Positional,
         tyro.conf.arg(metavar="RUN", help_behavior_hint=""),
@@ -50,7 +50,7 @@ def main() -> None:
     """Console script `keras_mscam-export`."""
     arguments = sys.argv[1:]
     options = parse(_NAME, arguments, ExportOptions)
-    own = load_run(options.run).config
+    own = load_run(options.run_path).config
     maps = MapConfig(own.localization.fusion, own.localization.normalization)
     own = dataclasses.replace(options, maps=maps, shown=own.shown)
     options = parse(_NAME, arguments, ExportOptions, own)
@@ -59,15 +59,7 @@ def main() -> None:
         raise UserError(f"The attention size {size} must be positive.")
     from keras_mscam.exporting.export_run import export_formats
 
-    export_formats(
-        options.run,
-        options.output,
-        options.formats,
-        name=options.name,
-        maps=options.maps,
-        shown=options.shown,
-        attention_size=size,
-    )
+    export_formats(**vars(options))
 
 
 if __name__ == "__main__":

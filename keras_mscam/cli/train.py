@@ -117,15 +117,7 @@ def parse_options(arguments: list[str]) -> TrainOptions:
         base = load_run(first.output).config
     if first.config_file is not None:
         base = read_config(first.config_file, base)
-    default = TrainOptions(
-        data=base.data,
-        model=base.model,
-        training=base.training,
-        augmentation=base.augmentation,
-        localization=base.localization,
-        shown=base.shown,
-    )
-    options = parse(_NAME, arguments, TrainOptions, default)
+    options = parse(_NAME, arguments, TrainOptions, TrainOptions(**vars(base)))
     if options.output is None:
         options = dataclasses.replace(options, output=_next_output(options.preset))
     return options

@@ -33,11 +33,11 @@ class ConvertOptions:
     preprocessing is part of the model.
     """
 
-    file: _File
+    path: _File
     """Of PyTorch (.pt, .pth, .pth.tar) or safetensors."""
     output: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Folder to make."""
-    pathologies: _Names = ()
+    names: Annotated[_Names, tyro.conf.arg(name="pathologies")] = ()
     """Names of its outputs, in their order, '' for one to leave out; or chestxray14,
     chexpert or torchxrayvision for all. Needed where the file does not name them."""
     keep: _Names = ()
@@ -65,11 +65,11 @@ class PublishOptions:
     (hf upload OWNER/NAME DIR), and others take it by --weights hf://OWNER/NAME.
     """
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder that keras_mscam-train or keras_mscam-weights convert made."""
     output: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder to make."""
-    license: str
+    license_name: Annotated[str, tyro.conf.arg(name="license")]
     """Under which others may use it, as the Hugging Face Hub names it: apache-2.0."""
     name: str = "keras_mscam"
     """Title of the model card."""
@@ -107,24 +107,14 @@ def _inspect(options: InspectOptions) -> None:
 def _convert(options: ConvertOptions) -> None:
     from keras_mscam.training.convert_weights import convert
 
-    run = convert(
-        options.file,
-        options.output,
-        names=options.pathologies,
-        keep=options.keep,
-        image_size=options.image_size,
-        normalization=options.normalization,
-        data=options.data,
-        probability_threshold=options.probability_threshold,
-        allow_unmatched=options.allow_unmatched,
-    )
+    run = convert(**vars(options))
     print(f"Run: {run.path}. Maps: keras_mscam-predict {run.path} XRAY --output DIR")
 
 
 def _publish(options: PublishOptions) -> None:
     from keras_mscam.exporting.publish import publish
 
-    folder = publish(options.run, options.output, options.name, options.license)
+    folder = publish(**vars(options))
     print(f"{folder} is ready. Upload it: hf upload OWNER/NAME {folder}")
 
 

@@ -83,8 +83,7 @@ def augment(images: tf.Tensor, draws: Draws, image_size: tuple[int, int]) -> tf.
 
     The same transform scales them to `image_size`, (height, width).
     """
-    moves = draws.rotation, draws.shift, draws.scale, draws.flip
-    matrices = build_matrices(*moves, tuple(images.shape[1:3]), image_size)
+    matrices = build_matrices(draws, tuple(images.shape[1:3]), image_size)
     changed = adjust_grey(warp(images, matrices, image_size), draws)
     return tf.cast(tf.clip_by_value(tf.round(changed), 0, 255), tf.uint8)
 
@@ -118,12 +117,7 @@ def adjust_grey(images: tf.Tensor, draws: Draws) -> tf.Tensor:
 
 
 def build_matrices(
-    rotation: tf.Tensor,
-    shift: tf.Tensor,
-    scale: tf.Tensor,
-    flip: tf.Tensor,
-    input_size: tuple[int, int],
-    image_size: tuple[int, int],
+    draws: Draws, input_size: tuple[int, int], image_size: tuple[int, int]
 ) -> tf.Tensor:
     """Return float64 matrices `(batch, 3, 3)` of points `(x, y, 1)` in pixels.
 
@@ -133,12 +127,15 @@ def build_matrices(
     image.
     """
     height, width = input_size
-    cosine, sine = scale * tf.cos(rotation), scale * tf.sin(rotation)
-    mirror = tf.where(flip, -tf.ones_like(scale), tf.ones_like(scale))
+    cosine = draws.scale * tf.cos(draws.rotation)
+    sine = draws.scale * tf.sin(draws.rotation)
+    mirror = tf.where(draws.flip, tf.constant(-1, tf.float64), 1)
     rows = (cosine * mirror, -sine), (sine * mirror, cosine)
     turn = tf.stack([tf.stack(row, axis=-1) for row in rows], axis=-2)
     centre = tf.constant([width / 2, height / 2], tf.float64)
-    moved = centre + shift[:, ::-1] * (width, height) - tf.linalg.matvec(turn, centre)
+    moved = (
+        centre + draws.shift[:, ::-1] * (width, height) - tf.linalg.matvec(turn, centre)
+    )
     stretch = tf.constant([image_size[1] / width, image_size[0] / height], tf.float64)
     upper = tf.concat([turn, moved[..., None]], axis=-1) * stretch[:, None]
     last = tf.broadcast_to(tf.constant([[0, 0, 1]], tf.float64), (len(upper), 1, 3))

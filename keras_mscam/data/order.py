@@ -279,24 +279,20 @@ def _open_cache(path: Path, shapes: tuple[tuple[int, ...], ...]) -> Cache | None
 
 def _write_cache(path: Path, decoded: tf.data.Dataset, count: int) -> None:
     shutil.rmtree(path, ignore_errors=True)  # damaged
-    with passing_folder(path.with_name(f".{path.name}")) as partial:
-        _fill_cache(partial, decoded, count)
-        partial.replace(path)
-
-
-def _fill_cache(folder: Path, decoded: tf.data.Dataset, count: int) -> None:
     labels = []
-    # Written, not mapped: on a full disk this raises, where a map kills the process.
-    with (folder / _IMAGES).open("wb") as file:
-        shape = (count, *decoded.element_spec[0].shape)
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_2_0(file, header)
-        for some_images, some_labels in _read_batches(decoded, count):
-            file.write(some_images.data)
-            labels.append(some_labels)
-    data = io.BytesIO()  # into a file, NumPy would not say what the system said
-    np.save(data, np.concatenate(labels))
-    (folder / _LABELS).write_bytes(data.getvalue())
+    with passing_folder(path.with_name(f".{path.name}")) as partial:
+        # Written: on a full disk this raises, where a map would kill the process.
+        with (partial / _IMAGES).open("wb") as file:
+            shape = (count, *decoded.element_spec[0].shape)
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_2_0(file, header)
+            for some_images, some_labels in _read_batches(decoded, count):
+                file.write(some_images.data)
+                labels.append(some_labels)
+        data = io.BytesIO()  # into a file, NumPy would not say what the system said
+        np.save(data, np.concatenate(labels))
+        (partial / _LABELS).write_bytes(data.getvalue())
+        partial.replace(path)
 
 
 def _read_batches(

@@ -154,13 +154,10 @@ def make_training_dataset(
             the cache can't be written.
     """
     manifest = Manifest.read(directory)
-    size = choose_size(manifest, image_size)
     count = manifest.splits["train"].images
     plan = Plan(count, batch_size, seed, epochs, first_epoch, first_step, host)
     augmentation = augmentation or AugmentationConfig()
-    augmented = _is_on(augmentation)
-    decoded_size = choose_warped_size(manifest, size) if augmented else size
-    kind = _choose_cache(cache, count, decoded_size)
+    size, decoded_size, kind = _choose(manifest, image_size, cache, augmentation)
     if balanced and kind == "none":
         raise UserError(
             "Balanced sampling needs all images at hand; choose the cache memory or "
@@ -179,22 +176,28 @@ def make_training_dataset(
         else:
             held = cache_in_memory(decoded, count)
         batches = held.give(plan, balanced)
-    if augmented:
+    if augmentation != AugmentationConfig():
         batches = augment_batches(batches, plan, augmentation, size)
     steps = tf.data.experimental.assert_cardinality(plan.end - plan.first)
     return batches.apply(steps).prefetch(tf.data.AUTOTUNE)
 
 
-def _is_on(augmentation: AugmentationConfig | None) -> bool:
-    return augmentation not in (None, AugmentationConfig())
-
-
-def _choose_cache(cache: str, count: int, size: tuple[int, int]) -> str:
+def _choose(
+    manifest: Manifest,
+    image_size: tuple[int, int] | None,
+    cache: str,
+    augmentation: AugmentationConfig | None,
+) -> tuple[tuple[int, int], tuple[int, int], str]:
+    """Return the size of images, that at which they are decoded, and their cache."""
+    size = decoded_size = choose_size(manifest, image_size)
+    if augmentation not in (None, AugmentationConfig()):
+        decoded_size = choose_warped_size(manifest, size)
     if cache not in CACHES:
         raise UserError(f"There is no cache {cache!r}, only {', '.join(CACHES)}.")
     if cache == "auto":
-        return "memory" if count * math.prod(size) <= MEMORY_BYTES else "none"
-    return cache
+        held = manifest.splits["train"].images * math.prod(decoded_size)
+        cache = "memory" if held <= MEMORY_BYTES else "none"
+    return size, decoded_size, cache
 
 
 def name_batch(
@@ -222,10 +225,7 @@ def name_batch(
         return _read_names(records.take(batch_size))
     count = manifest.splits["train"].images
     plan = Plan(count, batch_size, seed, epoch + 1, epoch, step)
-    size = choose_size(manifest, image_size)
-    if _is_on(augmentation):
-        size = choose_warped_size(manifest, size)
-    if _choose_cache(cache, count, size) == "none":
+    if _choose(manifest, image_size, cache, augmentation)[-1] == "none":
         records = stream(manifest.shard_paths(directory, "train"), plan)
         return _read_names(records.take(batch_size))
     records = _read_records(directory, manifest, "train")

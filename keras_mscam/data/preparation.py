@@ -88,8 +88,13 @@ def prepare(
     """
     source, output = Path(source), Path(output)
     rule = SplitRule(split, seed, folds, fold)
-    _check(output, image_size, workers)
+    if image_size is not None and (len(image_size) != 2 or min(image_size) < 1):
+        raise UserError(
+            f"The image size {image_size} must be a height and a width above 0."
+        )
     check_max_value(max_value)
+    # Before archives are looked into, which may take minutes.
+    check_is_free(output)
     processes = find_workers(engine, workers)
     dataset = read_dataset(source, boxes, processes, progress)
     if not dataset.pathologies:
@@ -141,19 +146,6 @@ def prepare(
         )
         manifest.write(result)
     return manifest
-
-
-def _check(
-    output: Path, image_size: tuple[int, int] | None, workers: int | None
-) -> None:
-    if image_size is not None and (len(image_size) != 2 or min(image_size) < 1):
-        raise UserError(
-            f"The image size {image_size} must be a height and a width above 0."
-        )
-    if workers is not None and workers < 1:
-        raise UserError(f"There must be 1 worker or more, not {workers}.")
-    # Before archives are looked into, which may take minutes.
-    check_is_free(output)
 
 
 def _describe_plan(

@@ -24,7 +24,7 @@ from keras_mscam.errors import UserError
 from keras_mscam.files import write_whole
 from keras_mscam.images.grey_values import describe_values
 from keras_mscam.images.png_jpeg import encode_png, is_grey
-from keras_mscam.images.reader import read_bytes, read_grey
+from keras_mscam.images.reader import CRASHED, may_crash, read_bytes, read_grey
 from keras_mscam.images.resize import resize_area
 from keras_mscam.images.xray import ImageError
 from keras_mscam.parallel.cluster import Cluster
@@ -35,7 +35,6 @@ PART_IMAGES = 1024
 SHARD_BYTES = 64 * 2**20
 #: Where images of their own size are looked at for odd grey values.
 _LOOKED_AT = (256, 256)
-_DIED = "is damaged: its decoder crashed on it"
 
 
 @dataclass(frozen=True)
@@ -126,11 +125,8 @@ def convert(
     count = sum(map(len, todo.values()))
     images = _read(chain.from_iterable(todo.values()))
     jobs = ((image, image_size, max_value) for image in images)
-    # Of the decoders, those of DICOM have been seen to end their process; such files
-    # have any suffix or none.
-    plain = (".png", ".jpg", ".jpeg")
-    apart = any(record.path.suffix.lower() not in plain for record in ordered)
-    results = map_in_order(convert_image, jobs, workers, count, _DIED, apart)
+    apart = may_crash(record.path.suffix for record in ordered)
+    results = map_in_order(convert_image, jobs, workers, count, CRASHED, apart)
     bar = tqdm(
         results,
         total=len(ordered),

@@ -159,10 +159,9 @@ def build_report(
 def _measure_probability(
     prediction: Prediction, name: str, image: sr.SourceImageForRegion
 ) -> sr.Measurement:
-    height, width = prediction.original_size
     field = sr.CoordinatesForMeasurement(
         "POLYLINE",
-        outline(prediction.field or (0, 0, width, height), prediction.original_size),
+        outline(prediction.corners, prediction.original_size),
         image,
         purpose=FIELD,
     )

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import BinaryIO, TypeGuard
 
@@ -33,6 +34,11 @@ _BARE_DICOM = re.compile(
     rb"|\0\x08\0[\0-\x18][A-Z]{2}\0.",
     re.DOTALL,
 )
+#: Why a file is refused whose decoder ends the process that it runs in.
+CRASHED = "is damaged: its decoder crashed on it"
+#: Decoders of these have never been seen to do so; those of DICOM have, whose files
+#: have any suffix or none.
+_HARMLESS = (".png", ".jpg", ".jpeg")
 #: A line belongs to a border if so much of it differs by no more than the tolerance
 #: from one grey value, which its border has in common.
 _UNIFORM, _TOLERANCE = 0.98, 6
@@ -84,8 +90,7 @@ def read_xray(
 
 def read_grey(image: Image, max_value: int | None = None) -> np.ndarray:
     """Read the pixels of an X-ray alone, uint8 `(height, width)`; see `read_xray`."""
-    check_max_value(max_value)
-    return _read(image, max_value).pixels
+    return read_xray(image, max_value=max_value).pixels
 
 
 def check_max_value(max_value: int | None) -> None:
@@ -137,6 +142,11 @@ def find_format(data: bytes) -> str | None:
         return "jpeg"
     at = slice(_DICOM_PREAMBLE, _DICOM_PREAMBLE + len(_DICOM_START))
     return "dicom" if data[at] == _DICOM_START or _BARE_DICOM.match(data) else None
+
+
+def may_crash(suffixes: Iterable[str]) -> bool:
+    """Whether one of some files, known by their suffixes, may end its process."""
+    return any(suffix.lower() not in _HARMLESS for suffix in suffixes)
 
 
 def describe_image(image: object) -> str:

@@ -68,6 +68,11 @@ class Prediction:
         return tuple(self.probabilities)
 
     @property
+    def corners(self) -> tuple[int, int, int, int]:
+        """The part of the image that maps cover, half-open xyxy in its pixels."""
+        return self.field or (0, 0, self.original_size[1], self.original_size[0])
+
+    @property
     def ranked(self) -> tuple[str, ...]:
         """Names, by falling probability."""
         return tuple(sorted(self.probabilities, key=lambda n: -self.probabilities[n]))
@@ -208,8 +213,7 @@ class Prediction:
 
     def _find_boxes(self, pathology: str) -> tuple[Box, ...]:
         """Find the boxes of one pathology, positive or not."""
-        height, width = self.original_size
-        left, top, right, bottom = self.field or (0, 0, width, height)
+        left, top, right, bottom = self.corners
         boxes, scores = find_boxes(
             self.require_contract(),
             {"probabilities": np.array([list(self.probabilities.values())], "float32")},

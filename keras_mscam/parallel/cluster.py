@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from typing import Literal
@@ -20,7 +20,7 @@ from keras_mscam.files import find_versions
 #: This machine, or a Ray cluster.
 Engine = Literal["local", "ray"]
 #: How many chunks of jobs wait for each processor.
-_AHEAD = 3
+AHEAD = 3
 #: How often a job is tried again whose process or node has died.
 _RETRIES = 3
 #: By which a connection is known that was made here.
@@ -49,7 +49,7 @@ class Cluster:
     def __init__(self, workers: int | None = None):
         self._ray = _connect()
         processors = int(self._ray.cluster_resources().get("CPU", 0))
-        self._ahead = workers or _AHEAD * max(processors, 1)
+        self._ahead = workers or AHEAD * max(processors, 1)
         self._run = self._ray.remote(_run)
         self._here = os.getcwd(), tuple(find_versions(_SAME).items())
 
@@ -71,7 +71,13 @@ class Cluster:
                 chunk, reference = waiting[0]
                 results = self._get(reference)
                 if results is None:
-                    results = self._run_one_by_one(function, chunk, died)
+                    alone = [self._submit(function, [job]) for job in chunk]
+                    results = sort_out_deaths(
+                        map(self._get, alone),
+                        died,
+                        "Processes of the Ray cluster died again and again. If memory "
+                        "ran out, let fewer run on a node: `ray start --num-cpus`.",
+                    )
                 waiting.popleft()
                 yield from results
         finally:
@@ -112,19 +118,25 @@ class Cluster:
                 f"Ray says: {' '.join(str(error).split())[:300]}"
             ) from error
 
-    def _run_one_by_one(
-        self, function: Callable, chunk: list[tuple], died: object
-    ) -> list:
-        references = [self._submit(function, [job]) for job in chunk]
-        found = [self._get(reference) for reference in references]
-        deaths = found.count(None)
-        # Not the job's fault, if none gets through.
-        if deaths and (died is None or deaths == len(chunk) > 1):
-            raise UserError(
-                "Processes of the Ray cluster died again and again. If memory ran out, "
-                "let fewer run on a node: `ray start --num-cpus`."
-            )
-        return [died if results is None else results[0] for results in found]
+
+def sort_out_deaths(alone: Iterable[list | None], died: object, sentence: str) -> list:
+    """Return the results of a chunk's jobs, after it ended its process.
+
+    Each job was given a process of its own: `alone` has a list of its result, or `None`
+    if it ended that too. It then is `died`.
+
+    Raises:
+        UserError: with that sentence: one did and `died` is `None`, or none of several
+            got through, which isn't the jobs' fault.
+    """
+    found = []
+    for results in alone:
+        if results is None and died is None:
+            raise UserError(sentence)
+        found.append(results)
+    if len(found) > 1 and not any(found):
+        raise UserError(sentence)
+    return [died if results is None else results[0] for results in found]
 
 
 def find_workers(engine: Engine, workers: int | None) -> int | Cluster | None:
@@ -136,8 +148,10 @@ def find_workers(engine: Engine, workers: int | None) -> int | Cluster | None:
         workers: processes; for Ray, see `Cluster`.
 
     Raises:
-        UserError: there is no such engine, or as `Cluster`.
+        UserError: there is no such engine, no worker, or as `Cluster`.
     """
+    if workers is not None and workers < 1:
+        raise UserError(f"The number of workers must be 1 or more, not {workers}.")
     if engine not in ("local", "ray"):
         raise UserError(f"There is no engine {engine!r}; there are local and ray.")
     return Cluster(workers) if engine == "ray" else workers

@@ -18,13 +18,12 @@ from multiprocessing import (
 
 import cv2
 
-from keras_mscam.errors import UserError
-from keras_mscam.parallel.cluster import Cluster
+from keras_mscam.parallel.cluster import AHEAD, Cluster, sort_out_deaths
 
 #: Fewer jobs are done before other processes would have started.
 SMALL = 200
-#: How many chunks of jobs wait for each process.
-_AHEAD = 3
+#: Processes by default, at most.
+_MOST = 32
 
 
 def map_in_order(
@@ -66,7 +65,7 @@ def map_in_order(
     if isinstance(workers, Cluster):
         yield from workers.map_in_order(function, _cut(jobs, chunk), died)
         return
-    workers = workers or _count_processors()
+    workers = workers or min(count_processors(), _MOST)
     if count is None:
         jobs = list(jobs)
         count = len(jobs)
@@ -80,7 +79,13 @@ def map_in_order(
         fatal = yield from _run_until_one_dies(function, waiting, chunks, workers)
         if fatal is None:
             return
-        yield from _run_one_by_one(function, fatal, died)
+        alone = (_run_alone(function, job) for job in fatal)
+        yield from sort_out_deaths(
+            alone,
+            died,
+            "A worker process died. In a script, start the work under `if __name__ == "
+            "'__main__':`; if memory ran out, use fewer workers.",
+        )
 
 
 def _cut(jobs: Iterable[tuple], size: int) -> Iterator[list[tuple]]:
@@ -101,7 +106,7 @@ def _run_until_one_dies(
     Returns:
         The chunk whose results were next when a process died, `None` at the end.
     """
-    waiting.extend(islice(chunks, workers * _AHEAD - len(waiting)))
+    waiting.extend(islice(chunks, workers * AHEAD - len(waiting)))
     with _open_pool(workers) as pool:
         try:
             futures = deque(_submit(pool, function, chunk) for chunk in waiting)
@@ -117,26 +122,13 @@ def _run_until_one_dies(
     return None
 
 
-def _run_one_by_one(
-    function: Callable, chunk: list[tuple], died: object
-) -> Iterator[object]:
-    """Give each job of a chunk, in which a process died, a process of its own."""
-    deaths = 0
-    for job in chunk:
-        with _open_pool(1) as pool:
-            try:
-                (result,) = _submit(pool, function, [job]).result()
-            except BrokenProcessPool as error:
-                deaths += 1
-                # Not the job's fault, if none gets through.
-                if died is None or deaths == len(chunk) > 1:
-                    raise UserError(
-                        "A worker process died. In a script, start the work under "
-                        "`if __name__ == '__main__':`; if memory ran out, use fewer "
-                        "workers."
-                    ) from error
-                result = died
-        yield result
+def _run_alone(function: Callable, job: tuple) -> list | None:
+    """Return the result of a job in a process of its own, `None` if that dies."""
+    with _open_pool(1) as pool:
+        try:
+            return _submit(pool, function, [job]).result()
+        except BrokenProcessPool:
+            return None
 
 
 @contextmanager
@@ -182,8 +174,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _count_processors() -> int:
-    """Return how many processors this process may use, 32 at most."""
-    if hasattr(os, "sched_getaffinity"):
-        return min(len(os.sched_getaffinity(0)), 32)
-    return min(os.cpu_count() or 1, 32)
+def count_processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux alone has it
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

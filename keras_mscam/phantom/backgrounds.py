@@ -15,7 +15,7 @@ from keras_mscam.data.csv_table import find_table
 from keras_mscam.data.records import summarize
 from keras_mscam.errors import UserError
 from keras_mscam.images.grey_values import describe_values
-from keras_mscam.images.reader import read_grey
+from keras_mscam.images.reader import CRASHED, may_crash, read_grey
 from keras_mscam.images.resize import resize_area
 from keras_mscam.images.xray import ImageError
 from keras_mscam.parallel.in_order import map_in_order
@@ -24,7 +24,6 @@ from keras_mscam.phantom.lungs import Tracing, trace_chest
 #: One for the test, one that validates, and a few to train on.
 FEWEST_PATIENTS = 5
 _FRONTAL = ("PA", "AP", "")
-_DIED = "ends its reader"
 #: The size at which grey values are looked at.
 _LOOKED_AT = (256, 256)
 _NAME = re.compile(r"(\d{8})_\d{3,}")  # of an image of ChestX-ray14
@@ -97,9 +96,11 @@ def read_backgrounds(
     usable, refused, odd = {}, [], {}
     jobs = [(background,) for background in chosen]
     # One X-ray takes a quarter of a second: worth a process, however few there are.
-    apart = workers != 1 and len(jobs) > 16
+    apart = (workers != 1 and len(jobs) > 16) or may_crash(
+        background.path.suffix for background in chosen
+    )
     traced = tqdm(
-        map_in_order(_trace, jobs, workers, died=(_DIED, []), apart=apart),
+        map_in_order(_trace, jobs, workers, died=(CRASHED, []), apart=apart),
         "backgrounds", len(jobs), unit="image", disable=not progress,
     )  # fmt: skip
     for background, (tracing, said) in zip(chosen, traced, strict=True):

@@ -35,10 +35,7 @@ class Frame:
     def matrix(self) -> np.ndarray:
         """`(2, 3)` affine map from body coordinates to pixels."""
         height, width = self.size
-        angle = np.deg2rad(self.rotation)
-        c, s = np.cos(angle), np.sin(angle)
-        turn = np.array([[c, -s], [s, c]])
-        linear = turn * np.asarray(self.scale) * self.unit
+        linear = turn(self.rotation) * np.asarray(self.scale) * self.unit
         offset = np.array([width, height]) / 2 + np.asarray(self.shift) * self.unit
         return np.concatenate([linear, offset[:, None]], axis=1)
 
@@ -63,6 +60,25 @@ class Frame:
         small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         small = cv2.GaussianBlur(small, (0, 0), 3)
         return cv2.resize(small, self.size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def turn(degrees: float) -> np.ndarray:
+    """`(2, 2)` rotation, from x towards y."""
+    angle = np.deg2rad(degrees)
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, -s], [s, c]])
+
+
+def move_about_middle(
+    linear: np.ndarray, shift: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    """`(2, 3)` affine map: `linear` about the middle of an image, then a shift.
+
+    `shift` is `(x, y)` in pixels, `size` `(height, width)`.
+    """
+    middle = np.array(size[::-1]) / 2
+    offset = middle + shift - linear @ middle
+    return np.concatenate([linear, offset[:, None]], axis=1)
 
 
 @cache

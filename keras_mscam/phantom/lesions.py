@@ -15,7 +15,7 @@ from keras_mscam.phantom.chest import Chest, Lung
 from keras_mscam.phantom.drawing import bounding_box, cloud, fill, stroke, window
 from keras_mscam.phantom.patients import Finding
 
-_VISIBLE = 0.3  # a pixel belongs to a lesion above this fraction of its peak
+VISIBLE = 0.3  # a pixel belongs to a lesion above this fraction of its peak
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _fit(
         detail = np.random.default_rng(seed)
         patch = shape(dx / reach[0], dy / reach[1], chest.unit, detail, finding.side)
         values[where] = patch * allowed[where]
-        visible = values > _VISIBLE * max(float(values.max()), 1e-6)
+        visible = values > VISIBLE * max(float(values.max()), 1e-6)
         box = bounding_box(visible)
         if box is None:
             break

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from keras_mscam.phantom.chest import Chest, build_chest
-from keras_mscam.phantom.drawing import Frame
+from keras_mscam.phantom.drawing import Frame, move_about_middle, turn
 from keras_mscam.phantom.patients import Anatomy, Visit
 
 SIZE = 256  # side of the square picture and of the template, pixels
@@ -122,8 +122,5 @@ def _penalty(numbers: np.ndarray) -> float:
 def _matrix(numbers: np.ndarray, side: int) -> np.ndarray:
     """Scale and turn about the middle, then shift."""
     sx, sy, tx, ty, angle = numbers
-    c, s = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
-    linear = np.array([[c, -s], [s, c]]) * (sx, sy)
-    middle = np.array([side / 2, side / 2])
-    offset = middle + np.array([tx, ty]) * side - linear @ middle
-    return np.concatenate([linear, offset[:, None]], axis=1)
+    shift = np.array([tx, ty]) * side
+    return move_about_middle(turn(angle) * (sx, sy), shift, (side, side))

@@ -7,8 +7,13 @@ import numpy as np
 
 from keras_mscam.images.resize import resize_area
 from keras_mscam.phantom.chest import Chest, Lung
-from keras_mscam.phantom.drawing import Frame, bounding_box
-from keras_mscam.phantom.lesions import Lesion, draw_lesion
+from keras_mscam.phantom.drawing import (
+    Frame,
+    bounding_box,
+    move_about_middle,
+    turn,
+)
+from keras_mscam.phantom.lesions import VISIBLE, Lesion, draw_lesion
 from keras_mscam.phantom.lung_template import SIZE
 from keras_mscam.phantom.lungs import Tracing, outline_of
 from keras_mscam.phantom.patients import Finding, Visit
@@ -23,7 +28,6 @@ _LOOKS = {
     "Nodule": (0.40, 0.08),
     "Pneumonia": (0.72, 0.05),
 }
-_VISIBLE = 0.3  # a pixel belongs to a lesion above this fraction of its peak
 _FAINTEST = 4.0  # grey levels: what changes less at its peak is no finding
 # Densities of the phantom, which lesions are given in: lung, and what is around it.
 _LUNG, _AROUND = 0.45, 1.05
@@ -92,7 +96,7 @@ def _add(
         x1, y1, x2, y2 = lesion.box
         sigma = max(softness * np.sqrt((x2 - x1) * (y2 - y1)), 0.5)
         change = share * cv2.GaussianBlur(np.asarray(lesion.added), (0, 0), sigma)
-    box = bounding_box(change > _VISIBLE * change.max())
+    box = bounding_box(change > VISIBLE * change.max())
     return density + change, replace(lesion, box=box or lesion.box)
 
 
@@ -210,15 +214,10 @@ def take_again(
 
 def _sample_matrix(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """`(2, 3)`: from the picture stretched to `size` to where it is moved."""
-    height, width = size
-    angle = np.deg2rad(np.clip(rng.normal(0, 2.5), -6, 6))
+    angle = np.clip(rng.normal(0, 2.5), -6, 6)
     zoom = np.exp(np.clip(rng.normal(0.03, 0.05), -0.06, 0.14))
     shift = np.clip(rng.normal(0, 0.02, 2), -0.04, 0.04) * min(size)
-    c, s = np.cos(angle) * zoom, np.sin(angle) * zoom
-    linear = np.array([[c, -s], [s, c]])
-    middle = np.array([width, height]) / 2
-    offset = middle + shift - linear @ middle
-    return np.concatenate([linear, offset[:, None]], axis=1)
+    return move_about_middle(turn(angle) * zoom, shift, size)
 
 
 def _look_up(

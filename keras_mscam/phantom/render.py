@@ -64,7 +64,7 @@ def render_phantom(
 def expose(density: np.ndarray, frame: Frame, visit: Visit) -> np.ndarray:
     """Density to 8-bit grey: scattered light, quantum noise, the film's curve.
 
-    `grey = 240 d**gamma / (d**gamma + c)`: linear in the middle, saturating where
+    `grey = 4 + 242 d**gamma / (d**gamma + 0.5)`: linear in the middle, saturating where
     hardly a photon passes.
     """
     rng = np.random.default_rng([*visit.seed, 60])

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from keras_mscam.errors import UserError
-from keras_mscam.files import write_whole_folder
+from keras_mscam.files import check_is_free, write_whole_folder
 from keras_mscam.images.resize import resize_area
 from keras_mscam.parallel.in_order import map_in_order
 from keras_mscam.pathologies import NO_FINDING
@@ -81,7 +81,8 @@ def write_phantoms(
         DiskError: it can't be written.
     """
     directory = Path(directory)
-    _check(directory, images, seed, size, workers)
+    check_is_free(directory)
+    _check(images, seed, size, workers)
     found = Backgrounds()
     if backgrounds:
         found = read_backgrounds(
@@ -111,15 +112,7 @@ def write_phantoms(
     return found.problems
 
 
-def _check(
-    directory: Path, images: int, seed: int, size: tuple[int, int], workers: int | None
-) -> None:
-    if directory.exists() and not directory.is_dir():
-        raise UserError(f"{directory} is a file: give a folder for the phantoms.")
-    if directory.is_dir() and any(directory.iterdir()):
-        raise UserError(
-            f"The folder {directory} is not empty: give a new one or empty it first."
-        )
+def _check(images: int, seed: int, size: tuple[int, int], workers: int | None) -> None:
     if images < 1:
         raise UserError(f"images is {images}: ask for at least one phantom.")
     if seed < 0:

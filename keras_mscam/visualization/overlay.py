@@ -45,7 +45,7 @@ def draw_overlay(
     size = prediction.original_size
     shape = tuple(shape or size)
     scale = np.array([shape[1] / size[1], shape[0] / size[0]] * 2)
-    field = np.array(prediction.field or (0, 0, size[1], size[0])) * scale
+    field = np.array(prediction.corners) * scale
     heat = _place(prediction.heatmap(pathology), field, shape)
     picture = _blend(shrink(pixels, shape), heat, most_alpha)
     boxes = [box.xyxy for box in prediction.boxes if box.pathology == pathology]

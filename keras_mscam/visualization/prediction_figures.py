@@ -97,7 +97,7 @@ def plot_prediction(
         show_xray(axis, image, prediction, dots // 2)
         raw = np.asarray(cam[..., column], "float32")
         heat = normalize_map(cv2.resize(raw, size, interpolation=cv2.INTER_LINEAR))
-        show_heat(axis, heat, _find_corners(prediction))
+        show_heat(axis, heat, prediction.corners)
         axis.set_title(f"Block {block}", **_SMALL)
     _show_weights(last, prediction, column, ratio)
     return figure
@@ -252,7 +252,7 @@ def choose_image(prediction: "Prediction", image: np.ndarray | None) -> np.ndarr
 def _show_fused(axis: Axes, image, prediction, pathology, truth, dots: int) -> None:
     """Show the X-ray with the fused map and its boxes, and a colour bar beside it."""
     show_xray(axis, image, prediction, dots)
-    show_heat(axis, prediction.heatmap(pathology), _find_corners(prediction))
+    show_heat(axis, prediction.heatmap(pathology), prediction.corners)
     _draw_boxes(axis, prediction, pathology, truth)
     threshold, label = None, "heat: from the lowest\nto the highest of the map"
     if contract := prediction.contract:
@@ -311,9 +311,3 @@ def _show_weights(
     axis.set_box_aspect(min(ratio, 1.2))
     tidy(axis)
     axis.tick_params(labelsize=7)
-
-
-def _find_corners(prediction: "Prediction") -> tuple[float, float, float, float]:
-    """Return the part of the image that maps cover."""
-    height, width = prediction.original_size
-    return prediction.field or (0, 0, width, height)

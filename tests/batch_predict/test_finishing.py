@@ -6,7 +6,6 @@ import pytest
 
 from keras_mscam.batch_predict.outputs import Place, Predicted, finish
 from keras_mscam.batch_predict.settings import Options
-from keras_mscam.images.xray import Frame
 
 PICTURE = np.full((60, 40), 100, "uint8")
 
@@ -16,8 +15,9 @@ def done(tmp_path, prediction):
     """Finish one image; return its line and the files there are."""
 
     def finish_one(name="1", path="a/1.png", **options):
-        item = Predicted(path, name, (3, 7), Frame((60, 40)), PICTURE, prediction())
-        line = json.loads(finish(Place(tmp_path, "toy", Options(**options)), item))
+        item = Predicted(path, name, (3, 7), PICTURE, prediction())
+        place = Place(tmp_path, "toy", Options(**options), "toy")
+        line = json.loads(finish(place, item))
         files = (path for path in tmp_path.rglob("*") if path.is_file())
         return line, sorted(str(path.relative_to(tmp_path)) for path in files)
 

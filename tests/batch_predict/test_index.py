@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from keras_mscam.batch_predict import index
-from keras_mscam.batch_predict.index import IndexPages, Summary
+from keras_mscam.batch_predict.index import Summary, write_tables
 
 NAMES = ("Mass", "Pleural_Thickening")
 
@@ -17,12 +17,9 @@ def write(tmp_path):
     """Write an index; return the data of each page."""
 
     def write(*results):
-        summary = Summary(tmp_path)
-        pages = IndexPages(tmp_path, NAMES, "toy")
-        for result in results:
-            summary.add(result)
-            pages.add(result)
-        pages.close(summary)
+        lines = "".join(json.dumps(result) + "\n" for result in results)
+        (tmp_path / "predictions.jsonl").write_text(lines)
+        write_tables(Summary(tmp_path), NAMES, "toy", html=True)
         paths = sorted(
             tmp_path.glob("index*.html"), key=lambda path: (len(path.name), path)
         )
@@ -40,6 +37,10 @@ def result(path, **kwargs):
     return {
         "path": path,
         "status": "read",
+        "stamp": [3, 7],
+        "original_size": [60, 40],
+        "boxes": [],
+        "files": {},
         "name": path.split(".")[0],
         "probabilities": {"Mass": 0.1234, "Pleural_Thickening": 1.0},
         "positives": ["Pleural_Thickening"],
@@ -49,7 +50,7 @@ def result(path, **kwargs):
 
 
 def test_rows(write):
-    refused = {"path": "b", "status": "refused", "error": "is empty"}
+    refused = {"path": "b", "status": "refused", "stamp": None, "error": "is empty"}
     assert write(result("a.png"), refused) == [
         [
             ["a.png", "a", [123, 1000], [1], "It is lateral."],
@@ -70,9 +71,10 @@ def test_page_is_utf_8(tmp_path):
     """As it says of itself, whatever the locale."""
     code = (
         "from pathlib import Path; "
-        "from keras_mscam.batch_predict.index import IndexPages, Summary; "
-        r"IndexPages(Path(), (), '\xdcbung').close(Summary(Path()))"
+        "from keras_mscam.batch_predict.index import Summary, write_tables; "
+        r"write_tables(Summary(Path()), (), '\xdcbung', html=True)"
     )
+    (tmp_path / "predictions.jsonl").touch()
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     environment = os.environ | ascii_only
     command = [sys.executable, "-c", code]
@@ -90,7 +92,7 @@ def test_pages(write, monkeypatch, tmp_path):
     ]  # fmt: skip
     links = re.findall(r'href="(index[^"]*)"', (tmp_path / "index-2.html").read_text())
     assert links == ["index.html", "index-3.html"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    assert sorted(path.name for path in tmp_path.glob("*.html")) == [
         "index-2.html", "index-3.html", "index.html",
     ]  # fmt: skip
 

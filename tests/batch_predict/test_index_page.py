@@ -1,10 +1,11 @@
 """The index as Chromium shows it."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from keras_mscam.batch_predict.index import IndexPages, Summary
+from keras_mscam.batch_predict.index import Summary, write_tables
 
 CHROMIUM = "/usr/bin/chromium"
 MARKUP = "a/<img src=x onerror=document.title='bad'>\n\udcff.png"
@@ -14,12 +15,14 @@ MARKUP = "a/<img src=x onerror=document.title='bad'>\n\udcff.png"
 def folder(tmp_path_factory):
     """Mass of the n-th of 100 images is n thousandths, and positive from 50 on."""
     folder = tmp_path_factory.mktemp("results")
-    summary = Summary(folder)
-    pages = IndexPages(folder, ("Effusion", "Mass"), "toy")
     results = [
         {
             "path": f"a/{number}.png",
             "status": "read",
+            "stamp": [3, 7],
+            "original_size": [60, 40],
+            "boxes": [],
+            "files": {},
             "name": str(number),
             "probabilities": {"Effusion": 0.5, "Mass": number / 1000},
             "positives": ["Mass"] * (number >= 50),
@@ -27,13 +30,12 @@ def folder(tmp_path_factory):
         }
         for number in range(100)
     ]
-    for result in [
-        *results,
-        {"path": MARKUP, "status": "refused", "error": "is empty"},
-    ]:
-        summary.add(result)
-        pages.add(result)
-    pages.close(summary)
+    results.append(
+        {"path": MARKUP, "status": "refused", "stamp": None, "error": "is empty"}
+    )
+    lines = "".join(json.dumps(result) + "\n" for result in results)
+    (folder / "predictions.jsonl").write_text(lines)
+    write_tables(Summary(folder), ("Effusion", "Mass"), "toy", html=True)
     (folder / "reports").mkdir()
     for number in range(100):
         (folder / "reports" / f"{number}.html").write_text("<title>report</title>")

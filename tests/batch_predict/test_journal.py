@@ -67,6 +67,30 @@ def test_no_half_line_on_a_full_disk(tmp_path):
     assert (tmp_path / "predictions.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "box",
+    [
+        1,
+        {},
+        {"pathology": "Mass", "xyxy": [1, 2, 3, 4]},
+        {"pathology": "Mass", "xyxy": [1, 2, 3], "score": 0.5},
+        {"pathology": "Nodule", "xyxy": [1, 2, 3, 4], "score": 0.5},
+    ],
+)
+def test_a_box_that_is_none(folder, box):
+    line = {
+        "path": "a", "status": "read", "name": "a", "stamp": [3, 7], "warnings": [],
+        "positives": ["Mass"], "probabilities": {"Mass": 0.5}, "files": {},
+        "original_size": [60, 40], "boxes": [],
+    }  # fmt: skip
+    whole = {"pathology": "Mass", "xyxy": [1, 2.5, 3, 4], "score": 0.5}
+    lines = (line | {"boxes": [whole]}, line | {"boxes": [whole, box]})
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "predictions.jsonl").write_text(text)
+    with pytest.raises(UserError, match=r"Line 2 of .*jsonl is damaged; remove"):
+        list(read_lines(folder))
+
+
 @pytest.mark.parametrize("damage", ["{\n", "\n", "\0\0\n", "\udcff\n"])
 def test_damaged_line(folder, damage):
     write(folder, "a")

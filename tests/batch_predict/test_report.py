@@ -3,21 +3,23 @@ import re
 import numpy as np
 
 from keras_mscam.batch_predict.outputs import render_report
-from keras_mscam.images.xray import Frame
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 PICTURE = np.full((60, 40), 100, "uint8")
 
 
-def render(prediction, path="a/1.png", frame=None, pathologies=("Mass", "Effusion")):
-    frame = frame or Frame((60, 40))
-    return render_report("toy", path, PICTURE, prediction, frame, pathologies)
+def render(prediction, path="a/1.png", pathologies=("Mass", "Effusion")):
+    return render_report("toy", path, PICTURE, prediction, pathologies)
 
 
 def test_says_all(prediction):
-    box = prediction(boxes=[(10.0, 5.0, 30.0, 35.0)], warnings=("It is lateral.",))
-    frame = Frame((60, 40), (0.2, 0.1), spacing_plane="detector")
-    html = render(box, frame=frame)
+    box = prediction(
+        boxes=[(10.0, 5.0, 30.0, 35.0)],
+        warnings=("It is lateral.",),
+        pixel_spacing=(0.2, 0.1),
+        spacing_plane="detector",
+    )
+    html = render(box)
     text = " ".join(re.sub(r"<[^>]*>", " ", html).split())
     assert "Mass positive 0.750 0.125" in text
     assert "Nodule 0.333 never" in text

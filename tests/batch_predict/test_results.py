@@ -6,7 +6,6 @@ from keras_mscam.batch_predict.outputs import (
     measure_box,
 )
 from keras_mscam.batch_predict.stream import Refused, describe_refusal
-from keras_mscam.images.xray import Frame
 
 
 def test_millimetres():
@@ -22,8 +21,7 @@ def test_prediction(prediction):
         pixel_spacing=(0.2, 0.1),
         spacing_plane="detector",
     )
-    frame = Frame((60, 40), (0.2, 0.1), spacing_plane="detector")
-    item = Predicted("a/1.dcm", "1", (3, 7), frame, None, found)
+    item = Predicted("a/1.dcm", "1", (3, 7), None, found)
     line = describe_prediction(item, {"maps": "m"})
     assert json.loads(json.dumps(line)) == {
         "path": "a/1.dcm",
@@ -51,7 +49,7 @@ def test_prediction(prediction):
 
 def test_no_millimetres_without_spacing(prediction):
     found = prediction(boxes=[(1.0, 2.0, 3.0, 4.0)])
-    item = Predicted("1.png", "1", (3, 7), Frame((60, 40)), None, found)
+    item = Predicted("1.png", "1", (3, 7), None, found)
     line = describe_prediction(item, {})
     assert "millimetres" not in line["boxes"][0]
 

@@ -5,11 +5,11 @@ from keras_mscam.batch_predict.index import Summary
 
 def test_sentences(tmp_path):
     summary = Summary(tmp_path, passed_over=Counter({".csv": 2, "hidden": 0}))
-    said = {"status": "read", "warnings": ["It is lateral."]}
+    said = {"path": "1.png", "status": "read", "warnings": ["It is lateral."]}
     summary.add(said | {"positives": ["Mass", "Pleural_Thickening"]})
     summary.add(said | {"positives": ["Mass"], "warnings": []})
     for _ in range(12):
-        summary.add({"status": "refused", "error": "is empty"})
+        summary.add({"path": "2.png", "status": "refused", "error": "is empty"})
     summary.added, summary.seconds = 14, 70
     assert summary.describe().splitlines() == [
         "2 images read, 12 refused.",

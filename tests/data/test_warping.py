@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mscam.data.augmentation import build_matrices, warp
+from keras_mscam.data.augmentation import Draws, build_matrices, warp
 from keras_mscam.data.records import Box
 
 SIZE = (60, 90)
@@ -12,14 +12,14 @@ SIZE = (60, 90)
 
 def build(rotation=0.0, shift=(0.0, 0.0), scale=1.0, flip=False, size=SIZE, to=None):
     """Return the matrix of one image; rotation in degrees."""
-    return build_matrices(
+    draws = Draws(
         tf.constant([math.radians(rotation)], tf.float64),
         tf.constant([shift], tf.float64),
         tf.constant([scale], tf.float64),
         tf.constant([flip]),
-        size,
-        to or size,
+        *[None] * 4,  # of grey values
     )
+    return build_matrices(draws, size, to or size)
 
 
 def move(image, matrix, to=None):

@@ -196,7 +196,7 @@ def test_broken_off_and_gone_on_with(tmp_path):
 
 
 def test_results_that_a_node_would_write_to_a_disk_of_its_own(tmp_path):
-    place = Place(tmp_path / "out", "toy", Options())
+    place = Place(tmp_path / "out", "toy", Options(), "toy")
     with pytest.raises(UserError, match=r"out; put .* on a disk that all nodes share"):
         _stream_elsewhere(["1.png"], ["1"], "run", "keras", None, place, 4)
 

@@ -121,3 +121,21 @@ def test_dark_backgrounds_are_said_and_made_bright(write_plain, xrays):
     assert bright.problems == ()
     (background,) = next(p for p in bright.patients if p[0].path.name == "x0.png")
     np.testing.assert_array_equal(background.read(), xrays[0])
+
+
+def test_dicom_files_never_end_this_process(tmp_path, monkeypatch):
+    """As their decoders may, however few the files and the workers are."""
+    asked = []
+
+    def record(function, jobs, workers, died, apart):
+        asked.append(apart)
+        return [died] * len(jobs)
+
+    monkeypatch.setattr("keras_mscam.phantom.backgrounds.map_in_order", record)
+    for suffix in (".png", ".dcm"):
+        folder = tmp_path / suffix[1:]
+        folder.mkdir()
+        (folder / f"1{suffix}").touch()
+        with pytest.raises(UserError, match="decoder crashed"):
+            read_backgrounds([folder], workers=1)
+    assert asked == [False, True]

@@ -309,10 +309,10 @@ def test_refuses_what_would_go_wrong(tmp_path):
     target = tmp_path / "full"
     target.mkdir()
     (target / "mine.txt").write_text("keep")
-    with pytest.raises(UserError, match="not empty"):
+    with pytest.raises(UserError, match="isn't empty"):
         write_phantoms(target, 2, progress=False)
     assert (target / "mine.txt").read_text() == "keep"
-    with pytest.raises(UserError, match="is a file"):
+    with pytest.raises(UserError, match="isn't empty"):
         write_phantoms(target / "mine.txt", 2, progress=False)
     with pytest.raises(UserError, match="at least one phantom"):
         write_phantoms(tmp_path / "new", 0, progress=False)

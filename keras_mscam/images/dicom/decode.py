@@ -104,9 +104,7 @@ def _decode_others(dataset: Dataset, bits: int) -> tuple[np.ndarray, bool]:
         dataset.BitsStored = stored
     if not is_cut_here:
         return pixels, False
-    values = pixels & (2**bits - 1)
-    if dataset.PixelRepresentation:
-        values -= values >> (bits - 1) << bits
+    values = _cut(pixels, bits, dataset)
     return values, not np.array_equal(values, pixels)
 
 
@@ -122,11 +120,17 @@ def _decode_jpeg(dataset: Dataset, bits: int) -> tuple[np.ndarray, bool]:
     if pixels.ndim == 3:
         ybr = dataset.PhotometricInterpretation.startswith("YBR")
         return convert_color_space(pixels, "YBR_FULL", "RGB") if ybr else pixels, False
-    # Without what is above the stored bits; the highest of them may be a sign.
+    values = _cut(pixels, bits, dataset)
+    is_cut = not np.array_equal(values, pixels)
+    return values, is_cut and not dataset.PixelRepresentation
+
+
+def _cut(pixels: np.ndarray, bits: int, dataset: Dataset) -> np.ndarray:
+    """Leave out what is above the stored bits, of which the highest may be a sign."""
     values = pixels.astype(np.int32) & (2**bits - 1)
     if dataset.PixelRepresentation:
-        return values - (values >> (bits - 1) << bits), False
-    return values, not np.array_equal(values, pixels)
+        values -= values >> (bits - 1) << bits
+    return values
 
 
 def _get_frame(dataset: Dataset) -> bytes:

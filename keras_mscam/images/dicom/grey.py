@@ -32,9 +32,12 @@ def to_grey(pixels: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, list[str]
     rescale, then through the first VOI LUT or else the first window (linear, linear
     exact or sigmoid). Without either, values of up to 8 bits are taken as they are, and
     deeper ones are stretched from their minimum to their maximum, pixel padding left
-    out. A window in which every pixel of the image is equal counts as none, with a
-    warning, and so does what makes no sense. What `_is_inverse` is inverted; colour
-    becomes luma. Overlays are not drawn.
+    out. A window in which every pixel of the image is equal counts as none, and so does
+    what makes no sense. What `_is_inverse` is inverted; colour becomes luma. Overlays
+    are not drawn.
+
+    Returns:
+        uint8 `(height, width)`, and a warning for each nonsense that was left out.
 
     Raises:
         ImageError: a palette is missing or can't be read.
@@ -58,33 +61,22 @@ def to_grey(pixels: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, list[str]
         counted = np.bincount(pixels.ravel() - first) > 0
         actual = counted & ~_find_padding(stored, dataset)
         actual = actual if actual.any() else counted
+    said = []
+    inverse = _is_inverse(dataset)
+    if inverse != (dataset.PhotometricInterpretation == "MONOCHROME1"):
+        said.append("Its header contradicts itself on whether black is white.")
     lut = _read_first_lut(dataset, "ModalityLUTSequence")
     if lut:
         stored = lut.look_up(stored)
     elif _can_rescale(dataset):
         stored = apply_rescale(stored, dataset)
-    grey, said = _present(stored, actual, dataset)
-    if _is_inverse(dataset):
+    elif is_given(dataset, "RescaleSlope"):
+        said.append("Its rescaling makes no sense and is left out.")
+    grey, left_out = _present(stored, actual, dataset)
+    if inverse:
         grey = 1 - grey
-    return np.floor(255 * grey + 0.5).astype(np.uint8)[pixels - first], said
-
-
-def describe_grey(dataset: Dataset) -> list[str]:
-    """Return warnings where the header says nonsense on how grey is to be shown."""
-    photometric = dataset.PhotometricInterpretation
-    if not photometric.startswith("MONOCHROME"):
-        return []
-    found = []
-    if _is_inverse(dataset) != (photometric == "MONOCHROME1"):
-        found.append("Its header contradicts itself on whether black is white.")
-    rescaled = _read_first_lut(dataset, "ModalityLUTSequence") or _can_rescale(dataset)
-    if not rescaled and is_given(dataset, "RescaleSlope"):
-        found.append("Its rescaling makes no sense and is left out.")
-    shown = _read_first_lut(dataset, "VOILUTSequence") or _has_window(dataset)
-    given = is_given(dataset, "WindowCenter") and is_given(dataset, "WindowWidth")
-    if given and not shown:
-        found.append("Its window makes no sense and is left out.")
-    return found
+    grey = np.floor(255 * grey + 0.5).astype(np.uint8)
+    return grey[pixels - first], said + left_out
 
 
 def _to_luma(colours: np.ndarray) -> np.ndarray:
@@ -127,6 +119,8 @@ def _present(
         grey = lut.look_up(values) / (2**lut.bits - 1)
     elif _has_window(dataset):
         grey = _apply_window(values, dataset)
+    elif is_given(dataset, "WindowCenter") and is_given(dataset, "WindowWidth"):
+        said = ["Its window makes no sense and is left out."]
     if grey is None or np.ptp(grey[actual]) == 0:
         low, high = values[actual].min(), values[actual].max()
         if grey is not None and high > low:

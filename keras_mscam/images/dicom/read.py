@@ -22,7 +22,7 @@ from keras_mscam.images.dicom.frame import (
     find_exposed,
     find_spacing,
 )
-from keras_mscam.images.dicom.grey import describe_grey, to_grey
+from keras_mscam.images.dicom.grey import to_grey
 from keras_mscam.images.dicom.header import mend_header, quote, read_number, read_word
 from keras_mscam.images.xray import MOST_BYTES, Frame, ImageError, XRay
 
@@ -60,8 +60,7 @@ def read_dicom(data: bytes) -> XRay:
         stored, cut = decode(dataset)
         pixels, left_out = to_grey(stored, dataset)
     with _reporting("is damaged: its DICOM data cannot be read"):
-        said = describe_grey(dataset) + left_out + cut
-        return XRay(pixels, _read_frame(dataset, pixels.shape, said))
+        return XRay(pixels, _read_frame(dataset, pixels.shape, left_out + cut))
 
 
 class _Bounded(io.BytesIO):

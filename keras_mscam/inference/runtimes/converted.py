@@ -40,7 +40,7 @@ def load_litert(path: Path) -> Runtime:
         )
         _check_fit(path, contract, inputs, outputs)
     run = _run_one_by_one(contract.output_names, lambda image: runner(image=image))
-    return Runtime("litert", contract, run)
+    return Runtime("litert", path, contract, run)
 
 
 def load_onnx(path: Path) -> Runtime:
@@ -68,7 +68,7 @@ def load_onnx(path: Path) -> Runtime:
         pixels = images[..., None].astype("float32")
         return dict(zip(names, session.run(names, {"image": pixels}), strict=True))
 
-    return Runtime("onnx", contract, run)
+    return Runtime("onnx", path, contract, run)
 
 
 def load_openvino(path: Path) -> Runtime:
@@ -108,7 +108,7 @@ def load_openvino(path: Path) -> Runtime:
         request.infer({"image": image})
         return {name: request.get_tensor(name).data.copy() for name in names}
 
-    return Runtime("openvino", contract, _run_one_by_one(names, infer))
+    return Runtime("openvino", path, contract, _run_one_by_one(names, infer))
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from keras_mscam.errors import UserError
 from keras_mscam.inference.contract import Contract
 from keras_mscam.inference.export_folder import find_formats
 from keras_mscam.inference.hub import fetch, is_reference
+from keras_mscam.parallel.in_order import count_processors
 
 #: What must be installed, from the fastest on: for one image in float32 on a CPU, see
 #: export/README.md.
@@ -34,6 +35,7 @@ class Runtime:
     """A network that is ready to run."""
 
     name: str  # of what runs it, one of `keras_mscam.inference.runtimes.RUNTIMES`
+    path: Path  # folder or file that it was loaded from
     contract: Contract  # names, sizes and thresholds
     # function of uint8 `(N, height, width)`, grey at the size of the contract; N is any
     # number from 1 on. It returns float32 arrays by name: `probabilities` `(N, C)`,
@@ -188,8 +190,6 @@ def explain_failure(path: Path) -> Iterator[None]:
 
 def count_cores() -> int:
     """Return how many cores this process may use, or fewer by `OMP_NUM_THREADS`."""
-    cores = os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):  # Linux alone has it
-        cores = len(os.sched_getaffinity(0))
+    cores = count_processors()
     said = os.environ.get("OMP_NUM_THREADS", "")  # Ray and Slurm set it
     return min(int(said), cores) if said.isdigit() and int(said) else cores

@@ -24,7 +24,7 @@ def load_keras(run: Path) -> Runtime:
     def predict(images):
         return calibrated_model.localizer.predict_on_batch(images[..., None])
 
-    return Runtime("keras", calibrated_model.contract, predict)
+    return Runtime("keras", run, calibrated_model.contract, predict)
 
 
 def load_tensorflow(path: Path) -> Runtime:
@@ -45,7 +45,7 @@ def load_tensorflow(path: Path) -> Runtime:
     def predict(images):
         return run_signature(signature, image=images[..., None])
 
-    return Runtime("tensorflow", contract, predict)
+    return Runtime("tensorflow", path, contract, predict)
 
 
 def run_signature(signature, **inputs) -> dict[str, np.ndarray]:
