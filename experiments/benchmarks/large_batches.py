@@ -19,8 +19,9 @@ from keras_mscam.errors import command
 from keras_mscam.training.train_run import train
 
 SIZE = (96, 96)
-#: Batch size and epochs of each training; the first one's rate is the preset's.
-TRAININGS = ((32, 16), (128, 16), (512, 16), (512, 48))
+#: Batch size, batches whose gradients are averaged for an update, and epochs. The first
+#: one's rate is the preset's. Batch normalization sees a batch, not all of an update.
+TRAININGS = ((32, 1, 16), (128, 1, 16), (512, 1, 16), (512, 1, 24), (32, 16, 24))
 
 
 def compare(output: Path, images: int = 8000, seed: int = 0) -> None:
@@ -34,12 +35,13 @@ def compare(output: Path, images: int = 8000, seed: int = 0) -> None:
     preset = PRESETS["phantom-a-cnn-plus"]
     records = None
     print(
-        "| batch | learning rate | epochs | updates | validation loss: lowest | last |"
+        "| batch | averaged | learning rate | epochs | updates | validation loss: "
+        "lowest | last |\n| --- | --- | --- | --- | --- | --- | --- |"
     )
-    print("| --- | --- | --- | --- | --- | --- |")
-    for batch, epochs in TRAININGS:
-        rate = preset.training.learning_rate * math.sqrt(batch / TRAININGS[0][0])
-        run = output / f"batch{batch}-epochs{epochs}-seed{seed}"
+    for batch, averaged, epochs in TRAININGS:
+        ratio = batch * averaged / TRAININGS[0][0]
+        rate = preset.training.learning_rate * math.sqrt(ratio)
+        run = output / f"batch{batch}x{averaged}-epochs{epochs}-seed{seed}"
         config = dataclasses.replace(
             preset,
             data=dataclasses.replace(
@@ -48,6 +50,7 @@ def compare(output: Path, images: int = 8000, seed: int = 0) -> None:
             training=dataclasses.replace(
                 preset.training,
                 batch_size=batch,
+                gradient_accumulation_steps=averaged,
                 learning_rate=rate,
                 epochs=epochs,
                 schedule="cosine",
@@ -62,10 +65,10 @@ def compare(output: Path, images: int = 8000, seed: int = 0) -> None:
             records = run / "records"
         losses = pd.read_csv(run / "history.csv")["val_loss"]
         training_images = Manifest.read(records).splits["train"].images
-        updates = epochs * (training_images // batch)
+        updates = epochs * (training_images // batch) // averaged
         print(
-            f"| {batch} | {rate:.1e} | {epochs} | {updates} | {losses.min():.2f} | "
-            f"{losses.iloc[-1]:.2f} |"
+            f"| {batch} | {averaged} | {rate:.1e} | {epochs} | {updates} | "
+            f"{losses.min():.2f} | {losses.iloc[-1]:.2f} |"
         )
 
 

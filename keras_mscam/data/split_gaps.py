@@ -56,7 +56,7 @@ def describe_gaps(
     ]
     if few:
         said.append(
-            f"The {split} split has less than {FEW} images with, or without, "
+            f"The {split} split has fewer than {FEW} images with, or without, "
             f"{', '.join(few)}: {with_few}."
         )
     return tuple(said)
@@ -75,7 +75,7 @@ def describe_missing_boxes(split: str, boxes: Mapping[str, int]) -> tuple[str, .
         )
     if few:
         said.append(
-            f"The {split} split has less than {FEW} ground-truth boxes of "
+            f"The {split} split has fewer than {FEW} ground-truth boxes of "
             f"{', '.join(few)}: their localization is measured with much uncertainty."
         )
     return tuple(said)

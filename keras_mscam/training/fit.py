@@ -216,7 +216,7 @@ def fit(
         Keras's history.
 
     Raises:
-        UserError: an epoch has less than `first_step` steps.
+        UserError: an epoch has fewer steps than `first_step`.
     """
     if first_step > steps:
         raise UserError(

@@ -376,7 +376,7 @@ def _count_steps(manifest, batch_size: int) -> int:
     images = manifest.splits["train"].images
     if images < batch_size:
         raise UserError(
-            f"The training split has {images} images, less than one batch of "
+            f"The training split has {images} images, fewer than one batch of "
             f"{batch_size}; give a smaller --batch-size."
         )
     return images // batch_size

@@ -25,7 +25,7 @@ def test_a_sentence_for_each_kind_with_the_names():
         "The test split has no image with B: their classification can't be measured.",
         "The test split has no image without C: their classification can't be "
         "measured.",
-        "The test split has less than 10 images with, or without, D (9): their "
+        "The test split has fewer than 10 images with, or without, D (9): their "
         "classification is measured with much uncertainty.",
     )
     # What a split is used for decides on what can't be done.
@@ -65,7 +65,7 @@ def test_boxes():
     assert describe_missing_boxes("test", {"A": 0, "B": 3, "C": 12}) == (
         "The test split has no ground-truth box of A: their localization can't be "
         "measured.",
-        "The test split has less than 10 ground-truth boxes of B (3): their "
+        "The test split has fewer than 10 ground-truth boxes of B (3): their "
         "localization is measured with much uncertainty.",
     )
     (sentence,) = describe_missing_boxes("test", {"A": 0, "B": 0})

@@ -366,7 +366,7 @@ class TestSeveralRuns:
 
     def test_what_says_nothing_is_said_once(self, output):
         report = (output / "report.html").read_text()
-        assert report.count("The test split has less than 10 images with") == 1
+        assert report.count("The test split has fewer than 10 images with") == 1
 
     def test_only_what_both_find_is_compared(self, output, pathologies):
         comparison = json.loads((output / "comparison.json").read_text())

@@ -162,14 +162,14 @@ class TestMeasure:
         said = [
             "The test split has no image with Nodule: their classification can't be "
             "measured.",
-            f"The test split has less than 10 images with, or without, Mass (1): their "
+            f"The test split has fewer than 10 images with, or without, Mass (1): their "
             f"classification {uncertain}",
             "The test split has no ground-truth box of Nodule: their localization "
             "can't be measured.",
-            f"The test split has less than 10 ground-truth boxes of Mass (3): their "
+            f"The test split has fewer than 10 ground-truth boxes of Mass (3): their "
             f"localization {uncertain}",
             "The mean AUROC is that of 1 pathologies of 2.",
-            "The validation split has less than 10 images with, or without, Mass (4), "
+            "The validation split has fewer than 10 images with, or without, Mass (4), "
             "Nodule (4): thresholds and calibration of them are uncertain.",
             "No operating point of Mass, Nodule: of the test.",
         ]
