@@ -186,8 +186,8 @@ EXPECTED: dict[tuple[str, str], dict[str, str]] = {
         (*_GONE, _LAST, _MIDDLE, _END, _CUTS[2]), ALIKE
     )
     | {_CUTS[1]: OTHERWISE},
-    # A report is without the losses then.
-    ("run", "history.csv"): dict.fromkeys((*_GONE, *_CUTS[1:]), OTHERWISE)
+    # A report is without the losses then, or without the last epoch's.
+    ("run", "history.csv"): dict.fromkeys((*_GONE, _CUTS[2]), OTHERWISE)
     | {_LAST: ALIKE},
     ("run", "config.json"): {_LAST: ALIKE, _END: ALIKE},
     ("run", "settings.json"): {},

@@ -182,7 +182,7 @@ def test_another_split_elsewhere(run, undrawn, tmp_path):
 def test_a_split_without_an_image_is_refused(run, phantom_records, tmp_path):
     xrays, records = phantom_records.with_name("xrays"), tmp_path / "records"
     prepare(xrays, records, split="test", image_size=(64, 96), progress=False)
-    with pytest.raises(UserError, match=r"The train split of .* has no image\."):
+    with pytest.raises(UserError, match=r"The split 'train' of .* has no images\."):
         evaluate(run.path, data=records, split="train", output=tmp_path / "out")
 
 
