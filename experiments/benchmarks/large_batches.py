@@ -7,9 +7,11 @@ synthetic radiographs. What is finished is not trained again.
 """
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import tyro
 
@@ -36,7 +38,7 @@ def compare(output: Path, images: int = 8000, seed: int = 0) -> None:
     records = None
     print(
         "| batch | averaged | learning rate | epochs | updates | validation loss: "
-        "lowest | last |\n| --- | --- | --- | --- | --- | --- | --- |"
+        "lowest | last | AUROC | accuracy at IoU > 0.3 |\n|" + " --- |" * 9
     )
     for batch, averaged, epochs in TRAININGS:
         ratio = batch * averaged / TRAININGS[0][0]
@@ -66,9 +68,13 @@ def compare(output: Path, images: int = 8000, seed: int = 0) -> None:
         losses = pd.read_csv(run / "history.csv")["val_loss"]
         training_images = Manifest.read(records).splits["train"].images
         updates = epochs * (training_images // batch) // averaged
+        metrics = json.loads((run / "metrics.json").read_text())
+        rows = metrics["localization"]["attention"]["iou"]["0.3"].values()
+        accuracy = np.mean([row["accuracy"]["value"] for row in rows])
         print(
             f"| {batch} | {averaged} | {rate:.1e} | {epochs} | {updates} | "
-            f"{losses.min():.2f} | {losses.iloc[-1]:.2f} |"
+            f"{losses.min():.2f} | {losses.iloc[-1]:.2f} | "
+            f"{metrics['auroc_mean']['value']:.3f} | {accuracy:.2f} |"
         )
 
 
