@@ -162,8 +162,8 @@ class TestMeasure:
         said = [
             "The test split has no image with Nodule: their classification can't be "
             "measured.",
-            f"The test split has fewer than 10 images with, or without, Mass (1): their "
-            f"classification {uncertain}",
+            "The test split has fewer than 10 images with, or without, Mass (1): "
+            f"their classification {uncertain}",
             "The test split has no ground-truth box of Nodule: their localization "
             "can't be measured.",
             f"The test split has fewer than 10 ground-truth boxes of Mass (3): their "
