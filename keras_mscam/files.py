@@ -309,10 +309,10 @@ def unfinished_folder(output: Path, plan: dict) -> Iterator[tuple[Path, Path]]:
             shutil.rmtree(place)
 
 
-def check_is_free(output: Path) -> None:
+def check_is_free(output: Path, advice: str = "choose another") -> None:
     """Refuse, with a `UserError`, a file, or a folder that holds something already."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(f"{output} already exists and isn't empty; choose another.")
+        raise UserError(f"{output} already exists and isn't empty; {advice}.")
 
 
 @contextmanager

@@ -108,8 +108,8 @@ def parse_options(arguments: list[str]) -> TrainOptions:
     """
     # Help is left to the second pass, where the preset and the file are known, whose
     # values are the defaults.
-    options = [word for word in arguments if word not in ("-h", "--help")]
-    first = parse(_NAME, options, TrainOptions)
+    without_help = [word for word in arguments if word not in ("-h", "--help")]
+    first = parse(_NAME, without_help, TrainOptions)
     base = PRESETS[first.preset]
     if first.resume:
         if first.output is None:

@@ -13,7 +13,13 @@ import pandas as pd
 
 from keras_mscam.configs.schema import Config, dump_config, read_config
 from keras_mscam.errors import UserError
-from keras_mscam.files import find_versions, read_file, write_json, write_whole
+from keras_mscam.files import (
+    check_is_free,
+    find_versions,
+    read_file,
+    write_json,
+    write_whole,
+)
 from keras_mscam.inference.hub import fetch
 
 _PACKAGES = ("keras_mscam", "keras", "tensorflow", "jax", "numpy")
@@ -65,11 +71,11 @@ def create_run(path: Path, config: Config) -> Run:
         UserError: the folder holds something already.
     """
     path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(
-            f"{path} already exists and isn't empty; choose another --output, "
-            f"or go on with the run in it by --output {path} --resume."
-        )
+    check_is_free(
+        path,
+        "choose another --output, or go on with the run in it by "
+        f"--output {path} --resume",
+    )
     run = Run(path, config)
     write_config(run)
     return run
