@@ -1,4 +1,4 @@
-"""The benchmark beside PyTorch, at a size at which nothing can be said."""
+"""Benchmarks, at sizes at which little can be said."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "experiments" / "benchmarks" / "beside_pytorch.py"
+BENCHMARKS = Path(__file__).parents[1] / "experiments" / "benchmarks"
 
 
 @pytest.mark.slow
@@ -16,7 +16,12 @@ def test_training_and_maps_take_turns_with_pytorch():
     torch_python = os.environ.get("KERAS_MSCAM_TORCH_PYTHON")
     if not torch_python:
         pytest.skip("KERAS_MSCAM_TORCH_PYTHON names no Python with PyTorch")
-    command = [sys.executable, str(SCRIPT), "--torch-python", torch_python]
+    command = [
+        sys.executable,
+        str(BENCHMARKS / "beside_pytorch.py"),
+        "--torch-python",
+        torch_python,
+    ]
     toy = "--network small_densenet --size 64 --batches 2 --rounds 1 --pytorch eager"
     done = subprocess.run(
         [*command, *toy.split(), "--no-grad-cam"],
@@ -35,3 +40,25 @@ def test_training_and_maps_take_turns_with_pytorch():
         assert float(seconds) > 0
         assert float(ratio) > 0
         assert float(bound) > 1
+
+
+@pytest.mark.slow
+def test_gradient_checkpointing_saves_memory():
+    pytest.importorskip("jax")
+    command = [sys.executable, str(BENCHMARKS / "memory.py"), "--sizes", "256"]
+    done = subprocess.run(
+        [*command, "--network", "small_densenet"],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": "jax",
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^\| 256 \| (no|yes) \| ([\d.]+) \|", done.stdout, re.M)
+    assert [checkpointing for checkpointing, _ in rows] == ["no", "yes"]
+    without, with_checkpointing = (float(memory) for _, memory in rows)
+    assert 0 < with_checkpointing < 0.9 * without

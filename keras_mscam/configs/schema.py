@@ -91,6 +91,8 @@ class TrainingConfig:
     """Images in a step, those of all devices together."""
     gradient_accumulation_steps: PositiveInt = 1
     """Steps whose gradients are averaged before the weights change."""
+    gradient_checkpointing: bool = False
+    """Hold fewer features of the backbone: half the memory, more time per step."""
     balanced_sampling: bool = False
     """Draw every pathology equally often; with --loss binary, or balance twice."""
     learning_rate: PositiveFloat = 1e-3

@@ -12,6 +12,7 @@ from keras_mscam.modeling.losses import build_loss
 from keras_mscam.modeling.optimizer import ConstrainedAdam
 from keras_mscam.training.batch_norm import fuse_batch_norm
 from keras_mscam.training.callbacks import FiniteLoss, ScaledValidation
+from keras_mscam.training.gradient_checkpointing import checkpoint_gradients
 
 
 def compile_trainer(
@@ -41,6 +42,8 @@ def compile_trainer(
     """
     if keras.backend.backend() == "tensorflow":
         fuse_batch_norm(classifier)
+    if config.gradient_checkpointing:
+        checkpoint_gradients(classifier)
     trainer = Trainer(classifier.input, classifier.output, name="trainer")
     trainer.skips_nonfinite = config.skip_batches > 0
     loss = build_loss(config.loss, beta, config.label_smoothing)

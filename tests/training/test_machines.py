@@ -123,7 +123,7 @@ def assert_equal(one, other):
 @pytest.mark.slow
 def test_two_devices_of_tensorflow_train_to_the_same(on_jax, arguments, tmp_path):
     arguments = [*arguments, "--output", tmp_path / "run", "--devices", "all"]
-    finish(start("tensorflow", *arguments))
+    finish(start("tensorflow", *arguments, "--gradient-checkpointing"))
     assert_equal(on_jax, tmp_path / "run")
     layers = keras.saving.load_model(tmp_path / "run" / "model.keras")._flatten_layers()
     # JAX could not read them otherwise.
