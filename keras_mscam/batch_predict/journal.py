@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,8 +62,12 @@ class Journal:
         self._synced = time.monotonic()
 
 
-def read_lines(folder: Path) -> Iterator[dict]:
+def read_lines(folder: Path, pathologies: Iterable[str] = ()) -> Iterator[dict]:
     """Give the results of a folder, one by one.
+
+    Args:
+        folder: of results.
+        pathologies: without a probability of each of these, a line is damaged.
 
     Raises:
         UserError: a line is damaged, as power failures and editors may leave it.
@@ -74,7 +78,7 @@ def read_lines(folder: Path) -> Iterator[dict]:
                 result = json.loads(line)
             except (ValueError, RecursionError):
                 result = None
-            if result is None or not _is_result(result):
+            if result is None or not _is_result(result, pathologies):
                 raise UserError(
                     f"Line {number} of {folder / FILE} is damaged; remove it, and its "
                     "file will be done again."
@@ -90,7 +94,7 @@ _OF_READ = {
 _OF_REFUSED = {"stamp": list | None, "error": str}
 
 
-def _is_result(result: object) -> bool:
+def _is_result(result: object, pathologies: Iterable[str]) -> bool:
     """Whether a line has all that is asked of it later."""
     if not isinstance(result, dict) or result.get("status") not in ("read", "refused"):
         return False
@@ -101,7 +105,8 @@ def _is_result(result: object) -> bool:
     return not is_read or (
         all(isinstance(p, float | int) and 0 <= p <= 1
             for p in result["probabilities"].values())
-        and all(name in result["probabilities"] for name in result["positives"])
+        and all(name in result["probabilities"]
+            for name in (*result["positives"], *pathologies))
         and all(isinstance(said, str) for said in result["warnings"])
         and len(result["original_size"]) == 2
         and all(_is_box(box) and box["pathology"] in result["probabilities"]

@@ -101,7 +101,7 @@ def predict(
     if not all(map(os.path.isabs, found.files)):
         plan["working directory, where paths start"] = os.getcwd()
     with open_folder(output, plan, overwrite):
-        todo, names = _find_todo(found.files, output)
+        todo, names = _find_todo(found.files, output, contract.pathologies)
         # Runs in several folders have models of the same name.
         where = Path(*Path(model).absolute().parts[-2:])
         if Path(model) == PRETRAINED:
@@ -141,10 +141,12 @@ def predict(
     return summary
 
 
-def _find_todo(files: list[str], output: Path) -> tuple[list[str], Names]:
+def _find_todo(
+    files: list[str], output: Path, pathologies: tuple[str, ...]
+) -> tuple[list[str], Names]:
     """Return files that aren't done, or were changed since, and the names left."""
     wanted, done, changed, taken, refused = set(files), set(), set(), [], []
-    for result in read_lines(output):
+    for result in read_lines(output, pathologies):
         path = result["path"]
         if path in wanted and not _is_done(result):
             changed.add(path)

@@ -91,6 +91,18 @@ def test_a_box_that_is_none(folder, box):
         list(read_lines(folder))
 
 
+def test_a_line_without_a_probability_of_the_model(folder):
+    line = {
+        "path": "a", "status": "read", "name": "a", "stamp": [3, 7], "warnings": [],
+        "positives": [], "probabilities": {"Mass": 0.5}, "files": {},
+        "original_size": [60, 40], "boxes": [],
+    }  # fmt: skip
+    (folder / "predictions.jsonl").write_text(json.dumps(line) + "\n")
+    assert len(list(read_lines(folder, ["Mass"]))) == 1
+    with pytest.raises(UserError, match=r"Line 1 of .*jsonl is damaged; remove"):
+        list(read_lines(folder, ["Mass", "Nodule"]))
+
+
 @pytest.mark.parametrize("damage", ["{\n", "\n", "\0\0\n", "\udcff\n"])
 def test_damaged_line(folder, damage):
     write(folder, "a")
