@@ -212,19 +212,13 @@ def _adopt_stored_size(run: Run, stored: tuple[int, int] | None) -> Run:
 
 
 def _fit_to_records(run: Run, manifest, group: Group, callbacks: Sequence) -> None:
-    import keras
-
     from keras_mscam.data.pipeline import (
         make_dataset,
         make_training_dataset,
         name_batch,
     )
     from keras_mscam.data.split_gaps import knows_a_label
-    from keras_mscam.training.batch_norm import (
-        BatchNormStatistics,
-        SynchronizedBatchNorm,
-    )
-    from keras_mscam.training.callbacks import Progress, tensorboard_callbacks
+    from keras_mscam.training.callbacks import Progress
     from keras_mscam.training.checkpoint import Checkpoint
     from keras_mscam.training.fit import counting_callbacks, fit
 
@@ -238,8 +232,13 @@ def _fit_to_records(run: Run, manifest, group: Group, callbacks: Sequence) -> No
         image_size=run.config.data.image_size,
     )
     validates = knows_a_label(manifest.splits["validation"])
+    if not validates:
+        _warn(
+            "No label of the validation split is known: its loss says nothing, so the "
+            "last epoch is kept, the learning rate falls on no plateau, and nothing "
+            "stops early."
+        )
     trainer, classifier, state = _start(run, manifest, steps, make_pass, validates)
-    validation = make_pass("validation", host=group.part)
     images = manifest.splits["validation"].images
     filled_up = 0 if group.part is None else -images % training.batch_size
     order: dict[str, Any] = {
@@ -250,12 +249,6 @@ def _fit_to_records(run: Run, manifest, group: Group, callbacks: Sequence) -> No
         "balanced": training.balanced_sampling,
         "augmentation": run.config.augmentation,
     }
-    if not validates:
-        _warn(
-            "No label of the validation split is known: its loss says nothing, so the "
-            "last epoch is kept, the learning rate falls on no plateau, and nothing "
-            "stops early."
-        )
     counting = counting_callbacks(
         training,
         partial(name_batch, run.records, **order),
@@ -267,14 +260,6 @@ def _fit_to_records(run: Run, manifest, group: Group, callbacks: Sequence) -> No
     checkpoint = Checkpoint(run, classifier, counting, state, stop)
     if state.history:
         checkpoint.write_results()
-    synchronized = []
-    if group.devices > 1 and keras.backend.backend() == "tensorflow":
-        synchronized = [SynchronizedBatchNorm(classifier)]
-    statistics = []
-    if training.batch_norm_images and not training.frozen_batch_norm:
-        count = math.ceil(training.batch_norm_images / training.batch_size)
-        images = make_pass("train").take(count).map(lambda images, _: images)
-        statistics = [BatchNormStatistics(classifier, images, checkpoint.save_if_due)]
     progress = Progress(
         training.epochs, state.epoch, steps, training.batch_size, state.step
     )
@@ -292,22 +277,16 @@ def _fit_to_records(run: Run, manifest, group: Group, callbacks: Sequence) -> No
             fit(
                 trainer,
                 batches,
-                validation,
+                make_pass("validation", host=group.part),
                 steps=steps,
                 epochs=training.epochs,
                 first_epoch=state.epoch,
                 first_step=state.step,
                 callbacks=[
-                    *synchronized,
+                    *_synchronize(classifier, group),  # before a checkpoint is saved
                     *counting,
                     checkpoint,
-                    *statistics,
-                    *tensorboard_callbacks(
-                        run.tensorboard,
-                        classifier,
-                        make_pass("validation"),
-                        manifest.pathologies,
-                    ),
+                    *_watch(run, classifier, manifest, make_pass, checkpoint),
                     *callbacks,
                     progress,
                 ],
@@ -320,6 +299,33 @@ def _fit_to_records(run: Run, manifest, group: Group, callbacks: Sequence) -> No
     finally:
         progress.close()
     _write_weights(run, manifest, classifier)
+
+
+def _synchronize(classifier, group: Group) -> list:
+    import keras
+
+    from keras_mscam.training.batch_norm import SynchronizedBatchNorm
+
+    if group.devices == 1 or keras.backend.backend() != "tensorflow":
+        return []
+    return [SynchronizedBatchNorm(classifier)]
+
+
+def _watch(run: Run, classifier, manifest, make_pass, checkpoint) -> list:
+    """Return the callbacks that look at images of their own."""
+    from keras_mscam.training.batch_norm import BatchNormStatistics
+    from keras_mscam.training.callbacks import tensorboard_callbacks
+
+    training = run.config.training
+    watching = tensorboard_callbacks(
+        run.tensorboard, classifier, make_pass("validation"), manifest.pathologies
+    )
+    if not training.batch_norm_images or training.frozen_batch_norm:
+        return watching
+    count = math.ceil(training.batch_norm_images / training.batch_size)
+    images = make_pass("train").take(count).map(lambda images, _: images)
+    statistics = BatchNormStatistics(classifier, images, checkpoint.save_if_due)
+    return [statistics, *watching]
 
 
 def _write_weights(run: Run, manifest, classifier) -> None:
