@@ -55,7 +55,8 @@ from tables import measure_run, write_tables
 HERE = Path(__file__).parent
 SYSTEMS = ("a-cnn-plus", "a-cnn", "dn-cam", "rn-cam")
 STAGES = ("drawn", "planted", "real")
-SIZE = (192, 192)
+#: Height and width at which synthetic radiographs are always seen.
+SIZE = 192
 #: The first stage: the drawn set without augmentation, otherwise as the second.
 DRAWN = dataclasses.replace(
     PRESETS["phantom-a-cnn-plus"],
@@ -72,6 +73,7 @@ def run(
     output: Path,
     seeds: tuple[int, ...] = (0, 1, 2),
     systems: tuple[str, ...] = SYSTEMS,
+    size: int = SIZE,
     sealed: Path | None = None,
 ) -> None:
     """Train every system with every seed, evaluate it, and write the tables.
@@ -81,52 +83,61 @@ def run(
         output: Folder for records and runs.
         seeds: Of the drawn and planted lesions, the split, the weights and the order.
         systems: Out of a-cnn-plus, a-cnn, dn-cam and rn-cam.
+        size: Height and width of X-rays; folders and tables of another than 192 have it
+            in their names.
         sealed: Another folder in the layout of chestxray14-boxed: the finished runs are
             evaluated on it in place of that one.
     """
     boxed = data / "chestxray14-boxed" if sealed is None else sealed
     name = "boxed" if sealed is None else "sealed"
-    records = output / name
+    records = name_folder(output, name, size)
     if not is_prepared(records):
-        prepare(boxed, records, image_size=SIZE, split="test")
+        prepare(boxed, records, image_size=(size, size), split="test")
+    folders = {s: name_folder(output, s, size) for s in (*STAGES, "distilled")}
     for seed in seeds:
         if sealed is None:
-            sets = make_sets(data / "chestxray14-weak", output, seed)
+            sets = make_sets(data / "chestxray14-weak", output, seed, size)
         for system in systems:
-            paths = [output / stage / f"{system}-seed{seed}" for stage in STAGES]
+            paths = [folders[stage] / f"{system}-seed{seed}" for stage in STAGES]
             if sealed is None:
-                train_stages(system, seed, sets, paths)
+                train_stages(system, seed, sets, paths, size)
                 measure_run(paths[1], PROTOCOLS, sets["planted"], "planted")
             for path in paths:
                 measure_run(path, PROTOCOLS, records, name)
     if "a-cnn-plus" in systems:
         for seed in seeds:
-            path = output / "distilled" / f"a-cnn-plus-seed{seed}"
+            path = folders["distilled"] / f"a-cnn-plus-seed{seed}"
             if sealed is None and not (path / "metrics.json").is_file():
-                teachers = [output / "real" / f"a-cnn-plus-seed{s}" for s in seeds]
-                start = output / "real" / path.name
-                sets = make_sets(data / "chestxray14-weak", output, seed)
+                teachers = [folders["real"] / f"a-cnn-plus-seed{s}" for s in seeds]
+                start = folders["real"] / path.name
+                sets = make_sets(data / "chestxray14-weak", output, seed, size)
                 shutil.rmtree(path, ignore_errors=True)
                 distill(teachers, start, path, sets["real"])
             measure_run(path, PROTOCOLS, records, name)
-    for stage in (*STAGES, "distilled"):
-        write_tables(output / stage, HERE / f"{name}-{stage}", folder=name)
+    for folder in folders.values():
+        write_tables(folder, HERE / f"{name}-{folder.name}", folder=name)
     if sealed is None:
-        write_tables(output / "planted", HERE / "planted", folder="planted")
+        planted = folders["planted"]
+        write_tables(planted, HERE / planted.name, folder="planted")
 
 
-def make_sets(weak: Path, output: Path, seed: int) -> dict[str, Path | None]:
+def name_folder(output: Path, name: str, size: int) -> Path:
+    """Return a folder, with the size in its name where there are others."""
+    return output / (name if size == SIZE or name == "drawn" else f"{name}-{size}")
+
+
+def make_sets(weak: Path, output: Path, seed: int, size: int) -> dict[str, Path | None]:
     """Prepare the records of the three stages; a person is in one split of them all."""
-    planted = output / f"planted-images-seed{seed}"
+    planted = name_folder(output, f"planted-images-seed{seed}", size)
     if not planted.exists():
         count = PRESETS["planted"].data.phantoms
-        write_phantoms(planted, count, seed, SIZE, backgrounds=(weak,))
+        write_phantoms(planted, count, seed, (size, size), backgrounds=(weak,))
     tables = {"planted": read_set(planted), "real": read_set(weak)}
     patients = {name for labels, _ in tables.values() for name in labels["patient"]}
     split_of = split_patients(sorted(patients, key=int), seed)
     sets = {"drawn": None}
     for stage, (labels, boxes) in tables.items():
-        folder = output / f"set-{stage}-seed{seed}"
+        folder = name_folder(output, f"set-{stage}-seed{seed}", size)
         sets[stage] = folder / "records"
         if not is_prepared(sets[stage]):
             folder.mkdir(exist_ok=True)
@@ -134,9 +145,13 @@ def make_sets(weak: Path, output: Path, seed: int) -> dict[str, Path | None]:
             labels.to_csv(folder / "labels.csv", index=False)
             boxes.to_csv(folder / "boxes.csv", index=False)
             prepare(
-                folder / "labels.csv", sets[stage], image_size=SIZE, split="csv",
-                boxes=folder / "boxes.csv" if len(boxes) else None, seed=seed,
-            )  # fmt: skip
+                folder / "labels.csv",
+                sets[stage],
+                image_size=(size, size),
+                split="csv",
+                boxes=folder / "boxes.csv" if len(boxes) else None,
+                seed=seed,
+            )
     return sets
 
 
@@ -171,25 +186,30 @@ def split_patients(patients: list[str], seed: int) -> dict[str, str]:
     }
 
 
-def train_stages(system: str, seed: int, sets: dict, paths: list[Path]) -> None:
+def train_stages(
+    system: str, seed: int, sets: dict, paths: list[Path], size: int
+) -> None:
     """Train a system stage by stage, each from the weights of the one before."""
     before = None
     for stage, path in zip(STAGES, paths, strict=True):
         if not (path / "report.html").is_file():
             path.parent.mkdir(exist_ok=True)
-            config = configure(system, stage, seed, sets[stage], before)
+            config = configure(system, stage, seed, sets[stage], before, size)
             train(config, path, resume=path.exists())
         before = path
 
 
-def configure(system: str, stage: str, seed: int, records, before):
+def configure(system: str, stage: str, seed: int, records, before, size: int):
     """Return the preset of a stage, with what tells a system from A-CNN+."""
     name = f"phantom-{system}".removesuffix("-a-cnn")
     own = PRESETS[name]
     a_cnn_plus = DRAWN if stage == "drawn" else PRESETS[stage]
+    data = dataclasses.replace(a_cnn_plus.data, path=records, split_seed=seed)
+    if stage != "drawn":
+        data = dataclasses.replace(data, image_size=(size, size))
     return dataclasses.replace(
         a_cnn_plus,
-        data=dataclasses.replace(a_cnn_plus.data, path=records, split_seed=seed),
+        data=data,
         model=dataclasses.replace(own.model, weights=before and str(before)),
         training=dataclasses.replace(
             a_cnn_plus.training,
@@ -226,7 +246,8 @@ def distill(teachers: list[Path], start: Path, output: Path, records: Path) -> N
     )
     run = create_run(output, config)
     manifest = Manifest.read(run.records)
-    batches = make_dataset(run.records, "train", batch_size=64, image_size=SIZE)
+    seen = config.data.image_size
+    batches = make_dataset(run.records, "train", batch_size=64, image_size=seen)
     images = np.concatenate([batch for batch, _ in batches])
     outputs = [
         load_classifier(load_run(teacher)).predict(images, batch_size=64, verbose=0)
@@ -252,7 +273,7 @@ def distill(teachers: list[Path], start: Path, output: Path, records: Path) -> N
 
     def change(number, batch):
         draws = draw(config.augmentation, size, (training.seed, number))
-        return augment(batch[0], draws, SIZE), batch[1]
+        return augment(batch[0], draws, seen), batch[1]
 
     trainer.fit(batches.map(change), epochs=epochs, steps_per_epoch=steps, verbose=2)
     own = tf.data.Dataset.from_tensor_slices(images).batch(size)
