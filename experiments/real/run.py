@@ -83,8 +83,8 @@ def run(
         output: Folder for records and runs.
         seeds: Of the drawn and planted lesions, the split, the weights and the order.
         systems: Out of a-cnn-plus, a-cnn, dn-cam and rn-cam.
-        size: Height and width of X-rays; folders and tables of another than 192 have it
-            in their names.
+        size: Height and width of X-rays. Folders of another than 192 have it in their
+            names, and tables are written beside them.
         sealed: Another folder in the layout of chestxray14-boxed: the finished runs are
             evaluated on it in place of that one.
     """
@@ -114,11 +114,12 @@ def run(
                 shutil.rmtree(path, ignore_errors=True)
                 distill(teachers, start, path, sets["real"])
             measure_run(path, PROTOCOLS, records, name)
+    tables = HERE if size == SIZE else output
     for folder in folders.values():
-        write_tables(folder, HERE / f"{name}-{folder.name}", folder=name)
+        write_tables(folder, tables / f"{name}-{folder.name}", folder=name)
     if sealed is None:
         planted = folders["planted"]
-        write_tables(planted, HERE / planted.name, folder="planted")
+        write_tables(planted, tables / planted.name, folder="planted")
 
 
 def name_folder(output: Path, name: str, size: int) -> Path:
