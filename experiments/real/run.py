@@ -25,6 +25,7 @@ import tyro
 from scipy.special import expit
 
 from keras_mscam.configs import PRESETS
+from keras_mscam.configs.choices import Pooling
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.data.augmentation import augment, draw
 from keras_mscam.data.chestxray14 import read_chestxray14
@@ -74,6 +75,7 @@ def run(
     seeds: tuple[int, ...] = (0, 1, 2),
     systems: tuple[str, ...] = SYSTEMS,
     size: int = SIZE,
+    pooling: Pooling = "gap",
     sealed: Path | None = None,
 ) -> None:
     """Train every system with every seed, evaluate it, and write the tables.
@@ -83,53 +85,48 @@ def run(
         output: Folder for records and runs.
         seeds: Of the drawn and planted lesions, the split, the weights and the order.
         systems: Out of a-cnn-plus, a-cnn, dn-cam and rn-cam.
-        size: Height and width of X-rays. Folders of another than 192 have it in their
-            names, and tables are written beside them.
+        size: Height and width of X-rays. Another than 192 needs an output of its own,
+            where the tables go, too.
+        pooling: Of A-CNN+ on X-rays; another than gap likewise.
         sealed: Another folder in the layout of chestxray14-boxed: the finished runs are
             evaluated on it in place of that one.
     """
     boxed = data / "chestxray14-boxed" if sealed is None else sealed
     name = "boxed" if sealed is None else "sealed"
-    records = name_folder(output, name, size)
+    records = output / name
     if not is_prepared(records):
         prepare(boxed, records, image_size=(size, size), split="test")
-    folders = {s: name_folder(output, s, size) for s in (*STAGES, "distilled")}
     for seed in seeds:
         if sealed is None:
             sets = make_sets(data / "chestxray14-weak", output, seed, size)
         for system in systems:
-            paths = [folders[stage] / f"{system}-seed{seed}" for stage in STAGES]
+            paths = [output / stage / f"{system}-seed{seed}" for stage in STAGES]
             if sealed is None:
-                train_stages(system, seed, sets, paths, size)
+                own = pooling if system == "a-cnn-plus" else None
+                train_stages(system, seed, sets, paths, size, own)
                 measure_run(paths[1], PROTOCOLS, sets["planted"], "planted")
             for path in paths:
                 measure_run(path, PROTOCOLS, records, name)
     if "a-cnn-plus" in systems:
         for seed in seeds:
-            path = folders["distilled"] / f"a-cnn-plus-seed{seed}"
+            path = output / "distilled" / f"a-cnn-plus-seed{seed}"
             if sealed is None and not (path / "metrics.json").is_file():
-                teachers = [folders["real"] / f"a-cnn-plus-seed{s}" for s in seeds]
-                start = folders["real"] / path.name
+                teachers = [output / "real" / f"a-cnn-plus-seed{s}" for s in seeds]
+                start = output / "real" / path.name
                 sets = make_sets(data / "chestxray14-weak", output, seed, size)
                 shutil.rmtree(path, ignore_errors=True)
                 distill(teachers, start, path, sets["real"])
             measure_run(path, PROTOCOLS, records, name)
-    tables = HERE if size == SIZE else output
-    for folder in folders.values():
-        write_tables(folder, tables / f"{name}-{folder.name}", folder=name)
+    tables = HERE if (size, pooling) == (SIZE, "gap") else output
+    for stage in (*STAGES, "distilled"):
+        write_tables(output / stage, tables / f"{name}-{stage}", folder=name)
     if sealed is None:
-        planted = folders["planted"]
-        write_tables(planted, tables / planted.name, folder="planted")
-
-
-def name_folder(output: Path, name: str, size: int) -> Path:
-    """Return a folder, with the size in its name where there are others."""
-    return output / (name if size == SIZE or name == "drawn" else f"{name}-{size}")
+        write_tables(output / "planted", tables / "planted", folder="planted")
 
 
 def make_sets(weak: Path, output: Path, seed: int, size: int) -> dict[str, Path | None]:
     """Prepare the records of the three stages; a person is in one split of them all."""
-    planted = name_folder(output, f"planted-images-seed{seed}", size)
+    planted = output / f"planted-images-seed{seed}"
     if not planted.exists():
         count = PRESETS["planted"].data.phantoms
         write_phantoms(planted, count, seed, (size, size), backgrounds=(weak,))
@@ -138,7 +135,7 @@ def make_sets(weak: Path, output: Path, seed: int, size: int) -> dict[str, Path 
     split_of = split_patients(sorted(patients, key=int), seed)
     sets = {"drawn": None}
     for stage, (labels, boxes) in tables.items():
-        folder = name_folder(output, f"set-{stage}-seed{seed}", size)
+        folder = output / f"set-{stage}-seed{seed}"
         sets[stage] = folder / "records"
         if not is_prepared(sets[stage]):
             folder.mkdir(exist_ok=True)
@@ -188,29 +185,38 @@ def split_patients(patients: list[str], seed: int) -> dict[str, str]:
 
 
 def train_stages(
-    system: str, seed: int, sets: dict, paths: list[Path], size: int
+    system: str,
+    seed: int,
+    sets: dict,
+    paths: list[Path],
+    size: int,
+    pooling: Pooling | None,
 ) -> None:
     """Train a system stage by stage, each from the weights of the one before."""
     before = None
     for stage, path in zip(STAGES, paths, strict=True):
         if not (path / "report.html").is_file():
             path.parent.mkdir(exist_ok=True)
-            config = configure(system, stage, seed, sets[stage], before, size)
+            config = configure(system, stage, seed, sets[stage], before)
+            if stage != "drawn":
+                model = config.model
+                config = dataclasses.replace(
+                    config,
+                    data=dataclasses.replace(config.data, image_size=(size, size)),
+                    model=dataclasses.replace(model, pooling=pooling or model.pooling),
+                )
             train(config, path, resume=path.exists())
         before = path
 
 
-def configure(system: str, stage: str, seed: int, records, before, size: int):
+def configure(system: str, stage: str, seed: int, records, before):
     """Return the preset of a stage, with what tells a system from A-CNN+."""
     name = f"phantom-{system}".removesuffix("-a-cnn")
     own = PRESETS[name]
     a_cnn_plus = DRAWN if stage == "drawn" else PRESETS[stage]
-    data = dataclasses.replace(a_cnn_plus.data, path=records, split_seed=seed)
-    if stage != "drawn":
-        data = dataclasses.replace(data, image_size=(size, size))
     return dataclasses.replace(
         a_cnn_plus,
-        data=data,
+        data=dataclasses.replace(a_cnn_plus.data, path=records, split_seed=seed),
         model=dataclasses.replace(own.model, weights=before and str(before)),
         training=dataclasses.replace(
             a_cnn_plus.training,
