@@ -20,8 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-
-SIZE = (256, 256)
+from pipeline import SIZE, prepare_records
 
 
 def compare(network: str = "densenet121", batch: int = 16, steps: int = 8) -> None:
@@ -33,7 +32,8 @@ def compare(network: str = "densenet121", batch: int = 16, steps: int = 8) -> No
         steps: Steps of each.
     """
     with tempfile.TemporaryDirectory() as folder:
-        records = prepare_records(Path(folder), batch * steps)
+        # The split leaves some 60% of them for training.
+        records = prepare_records(Path(folder), 2 * batch * steps, SIZE)
         medians = []
         print("| processes | cores of each | seconds per step | of the first |")
         print("| --- | --- | --- | --- |")
@@ -57,16 +57,6 @@ def compare(network: str = "densenet121", batch: int = 16, steps: int = 8) -> No
                 f"{medians[-1] / medians[0]:.2f} |",
                 flush=True,
             )
-
-
-def prepare_records(folder: Path, images: int) -> Path:
-    from keras_mscam.data.preparation import prepare
-    from keras_mscam.phantom import write_phantoms
-
-    # The split leaves some 60% of them for training.
-    write_phantoms(folder / "phantoms", 2 * images, size=SIZE, progress=False)
-    prepare(folder / "phantoms", folder / "records", image_size=SIZE, progress=False)
-    return folder / "records"
 
 
 def run_together(jobs: list[dict]) -> list[float]:

@@ -11,7 +11,6 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import tyro
 
@@ -69,8 +68,8 @@ def compare(output: Path, images: int = 8000, seed: int = 0) -> None:
         training_images = Manifest.read(records).splits["train"].images
         updates = epochs * (training_images // batch) // averaged
         metrics = json.loads((run / "metrics.json").read_text())
-        rows = metrics["localization"]["attention"]["iou"]["0.3"].values()
-        accuracy = np.mean([row["accuracy"]["value"] for row in rows])
+        means = metrics["localization"]["attention"]["mean_accuracy"]
+        accuracy = means["iou"]["0.3"]["value"]
         print(
             f"| {batch} | {averaged} | {rate:.1e} | {epochs} | {updates} | "
             f"{losses.min():.2f} | {losses.iloc[-1]:.2f} | "

@@ -46,7 +46,7 @@ def main(cores: tuple[int, ...] = (0, 1), images: int = 3000, batch: int = 32) -
     with tempfile.TemporaryDirectory() as folder:
         for stored in ((256, 256), (288, 288), (1024, 1024)):
             count = images // 10 if stored[0] > 512 else images
-            records = _prepare(Path(folder) / f"{stored[0]}", count, stored)
+            records = prepare_records(Path(folder) / f"{stored[0]}", count, stored)
             for cache in ("memory", "disk", "none"):
                 for augmented in (False, True):
                     rate = measure_pipeline(records, cache, augmented, batch)
@@ -99,7 +99,7 @@ def measure_pipeline(records: Path, cache: str, augmented: bool, batch: int) -> 
     return done / (time.perf_counter() - start)
 
 
-def _prepare(folder: Path, images: int, size: tuple[int, int]) -> Path:
+def prepare_records(folder: Path, images: int, size: tuple[int, int]) -> Path:
     from keras_mscam.data.preparation import prepare
     from keras_mscam.phantom import write_phantoms
 

@@ -81,11 +81,12 @@ def run(runs: Path, seeds: tuple[int, ...] = (0, 1, 2)) -> None:
             ]
             print(stage, name, "Spearman", *(f"{value:+.2f}" for value in rho))
     for folder, weights in zip(folders, fitted, strict=True):
-        boxed = predict_boxed(folder, runs / "boxed")
+        boxed = read_newest(folder, "test")
+        deviations = read_deviations(folder)
         equal = np.full(weights.shape, 1 / len(weights))
         print(
             folder.name, "accuracy on real boxes at IoU > 0.3",
-            *(f"{name} {measure_accuracy(folder, boxed, w):.3f}"
+            *(f"{name} {measure_accuracy(boxed, w, deviations):.3f}"
               for name, w in (("equal", equal), ("fitted", weights))),
         )  # fmt: skip
     figure = plot(points, validation.pathologies)
@@ -152,7 +153,8 @@ def fit_to_boxes(folder: Path, records: Path) -> np.ndarray:
         predict_split(run, classifier, records, split)
         for split in ("train", "validation")
     ]
-    blocks, pathologies = splits[0].relevance_weights.shape
+    deviations = read_deviations(folder)
+    blocks, pathologies = deviations.shape
     candidates = [
         np.array(quarters) / 4
         for quarters in product(range(5), repeat=blocks)
@@ -161,27 +163,28 @@ def fit_to_boxes(folder: Path, records: Path) -> np.ndarray:
     means = []
     for candidate in candidates:
         weights = np.repeat(candidate[:, None], pathologies, axis=1)
-        found = [measure_overlaps(folder, split, weights) for split in splits]
+        found = [measure_overlaps(split, weights, deviations) for split in splits]
         means.append([np.concatenate(ious).mean() for ious in zip(*found, strict=True)])
     return np.stack([candidates[best] for best in np.argmax(means, axis=0)], axis=1)
 
 
-def predict_boxed(folder: Path, records: Path) -> Predictions:
-    run = load_run(folder)
-    return predict_split(run, load_classifier(run), records, "test")
+def read_deviations(folder: Path) -> np.ndarray:
+    """Return the standard deviations of a run's maps on validation, `(B, C)`."""
+    return find_calibration(load_run(folder)).deviations
 
 
-def measure_accuracy(folder: Path, boxed: Predictions, weights: np.ndarray) -> float:
+def measure_accuracy(
+    boxed: Predictions, weights: np.ndarray, deviations: np.ndarray
+) -> float:
     """Return the mean accuracy at IoU > 0.3 over pathologies."""
-    found = measure_overlaps(folder, boxed, weights)
+    found = measure_overlaps(boxed, weights, deviations)
     return float(np.mean([np.mean(ious > 0.3) for ious in found]))
 
 
 def measure_overlaps(
-    folder: Path, predictions: Predictions, weights: np.ndarray
+    predictions: Predictions, weights: np.ndarray, deviations: np.ndarray
 ) -> list[np.ndarray]:
     """Return, by pathology, the highest IoU of every ground-truth box."""
-    deviations = find_calibration(load_run(folder)).deviations
     fusion = Fusion((weights / deviations).astype("float32"), weights.sum(axis=0))
     nothing = np.zeros(predictions.logits.shape)
     found = {name: [] for name in predictions.pathologies}

@@ -102,8 +102,7 @@ def run(
         for system in systems:
             paths = [output / stage / f"{system}-seed{seed}" for stage in STAGES]
             if sealed is None:
-                own = pooling if system == "a-cnn-plus" else None
-                train_stages(system, seed, sets, paths, size, own)
+                train_stages(system, seed, sets, paths, size, pooling)
                 measure_run(paths[1], PROTOCOLS, sets["planted"], "planted")
             for path in paths:
                 measure_run(path, PROTOCOLS, records, name)
@@ -190,34 +189,33 @@ def train_stages(
     sets: dict,
     paths: list[Path],
     size: int,
-    pooling: Pooling | None,
+    pooling: Pooling,
 ) -> None:
     """Train a system stage by stage, each from the weights of the one before."""
     before = None
     for stage, path in zip(STAGES, paths, strict=True):
         if not (path / "report.html").is_file():
             path.parent.mkdir(exist_ok=True)
-            config = configure(system, stage, seed, sets[stage], before)
-            if stage != "drawn":
-                model = config.model
-                config = dataclasses.replace(
-                    config,
-                    data=dataclasses.replace(config.data, image_size=(size, size)),
-                    model=dataclasses.replace(model, pooling=pooling or model.pooling),
-                )
+            config = configure(system, stage, seed, sets[stage], before, size, pooling)
             train(config, path, resume=path.exists())
         before = path
 
 
-def configure(system: str, stage: str, seed: int, records, before):
+def configure(system: str, stage: str, seed: int, records, before, size, pooling):
     """Return the preset of a stage, with what tells a system from A-CNN+."""
     name = f"phantom-{system}".removesuffix("-a-cnn")
     own = PRESETS[name]
     a_cnn_plus = DRAWN if stage == "drawn" else PRESETS[stage]
+    data = dataclasses.replace(a_cnn_plus.data, path=records, split_seed=seed)
+    model = dataclasses.replace(own.model, weights=before and str(before))
+    if stage != "drawn":
+        data = dataclasses.replace(data, image_size=(size, size))
+        if system == "a-cnn-plus":
+            model = dataclasses.replace(model, pooling=pooling)
     return dataclasses.replace(
         a_cnn_plus,
-        data=dataclasses.replace(a_cnn_plus.data, path=records, split_seed=seed),
-        model=dataclasses.replace(own.model, weights=before and str(before)),
+        data=data,
+        model=model,
         training=dataclasses.replace(
             a_cnn_plus.training,
             loss=own.training.loss,

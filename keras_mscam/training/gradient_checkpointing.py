@@ -10,7 +10,7 @@ def checkpoint_gradients(classifier: keras.Model) -> None:
     """Let the backbone of a classifier be trained in segments, to save memory.
 
     A step holds the features at the ends of segments, and computes what lies between
-    again when it needs it for the gradients: less memory for about a third more time. A
+    again when it needs it for the gradients: less memory for a quarter more time. A
     segment ends at every concatenation of a dense block (every sum of a residual one)
     and at every tap. The gradients are the same; `experiments/benchmarks` has the
     memory. What is saved of the network doesn't change.

@@ -14,6 +14,12 @@ from keras_mscam.batch_predict.journal import (
 from keras_mscam.errors import UserError
 
 PLAN = {"model": "1", "--maps": False, VERSION: "1"}
+#: Of an image that was read.
+LINE = {
+    "path": "a", "status": "read", "name": "a", "stamp": [3, 7], "warnings": [],
+    "positives": ["Mass"], "probabilities": {"Mass": 0.5}, "files": {},
+    "original_size": [60, 40], "boxes": [],
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -78,13 +84,8 @@ def test_no_half_line_on_a_full_disk(tmp_path):
     ],
 )
 def test_a_box_that_is_none(folder, box):
-    line = {
-        "path": "a", "status": "read", "name": "a", "stamp": [3, 7], "warnings": [],
-        "positives": ["Mass"], "probabilities": {"Mass": 0.5}, "files": {},
-        "original_size": [60, 40], "boxes": [],
-    }  # fmt: skip
     whole = {"pathology": "Mass", "xyxy": [1, 2.5, 3, 4], "score": 0.5}
-    lines = (line | {"boxes": [whole]}, line | {"boxes": [whole, box]})
+    lines = (LINE | {"boxes": [whole]}, LINE | {"boxes": [whole, box]})
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / "predictions.jsonl").write_text(text)
     with pytest.raises(UserError, match=r"Line 2 of .*jsonl is damaged; remove"):
@@ -92,12 +93,7 @@ def test_a_box_that_is_none(folder, box):
 
 
 def test_a_line_without_a_probability_of_the_model(folder):
-    line = {
-        "path": "a", "status": "read", "name": "a", "stamp": [3, 7], "warnings": [],
-        "positives": [], "probabilities": {"Mass": 0.5}, "files": {},
-        "original_size": [60, 40], "boxes": [],
-    }  # fmt: skip
-    (folder / "predictions.jsonl").write_text(json.dumps(line) + "\n")
+    (folder / "predictions.jsonl").write_text(json.dumps(LINE) + "\n")
     assert len(list(read_lines(folder, ["Mass"]))) == 1
     with pytest.raises(UserError, match=r"Line 1 of .*jsonl is damaged; remove"):
         list(read_lines(folder, ["Mass", "Nodule"]))
