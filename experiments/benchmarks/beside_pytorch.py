@@ -7,8 +7,9 @@
         --precision bfloat16 --batches 32 128 512  # on a GPU
 
 The network of this package and torchvision's are each in a process of its own, which
-waits while the other works. PyTorch runs as it comes, with channels last, and compiled;
-its best in each row counts. TORCH is an environment with `torch`, `torchvision` and
+waits while the other works. PyTorch runs as it comes, with channels last, and compiled,
+also each by itself, as what compiling loads slows down the others; its best in each row
+counts. TORCH is an environment with `torch`, `torchvision` and
 `grad-cam`, by default the one that runs this file. EXPORTS is made by
 `keras_mscam-export RUN --output EXPORTS --formats saved_model litert onnx openvino`,
 RUN by `experiments/serving/untrained.py`.
@@ -81,17 +82,19 @@ def main(
     """
     own = Worker(sys.executable, "keras", network, size, precision)
     runtimes = Worker(sys.executable, "runtimes", export, size) if export else None
-    torch = Worker(torch_python, "torch", size, precision)
-    rates = {name: torch.measure(name, 1) for name in ("operations", "bytes")}
+    torch = {name: Worker(torch_python, "torch", size, precision) for name in pytorch}
+    first = torch[pytorch[0]]
+    rates = {name: first.measure(name, 1) for name in ("operations", "bytes")}
     print(
         f"{size}x{size}, {precision}: {rates['operations'] / 1e9:.0f} G operations and "
         f"{rates['bytes'] / 1e9:.1f} GB a second\n\n"
         "| work | batch | s per image | over PyTorch's best | which | over bound |\n"
         "| --- | --- | --- | --- | --- | --- |"
     )
-    rows = _list_rows(own, runtimes, batches, pytorch, grad_cam)
+    rows = _list_rows(own, runtimes, batches, torch, grad_cam)
     for title, batch, worker, work, others in rows:
-        seconds = _take_turns(worker, work, torch, others, batch, rounds)
+        turns = {"own": (worker, work), **others}
+        seconds = _take_turns(turns, batch, rounds)
         bound = None
         if worker is own:
             bound = max(own.measure(name, batch) / rate for name, rate in rates.items())
@@ -99,31 +102,31 @@ def main(
         _print_row(title, batch, seconds, bound)
 
 
-def _list_rows(own, runtimes, batches, pytorch, grad_cam):
-    """Yield a title, the batch, who works, its work, and PyTorch's beside it."""
+def _list_rows(own, runtimes, batches, torch, grad_cam):
+    """Yield a title, the batch, who works, its work, and PyTorch's turns beside it."""
+    steps, forwards = (
+        {f"{name} {kind}": (worker, f"{name} {kind}") for name, worker in torch.items()}
+        for kind in ("train", "forward")
+    )
     for batch in batches:
         for title, work in WORKS.items():
             if work != "train" or batch > 1:
-                kind = "train" if work == "train" else "forward"
-                yield title, batch, own, work, [f"{name} {kind}" for name in pytorch]
+                yield title, batch, own, work, steps if work == "train" else forwards
         for name in runtimes.measure("names", 1) if runtimes else ():
-            forward = [f"{name} forward" for name in pytorch]
-            yield f"all maps, {name}", batch, runtimes, name, forward
+            yield f"all maps, {name}", batch, runtimes, name, forwards
     if grad_cam:
-        yield "all maps, over Grad-CAM", 1, own, "maps", ["grad_cam"]
+        turn = {"grad_cam": (next(iter(torch.values())), "grad_cam")}
+        yield "all maps, over Grad-CAM", 1, own, "maps", turn
 
 
-def _take_turns(worker, work, torch, others, batch: int, rounds: int) -> dict:
+def _take_turns(turns: dict[str, tuple], batch: int, rounds: int) -> dict:
     """Return the seconds of every round, by who worked."""
-    for _ in range(2):  # the first calls trace and compile
-        worker.measure(work, batch)
-        for other in others:
-            torch.measure(other, batch)
-    seconds = {"own": [], **{other: [] for other in others}}
-    for _ in range(rounds):
-        seconds["own"].append(worker.measure(work, batch))
-        for other in others:
-            seconds[other].append(torch.measure(other, batch))
+    seconds = {name: [] for name in turns}
+    for number in range(2 + rounds):
+        for name, (worker, work) in turns.items():
+            elapsed = worker.measure(work, batch)
+            if number >= 2:  # the first calls trace and compile
+                seconds[name].append(elapsed)
     return seconds
 
 

@@ -15,6 +15,7 @@ import dataclasses
 import random
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -32,7 +33,7 @@ from keras_mscam.data.chestxray14 import read_chestxray14
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.data.pipeline import make_dataset
 from keras_mscam.data.preparation import prepare
-from keras_mscam.errors import command
+from keras_mscam.errors import UserError, command
 from keras_mscam.evaluation.calibration import calibrate_run
 from keras_mscam.evaluation.evaluate_run import evaluate
 from keras_mscam.inference.calibrated_model import load_classifier
@@ -56,8 +57,6 @@ from tables import measure_run, write_tables
 HERE = Path(__file__).parent
 SYSTEMS = ("a-cnn-plus", "a-cnn", "dn-cam", "rn-cam")
 STAGES = ("drawn", "planted", "real")
-#: Height and width at which synthetic radiographs are always seen.
-SIZE = 192
 #: The first stage: the drawn set without augmentation, otherwise as the second.
 DRAWN = dataclasses.replace(
     PRESETS["phantom-a-cnn-plus"],
@@ -69,13 +68,28 @@ PROTOCOLS = {
 }
 
 
+@dataclass(frozen=True)
+class Variant:
+    """What A-CNN+ is on X-rays, planted and real.
+
+    Another than the default needs an output of its own, where its tables go, too.
+    """
+
+    size: int = 192
+    """Height and width of X-rays, those of the other systems too."""
+    pooling: Pooling = "gap"
+    """Of its maps."""
+    efficientnet: Path | None = None
+    """Published weights of EfficientNet-Lite0, which then takes the small DenseNet's
+    place; its first training is on planted lesions."""
+
+
 def run(
     data: Path,
     output: Path,
     seeds: tuple[int, ...] = (0, 1, 2),
     systems: tuple[str, ...] = SYSTEMS,
-    size: int = SIZE,
-    pooling: Pooling = "gap",
+    variant: tyro.conf.OmitArgPrefixes[Variant] = Variant(),
     sealed: Path | None = None,
 ) -> None:
     """Train every system with every seed, evaluate it, and write the tables.
@@ -85,26 +99,30 @@ def run(
         output: Folder for records and runs.
         seeds: Of the drawn and planted lesions, the split, the weights and the order.
         systems: Out of a-cnn-plus, a-cnn, dn-cam and rn-cam.
-        size: Height and width of X-rays. Another than 192 needs an output of its own,
-            where the tables go, too.
-        pooling: Of A-CNN+ on X-rays; another than gap likewise.
+        variant: Of A-CNN+.
         sealed: Another folder in the layout of chestxray14-boxed: the finished runs are
             evaluated on it in place of that one.
     """
+    if variant.efficientnet and systems != ("a-cnn-plus",):
+        raise UserError("--efficientnet needs --systems a-cnn-plus, and no other.")
     boxed = data / "chestxray14-boxed" if sealed is None else sealed
     name = "boxed" if sealed is None else "sealed"
+    size = variant.size
     records = output / name
     if not is_prepared(records):
         prepare(boxed, records, image_size=(size, size), split="test")
+    stages = STAGES[1:] if variant.efficientnet else STAGES
+    sets = {}
     for seed in seeds:
         if sealed is None:
-            sets = make_sets(data / "chestxray14-weak", output, seed, size)
+            sets[seed] = make_sets(data / "chestxray14-weak", output, seed, size)
         for system in systems:
-            paths = [output / stage / f"{system}-seed{seed}" for stage in STAGES]
+            paths = {stage: output / stage / f"{system}-seed{seed}" for stage in stages}
             if sealed is None:
-                train_stages(system, seed, sets, paths, size, pooling)
-                measure_run(paths[1], PROTOCOLS, sets["planted"], "planted")
-            for path in paths:
+                train_stages(system, seed, sets[seed], paths, variant)
+                planted = sets[seed]["planted"]
+                measure_run(paths["planted"], PROTOCOLS, planted, "planted")
+            for path in paths.values():
                 measure_run(path, PROTOCOLS, records, name)
     if "a-cnn-plus" in systems:
         for seed in seeds:
@@ -112,12 +130,11 @@ def run(
             if sealed is None and not (path / "metrics.json").is_file():
                 teachers = [output / "real" / f"a-cnn-plus-seed{s}" for s in seeds]
                 start = output / "real" / path.name
-                sets = make_sets(data / "chestxray14-weak", output, seed, size)
                 shutil.rmtree(path, ignore_errors=True)
-                distill(teachers, start, path, sets["real"])
+                distill(teachers, start, path, sets[seed]["real"])
             measure_run(path, PROTOCOLS, records, name)
-    tables = HERE if (size, pooling) == (SIZE, "gap") else output
-    for stage in (*STAGES, "distilled"):
+    tables = HERE if variant == Variant() else output
+    for stage in (*stages, "distilled"):
         write_tables(output / stage, tables / f"{name}-{stage}", folder=name)
     if sealed is None:
         write_tables(output / "planted", tables / "planted", folder="planted")
@@ -184,24 +201,19 @@ def split_patients(patients: list[str], seed: int) -> dict[str, str]:
 
 
 def train_stages(
-    system: str,
-    seed: int,
-    sets: dict,
-    paths: list[Path],
-    size: int,
-    pooling: Pooling,
+    system: str, seed: int, sets: dict, paths: dict[str, Path], variant: Variant
 ) -> None:
     """Train a system stage by stage, each from the weights of the one before."""
-    before = None
-    for stage, path in zip(STAGES, paths, strict=True):
+    before = variant.efficientnet
+    for stage, path in paths.items():
         if not (path / "report.html").is_file():
             path.parent.mkdir(exist_ok=True)
-            config = configure(system, stage, seed, sets[stage], before, size, pooling)
+            config = configure(system, stage, seed, sets[stage], before, variant)
             train(config, path, resume=path.exists())
         before = path
 
 
-def configure(system: str, stage: str, seed: int, records, before, size, pooling):
+def configure(system: str, stage: str, seed: int, records, before, variant: Variant):
     """Return the preset of a stage, with what tells a system from A-CNN+."""
     name = f"phantom-{system}".removesuffix("-a-cnn")
     own = PRESETS[name]
@@ -209,9 +221,12 @@ def configure(system: str, stage: str, seed: int, records, before, size, pooling
     data = dataclasses.replace(a_cnn_plus.data, path=records, split_seed=seed)
     model = dataclasses.replace(own.model, weights=before and str(before))
     if stage != "drawn":
+        size = variant.size
         data = dataclasses.replace(data, image_size=(size, size))
         if system == "a-cnn-plus":
-            model = dataclasses.replace(model, pooling=pooling)
+            model = dataclasses.replace(model, pooling=variant.pooling)
+            if variant.efficientnet:
+                model = dataclasses.replace(model, backbone="efficientnet_lite0")
     return dataclasses.replace(
         a_cnn_plus,
         data=data,
