@@ -90,6 +90,7 @@ def run(
     seeds: tuple[int, ...] = (0, 1, 2),
     systems: tuple[str, ...] = SYSTEMS,
     variant: tyro.conf.OmitArgPrefixes[Variant] = Variant(),
+    split_seed: int | None = None,
     sealed: Path | None = None,
 ) -> None:
     """Train every system with every seed, evaluate it, and write the tables.
@@ -100,6 +101,8 @@ def run(
         seeds: Of the drawn and planted lesions, the split, the weights and the order.
         systems: Out of a-cnn-plus, a-cnn, dn-cam and rn-cam.
         variant: Of A-CNN+.
+        split_seed: Of the split, one for all seeds, so that there are patients whom no
+            network was trained on; by default every seed has a split of its own.
         sealed: Another folder in the layout of chestxray14-boxed: the finished runs are
             evaluated on it in place of that one.
     """
@@ -115,7 +118,9 @@ def run(
     sets = {}
     for seed in seeds:
         if sealed is None:
-            sets[seed] = make_sets(data / "chestxray14-weak", output, seed, size)
+            split = seed if split_seed is None else split_seed
+            weak = data / "chestxray14-weak"
+            sets[seed] = make_sets(weak, output, seed, split, size)
         for system in systems:
             paths = {stage: output / stage / f"{system}-seed{seed}" for stage in stages}
             if sealed is None:
@@ -140,7 +145,9 @@ def run(
         write_tables(output / "planted", tables / "planted", folder="planted")
 
 
-def make_sets(weak: Path, output: Path, seed: int, size: int) -> dict[str, Path | None]:
+def make_sets(
+    weak: Path, output: Path, seed: int, split_seed: int, size: int
+) -> dict[str, Path | None]:
     """Prepare the records of the three stages; a person is in one split of them all."""
     planted = output / f"planted-images-seed{seed}"
     if not planted.exists():
@@ -148,7 +155,7 @@ def make_sets(weak: Path, output: Path, seed: int, size: int) -> dict[str, Path 
         write_phantoms(planted, count, seed, (size, size), backgrounds=(weak,))
     tables = {"planted": read_set(planted), "real": read_set(weak)}
     patients = {name for labels, _ in tables.values() for name in labels["patient"]}
-    split_of = split_patients(sorted(patients, key=int), seed)
+    split_of = split_patients(sorted(patients, key=int), split_seed)
     sets = {"drawn": None}
     for stage, (labels, boxes) in tables.items():
         folder = output / f"set-{stage}-seed{seed}"
