@@ -91,6 +91,7 @@ def run(
     systems: tuple[str, ...] = SYSTEMS,
     variant: tyro.conf.OmitArgPrefixes[Variant] = Variant(),
     split_seed: int | None = None,
+    teachers: Path | None = None,
     sealed: Path | None = None,
 ) -> None:
     """Train every system with every seed, evaluate it, and write the tables.
@@ -103,6 +104,8 @@ def run(
         variant: Of A-CNN+.
         split_seed: Of the split, one for all seeds, so that there are patients whom no
             network was trained on; by default every seed has a split of its own.
+        teachers: Output of another variant, whose networks teach in place of those of
+            this one; the taught ones go to the folder `taught` in place of `distilled`.
         sealed: Another folder in the layout of chestxray14-boxed: the finished runs are
             evaluated on it in place of that one.
     """
@@ -129,17 +132,19 @@ def run(
                 measure_run(paths["planted"], PROTOCOLS, planted, "planted")
             for path in paths.values():
                 measure_run(path, PROTOCOLS, records, name)
+    last = "taught" if teachers else "distilled"
     if "a-cnn-plus" in systems:
+        folder = (teachers or output) / "real"
+        runs = [folder / f"a-cnn-plus-seed{seed}" for seed in seeds]
         for seed in seeds:
-            path = output / "distilled" / f"a-cnn-plus-seed{seed}"
+            path = output / last / f"a-cnn-plus-seed{seed}"
             if sealed is None and not (path / "metrics.json").is_file():
-                teachers = [output / "real" / f"a-cnn-plus-seed{s}" for s in seeds]
                 start = output / "real" / path.name
                 shutil.rmtree(path, ignore_errors=True)
-                distill(teachers, start, path, sets[seed]["real"])
+                distill(runs, start, path, sets[seed]["real"])
             measure_run(path, PROTOCOLS, records, name)
     tables = HERE if variant == Variant() else output
-    for stage in (*stages, "distilled"):
+    for stage in (*stages, last):
         write_tables(output / stage, tables / f"{name}-{stage}", folder=name)
     if sealed is None:
         write_tables(output / "planted", tables / "planted", folder="planted")
@@ -256,7 +261,7 @@ def distill(teachers: list[Path], start: Path, output: Path, records: Path) -> N
     validation decide on nothing but the calibration.
 
     Args:
-        teachers: runs of the same network.
+        teachers: runs of networks with the same blocks.
         start: the run from whose weights the student starts; its settings are taken.
         output: folder of the new run.
         records: prepared ones.
