@@ -105,7 +105,7 @@ def run(
         split_seed: Of the split, one for all seeds, so that there are patients whom no
             network was trained on; by default every seed has a split of its own.
         teachers: Output of another variant, whose networks teach in place of those of
-            this one; the taught ones go to the folder `taught` in place of `distilled`.
+            this one; then `distilled` is named `taught`, and tables go to the output.
         sealed: Another folder in the layout of chestxray14-boxed: the finished runs are
             evaluated on it in place of that one.
     """
@@ -143,7 +143,7 @@ def run(
                 shutil.rmtree(path, ignore_errors=True)
                 distill(runs, start, path, sets[seed]["real"])
             measure_run(path, PROTOCOLS, records, name)
-    tables = HERE if variant == Variant() else output
+    tables = HERE if variant == Variant() and not teachers else output
     for stage in (*stages, last):
         write_tables(output / stage, tables / f"{name}-{stage}", folder=name)
     if sealed is None:
