@@ -143,7 +143,8 @@ def run(
                 shutil.rmtree(path, ignore_errors=True)
                 distill(runs, start, path, sets[seed]["real"])
             measure_run(path, PROTOCOLS, records, name)
-    tables = HERE if variant == Variant() and not teachers else output
+    usual = variant == Variant() and split_seed is None and teachers is None
+    tables = HERE if usual else output
     for stage in (*stages, last):
         write_tables(output / stage, tables / f"{name}-{stage}", folder=name)
     if sealed is None:
