@@ -70,7 +70,7 @@ def main(
 
     Args:
         torch_python: Python of an environment with PyTorch.
-        export: Folder of exports, whose runtimes are measured too.
+        export: Folder of exports, whose runtimes are measured too, with every variant.
         network: densenet121, or small_densenet against torchvision's DenseNet-121 where
             only the script is to be tried.
         size: Height and width of the images.
@@ -204,7 +204,13 @@ def _runtimes_works(export: str, size: str):
     from keras_mscam.inference.runtimes.runtime import find_models
 
     images, _ = _draw(int(size))
-    run = {name: load_runtime(export, name).run for name in find_models(export)}
+    run = {}
+    for name, path in find_models(export).items():
+        run[name] = load_runtime(export, name).run
+        for variant in ("float16", "int8"):
+            file = path.with_stem(variant)
+            if file.is_file():  # the SavedModel has no variants
+                run[f"{name}, {variant}"] = load_runtime(file).run
 
     def work(name: str, batch: int):
         if name == "names":
