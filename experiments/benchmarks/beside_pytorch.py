@@ -200,17 +200,17 @@ def _count_work(keras, layers, precision: str) -> dict[str, int]:
 
 
 def _runtimes_works(export: str, size: str):
+    from keras_mscam.exporting.formats.conversion import FORMATS
     from keras_mscam.inference.runtimes import load_runtime
     from keras_mscam.inference.runtimes.runtime import find_models
 
     images, _ = _draw(int(size))
     run = {}
     for name, path in find_models(export).items():
-        run[name] = load_runtime(export, name).run
-        for variant in ("float16", "int8"):
-            file = path.with_stem(variant)
-            if file.is_file():  # the SavedModel has no variants
-                run[f"{name}, {variant}"] = load_runtime(file).run
+        run[name] = load_runtime(path).run
+        variants = FORMATS[name].variants if name in FORMATS else ()
+        for variant in variants[1:]:
+            run[f"{name}, {variant}"] = load_runtime(path.with_stem(variant)).run
 
     def work(name: str, batch: int):
         if name == "names":
