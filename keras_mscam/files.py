@@ -165,13 +165,15 @@ def passing_folder(path: Path) -> Iterator[Path]:
 def write_whole_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder beside `path`, renamed to it when the block succeeds.
 
-    `path` may be there if it is empty; a `DiskError` says what can't be written.
+    Raises:
+        UserError: see `check_can_be_made`.
+        DiskError: it can't be written.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    place = check_can_be_made(Path(path))
+    temporary = place.with_name(f".{place.name}.{os.getpid()}")
     with explain_disk(path), passing_folder(temporary):
         yield temporary
-        temporary.replace(path)
+        temporary.replace(place)
 
 
 @contextmanager
@@ -285,18 +287,17 @@ def unfinished_folder(output: Path, plan: dict) -> Iterator[tuple[Path, Path]]:
     The place is the hidden folder `.NAME.unfinished` beside `output`. It outlives
     errors, Ctrl-C and `kill -9`; who comes with the same plan, what the work depends on
     as JSON, finds in it what was done. When the block succeeds, the result is renamed
-    to `output`, which may be there if it is empty, and the rest goes.
+    to `output`, and the rest goes.
 
     Yields:
         A folder for intermediate files, and an empty one for the result.
 
     Raises:
-        UserError: `output` isn't empty, or the place holds other work or is in use.
+        UserError: see `check_can_be_made`; or the place holds other work or is in use.
         DiskError: something can't be written; the work so far is kept.
     """
-    output = Path(output)
-    check_is_free(output)
-    place = output.absolute().with_name(f".{output.absolute().name}.unfinished")
+    whole = check_can_be_made(Path(output))
+    place = whole.with_name(f".{whole.name}.unfinished")
     result = place / _RESULT
     with explain_disk(output, "Then the same command goes on."):
         place.mkdir(parents=True, exist_ok=True)
@@ -305,7 +306,7 @@ def unfinished_folder(output: Path, plan: dict) -> Iterator[tuple[Path, Path]]:
             shutil.rmtree(result, ignore_errors=True)
             result.mkdir()
             yield place, result
-            result.replace(output)
+            result.replace(whole)
             shutil.rmtree(place)
 
 
@@ -313,6 +314,22 @@ def check_is_free(output: Path, advice: str = "choose another") -> None:
     """Refuse, with a `UserError`, a file, or a folder that holds something already."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} already exists and isn't empty; {advice}.")
+
+
+def check_can_be_made(output: Path) -> Path:
+    """Return where a folder can be renamed to `output`: of a link, where it leads.
+
+    An empty folder may be there, but for the current one and the root of a mounted
+    disk, which can't be replaced.
+
+    Raises:
+        UserError: there is anything else.
+    """
+    check_is_free(output)
+    place = output.resolve()
+    if place.is_mount() or place == Path.cwd():
+        raise UserError(f"{place} can't be made anew; give a folder inside it.")
+    return place
 
 
 @contextmanager

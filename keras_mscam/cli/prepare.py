@@ -74,6 +74,8 @@ def main() -> None:
         return
     if source is None or output is None:
         raise UserError(f"Give a source and an output: {_NAME} SOURCE --output DIR.")
+    if options["split"] != "folds" and (options["folds"], options["fold"]) != (5, 0):
+        raise UserError("--folds and --fold need --split folds.")
     if options.pop("original_size"):
         options["image_size"] = None
     try:

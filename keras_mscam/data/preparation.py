@@ -7,7 +7,13 @@ from pathlib import Path
 from keras_mscam.data.labels_csv import read_dataset
 from keras_mscam.data.manifest import Manifest, compute_beta, describe_split
 from keras_mscam.data.records import Dataset, Record
-from keras_mscam.data.shards import Converted, Stored, convert, write_shards
+from keras_mscam.data.shards import (
+    Converted,
+    Stored,
+    convert,
+    forget_rejected,
+    write_shards,
+)
 from keras_mscam.data.split_gaps import (
     describe_missing_boxes,
     describe_split_gaps,
@@ -15,7 +21,7 @@ from keras_mscam.data.split_gaps import (
 from keras_mscam.data.splits import SplitRule, split_records
 from keras_mscam.errors import UserError
 from keras_mscam.files import (
-    check_is_free,
+    check_can_be_made,
     compute_checksum,
     find_versions,
     unfinished_folder,
@@ -94,7 +100,7 @@ def prepare(
         )
     check_max_value(max_value)
     # Before archives are looked into, which may take minutes.
-    check_is_free(output)
+    check_can_be_made(output)
     processes = find_workers(engine, workers)
     dataset = read_dataset(source, boxes, processes, progress)
     if not dataset.pathologies:
@@ -114,7 +120,7 @@ def prepare(
             workers=processes,
             progress=progress,
         )
-        stored = _find_stored(splits, converted)
+        stored = _find_stored(splits, converted, folder)
         names = write_shards(stored, seed, result)
         with (result / REJECTED).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -166,7 +172,7 @@ def _count_boxes(stored: list[Stored], dataset: Dataset) -> dict[str, int]:
 
 
 def _find_stored(
-    splits: dict[str, list[Record]], converted: Converted
+    splits: dict[str, list[Record]], converted: Converted, folder: Path
 ) -> dict[str, list[Stored]]:
     """Return what is there of each split; nothing is an error."""
     stored = {
@@ -175,6 +181,7 @@ def _find_stored(
     }
     for split in stored:
         if splits[split] and not stored[split]:
+            forget_rejected(folder)
             name, reason = converted.rejected[-1]
             raise UserError(
                 f"No image of the {split} split can be used; {name}, for one, {reason}."

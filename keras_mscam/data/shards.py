@@ -171,7 +171,8 @@ def _write_part(
     def serialize_all():
         for record, image in zip(records, images, strict=True):
             if isinstance(image, str):
-                _refuse_if(strict, record.name, image)
+                if strict:
+                    raise _refuse(record.name, image)
                 index.append({"reason": image})
                 continue
             encoded, size, said = image
@@ -194,7 +195,9 @@ def _collect(parts: dict[Path, list[Record]], strict: bool) -> Converted:
         index = json.loads(_index_path(path).read_text(encoding="utf-8"))
         for record, entry in zip(part, index, strict=True):
             if "reason" in entry:
-                _refuse_if(strict, record.name, entry["reason"])
+                if strict:
+                    forget_rejected(path.parent)
+                    raise _refuse(record.name, entry["reason"])
                 rejected.append((record.name, entry["reason"]))
                 continue
             size = tuple(entry["size"])
@@ -222,11 +225,21 @@ def _fit_boxes(record: Record, size: tuple[int, int]) -> Record:
     return replace(record, boxes=tuple(box for box in boxes if box is not None))
 
 
-def _refuse_if(strict: bool, name: str, reason: str) -> None:
-    if strict:
-        raise UserError(
-            f"{name} {reason}. Mend or remove it, or prepare without --strict."
-        )
+def forget_rejected(folder: Path) -> None:
+    """Have parts with an image that can't be used converted again, as it may be mended.
+
+    Only where that image ends the work: any that is broken off would else do most parts
+    of a large data set again.
+    """
+    for index in folder.glob("part-*.json"):
+        if any("reason" in entry for entry in json.loads(index.read_bytes())):
+            index.unlink()
+
+
+def _refuse(name: str, reason: str) -> UserError:
+    return UserError(
+        f"{name} {reason}. Mend or remove it, or prepare without --strict."
+    )
 
 
 def _index_path(part: Path) -> Path:

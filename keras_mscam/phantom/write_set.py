@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from keras_mscam.errors import UserError
-from keras_mscam.files import check_is_free, write_whole_folder
+from keras_mscam.files import check_can_be_made, write_whole_folder
 from keras_mscam.images.resize import resize_area
 from keras_mscam.parallel.in_order import map_in_order
 from keras_mscam.pathologies import NO_FINDING
@@ -81,7 +81,7 @@ def write_phantoms(
         DiskError: it can't be written.
     """
     directory = Path(directory)
-    check_is_free(directory)
+    check_can_be_made(directory)
     _check(images, seed, size, workers)
     found = Backgrounds()
     if backgrounds:

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mscam.cli.prepare import main
-from keras_mscam.data import shards
+from keras_mscam.data import preparation, shards
 from keras_mscam.data.manifest import Manifest, verify
 from keras_mscam.data.pipeline import read_examples
 from keras_mscam.data.preparation import prepare
@@ -269,6 +269,39 @@ def stop_at(number, monkeypatch):
     monkeypatch.setattr(shards, "convert_image", stop)
 
 
+def test_images_that_were_mended_are_read_again(source, tmp_path, monkeypatch):
+    whole = {path: path.read_bytes() for path in (source / "images").iterdir()}
+    whole[source / "images" / "00000000_001.png"] = next(iter(whole.values()))
+    for path in whole:
+        path.write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"No image .* split can be used.*is empty"):
+            prepare(source, tmp_path / "records", progress=False)
+    for path, content in whole.items():
+        path.write_bytes(content)
+    assert prepare(source, tmp_path / "records", progress=False).rejected == 0
+    prepare(source, tmp_path / "at once", progress=False)
+    assert read_files(tmp_path / "records") == read_files(tmp_path / "at once")
+
+
+def test_places_that_no_folder_can_be_renamed_to(source, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(UserError, match="give a folder inside it"):
+        prepare(source, Path("."), progress=False)
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "disk")
+    with pytest.raises(UserError, match="give a folder inside it"):
+        prepare(source, tmp_path / "disk", progress=False)
+
+
+def test_a_link_to_an_empty_folder(source, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "records").symlink_to(tmp_path / "disk")
+    prepare(source, tmp_path / "records", progress=False)
+    assert (tmp_path / "records").is_symlink()
+    assert (tmp_path / "disk" / "manifest.json").is_file()
+
+
 def test_two_at_once(source, tmp_path):
     with (
         unfinished_folder(tmp_path / "records", {}),
@@ -281,11 +314,27 @@ def test_strict(source, tmp_path):
     with pytest.raises(UserError, match=r"00000000_001\.png is damaged"):
         prepare(source, tmp_path / "records", strict=True, progress=False)
     assert not (tmp_path / "records").exists()
-    # Also where the image was refused before, and is only remembered.
     broken = source / "images" / "00000000_001.png"
     broken.write_bytes((source / "images" / "00000000_000.png").read_bytes())
     manifest = prepare(source, tmp_path / "records", strict=True, progress=False)
     assert manifest.rejected == 0
+
+
+def test_strict_where_an_image_was_refused_before(source, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation, "write_shards", raise_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(source, tmp_path / "records", progress=False)
+    with pytest.raises(UserError, match=r"00000000_001\.png is damaged"):
+        prepare(source, tmp_path / "records", strict=True, progress=False)
+    broken = source / "images" / "00000000_001.png"
+    broken.write_bytes((source / "images" / "00000000_000.png").read_bytes())
+    manifest = prepare(source, tmp_path / "records", strict=True, progress=False)
+    assert manifest.rejected == 0
+
+
+def raise_interrupt(*_):
+    raise KeyboardInterrupt
 
 
 def test_boxes_end_at_the_edge_of_their_own_image(source, tmp_path):
@@ -376,7 +425,11 @@ def test_verifying(source, tmp_path, monkeypatch, capsys):
         ([], "Give a source and an output"),
         (["SOURCE"], "Give a source and an output"),
         (["SOURCE", "--verify", "x"], "goes alone"),
-        (["SOURCE", "--output", "new", "--folds", "2"], "must be 3 folds"),
+        (["SOURCE", "--output", "new", "--fold", "1"], "need --split folds"),
+        (
+            ["SOURCE", "--output", "new", "--split", "folds", "--folds", "2"],
+            "must be 3 folds",
+        ),
         (["SOURCE", "--output", "new", "--split", "csv"], "no column 'split'"),
         (["SOURCE", "--output", "new", "--boxes", "b.csv"], "BBox_List_2017"),
     ],
