@@ -124,7 +124,7 @@ def _split_in_folds(records: Sequence[Record], rule: SplitRule) -> dict[str, str
 def _keep_listed(
     dataset: Dataset, rule: SplitRule
 ) -> tuple[list[Record], tuple[str, ...]]:
-    """Leave out what no list names; with a single list, what it doesn't is the rest."""
+    """Leave out what no list names; of the two published lists, one is enough."""
     lists = set(dataset.lists.values())
     if not lists:
         files = "train_val_list.txt or test_list.txt"
@@ -140,7 +140,7 @@ def _keep_listed(
             f"The split {rule.name!r} isn't possible: no list names an image that is "
             f"there, such as {left[0]}; one names {next(iter(dataset.lists))}."
         )
-    if len(lists) == 1 and lists <= {"train_val", "test"}:
+    if rule.name == "official" and lists in ({"train_val"}, {"test"}):
         return list(dataset.records), ()
     return kept, summarize(("images that are in no list, left out", left))
 

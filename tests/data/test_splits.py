@@ -153,6 +153,14 @@ def test_the_split_of_a_table():
     assert patients_of(splits["validation"]) == {"0001", "0004", "0007"}
 
 
+def test_what_a_table_leaves_out_is_in_no_split():
+    records = make_records(9, images_each=1)
+    for name in ("train", "test"):
+        lists = {record.name: name for record in records[:4]}
+        with pytest.raises(UserError, match="leave no image for the split"):
+            split_records(make_dataset(records, lists), SplitRule("csv"))
+
+
 def test_lists_of_other_images():
     for lists in ({"x.png": "train_val"}, {"x.png": "train_val", "y.png": "test"}):
         dataset = make_dataset(make_records(3), lists)
