@@ -1,5 +1,6 @@
 """Real X-rays without findings, which lesions are planted in."""
 
+import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -34,9 +35,7 @@ class Background:
     """A real X-ray that shows no finding."""
 
     path: Path  # the file
-    # number of the person, the same in every image of theirs; negative for a person
-    # whom neither table nor file name gives a number
-    patient: int
+    patient: int  # number of the person, the same in every image of theirs
     view: str = "PA"  # `PA` or `AP`; `PA` where unknown
     age: int | None = None  # in years; `None` where unknown
     sex: str = ""  # `F` or `M`; empty where unknown
@@ -71,8 +70,9 @@ def read_backgrounds(
     A folder in the layout of ChestX-ray14 gives its frontal images labelled
     `No Finding`, with the patients of its table. Of any other folder, every PNG, JPEG
     or DICOM file in it is taken for a normal chest; its patient is in a file name such
-    as `00012345_000.png`, else each file is a patient of its own. The same number is
-    the same patient in every folder, and a file name that occurs again is left out.
+    as `00012345_000.png`, else each file is a patient of its own. The same number, or
+    other name, is the same patient in every folder, and a file name that occurs again
+    is left out.
 
     Args:
         folders: at least one.
@@ -91,7 +91,8 @@ def read_backgrounds(
     numbers = sorted({background.patient for background in gathered})
     ranks = np.random.default_rng(seed).permutation(len(numbers)).argsort()
     rank = dict(zip(numbers, ranks, strict=True))
-    chosen = sorted(gathered, key=lambda background: rank[background.patient])[:most]
+    chosen = sorted(gathered, key=lambda background: rank[background.patient])
+    chosen = _take(chosen, most)
     chosen = [replace(background, max_value=max_value) for background in chosen]
     usable, refused, odd = {}, [], {}
     jobs = [(background,) for background in chosen]
@@ -123,6 +124,17 @@ def read_backgrounds(
     return Backgrounds(list(usable.values()), refused, problems)
 
 
+def _take(backgrounds: list[Background], most: int | None) -> list[Background]:
+    """Take the first ones, or, where these are of too few patients, a few of each."""
+    groups = {}
+    for background in backgrounds:
+        groups.setdefault(background.patient, []).append(background)
+    if len({background.patient for background in backgrounds[:most]}) < FEWEST_PATIENTS:
+        turns = itertools.chain.from_iterable(itertools.zip_longest(*groups.values()))
+        backgrounds = list(filter(None, turns))
+    return backgrounds[:most]
+
+
 def _trace(background: Background) -> tuple[Tracing | str, list[str]]:
     """The work of a process: lungs and heart, or why there are none; and warnings."""
     try:
@@ -150,15 +162,19 @@ def _gather(
 ) -> tuple[list[Background], tuple[str, ...]]:
     """Return what the folders hold, by file name, each patient with a number."""
     found, again, problems = {}, [], ()
+    strangers = _Strangers()
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder; give one with X-rays.")
         if find_table(folder, LABEL_FILES) is not None:
-            here, more = _read_labelled(folder)
+            here, more = _read_labelled(folder, strangers)
             problems += more
         else:
             named = [(path, _NAME.fullmatch(path.stem)) for path in list_images(folder)]
-            here = [Background(path, int(n[1]) if n else -1) for path, n in named]
+            here = [
+                Background(path, int(name[1]) if name else strangers[path])
+                for path, name in named
+            ]
         if not here:
             raise UserError(
                 f"{folder} has no X-ray without findings to use as a background."
@@ -166,16 +182,26 @@ def _gather(
         again += [b.path.name for b in here if b.path.name in found]
         found = {b.path.name: b for b in here} | found
     problems += summarize(("X-rays of a name that another has, left out", again))
-    unknown = sorted(name for name in found if found[name].patient < 0)
-    first = max((b.patient for b in found.values()), default=0) + 1
-    numbers = {name: max(first, 1) + i for i, name in enumerate(unknown)}
+    gathered = [found[name] for name in sorted(found)]
+    unknown = dict.fromkeys(b.patient for b in gathered if b.patient < 0)
+    first = max(0, *(b.patient for b in gathered)) + 1
+    numbers = dict(zip(unknown, itertools.count(first), strict=False))
     return [
-        replace(found[name], patient=numbers.get(name, found[name].patient))
-        for name in sorted(found)
+        replace(b, patient=numbers.get(b.patient, b.patient)) for b in gathered
     ], problems
 
 
-def _read_labelled(folder: Path) -> tuple[list[Background], tuple[str, ...]]:
+class _Strangers(dict):
+    """Numbers below 0 of persons whom neither table nor file name gives a number."""
+
+    def __missing__(self, person: str | Path) -> int:
+        self[person] = -1 - len(self)
+        return self[person]
+
+
+def _read_labelled(
+    folder: Path, strangers: _Strangers
+) -> tuple[list[Background], tuple[str, ...]]:
     dataset = read_chestxray14(folder)
     backgrounds, packed, lateral = [], [], []
     for record in dataset.records:
@@ -186,7 +212,8 @@ def _read_labelled(folder: Path) -> tuple[list[Background], tuple[str, ...]]:
         elif isinstance(record.path, Member):
             packed.append(record.name)
         else:
-            patient = int(record.patient) if record.patient.isdecimal() else -1
+            name = record.patient
+            patient = int(name) if name.isdecimal() else strangers[name]
             age = None if record.age is None else int(record.age)
             backgrounds.append(
                 Background(record.path, patient, record.view or "PA", age, record.sex)

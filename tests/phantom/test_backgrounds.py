@@ -59,6 +59,13 @@ def test_several_folders_share_their_patients(write_labelled, write_plain):
     assert order == [p[0].patient for p in again.patients]
 
 
+def test_patients_without_a_number_are_told_apart_by_their_names(write_labelled):
+    rows = [(f"x{k}.png", "No Finding", f"H{k % 5}", "PA") for k in range(10)]
+    found = read_backgrounds([write_labelled(rows)], workers=1)
+    patients = {p[0].patient: [b.path.name for b in p] for p in found.patients}
+    assert patients == {k + 1: [f"x{k}.png", f"x{k + 5}.png"] for k in range(5)}
+
+
 def test_what_can_not_be_used_is_counted_and_named(write_plain, noise):
     folder = write_plain([f"x{k}.png" for k in range(6)])
     whole = (folder / "x0.png").read_bytes()
@@ -106,6 +113,17 @@ def test_the_most_to_look_at(write_plain):
     other = read_backgrounds([folder], most=6, seed=2, workers=1)
     assert len(names(few)) == len(names(other)) == 6
     assert names(few) != names(other)
+
+
+def test_few_images_are_those_of_five_patients_at_least(write_labelled):
+    rows = [
+        (f"{p:08d}_{k:03d}.png", "No Finding", p, "PA")
+        for p in range(1, 7)
+        for k in range(4)
+    ]
+    found = read_backgrounds([write_labelled(rows)], most=8, workers=1)
+    # The first 8 are of 2 patients; one of each of the 6, and a second one of two.
+    assert sorted(len(patient) for patient in found.patients) == [1, 1, 1, 1, 2, 2]
 
 
 def test_dark_backgrounds_are_said_and_made_bright(write_plain, xrays):
