@@ -6,7 +6,7 @@ from pathlib import Path
 
 from keras_mscam.configs.schema import Config
 from keras_mscam.exporting.model_card import write_model_card
-from keras_mscam.files import compute_checksum, unfinished_folder
+from keras_mscam.files import compute_checksum, read_json, write_whole_folder
 from keras_mscam.inference.calibrated_model import load_calibrated_model
 from keras_mscam.inference.hub import CHECKSUMS
 from keras_mscam.inference.run_folder import Run, load_run, write_config
@@ -29,9 +29,9 @@ def publish(run_path: Path, output: Path, name: str, license_name: str) -> Path:
     """
     run = load_run(run_path)
     calibrated_model = load_calibrated_model(run, name=name)
-    with unfinished_folder(output, {"run": str(run.path)}) as (_, folder):
-        copy = Run(folder, _leave_out_folders(run.config))
-        write_config(copy)
+    environment = read_json(run.config_path).get("environment", {})
+    with write_whole_folder(output) as folder:
+        write_config(Run(folder, _leave_out_folders(run.config)), environment)
         for path in (
             run.model_path,
             run.calibration_path,

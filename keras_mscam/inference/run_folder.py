@@ -88,10 +88,15 @@ def discard_empty_run(run: Run) -> None:
         run.path.rmdir()
 
 
-def write_config(run: Run) -> None:
-    """Write `config.json`: the configuration and the environment that ran it."""
+def write_config(run: Run, environment: dict | None = None) -> None:
+    """Write `config.json`: the configuration, and the environment of its training.
+
+    That is the present one by default.
+    """
     content = json.loads(dump_config(run.config))
-    content["environment"] = describe_environment()
+    content["environment"] = (
+        describe_environment() if environment is None else environment
+    )
     write_json(run.config_path, content)
 
 

@@ -13,7 +13,7 @@ from keras_mscam.configs.schema import Config, DataConfig, ModelConfig
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.calibration import calibrate_run
-from keras_mscam.files import compute_checksum, unfinished_folder
+from keras_mscam.files import compute_checksum, write_whole_folder
 from keras_mscam.inference.hub import fetch
 from keras_mscam.inference.run_calibration import (
     Calibration,
@@ -104,7 +104,7 @@ def convert(
     classifier = build_classifier(len(pathologies), image_size, **asdict(model))
     published.copy_backbone(classifier)
     published.copy_head(classifier, outputs, pathologies)
-    with unfinished_folder(output, {"weights": str(path)}) as (_, folder):
+    with write_whole_folder(output) as folder:
         run = create_run(folder, config)
         classifier.save(run.model_path)
         write_relevance_weights(run, pathologies, *read_relevance_weights(classifier))

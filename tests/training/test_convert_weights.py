@@ -20,6 +20,7 @@ from keras_mscam.configs.schema import ModelConfig
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.evaluate_run import evaluate
 from keras_mscam.inference.calibrated_model import load_classifier
+from keras_mscam.inference.run_folder import write_config
 from keras_mscam.modeling import build_classifier
 from keras_mscam.modeling.classifier import find_leaves
 from keras_mscam.modeling.published import OUTPUT_NAMES, read_published
@@ -86,6 +87,7 @@ def xray(tmp_path):
 @pytest.fixture(scope="module")
 def published(run):
     output = run.path.with_name("published")
+    write_config(run, {"commit": "trained"})
     command("publish", run.path, "--output", output, "--license", "mit")
     return output
 
@@ -215,6 +217,11 @@ def test_what_is_published_names_no_folder(run, hub):
     ]  # fmt: skip
     for name in ("README.md", "config.json", "source.json"):
         assert str(run.path.parent) not in (hub / name).read_text()
+    environments = [
+        json.loads((folder / "config.json").read_text())["environment"]
+        for folder in (run.path, hub)
+    ]
+    assert environments[0] == environments[1] and environments[0]["commit"] == "trained"
     card = (hub / "README.md").read_text()
     assert card.startswith("---\nlicense: mit\n") and "{{" not in card
     assert "Converted from `xrv.safetensors`" in card
