@@ -3,6 +3,7 @@
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import quote, urlsplit
 
 import grpc
@@ -20,9 +21,9 @@ from keras_mscam.images.reader import (
     find_format,
     is_pixels,
     read_bytes,
-    read_grey,
+    read_xray,
 )
-from keras_mscam.images.xray import ImageError
+from keras_mscam.images.xray import Frame, ImageError
 from keras_mscam.inference.prediction import Prediction, split_outputs
 from keras_mscam.inference.predictor import check_several
 
@@ -155,14 +156,13 @@ class Client:
         """
         check_several(images)
         encoded = [_encode_image(image, max_value) for image in images]
-        files = [file if isinstance(file, bytes) else b"" for file in encoded]
-        predictions = [Prediction({})] * len(files)
-        if any(isinstance(file, bytes) for file in encoded):
-            outputs = self.call(signature, image_bytes=np.array(files, object))
-            predictions = split_outputs(outputs)
+        predictions = [Prediction({})] * len(encoded)
+        if any(item.error is None for item in encoded):
+            files = np.array([item.file for item in encoded], object)
+            predictions = split_outputs(self.call(signature, image_bytes=files))
         return [
-            prediction if isinstance(file, bytes) else Prediction({}, error=file)
-            for prediction, file in zip(predictions, encoded, strict=True)
+            item.complete(prediction)
+            for prediction, item in zip(predictions, encoded, strict=True)
         ]
 
     def call(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -319,17 +319,49 @@ def _find_scheme(url: str) -> str:
     return parts.scheme
 
 
-def _encode_image(image: Image, max_value: int | None) -> bytes | str:
-    """Return what an exported model takes, PNG or JPEG bytes; or why there is none.
+@dataclass(frozen=True)
+class _Encoded:
+    """What is sent of an image, and what of it the server doesn't see."""
+
+    file: bytes = b""  # PNG or JPEG, which an exported model takes
+    frame: Frame | None = None  # of an image that was decoded here
+    error: str | None = None  # why there is no file
+
+    def complete(self, prediction: Prediction) -> Prediction:
+        """Return the prediction of what was sent as that of the image."""
+        if self.error is not None:
+            return Prediction({}, error=self.error)
+        if self.frame is None or prediction.error:
+            return prediction
+        left, top, *_ = self.frame.corners
+        boxes = [
+            replace(box, xyxy=(x0 + left, y0 + top, x1 + left, y1 + top))
+            for box in prediction.boxes
+            for x0, y0, x1, y1 in [box.xyxy]
+        ]
+        return replace(
+            prediction,
+            boxes=tuple(boxes),
+            original_size=self.frame.size,
+            pixel_spacing=self.frame.pixel_spacing,
+            spacing_plane=self.frame.spacing_plane,
+            warnings=(*self.frame.warnings, *prediction.warnings),
+            field=self.frame.field,
+        )
+
+
+def _encode_image(image: Image, max_value: int | None) -> _Encoded:
+    """Encode what an exported model takes.
 
     DICOM is decoded here, since no exported graph can, and what has another white.
     """
     try:
-        if is_pixels(image):
-            return encode_png(read_grey(image, max_value))
-        data = read_bytes(image)
-        if max_value is not None or find_format(data) == "dicom":
-            return encode_png(read_grey(data, max_value))
-        return data
+        if not is_pixels(image):
+            image = read_bytes(image)
+            if max_value is None and find_format(image) != "dicom":
+                return _Encoded(image)
+        xray = read_xray(image, max_value=max_value)
     except ImageError as error:
-        return " ".join(str(error).split())  # it may quote the file
+        return _Encoded(error=" ".join(str(error).split()))  # it may quote the file
+    left, top, right, bottom = xray.frame.corners
+    return _Encoded(encode_png(xray.pixels[top:bottom, left:right]), xray.frame)

@@ -59,7 +59,7 @@ def connect(urls):
     return connect
 
 
-def make_dicom(pixels):
+def make_dicom(pixels, **header):
     """Return a DICOM file of 8 bits a pixel."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
@@ -71,6 +71,8 @@ def make_dicom(pixels):
     dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
     dataset.PixelData = pixels.tobytes()
+    for keyword, value in header.items():
+        setattr(dataset, keyword, value)
     file = io.BytesIO()
     dataset.save_as(file, enforce_file_format=True)
     return file.getvalue()
@@ -95,6 +97,9 @@ def assert_equal(one, other):
     assert one.positives == other.positives
     assert one.original_size == other.original_size
     assert one.warnings == other.warnings
+    assert one.corners == other.corners
+    assert one.pixel_spacing == other.pixel_spacing
+    assert one.spacing_plane == other.spacing_plane
     if one.error is not None:
         return
     # Of sizes that are no multiples of the network's, OpenCV and the graph may differ
@@ -131,6 +136,27 @@ def test_answers_are_those_of_the_predictor(connect, predictor, tmp_path, protoc
     for prediction, same in zip(found, expected, strict=True):
         assert_equal(prediction, same)
     assert_equal(one, expected[0])
+
+
+def test_a_header_counts_as_it_does_for_the_predictor(connect, predictor):
+    pixels = np.random.default_rng(0).integers(0, 256, (128, 192), np.uint8)
+    pixels[:, :96] = 0
+    file = make_dicom(
+        pixels,
+        CollimatorShape="RECTANGULAR",
+        CollimatorUpperHorizontalEdge=33,  # rows and columns count from 1
+        CollimatorLowerHorizontalEdge=96,
+        CollimatorLeftVerticalEdge=97,
+        CollimatorRightVerticalEdge=192,
+        ImagerPixelSpacing=[0.2, 0.2],
+        ViewPosition="LL",
+    )
+    expected = predictor.predict(file)
+    assert expected.field == (96, 32, 192, 96) and len(expected.warnings) == 2
+    assert expected.pixel_spacing == (0.2, 0.2) and expected.boxes
+    for protocol in PROTOCOLS:
+        with connect(protocol) as client:
+            assert_equal(client.predict(file), expected)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
