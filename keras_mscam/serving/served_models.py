@@ -252,6 +252,8 @@ class ServedModels:
                     version.let_go()
                     _log.info("%s/%d is no longer served.", name, version.number)
             return
+        if self.policy[0] == "specific":
+            return  # no other one will do
         for number in sorted(on_disk, reverse=True):
             if not self.list_available()[name]:
                 versions.setdefault(number, Version(number, on_disk[number]))

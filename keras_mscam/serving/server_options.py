@@ -1,5 +1,6 @@
 """What a server is told; light, so that a command can refuse its options at once."""
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ _POSITIVE = (
     "max_batch_size", "max_queue", "max_queue_bytes", "max_request_bytes", "timeout",
     "poll_interval",
 )  # fmt: skip
+_WAITS = ("batch_timeout", "drain")  # which may be 0
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,12 @@ class ServerOptions:
     token_file: Path | None = None
 
     def __post_init__(self):
-        for name in _POSITIVE:
+        for name in (*_POSITIVE, *_WAITS):
             value, option = getattr(self, name), f"--{name.replace('_', '-')}"
-            if not value > 0:
-                raise UserError(f"{option} is {value}; it must be positive.")
+            if name in _POSITIVE and not 0 < value < math.inf:
+                raise UserError(f"{option} is {value}; it must be positive and finite.")
+            if not 0 <= value < math.inf:
+                raise UserError(f"{option} is {value}; it must be 0 or more, finite.")
 
     def parse_labels(self) -> dict[str, int]:
         """Return the version of each label."""

@@ -167,6 +167,17 @@ def test_a_start_with_a_broken_newest_version(folder, open_repository, make_vers
     assert get_states(repository) == [(3, "AVAILABLE"), (2, "END")]
 
 
+def test_nothing_stands_in_for_a_specific_version(
+    folder, open_repository, make_version
+):
+    make_version(folder, 1, 2)
+    spoil(make_version(folder, 2, 3))
+    for number in ("2", "7"):
+        repository = open_repository(policy=("specific", number))
+        refresh(repository)
+        assert repository.list_available() == {"toy": []}
+
+
 def test_a_broken_version_is_tried_again_only_when_its_files_change(
     folder, open_repository, make_version
 ):

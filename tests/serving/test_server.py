@@ -179,6 +179,7 @@ def test_ended_while_it_loads(run_whole, monkeypatch):
         (["{models}", "--labels", "a=x"], "--labels a=x is not understood"),
         (["{models}", "--token-file", "{empty}/x"], "Cannot read the token"),
         (["{models}", "--timeout", "nan"], "--timeout is nan; it must be positive"),
+        (["{models}", "--drain", "inf"], "--drain is inf; it must be 0 or more"),
         (["{models}", "--max-batch-size", "0"], "--max-batch-size is 0"),
         (["{models}", "--host", "no.such.host.invalid"], "Cannot listen at no.such"),
         (["{models}", "--rest-port", "70000"], "Cannot listen at 127.0.0.1:70000"),
