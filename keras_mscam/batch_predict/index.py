@@ -34,7 +34,9 @@ class Summary:
     positives: Counter = field(default_factory=Counter)  # images, by pathology
     warnings: Counter = field(default_factory=Counter)  # images, by sentence
     passed_over: Counter = field(default_factory=Counter)  # files not tried, by kind
-    asked: list[str] = field(default_factory=list)  # files of the last call
+    asked: frozenset[str] = frozenset()  # files of the last call
+    asked_read: int = 0  # images among them
+    asked_refused: int = 0
     only: dict | None = None  # what is known of the file, if that had one
     thresholds: dict = field(default_factory=dict)  # by pathology, `None` for never
     added: int = 0  # files that the last call did
@@ -42,12 +44,15 @@ class Summary:
 
     def add(self, result: dict) -> None:
         """Count one line of `predictions.jsonl`."""
-        if self.asked == [result["path"]]:
+        is_asked = result["path"] in self.asked
+        if is_asked and len(self.asked) == 1:
             self.only = result
         if result["status"] == "refused":
             self.refused[result["error"]] += 1
+            self.asked_refused += is_asked
             return
         self.read += 1
+        self.asked_read += is_asked
         self.positives.update(result["positives"])
         self.warnings.update(result["warnings"])
 

@@ -197,7 +197,7 @@ def _read_plan(path: Path) -> dict:
     """Return the plan of a folder; `{}` if there is none, or no plan in a file."""
     try:
         plan = read_json(path)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):
         return {}
     return plan if isinstance(plan, dict) else {}
 

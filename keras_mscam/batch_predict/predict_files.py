@@ -131,7 +131,7 @@ def predict(
             write_boxes(output, contract.pathologies)
         summary = Summary(
             output,
-            asked=found.files,
+            asked=frozenset(found.files),
             passed_over=found.passed_over,
             thresholds=contract.thresholds,
             added=len(todo),

@@ -44,9 +44,9 @@ class Options:
     max_value: int | None = None
 
     def __post_init__(self):
-        if self.longest_side < 1:
+        if not 1 <= self.longest_side < 2**16:  # what a JPEG file can have
             raise UserError(
-                f"The longest side must be 1 pixel or more, not {self.longest_side}."
+                f"The longest side must be 1 to 65535 pixels, not {self.longest_side}."
             )
         if self.shown_threshold is not None:
             check_shown_threshold(self.shown_threshold)

@@ -48,7 +48,7 @@ class PredictOptions:
     line, from a pipe.
 
     Broken off, it goes on where it was when it is given the same command. It exits
-    with 0, with 2 if nothing could be read.
+    with 0, with 2 if none of these files could be read.
     """
 
     inputs: Annotated[
@@ -77,7 +77,7 @@ class PredictOptions:
     coco: bool = False
     """Write all boxes in COCO's JSON too, predictions.coco.json."""
     strict: bool = False
-    """Exit with 2 if any file was refused, when all are done."""
+    """Exit with 2 if any of these files was refused, when all are done."""
     overwrite: bool = False
     """Replace results of another model or other options."""
 
@@ -112,10 +112,10 @@ def main() -> None:
     if summary.only is not None:
         print(describe_result(summary.only, summary.thresholds))
     print(summary.describe())
-    if not summary.read:
+    if not summary.asked_read:
         raise UserError("No file could be read.")
-    if strict and summary.refused:
-        count = summary.refused.total()
+    count = summary.asked_refused
+    if strict and count:
         files = "1 file was" if count == 1 else f"{count} files were"
         raise UserError(f"{files} refused, see {output / CSV}.")
 

@@ -24,7 +24,7 @@ def test_choice(overlays, pathologies, chosen):
 
 
 def test_longest_side():
-    with pytest.raises(UserError, match="1 pixel or more, not 0"):
+    with pytest.raises(UserError, match="1 to 65535 pixels, not 0"):
         Options(longest_side=0)
 
 
