@@ -1,6 +1,5 @@
 """Command lines read into dataclasses, whose docstrings are the help."""
 
-import dataclasses
 import io
 import sys
 from contextlib import redirect_stderr
@@ -65,5 +64,6 @@ def parse_localization(
     own = LocalizationConfig()
     if options.protocol == "own":
         own = load_run(run).config.localization
-    default = dataclasses.replace(options, localization=own)
+    # Of the rest the kind's own defaults, as over a flag that is set there is none.
+    default = type(options)(localization=own)
     return parse(command, arguments, type(options), default).localization

@@ -14,11 +14,9 @@ from keras_mscam.localization.boxes import (
     PredictedBoxes,
     compute_iou,
     extract_boxes,
-    find_boxes,
     find_peak,
     find_shown,
     normalize_map,
-    scale_boxes,
 )
 from keras_mscam.localization.fusion import Fusion, fuse_maps
 from keras_mscam.localization.thresholds import (
@@ -151,9 +149,8 @@ def measure_thresholds(
         size = tuple(predictions.original_sizes[fused.row].tolist())
         columns = []
         for threshold in GRID:
-            boxes = find_boxes(fused.heatmap, threshold, protocol.min_area).xyxy
-            scaled = scale_boxes(boxes, fused.heatmap.shape, size)
-            columns.append(compute_iou(scaled, truth[key]).max(axis=0, initial=0))
+            boxes = _extract(fused.heatmap, size, protocol, (threshold,)).xyxy
+            columns.append(compute_iou(boxes, truth[key]).max(axis=0, initial=0))
         return key, np.stack(columns, axis=1)
 
     found = dict(map_fused(measure, predictions, fusion, protocol, list(truth)))

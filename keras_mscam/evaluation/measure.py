@@ -257,9 +257,7 @@ def _measure_classification(predictions, calibration):
         "roc": compute_roc_curve(labels, logits, names),
         "reliability": compute_reliability(labels, probabilities, names),
     }
-    defined = [i.value for i in intervals if i.value is not None]
-    mean = {**_ends(mean), "value": float(np.mean(defined)) if defined else None}
-    return rows, mean, curves
+    return rows, _ends(mean), curves
 
 
 def _ends(interval: Interval) -> dict:

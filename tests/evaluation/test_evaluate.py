@@ -184,6 +184,9 @@ class TestOptions:
     def test_none_takes_a_limit_away(self, tmp_path):
         assert self.read(tmp_path, "--max-boxes", "None")[0].max_boxes is None
 
+    def test_a_flag_beside_them_is_no_option_of_the_protocol(self, tmp_path):
+        assert self.read(tmp_path, "--coco") == list(self.OWN)
+
     def test_wangs_protocol_is_the_same_for_all(self, tmp_path):
         expected = [LocalizationConfig(min_area=0.1)] * 2
         given = ("--protocol", "wang", "--min-area", "0.1")

@@ -136,6 +136,15 @@ class TestLocalize:
         item = localize(predictions, FUSION, protocol, np.full((5, 2), 0.25))[0]
         assert item.predicted.tolist() == [[8, 4, 16, 12]]
 
+    def test_thresholds_are_tuned_on_the_boxes_that_are_kept(self, predictions):
+        # The brightest region lies beside the ground-truth box. So the one box that is
+        # kept meets that only below the background, where it is the whole map.
+        predictions.maps[0][0, 2:6, 4:8, 0] = 2.9
+        predictions.maps[0][0, 2:6, 10:14, 0] = 3
+        protocol = LocalizationConfig(threshold="oracle", max_boxes=1)
+        item = localize(predictions, FUSION, protocol, np.full((5, 2), 0.25))[0]
+        assert item.predicted.tolist() == [[0, 0, 32, 16]]
+
 
 class TestMeasure:
     @pytest.fixture
