@@ -251,6 +251,15 @@ def restore_counters(state: State, counting: list[keras.callbacks.Callback]) -> 
             setattr(callback, name, value)
 
 
+def has_stopped(state: State, counting: list[keras.callbacks.Callback]) -> bool:
+    """Tell whether early stopping had ended the training at a checkpoint."""
+    return state.step == 0 and any(
+        values["wait"] >= callback.patience
+        for callback, values in zip(counting, state.counters, strict=False)
+        if isinstance(callback, keras.callbacks.EarlyStopping)
+    )
+
+
 def read_sums(trainer: keras.Model) -> list[float]:
     """Return the totals and counts that the losses so far are the quotients of."""
     return [float(keras.ops.convert_to_numpy(v)) for v in trainer.metrics_variables]

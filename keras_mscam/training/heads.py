@@ -61,7 +61,9 @@ def train_heads(
         compute_features(extractor, make_pass(split), images[split], place / split)
         for split in ("train", "validation")
     )
-    config = dataclasses.replace(config, epochs=config.head_epochs)
+    config = dataclasses.replace(  # the backbone has no gradients to hold features for
+        config, epochs=config.head_epochs, gradient_checkpointing=False
+    )
     size = min(config.batch_size, images["train"])
     steps = images["train"] // size
     trainer = compile_trainer(heads, beta, config, steps)

@@ -12,7 +12,11 @@ from keras_mscam.evaluation.split_outputs import read_pathologies
 from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.hub import fetch
 from keras_mscam.inference.run_folder import Run, load_run
-from keras_mscam.modeling.classifier import build_classifier, find_leaves
+from keras_mscam.modeling.classifier import (
+    build_classifier,
+    find_leaves,
+    read_relevance_weights,
+)
 from keras_mscam.modeling.published import PublishedWeights, read_published
 
 
@@ -113,7 +117,7 @@ def copy_run(classifier: keras.Model, pathologies: Sequence[str], run: Run) -> s
     Layers correspond by name. The backbone has to fit as a whole, up to the last block
     that is read here. A head is taken for the pathologies that both have, by name, and
     stays as it is initialized for the others and for blocks that the run has no head
-    on. Relevance weights are taken where both have the same blocks.
+    on. Relevance weights are taken where both have the same blocks and combination.
 
     Args:
         classifier: made by `build_classifier`; its weights are replaced.
@@ -126,8 +130,8 @@ def copy_run(classifier: keras.Model, pathologies: Sequence[str], run: Run) -> s
     Raises:
         UserError: the run has no model, or one whose backbone has other layers.
     """
-    source = find_leaves(load_classifier(run))
-    target = find_leaves(classifier)
+    trained = load_classifier(run)
+    source, target = find_leaves(trained), find_leaves(classifier)
     heads = [name for name in target if name.startswith(("head_", "block_"))]
     unfit = [
         name
@@ -146,12 +150,22 @@ def copy_run(classifier: keras.Model, pathologies: Sequence[str], run: Run) -> s
     columns = {name: i for i, name in enumerate(read_pathologies(run))}
     pairs = [(i, columns[n]) for i, n in enumerate(pathologies) if n in columns]
     new = [name for name in pathologies if name not in columns]
+    if not _combine_alike(classifier, trained):
+        source.pop("block_combination", None)
     taken = [name for name in heads if _copy_columns(target, source, name, pairs)]
     return (
         f"Starting from {run.path}: its backbone and, for {len(pairs)} of "
         f"{len(pathologies)} pathologies, {', '.join(taken) or 'no head'}"
         + (f"; new: {', '.join(new)}." if new else ".")
     )
+
+
+def _combine_alike(one: keras.Model, other: keras.Model) -> bool:
+    """Tell whether weights of the combination mean the same in two classifiers."""
+    layers = [model.get_layer("block_combination") for model in (one, other)]
+    kinds = [layer.parametrization for layer in layers]
+    blocks = [read_relevance_weights(model)[0] for model in (one, other)]
+    return kinds[0] == kinds[1] and blocks[0] == blocks[1]
 
 
 def _fits(layer: keras.Layer, other: keras.Layer | None) -> bool:
@@ -168,8 +182,6 @@ def _copy_columns(target, source, name: str, pairs) -> bool:
         return False
     weights = target[name].get_weights()
     for new, old in zip(weights, source[name].get_weights(), strict=True):
-        if new.shape[:-1] != old.shape[:-1]:  # relevance weights of other blocks
-            return False
         for to, of in pairs:
             new[..., to] = old[..., of]
     target[name].set_weights(weights)

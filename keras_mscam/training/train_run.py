@@ -219,7 +219,7 @@ def _fit_to_records(run: Run, manifest, group: Group, callbacks: Sequence) -> No
     )
     from keras_mscam.data.split_gaps import knows_a_label
     from keras_mscam.training.callbacks import Progress
-    from keras_mscam.training.checkpoint import Checkpoint
+    from keras_mscam.training.checkpoint import Checkpoint, has_stopped
     from keras_mscam.training.fit import counting_callbacks, fit
 
     training = run.config.training
@@ -279,7 +279,7 @@ def _fit_to_records(run: Run, manifest, group: Group, callbacks: Sequence) -> No
                 batches,
                 make_pass("validation", host=group.part),
                 steps=steps,
-                epochs=training.epochs,
+                epochs=state.epoch if has_stopped(state, counting) else training.epochs,
                 first_epoch=state.epoch,
                 first_step=state.step,
                 callbacks=[
@@ -294,11 +294,11 @@ def _fit_to_records(run: Run, manifest, group: Group, callbacks: Sequence) -> No
     except KeyboardInterrupt:
         if checkpoint.state != state and not run.model_path.exists():
             checkpoint.save_model()
-        _write_weights(run, manifest, classifier)
+        _write_weights(run, manifest)
         raise
     finally:
         progress.close()
-    _write_weights(run, manifest, classifier)
+    _write_weights(run, manifest)
 
 
 def _synchronize(classifier, group: Group) -> list:
@@ -328,11 +328,14 @@ def _watch(run: Run, classifier, manifest, make_pass, checkpoint) -> list:
     return [statistics, *watching]
 
 
-def _write_weights(run: Run, manifest, classifier) -> None:
+def _write_weights(run: Run, manifest) -> None:
+    """Write the relevance weights of the model that is kept, of whichever epoch."""
+    from keras_mscam.inference.calibrated_model import load_classifier
     from keras_mscam.modeling.classifier import read_relevance_weights
 
-    blocks, weights = read_relevance_weights(classifier)
-    write_relevance_weights(run, manifest.pathologies, blocks, weights)
+    if run.model_path.exists():
+        blocks, weights = read_relevance_weights(load_classifier(run))
+        write_relevance_weights(run, manifest.pathologies, blocks, weights)
 
 
 def _start(run: Run, manifest, steps: int, make_pass, validates: bool):

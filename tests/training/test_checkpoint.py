@@ -23,6 +23,7 @@ from keras_mscam.training.checkpoint import (
     Checkpoint,
     State,
     find_checkpoints,
+    has_stopped,
     load_newest,
 )
 from keras_mscam.training.fit import compile_trainer, counting_callbacks, fit
@@ -202,6 +203,16 @@ def test_counters_survive(tmp_path):
     state = load_newest(run, checkpoint.model)
     make_checkpoint(run, [finite, plateau], state).on_train_begin()
     assert (plateau.best, plateau.wait, finite.skipped) == (1.25, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("wait", "step", "expected"), [(1, 0, False), (2, 0, True), (2, 3, False)]
+)
+def test_early_stopping_ends_a_run_for_good(wait, step, expected):
+    counting = counting_callbacks(TrainingConfig(early_stopping=2, plateau_patience=1))
+    counters = [{"wait": 5} for _ in counting[:-1]]  # of the plateau
+    state = State(4, step, counters=[*counters, {"wait": wait}])
+    assert has_stopped(state, counting) == expected
 
 
 def test_half_a_checkpoint_is_not_one(checkpoint):

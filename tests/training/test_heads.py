@@ -121,8 +121,11 @@ def test_epochs_follow_from_trained_heads(phantom_records, tmp_path):
     config = Config(
         DataConfig(path=phantom_records, image_size=SIZE, cache_folder=tmp_path / "c"),
         ModelConfig(**SHALLOW),
-        TrainingConfig(head_epochs=2, epochs=1, batch_size=8, frozen_batch_norm=True),
-    )
+        TrainingConfig(
+            head_epochs=2, epochs=1, batch_size=8, frozen_batch_norm=True,
+            gradient_checkpointing=True,
+        ),
+    )  # fmt: skip
     run = create_run(tmp_path / "run", config)
     train_classifier(run)
     assert list(pd.read_csv(run.history_path)["epoch"]) == [0, 1]

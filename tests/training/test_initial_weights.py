@@ -59,6 +59,23 @@ def test_new_pathologies_and_blocks_begin_anew(source):
     np.testing.assert_allclose(new.get_layer("block_combination").variable, 1 / 3)
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"combination": "uniform"}, 1 / 2),
+        ({"combination": "softmax"}, 0),  # logits
+        ({"blocks": (1, 2)}, 1 / 2),
+    ],
+)
+def test_relevance_weights_of_another_kind_are_left(source, options, expected):
+    new = build(3, **options)
+    said = copy_run(new, ["Mass", "Nodule", "Hernia"], source[0])
+    assert "block_combination" not in said
+    np.testing.assert_allclose(
+        new.get_layer("block_combination").variable, expected, atol=1e-6
+    )
+
+
 def test_another_size_of_image(source):
     run, classifier = source
     keras.utils.set_random_seed(1)

@@ -31,9 +31,10 @@ from keras_mscam.errors import UserError
 from keras_mscam.evaluation.evaluate_run import evaluate
 from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.run_folder import create_run, load_run
+from keras_mscam.modeling.classifier import read_relevance_weights
 from keras_mscam.training.checkpoint import load_newest
 from keras_mscam.training.fit import compile_trainer
-from keras_mscam.training.train_run import prepare_data, train
+from keras_mscam.training.train_run import prepare_data, train, train_classifier
 
 
 def toy(records=None, preset="planted", **training):
@@ -158,6 +159,22 @@ def test_a_tracker_is_told_what_the_history_holds(run, tracker):
     for name in ("loss", "val_loss"):
         told = [logs[name] for logs in tracker.epochs.values()]
         assert told == pytest.approx(history[name].to_list(), rel=1e-5)
+
+
+def test_relevance_weights_are_those_of_the_model_that_is_kept(
+    phantom_records, tmp_path, monkeypatch
+):
+    # The first of two epochs is the better one, whatever the losses are.
+    losses = iter([1.0, 2.0])
+    monkeypatch.setattr(
+        "keras_mscam.training.callbacks.ScaledValidation.on_epoch_end",
+        lambda self, epoch, logs: logs.update(val_loss=next(losses)),
+    )
+    run = create_run(tmp_path / "run", toy(phantom_records))
+    train_classifier(run)
+    found = pd.read_csv(run.relevance_weights_path, index_col=0).to_numpy()
+    _, kept = read_relevance_weights(load_classifier(run))
+    np.testing.assert_allclose(found, kept.T, atol=1e-6)
 
 
 def test_evaluating_again_gives_the_same(run):
