@@ -116,11 +116,11 @@ def small_files():
 def make_folder(tmp_path):
     """Write a folder in ChestX-ray14's layout: rows of (name, findings, patient)."""
 
-    def make(rows, boxes=(), size=(40, 30), name="xrays", header=LABEL_HEADER):
-        folder = tmp_path / name
+    def make(rows, boxes=(), size=(40, 30)):
+        folder = tmp_path / "xrays"
         (folder / "images").mkdir(parents=True)
         rng = np.random.default_rng(0)
-        lines = [header]
+        lines = [LABEL_HEADER]
         for image, findings, patient in rows:
             pixels = rng.integers(0, 256, size).astype("uint8")
             cv2.imwrite(str(folder / "images" / image), pixels)

@@ -12,4 +12,6 @@ rm -rf environment
 python -m pip install --quiet --disable-pip-version-check --no-deps --target environment \
     --requirement requirements.txt
 npm ci --no-audit --no-fund --silent
-echo "Ready: keras_mscam-export RUN --output DIR --formats tfjs"
+echo "Ready:"
+echo "  export KERAS_MSCAM_TFJS='$(pwd)'"
+echo "  keras_mscam-export RUN --output DIR --formats tfjs"

@@ -145,6 +145,11 @@ CASES = {
          "PresentationIntentType": "FOR PROCESSING", "LossyImageCompression": "01",
          "PresentationLUTShape": "INVERSE", "BurnedInAnnotation": "YES"},
     ),
+    "mirrored": (DEEP, 12, {"PatientOrientation": ["R", "F"], "ViewPosition": "PA"}),
+    "not turned": (DEEP, 12, {"PatientOrientation": ["LP", "F"]}),
+    "seen from the side": (DEEP, 12, {"PatientOrientation": ["A", "FL"]}),
+    "no orientation": (DEEP, 12, {"PatientOrientation": ["", ""]}),
+    "a result": (DEEP, 12, {"Manufacturer": "keras_mscam"}),
     "from another body": (DEEP, 12, {"Modality": "MR"}),
     "of several frames": (DEEP, 12, {"NumberOfFrames": 2}),
 }  # fmt: skip

@@ -68,7 +68,9 @@ async function analyse(name, read, remark = "") {
     waiting = { id, bytes };
     sendWaiting();
   } catch {
-    if (id === job) refuse("cannot be opened");
+    if (id !== job) return;
+    waiting = null; // an image before it, which the model was not there for
+    refuse("cannot be opened");
   }
 }
 

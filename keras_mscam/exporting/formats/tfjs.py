@@ -39,8 +39,8 @@ def find_tools() -> Path:
     if not all((folder / part).is_dir() for part in _PARTS):
         raise UserError(
             "The converter for TF.js is missing: run export/tfjs/install.sh of the "
-            "source tree once, or name the folder of one that is ready in the "
-            f"environment variable {VARIABLE}; {folder} is not."
+            "source tree once, and name its folder in the environment variable "
+            f"{VARIABLE}; {folder} is none."
         )
     return folder
 

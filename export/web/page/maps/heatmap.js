@@ -21,7 +21,7 @@ export function takeMap({ data, shape }, column) {
  *
  * attention = sum_b fusion_weights[b, c] * resize(cam_b)
  */
-export function fuseMaps(contract, outputs, column) {
+function fuseMaps(contract, outputs, column) {
   const [height, width] = contract.image_size;
   const fused = new Float32Array(height * width);
   contract.blocks.forEach((block, row) => {
@@ -55,7 +55,7 @@ export function normalizeMap(cam, normalization, unit) {
   return cam.map((value) => Math.exp((value - high) / unit));
 }
 
-export function findRange(values) {
+function findRange(values) {
   let low = Infinity;
   let high = -Infinity;
   let finite = values.length > 0;

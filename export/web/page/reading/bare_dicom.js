@@ -1,6 +1,6 @@
 // DICOM as old archives store it: without a preamble, often without meta information.
 
-/** As in keras_mscam.images.png_jpeg: an element (0002,00xx) or (0008,00xx) of 255 bytes. */
+/** As in keras_mscam.images.reader: an element (0002,00xx) or (0008,00xx) of 255 bytes. */
 const START =
   /^(?:[\x02\x08]\0[\0-\x18]\0(?:[A-Z]{2}.\0|.\0\0\0|OB\0\0)|\0\x08\0[\0-\x18][A-Z]{2}\0.)/s;
 const PREAMBLE = 128;

@@ -53,6 +53,9 @@ async function guard(reason, work) {
 
 /** Read what the pixels are, and refuse what is no radiograph. */
 function readHeader(dataset) {
+  if (dataset.string("x00080070") === "keras_mscam") {
+    throw new ImageError("is a result of keras_mscam, and no radiograph");
+  }
   if (dataset.elements.x00041220) {
     throw new ImageError("is a DICOMDIR, which lists other files, and no image");
   }

@@ -25,6 +25,9 @@ const VIEWS = [
   ["oblique", ["LAO", "RAO", "LPO", "RPO", "LLO", "RLO"]],
   ["decubitus", ["LLD", "RLD"]],
 ]; // prettier-ignore
+/** Of the main directions of rows and columns, and the planes of two of them. */
+const AXES = { L: "R", R: "R", A: "P", P: "P", H: "F", F: "F" };
+const PLANES = { FR: "frontal", FP: "lateral", PR: "axial" };
 const CHESTS = ["CHEST", "THORAX", "LUNG", "RIB", "HEART", "TORAX",
   "TORACE", "PECHO", "BRUST"]; // prettier-ignore
 const NO_PARTS = ["", "UNKNOWN", "UNDEFINED", "UNSPECIFIED", "OTHER", "NONE"];
@@ -149,11 +152,16 @@ function readPair(dataset, tag) {
 function describeView(dataset) {
   const found = [];
   const position = readWord(dataset, "x00185101");
-  const view = VIEWS.find(([, names]) => names.includes(position))?.[0] ?? "";
+  const orientation = readWords(dataset, "x00200020").map((word) => word[0] ?? "");
+  const axes = orientation.length === 2 ? orientation.map((main) => AXES[main]) : [];
+  const plane = PLANES[axes.sort().join("")] ?? "";
+  const view = VIEWS.find(([, names]) => names.includes(position))?.[0] ?? plane;
   if (view === "decubitus") {
     found.push("The patient lay on one side (lateral decubitus).");
   } else if (view && view !== "frontal") {
     found.push(`The view is ${view}; the model is for frontal views.`);
+  } else if (plane === "frontal" && orientation.join("") !== "LF") {
+    found.push("The image is mirrored or turned.");
   }
   const part = readWord(dataset, "x00180015");
   if (!NO_PARTS.includes(part) && !CHESTS.some((chest) => part.includes(chest))) {

@@ -2,7 +2,7 @@
 export class ImageError extends Error {}
 
 /** More pixels than any radiograph has. */
-export const MOST_PIXELS = 100_000_000;
+const MOST_PIXELS = 100_000_000;
 
 export function checkSize(height, width) {
   if (!(height * width >= 1)) {

@@ -26,7 +26,7 @@ export async function readImage(bytes) {
 }
 
 /** Tell "png", "jpeg" or "dicom" by how a file begins; null for others. */
-export function findFormat(bytes) {
+function findFormat(bytes) {
   if (startsWith(bytes, [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])) return "png";
   if (startsWith(bytes, [0xff, 0xd8, 0xff])) return "jpeg";
   return isDicom(bytes) ? "dicom" : null;
