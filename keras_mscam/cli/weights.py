@@ -58,6 +58,25 @@ class ConvertOptions:
 
 
 @dataclass(frozen=True)
+class AverageOptions:
+    """Make a run whose network is the average of several, block by block.
+
+    It finds more than any of them, in the time of all. They must find the same
+    pathologies on images of one size, and should have one split: what calibrates must
+    be new to all.
+    """
+
+    run_paths: Annotated[
+        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...")
+    ]
+    """Folders that keras_mscam-train made."""
+    output: Annotated[Path, tyro.conf.arg(metavar="RUN")]
+    """Folder to make."""
+    data: Annotated[Path | None, tyro.conf.arg(metavar="RECORDS")] = None
+    """Prepared records to calibrate on, instead of the first run's."""
+
+
+@dataclass(frozen=True)
 class PublishOptions:
     """Write what others need of a run: model, calibration, model card, checksums.
 
@@ -82,6 +101,7 @@ class WeightsOptions:
     work: (
         Annotated[InspectOptions, tyro.conf.subcommand("inspect")]
         | Annotated[ConvertOptions, tyro.conf.subcommand("convert")]
+        | Annotated[AverageOptions, tyro.conf.subcommand("average")]
         | Annotated[PublishOptions, tyro.conf.subcommand("publish")]
     )
 
@@ -94,6 +114,8 @@ def main() -> None:
         _inspect(work)
     elif isinstance(work, ConvertOptions):
         _convert(work)
+    elif isinstance(work, AverageOptions):
+        _average(work)
     else:
         _publish(work)
 
@@ -109,6 +131,13 @@ def _convert(options: ConvertOptions) -> None:
 
     run = convert(**vars(options))
     print(f"Run: {run.path}. Maps: keras_mscam-predict {run.path} XRAY --output DIR")
+
+
+def _average(options: AverageOptions) -> None:
+    from keras_mscam.training.average_runs import average
+
+    run = average(**vars(options))
+    print(f"Run: {run.path}. What it finds: keras_mscam-evaluate {run.path}")
 
 
 def _publish(options: PublishOptions) -> None:

@@ -100,6 +100,13 @@ def write_model_card(
         model=asdict(run.config.model),
         training=asdict(run.config.training),
         parameters=f"{calibrated_model.localizer.count_params():,}",
+        networks=len(
+            [
+                n
+                for n in calibrated_model.localizer.layers
+                if n.name.startswith("network")
+            ]
+        ),
         data=_describe_data(data),
         builtin=data.path is None and not data.backgrounds,
         metrics=metrics,

@@ -27,7 +27,7 @@ _CLASSES = {
     },
     "keras.src.models.functional": {"Functional"},
     f"{_OWN}.constraints": {"UnitSimplex"},
-    f"{_OWN}.layers": {"ClassActivationMap", "ConvexCombination"},
+    f"{_OWN}.layers": {"AveragedHead", "ClassActivationMap", "ConvexCombination"},
     None: {"__keras_tensor__"},
 }  # fmt: skip
 

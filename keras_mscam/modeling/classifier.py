@@ -1,11 +1,16 @@
 """The classifier: a head on every block, combined by relevance weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 
 from keras_mscam.modeling.backbones import as_list, build_backbone
-from keras_mscam.modeling.layers import ClassActivationMap, ConvexCombination
+from keras_mscam.modeling.layers import (
+    AveragedHead,
+    ClassActivationMap,
+    ConvexCombination,
+)
 
 
 def build_classifier(
@@ -85,6 +90,49 @@ def build_classifier(
         outputs[f"logits_block{block}"], _ = head(tensor)
     combine = ConvexCombination(combination, name="block_combination")
     combined = combine(list(outputs.values()))
+    return keras.Model(image, {"logits": combined, **outputs}, name="classifier")
+
+
+def average_classifiers(classifiers: Sequence[keras.Model]) -> keras.Model:
+    """Build the classifier that says, block by block, what several say on average.
+
+    Logits and maps of every block are the means of theirs, and so are the relevance
+    weights, which stay on the simplex. So it is read, fused and exported as one
+    network, in the time and the size of all.
+
+    Args:
+        classifiers: made by `build_classifier`, of the same pathologies, image size,
+            blocks, and sizes of maps.
+
+    Returns:
+        A classifier. It isn't to be trained: it has no backbone of its own.
+
+    Raises:
+        ValueError: they have heads on different blocks, or of different shapes.
+    """
+    image = keras.Input(classifiers[0].input.shape[1:], name="image")
+    heads = {}
+    for number, classifier in enumerate(classifiers, 1):
+        own = {
+            layer.name: tuple(layer.output)
+            for layer in classifier.layers
+            if layer.name.startswith("head_block")
+        }
+        network = keras.Model(classifier.input, own, name=f"network{number}")
+        for name, head in network(image).items():
+            heads.setdefault(name, []).append(head)
+    if any(len(several) < len(classifiers) for several in heads.values()):
+        raise ValueError(f"Not all of the classifiers have {', '.join(heads)}.")
+    outputs = {
+        name.replace("head", "logits"): AveragedHead(dtype="float32", name=name)(head)[
+            0
+        ]
+        for name, head in heads.items()
+    }
+    combine = ConvexCombination(name="block_combination")
+    combined = combine(list(outputs.values()))
+    weights = [read_relevance_weights(classifier)[1] for classifier in classifiers]
+    combine.variable.assign(sum(weights) / len(weights))
     return keras.Model(image, {"logits": combined, **outputs}, name="classifier")
 
 

@@ -130,6 +130,23 @@ class ClassActivationMap(keras.layers.Layer):
         }
 
 
+@keras.saving.register_keras_serializable(package="keras_mscam")
+class AveragedHead(keras.layers.Layer):
+    """Average the heads of several networks on the same block.
+
+    Input shape:
+        A list of pairs, outputs of `ClassActivationMap`.
+
+    Output shape:
+        One such pair: the mean logits, and the mean maps, of which they are the means
+        too under `gap`.
+    """
+
+    def call(self, heads):
+        logits, cams = zip(*heads, strict=True)
+        return sum(logits) / len(heads), sum(cams) / len(heads)
+
+
 PARAMETRIZATIONS = get_args(Combination)
 
 

@@ -131,6 +131,10 @@ def copy_run(classifier: keras.Model, pathologies: Sequence[str], run: Run) -> s
         UserError: the run has no model, or one whose backbone has other layers.
     """
     trained = load_classifier(run)
+    if all(layer.name != "backbone" for layer in trained.layers):
+        raise UserError(
+            f"{run.path} is the average of several networks: start from one of them."
+        )
     source, target = find_leaves(trained), find_leaves(classifier)
     heads = [name for name in target if name.startswith(("head_", "block_"))]
     unfit = [

@@ -6,7 +6,10 @@ from keras_mscam.configs.schema import Config, ModelConfig
 from keras_mscam.errors import UserError
 from keras_mscam.inference.run_folder import create_run, write_relevance_weights
 from keras_mscam.modeling import build_classifier
-from keras_mscam.modeling.classifier import read_relevance_weights
+from keras_mscam.modeling.classifier import (
+    average_classifiers,
+    read_relevance_weights,
+)
 from keras_mscam.training.initial_weights import copy_run, open_weights
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (1, 32, 64, 1)).astype("uint8")
@@ -96,6 +99,15 @@ def test_layers_that_the_run_does_not_have_are_refused(source, change, layer):
         copy_run(new, ["Mass", "Nodule", "Hernia"], source[0])
     for a, b in zip(before, new.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_an_average_is_refused(source, tmp_path):
+    _, classifier = source
+    average = create_run(tmp_path / "average", Config())
+    average_classifiers([classifier, build(3)]).save(average.model_path)
+    write_relevance_weights(average, "abc", *read_relevance_weights(classifier))
+    with pytest.raises(UserError, match="average of several networks: start from one"):
+        copy_run(build(3), ["a", "b", "c"], average)
 
 
 def test_another_backbone_is_refused(source):

@@ -1,0 +1,74 @@
+"""From several runs to one, whose network is their average."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from keras_mscam.errors import UserError
+from keras_mscam.evaluation.calibration import calibrate_run
+from keras_mscam.evaluation.split_outputs import read_pathologies
+from keras_mscam.files import write_whole_folder
+from keras_mscam.inference.calibrated_model import load_classifier
+from keras_mscam.inference.run_folder import (
+    Run,
+    create_run,
+    load_run,
+    write_relevance_weights,
+)
+from keras_mscam.modeling.classifier import (
+    average_classifiers,
+    read_relevance_weights,
+)
+from keras_mscam.modeling.localizer import get_cams
+
+
+def average(run_paths: Sequence[Path], output: Path, data: Path | None = None) -> Run:
+    """Make a run whose network is the average of several, see `average_classifiers`.
+
+    Its settings are those of the first run. It is calibrated on a validation split,
+    which tells the truth only of patients that no network was trained on: of runs with
+    the same split.
+
+    Args:
+        run_paths: two runs at least, such as trainings with several seeds.
+        output: the folder to make.
+        data: prepared records whose validation split calibrates; by default those of
+            the first run.
+
+    Raises:
+        UserError: they can't be read, are fewer than two or of different pathologies,
+            image sizes or blocks, or there are no records.
+    """
+    runs = [load_run(path) for path in run_paths]
+    if len(runs) < 2:
+        raise UserError("An average is that of two runs at least.")
+    classifiers = [load_classifier(run) for run in runs]
+    pathologies = read_pathologies(runs[0])
+    described = [_describe(*pair) for pair in zip(runs, classifiers, strict=True)]
+    for run, other in zip(runs, described, strict=True):
+        for what, value in other.items():
+            if value != described[0][what]:
+                raise UserError(
+                    f"{run.path} has other {what} than {runs[0].path}: {value}, not "
+                    f"{described[0][what]}."
+                )
+    classifier = average_classifiers(classifiers)
+    config = runs[0].config
+    records = dataclasses.replace(config.data, path=data or runs[0].records.absolute())
+    with write_whole_folder(output) as folder:
+        run = create_run(folder, dataclasses.replace(config, data=records))
+        classifier.save(run.model_path)
+        write_relevance_weights(run, pathologies, *read_relevance_weights(classifier))
+        calibrate_run(run, classifier)
+    return load_run(output)
+
+
+def _describe(run: Run, classifier) -> dict:
+    """Return what has to be the same in all, as an error calls it."""
+    shapes = {name: cam.shape[1:3] for name, cam in get_cams(classifier).items()}
+    return {
+        "pathologies": ", ".join(read_pathologies(run)),
+        "image sizes": "x".join(map(str, classifier.input.shape[1:3])),
+        "blocks": ", ".join(name.removeprefix("cam_block") for name in shapes),
+        "sizes of maps": ", ".join("x".join(map(str, s)) for s in shapes.values()),
+    }
