@@ -114,6 +114,8 @@ def parse_options(arguments: list[str]) -> TrainOptions:
     if first.resume:
         if first.output is None:
             raise UserError("--resume needs the --output of the run to go on with.")
+        if any(word.split("=")[0] == "--preset" for word in arguments):
+            raise UserError("--preset begins a run: leave it out, or --resume.")
         base = load_run(first.output).config
     if first.config_file is not None:
         base = read_config(first.config_file, base)

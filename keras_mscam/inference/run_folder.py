@@ -1,6 +1,7 @@
 """The folder of a training run: what is in it, under which name."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -64,8 +65,37 @@ def is_prepared(path: Path | None) -> bool:
     return path is not None and (path / "manifest.json").is_file()
 
 
+def find_records(run: Run) -> Path:
+    """Return the prepared records of a run.
+
+    Raises:
+        UserError: they aren't there.
+    """
+    if not is_prepared(run.records):
+        given = f", {run.config.data.path}," if run.config.data.path else ""
+        raise UserError(
+            f"The records of {run.path}{given} are not there: give some by --data DIR."
+        )
+    return run.records
+
+
+def locate_folders(config: Config) -> Config:
+    """Return a configuration that means the same in every working directory."""
+    data, weights = config.data, config.model.weights
+    data = dataclasses.replace(
+        data,
+        path=data.path and data.path.absolute(),
+        backgrounds=tuple(path.absolute() for path in data.backgrounds),
+        cache_folder=data.cache_folder and data.cache_folder.absolute(),
+    )
+    if weights and os.path.exists(weights):
+        weights = os.path.abspath(weights)
+    model = dataclasses.replace(config.model, weights=weights)
+    return dataclasses.replace(config, data=data, model=model)
+
+
 def create_run(path: Path, config: Config) -> Run:
-    """Start a run: make its folder and write `config.json`.
+    """Start a run: make its folder and write `config.json`, with absolute paths.
 
     Raises:
         UserError: the folder holds something already.
@@ -76,7 +106,7 @@ def create_run(path: Path, config: Config) -> Run:
         "choose another --output, or go on with the run in it by "
         f"--output {path} --resume",
     )
-    run = Run(path, config)
+    run = Run(path, locate_folders(config))
     write_config(run)
     return run
 

@@ -54,7 +54,7 @@ def average(run_paths: Sequence[Path], output: Path, data: Path | None = None) -
                 )
     classifier = average_classifiers(classifiers)
     config = runs[0].config
-    records = dataclasses.replace(config.data, path=data or runs[0].records.absolute())
+    records = dataclasses.replace(config.data, path=data or runs[0].records)
     with write_whole_folder(output) as folder:
         run = create_run(folder, dataclasses.replace(config, data=records))
         classifier.save(run.model_path)

@@ -13,6 +13,7 @@ from keras_mscam.inference.run_folder import (
     discard_empty_run,
     is_prepared,
     load_run,
+    locate_folders,
     write_config,
 )
 
@@ -31,6 +32,13 @@ def resume_run(config: Config, output: Path) -> Run:
         UserError: it is no run, or is to go on in another way than it was begun.
     """
     run = load_run(output)
+    config = locate_folders(config)
+    done = _count_epochs(run)
+    if config.training.epochs < done:
+        raise UserError(
+            f"The run in {output} has {done} epochs already: --epochs can only make it "
+            "longer."
+        )
     longer = config.training.epochs != run.config.training.epochs
     if longer and run.config.training.schedule == "cosine":
         raise UserError(
@@ -40,7 +48,7 @@ def resume_run(config: Config, output: Path) -> Run:
         )
     changes = {name: getattr(config.training, name) for name in _CHANGEABLE}
     training = dataclasses.replace(run.config.training, **changes)
-    extended = dataclasses.replace(run.config, training=training)
+    extended = locate_folders(dataclasses.replace(run.config, training=training))
     if extended != config:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in _CHANGEABLE)
         raise UserError(
@@ -67,6 +75,12 @@ def explain_end(run: Run) -> Iterator[None]:
             file=sys.stderr,
         )
         raise
+
+
+def _count_epochs(run: Run) -> int:
+    from keras_mscam.training.checkpoint import find_checkpoints, read_numbers
+
+    return max((read_numbers(path)[0] for path in find_checkpoints(run)), default=0)
 
 
 def _describe_progress(run: Run) -> str:

@@ -150,3 +150,6 @@ class TestOptions:
             parse_options(["--resume"])
         with pytest.raises(UserError, match="not the folder of a run"):
             parse_options(["--resume", "--output", str(tmp_path)])
+        for preset in (["--preset", "paper"], ["--preset=paper"]):
+            with pytest.raises(UserError, match="--preset begins a run"):
+                parse_options(["--resume", "--output", str(tmp_path), *preset])

@@ -310,4 +310,4 @@ def test_the_command(checkpoint, tmp_path, capsys):
     with pytest.raises(SystemExit):
         command("train")
     said = capsys.readouterr().err
-    assert "Available subcommands: inspect, convert, publish" in said
+    assert "Available subcommands: inspect, convert, average, publish" in said

@@ -34,6 +34,7 @@ from keras_mscam.inference.run_folder import create_run, load_run
 from keras_mscam.modeling.classifier import read_relevance_weights
 from keras_mscam.training.checkpoint import load_newest
 from keras_mscam.training.fit import compile_trainer
+from keras_mscam.training.resuming import resume_run
 from keras_mscam.training.train_run import prepare_data, train, train_classifier
 
 
@@ -409,6 +410,21 @@ def test_more_epochs_by_resuming(run, phantom_records, no_report, tmp_path):
     assert list(tracker.epochs) == [1]  # it was told of 0 before
     assert list(pd.read_csv(run.history_path)["epoch"]) == [1, 2]
     assert load_run(run.path).config.training.epochs == 2
+    with pytest.raises(UserError, match="has 2 epochs already: --epochs can only"):
+        train(toy(**paper, epochs=1), run.path, resume=True)
+    assert load_run(run.path).config.training.epochs == 2
+
+
+def test_a_run_keeps_its_records_in_every_working_directory(
+    phantom_records, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(phantom_records.parent)
+    run = create_run(tmp_path / "run", toy(phantom_records.name))
+    monkeypatch.chdir(tmp_path)
+    assert run.records == load_run("run").records == phantom_records.absolute()
+    monkeypatch.chdir(phantom_records.parent)
+    again = resume_run(toy(phantom_records.name), tmp_path / "run")
+    assert again.config == run.config
 
 
 def test_a_mistake_is_one_sentence(command, tmp_path, capsys):
