@@ -9,6 +9,7 @@ import numpy as np
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.evaluate_run import (
+    COMPARISON,
     Evaluation,
     choose_cases,
     evaluate,
@@ -21,7 +22,7 @@ from keras_mscam.evaluation.report import write_comparison
 from keras_mscam.evaluation.split_outputs import read_pathologies
 from keras_mscam.evaluation.tables import to_csv, to_latex, to_markdown
 from keras_mscam.files import compute_checksum, write_together
-from keras_mscam.inference.run_folder import is_prepared, load_run
+from keras_mscam.inference.run_folder import find_records, load_run
 from keras_mscam.localization.accuracy import count_localizations
 
 
@@ -54,18 +55,22 @@ def compare(
 
     Raises:
         UserError: two runs have one name, or no pathology in common, or records of
-            their own and no `data` is given, or anything that `evaluate` raises.
+            their own and no `data` is given; the folder holds results of one run; or
+            anything that `evaluate` raises.
     """
     names = [Path(run).absolute().name for run in runs]
     if len(set(names)) < len(names):
         raise UserError(f"Two of the runs have the same name: {', '.join(names)}.")
+    output = Path(output)
+    if (output / "metrics.json").exists():
+        raise UserError(f"{output} holds results of one run; give another --output.")
     if data is None:
         _check_records(runs)
     shared = _find_shared(runs)
     evaluations = {
         name: evaluate(
             run, data=data, split=split, protocol=protocol, images=images,
-            pathologies=shared, output=Path(output) / name, coco=coco,
+            pathologies=shared, output=output / name, coco=coco,
             progress=progress,
         )
         for name, run, protocol in zip(names, runs, protocols, strict=True)
@@ -80,7 +85,7 @@ def compare(
         },
     }
     texts = {
-        "comparison.json": json.dumps(comparison, indent=1, allow_nan=False) + "\n",
+        COMPARISON: json.dumps(comparison, indent=1, allow_nan=False) + "\n",
         "table1.md": to_markdown(comparison["systems"]),
         "table1.tex": to_latex(comparison["systems"]),
         "table1.csv": to_csv(comparison["systems"]),
@@ -90,15 +95,13 @@ def compare(
         for name, text in texts.items():
             (place / name).write_text(text, encoding="utf-8")
         write_comparison(place, comparison, cases)
-    return Path(output) / "report.html"
+    return output / "report.html"
 
 
 def _check_records(runs: Sequence[Path]) -> None:
     manifests = set()
     for run in runs:
-        records = load_run(run).records
-        if not is_prepared(records):
-            raise UserError(f"The records of {run}, {records}, are gone: give --data.")
+        records = find_records(load_run(run))
         manifests.add(compute_checksum(records / "manifest.json"))
     if len(manifests) > 1:
         raise UserError(

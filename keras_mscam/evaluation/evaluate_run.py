@@ -22,13 +22,15 @@ from keras_mscam.files import write_together
 from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.hub import is_reference
 from keras_mscam.inference.run_calibration import RunCalibration
-from keras_mscam.inference.run_folder import Run, load_run
+from keras_mscam.inference.run_folder import Run, find_records, load_run
 from keras_mscam.localization.accuracy import Localization
 from keras_mscam.localization.boxes import compute_iou, scale_boxes
 from keras_mscam.localization.fusion import Fusion
 from keras_mscam.localization.protocol import choose_shown, describe_shown
 from keras_mscam.visualization.case_figures import Case
 
+#: Of a folder of several runs, see `compare`.
+COMPARISON = "comparison.json"
 #: A localization, and what it is a case of.
 Chosen = tuple[Localization, str]
 
@@ -93,10 +95,12 @@ def evaluate(
             "--output DIR."
         )
     folder = Path(run_path if output is None else output)
+    if (folder / COMPARISON).exists():
+        raise UserError(f"{folder} holds a comparison of runs; give another --output.")
     then = "With --output DIR, results go there." if output is None else ""
     with explain_disk(folder, then):
         run = load_run(run_path)
-        records = run.records if data is None else Path(data)
+        records = find_records(run) if data is None else Path(data)
         protocol = protocol or run.config.localization
         classifier = load_classifier(run)
         calibration = calibrate_run(run, classifier, progress, output)

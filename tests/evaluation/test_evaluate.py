@@ -413,6 +413,12 @@ class TestSeveralRuns:
         with pytest.raises(UserError, match="have the same name"):
             compare([runs[0], runs[0]], [LocalizationConfig()] * 2, tmp_path / "out")
 
+    def test_a_folder_is_of_one_run_or_of_several(self, run_command, runs, output):
+        result = run_command(runs[0], "--output", output)
+        assert "holds a comparison of runs; give another" in result.stderr
+        result = run_command(*runs, "--output", output / runs[0].name)
+        assert "holds results of one run; give another" in result.stderr
+
     def test_several_need_a_folder(self, run_command, runs):
         result = run_command(*runs)
         assert result.returncode == 2
