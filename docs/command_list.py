@@ -14,7 +14,7 @@ from sphinx.util.docutils import SphinxDirective
 
 _SETUP = Path(__file__).parents[1] / "setup.cfg"
 #: Commands that have commands of their own.
-INNER = {"keras_mscam-weights": ("inspect", "convert", "publish")}
+INNER = {"keras_mscam-weights": ("inspect", "convert", "average", "publish")}
 # The widest in which tyro does not set options in columns.
 _WIDTH = "129"
 _HELP = "-h, --help"
