@@ -78,7 +78,7 @@ LIMITS = {
 }
 _SAME_PIXELS = replace(LIMITS["float32"], boxes=0.99)
 #: Of a SavedModel, by kind of images. Those of odd sizes may differ by one grey level,
-#: where OpenCV rounds otherwise.
+#: where OpenCV rounds otherwise; see `allow_grey_level`.
 PARITY_LIMITS = {
     "whole": _SAME_PIXELS,
     "odd": Limits(5e-3, 5e-3, 2e-2, 2e-2, 0.0),
@@ -260,5 +260,27 @@ def check_export(
         found = run_signature(serve, image_bytes=images)
         expected = run_reference(calibrated_model.localizer, contract, images)
         agreements[kind] = compare_outputs(found, expected, contract, name)
-        check_agreement(agreements[kind], PARITY_LIMITS[kind], name)
+        limits = PARITY_LIMITS[kind]
+        if kind == "odd":
+            limits = allow_grey_level(limits, calibrated_model, images)
+        check_agreement(agreements[kind], limits, name)
     return agreements
+
+
+def allow_grey_level(
+    limits: Limits, calibrated_model: CalibratedModel, files: Sequence[bytes]
+) -> Limits:
+    """Widen limits to what one grey level does to the Keras model, where that is more.
+
+    Every pixel is moved by -1, 0 or 1 at random. Some networks hardly notice, others
+    change a probability by 0.03.
+    """
+    contract = calibrated_model.contract
+    pixels = [resize_area(read_grey(data), contract.image_size) for data in files]
+    before = np.stack(pixels)[..., None]
+    steps = np.random.default_rng(0).integers(-1, 2, before.shape)
+    after = np.clip(before + steps, 0, 255).astype("uint8")
+    predict = calibrated_model.localizer.predict_on_batch
+    moved = compare_outputs(predict(after), predict(before), contract)
+    found = {name: max(getattr(limits, name), getattr(moved, name)) for name in _WORDS}
+    return replace(limits, **found)

@@ -9,9 +9,11 @@ from keras_mscam.errors import UserError
 from keras_mscam.exporting.agreement import (
     LIMITS,
     PARITY_LIMITS,
+    allow_grey_level,
     check_agreement,
     compare_outputs,
 )
+from keras_mscam.images.png_jpeg import encode_png
 
 
 def make_outputs(contract, images=2):
@@ -167,6 +169,28 @@ def test_own_boxes_are_compared(calibrated_model):
         check_agreement(agreement, PARITY_LIMITS["whole"], "it")
     found = expected | {"boxes": boxes * (fewer > 0)[..., None], "box_scores": fewer}
     assert compare_outputs(found, expected, contract).boxes == 0.5
+
+
+@pytest.mark.parametrize(("steepness", "expected"), [(1e-6, 5e-3), (0.1, 0.1)])
+def test_limits_are_widened_for_networks_that_notice_a_grey_level(
+    calibrated_model, steepness, expected
+):
+    # A pixel that moves by at most one moves all probabilities by the steepness.
+    grey = np.full(calibrated_model.contract.image_size, 100, np.uint8)
+    brightest = []
+
+    class Steep:
+        def predict_on_batch(self, images):
+            outputs = make_outputs(calibrated_model.contract, len(images))
+            brightest.append(images.max() - 100.0)
+            probabilities = np.full((1, 3), steepness * brightest[-1])
+            return outputs | {"probabilities": probabilities}
+
+    model = dataclasses.replace(calibrated_model, localizer=Steep())
+    limits = allow_grey_level(PARITY_LIMITS["odd"], model, [encode_png(grey)])
+    assert sorted(brightest) == [0, 1]
+    assert limits.probabilities == pytest.approx(expected)
+    assert limits.maps == PARITY_LIMITS["odd"].maps
 
 
 def test_nan_is_refused(calibrated_model):
