@@ -61,13 +61,15 @@ class ConvertOptions:
 class AverageOptions:
     """Make a run whose network is the average of several, block by block.
 
-    It finds more than any of them, in the time of all. They must find the same
-    pathologies on images of one size, and should have one split: what calibrates must
-    be new to all.
+    It takes the time of all. They must find the same pathologies on images of one size
+    and by the same blocks, and should have one split: what calibrates must be new to
+    all.
     """
 
     run_paths: Annotated[
-        tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN RUN ...")
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="RUN RUN ...", help_behavior_hint=""),
     ]
     """Folders that keras_mscam-train made."""
     output: Annotated[Path, tyro.conf.arg(metavar="RUN")]

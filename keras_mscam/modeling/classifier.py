@@ -121,8 +121,10 @@ def average_classifiers(classifiers: Sequence[keras.Model]) -> keras.Model:
         network = keras.Model(classifier.input, own, name=f"network{number}")
         for name, head in network(image).items():
             heads.setdefault(name, []).append(head)
-    if any(len(several) < len(classifiers) for several in heads.values()):
-        raise ValueError(f"Not all of the classifiers have {', '.join(heads)}.")
+    for name, several in heads.items():
+        shapes = [cam.shape[1:] for _, cam in several]
+        if shapes != [shapes[0]] * len(classifiers):
+            raise ValueError(f"The classifiers differ in {name}: maps of {shapes}.")
     outputs = {
         name.replace("head", "logits"): AveragedHead(dtype="float32", name=name)(head)[
             0

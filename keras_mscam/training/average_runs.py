@@ -1,17 +1,20 @@
 """From several runs to one, whose network is their average."""
 
-import dataclasses
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_mscam.data.manifest import Manifest
 from keras_mscam.errors import UserError
-from keras_mscam.evaluation.calibration import calibrate_run
-from keras_mscam.evaluation.split_outputs import read_pathologies
-from keras_mscam.files import write_whole_folder
+from keras_mscam.evaluation.calibration import calibrate_on
+from keras_mscam.evaluation.split_outputs import predict_split, read_pathologies
+from keras_mscam.files import compute_checksum, write_whole_folder
 from keras_mscam.inference.calibrated_model import load_classifier
+from keras_mscam.inference.run_calibration import write_calibration
 from keras_mscam.inference.run_folder import (
     Run,
     create_run,
+    find_records,
     load_run,
     write_relevance_weights,
 )
@@ -42,6 +45,8 @@ def average(run_paths: Sequence[Path], output: Path, data: Path | None = None) -
     runs = [load_run(path) for path in run_paths]
     if len(runs) < 2:
         raise UserError("An average is that of two runs at least.")
+    records = find_records(runs[0]) if data is None else data
+    Manifest.read(records)  # says so if there is none
     classifiers = [load_classifier(run) for run in runs]
     pathologies = read_pathologies(runs[0])
     described = [_describe(*pair) for pair in zip(runs, classifiers, strict=True)]
@@ -53,13 +58,15 @@ def average(run_paths: Sequence[Path], output: Path, data: Path | None = None) -
                     f"{described[0][what]}."
                 )
     classifier = average_classifiers(classifiers)
-    config = runs[0].config
-    records = dataclasses.replace(config.data, path=data or runs[0].records)
     with write_whole_folder(output) as folder:
-        run = create_run(folder, dataclasses.replace(config, data=records))
+        run = create_run(folder, runs[0].config)
         classifier.save(run.model_path)
         write_relevance_weights(run, pathologies, *read_relevance_weights(classifier))
-        calibrate_run(run, classifier)
+        if runs[0].source_path.is_file():
+            shutil.copyfile(runs[0].source_path, run.source_path)
+        validation = predict_split(run, classifier, records, "validation")
+        calibration = calibrate_on([validation], compute_checksum(run.model_path))
+        write_calibration(run.calibration_path, calibration)
     return load_run(output)
 
 

@@ -32,7 +32,6 @@ def resume_run(config: Config, output: Path) -> Run:
         UserError: it is no run, or is to go on in another way than it was begun.
     """
     run = load_run(output)
-    config = locate_folders(config)
     done = _count_epochs(run)
     if config.training.epochs < done:
         raise UserError(
@@ -48,8 +47,8 @@ def resume_run(config: Config, output: Path) -> Run:
         )
     changes = {name: getattr(config.training, name) for name in _CHANGEABLE}
     training = dataclasses.replace(run.config.training, **changes)
-    extended = locate_folders(dataclasses.replace(run.config, training=training))
-    if extended != config:
+    extended = dataclasses.replace(run.config, training=training)
+    if locate_folders(extended) != locate_folders(config):
         options = ", ".join(f"--{name.replace('_', '-')}" for name in _CHANGEABLE)
         raise UserError(
             f"The run in {output} goes on as it was begun: with --resume, only "

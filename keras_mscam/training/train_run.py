@@ -260,6 +260,10 @@ def _fit_to_records(run: Run, manifest, group: Group, callbacks: Sequence) -> No
     checkpoint = Checkpoint(run, classifier, counting, state, stop)
     if state.history:
         checkpoint.write_results()
+    epochs = training.epochs
+    if has_stopped(state, counting):
+        epochs = state.epoch
+        _warn(f"Early stopping has ended this run after {epochs} epochs.")
     progress = Progress(
         training.epochs, state.epoch, steps, training.batch_size, state.step
     )
@@ -279,7 +283,7 @@ def _fit_to_records(run: Run, manifest, group: Group, callbacks: Sequence) -> No
                 batches,
                 make_pass("validation", host=group.part),
                 steps=steps,
-                epochs=state.epoch if has_stopped(state, counting) else training.epochs,
+                epochs=epochs,
                 first_epoch=state.epoch,
                 first_step=state.step,
                 callbacks=[

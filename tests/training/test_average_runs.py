@@ -68,9 +68,10 @@ def test_of_one_network_twice_it_is_that_network():
         np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-5)
 
 
-def test_other_blocks_are_refused():
-    with pytest.raises(ValueError, match="Not all of the classifiers have head_block"):
-        average_classifiers([build(), build(blocks=(3, 4))])
+def test_other_blocks_and_pathologies_are_refused():
+    for options in ({"blocks": (3, 4)}, {"outputs": 1}):
+        with pytest.raises(ValueError, match="The classifiers differ in head_block2"):
+            average_classifiers([build(), build(**options)])
 
 
 @pytest.fixture
@@ -116,8 +117,9 @@ def test_the_run_of_an_average(write, command, tmp_path):
     assert all(0 < p < 1 for p in prediction.probabilities.values())
     published = tmp_path / "published"
     command("publish", output, "--output", published, "--license", "mit")
-    assert "The average of 2 networks" in (published / "README.md").read_text()
-    # Both run on, but as a start of a training there is no one backbone.
+    card = (published / "README.md").read_text()
+    assert "The average of 2 networks" in card and "--weights hf://" not in card
+    # An average can be averaged again.
     said = command("average", output, paths[0], "--output", tmp_path / "again").out
     assert "Run: " in said and load_run(tmp_path / "again")
 
@@ -136,3 +138,11 @@ def test_runs_that_differ_are_one_sentence(write, command, tmp_path, options, re
     assert not (tmp_path / "out").exists()
     said = command("average", one.path, "--output", tmp_path / "out").err
     assert "two runs at least" in said
+
+
+def test_without_records_it_is_one_sentence(write, command, tmp_path):
+    paths = [write("one").path, write("two", seed=1).path]
+    arguments = ("average", *paths, "--output", tmp_path / "out", "--data")
+    said = command(*arguments, tmp_path / "typo").err
+    assert f"{tmp_path / 'typo'} has no manifest.json" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]

@@ -178,6 +178,21 @@ def test_relevance_weights_are_those_of_the_model_that_is_kept(
     np.testing.assert_allclose(found, kept.T, atol=1e-6)
 
 
+def test_early_stopping_ends_a_run_for_good(phantom_records, tmp_path, monkeypatch):
+    losses = iter([1.0, 2.0, 3.0])
+    monkeypatch.setattr(
+        "keras_mscam.training.callbacks.ScaledValidation.on_epoch_end",
+        lambda self, epoch, logs: logs.update(val_loss=next(losses)),
+    )
+    config = toy(phantom_records, epochs=3, early_stopping=1)
+    run = create_run(tmp_path / "run", config)
+    train_classifier(run)
+    assert len(pd.read_csv(run.history_path)) == 2
+    with pytest.warns(UserWarning, match="has ended this run after 2 epochs"):
+        train_classifier(load_run(run.path))
+    assert len(pd.read_csv(run.history_path)) == 2
+
+
 def test_evaluating_again_gives_the_same(run):
     before = run.metrics_path.read_text()
     evaluate(run.path, report=False, progress=False)
