@@ -224,16 +224,14 @@ def _write_html(place: Place, item: Predicted, overlays: dict) -> dict[str, str]
     options, prediction = place.options, item.prediction
     if options.overlays != "all":
         options = replace(options, overlays="positive")  # even if they get no files
-    report = render_report(
-        place.title,
-        item.path,
-        item.picture,
-        prediction,
-        options.choose(prediction.positives, prediction.ranked),
-    )
-    drawn = (overlays[name] for name in prediction.positives if name in overlays)
-    top = next(drawn, None)
-    picture = item.picture if top is None else top[..., ::-1]
+    chosen = options.choose(prediction.positives, prediction.ranked)
+    report = render_report(place.title, item.path, item.picture, prediction, chosen)
+    picture = item.picture
+    for name in [name for name in prediction.positives if name in chosen][:1]:
+        overlay = overlays.get(name)
+        if overlay is None:
+            overlay = draw_overlay(picture, prediction, name, picture.shape)
+        picture = overlay[..., ::-1]
     shape = choose_shape(picture.shape[:2], longest_side=_THUMBNAIL)
     return {
         # A name need not be text. What can't be written as such is shown as `?`.
@@ -285,7 +283,10 @@ def _describe_maps(name: str, picture: np.ndarray, prediction: Prediction) -> di
     column = prediction.pathologies.index(name)
     weights = np.asarray(prediction.relevance_weights)
     overlay = draw_overlay(picture, prediction, name, picture.shape)
-    shape = choose_shape(picture.shape, longest_side=_BLOCK_SIDE)
+    left, top, right, bottom = prediction.corners
+    down, across = np.divide(picture.shape, prediction.original_size)
+    field = round((bottom - top) * down), round((right - left) * across)
+    shape = choose_shape(field, longest_side=_BLOCK_SIDE)
     return {
         "name": name,
         "probability": prediction.probabilities[name],

@@ -1,10 +1,17 @@
+import base64
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
-from keras_mscam.batch_predict.outputs import Place, Predicted, finish
+from keras_mscam.batch_predict.outputs import (
+    Place,
+    Predicted,
+    _describe_maps,
+    finish,
+)
 from keras_mscam.batch_predict.settings import Options
 
 PICTURE = np.full((60, 40), 100, "uint8")
@@ -82,12 +89,23 @@ def test_thumbnail_shows_the_most_probable_positive(done, tmp_path):
         line, _ = done(html=True, **options)
         return cv2.imread(str(tmp_path / line["files"]["thumbnail"]))
 
-    grey = read_thumbnail(overlays="none")
-    assert np.ptp(grey.astype(int), axis=2).max() == 0
     # Nodule is drawn but not positive.
     nodule = read_thumbnail(overlays="all", pathologies=("Nodule",))
-    assert (nodule == grey).all()
-    assert np.ptp(read_thumbnail(overlays="all").astype(int), axis=2).max() > 0
+    assert np.ptp(nodule.astype(int), axis=2).max() == 0
+    mass = read_thumbnail(overlays="all")
+    assert np.ptp(mass.astype(int), axis=2).max() > 0
+    # The index says what its colours are, whatever files there are.
+    assert (read_thumbnail(overlays="none") == mass).all()
+
+
+def test_maps_of_blocks_have_the_shape_of_the_field(prediction):
+    # A field of 30 x 10 of the 60 x 40 pixels, in a picture of half that size.
+    found = replace(prediction(), field=(5, 20, 15, 50))
+    described = _describe_maps("Mass", PICTURE[::2, ::2], found)
+    for block in described["blocks"]:
+        data = base64.b64decode(block["map"].partition(",")[2])
+        height, width, _ = cv2.imdecode(np.frombuffer(data, "uint8"), 1).shape
+        assert (height, width) == (15, 5)
 
 
 def test_no_dicom_of_others(done, tmp_path, monkeypatch):
