@@ -212,12 +212,19 @@ def parse_numbers(table: pd.DataFrame, column: str, path: Path) -> list[float]:
     numbers = []
     for line, field in table[column].items():
         try:
-            numbers.append(float(field or "nan"))
+            numbers.append(parse_number(field or "nan"))
         except ValueError as error:
             raise UserError(
                 f"{path}, line {line}, column {column!r}: {field!r} is no number."
             ) from error
     return numbers
+
+
+def parse_number(text: str) -> float:
+    """Return a number, or raise a `ValueError`; `1_0` is none, but for Python."""
+    if "_" in text:
+        raise ValueError(f"{text!r} is no number")
+    return float(text)
 
 
 def _check_names(path: Path, line: int, names: list[str]) -> None:

@@ -21,6 +21,7 @@ from keras_mscam.data.coco import read_coco
 from keras_mscam.data.csv_table import (
     find_table,
     name_key,
+    parse_number,
     parse_numbers,
     path_key,
     read_table,
@@ -161,7 +162,7 @@ def _parse_labels(
 def _parse_label(text: str) -> float | None:
     """Return 1, 0 or NaN (unknown), and `None` for what is no label."""
     try:
-        return _NUMBERS.get(float(text))
+        return _NUMBERS.get(parse_number(text))
     except ValueError:
         return _WORDS.get(text.lower())
 

@@ -198,10 +198,13 @@ def read_published(path: Path) -> PublishedWeights:
         absent = [name for name in wanted if name not in canonical]
         missing += absent
         rest -= {canonical[n] for n in wanted if n in canonical}
+        for name in wanted if kind != "bn" else ():
+            if not absent and tensors[canonical[name]].ndim != 4:
+                raise UserError(f"{path} has a {canonical[name]} that is no kernel.")
         if not absent:
             layers[keras_name] = [to_keras(tensors[canonical[n]], kind) for n in wanted]
     head = _find_head(tensors, rest, FEATURES[backbone])
-    thresholds = _find_thresholds(tensors)
+    thresholds = _find_thresholds(tensors, len(head[1]) if head else None, path)
     channels = layers["conv1_conv"][0].shape[2] if "conv1_conv" in layers else 3
     if channels == 1:
         known = OUTPUT_NAMES["torchxrayvision"]
@@ -236,9 +239,15 @@ def _bias_of(name: str) -> str:
     return name.removesuffix("weight") + "bias"
 
 
-def _find_thresholds(tensors) -> tuple[float, ...] | None:
+def _find_thresholds(tensors, outputs: int | None, path) -> tuple[float, ...] | None:
     found = [value for name, value in tensors.items() if name.endswith("op_threshs")]
-    return tuple(map(float, found[0])) if found else None
+    if not found or outputs is None:
+        return None
+    if found[0].shape != (outputs,):
+        raise UserError(
+            f"{path} has thresholds of shape {found[0].shape} for {outputs} outputs."
+        )
+    return tuple(map(float, found[0]))
 
 
 def _guess_normalization(backbone: str, channels: int, listed: bool) -> str:

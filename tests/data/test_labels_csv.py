@@ -117,6 +117,7 @@ def test_what_is_left_out_is_counted(hospital):
         ("path,patient,Mass\na/1.png,1,yes\n", "line 2, column 'Mass': 'yes' is no la"),
         ("path,patient,AP/PA,Mass\na/1.png,1,AP,1\n", "column 'AP/PA': 'AP' is no lab"),
         ("path,patient,Mass\na/1.png,1,2\n", "'2' is no label"),
+        ("path,patient,Mass\na/1.png,1,0_1\n", "'0_1' is no label"),
         ("path,patient,Mass\na/1.png,,1\n", "line 2: no patient"),
         ("path,patient,Mass\n,7,1\n", "line 2: no path"),
         (

@@ -127,6 +127,23 @@ def test_a_converted_run_predicts_what_the_network_does(network, run, xray):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("op_threshs", (17,), r"thresholds of shape \(17,\) for 18 outputs"),
+        ("op_threshs", (3, 6), r"thresholds of shape \(3, 6\) for 18 outputs"),
+        ("features.conv0.weight", (3,), r"features\.conv0\.weight that is no kernel"),
+    ],
+)
+def test_tensors_of_another_shape_are_one_sentence(
+    checkpoint, tmp_path, name, shape, message
+):
+    tensors = load_file(checkpoint) | {name: np.zeros(shape, "float32")}
+    save_file(tensors, tmp_path / "odd.safetensors")
+    with pytest.raises(UserError, match=message):
+        read_published(tmp_path / "odd.safetensors")
+
+
 def test_names_are_given_and_chosen(checkpoint, tmp_path):
     names = [f"finding {i}" for i in range(17)] + [""]
     run = convert(
