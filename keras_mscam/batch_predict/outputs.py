@@ -227,10 +227,11 @@ def _write_html(place: Place, item: Predicted, overlays: dict) -> dict[str, str]
     chosen = options.choose(prediction.positives, prediction.ranked)
     report = render_report(place.title, item.path, item.picture, prediction, chosen)
     picture = item.picture
-    for name in [name for name in prediction.positives if name in chosen][:1]:
-        overlay = overlays.get(name)
+    top = next((name for name in prediction.positives if name in chosen), None)
+    if top is not None:
+        overlay = overlays.get(top)
         if overlay is None:
-            overlay = draw_overlay(picture, prediction, name, picture.shape)
+            overlay = draw_overlay(picture, prediction, top, picture.shape)
         picture = overlay[..., ::-1]
     shape = choose_shape(picture.shape[:2], longest_side=_THUMBNAIL)
     return {

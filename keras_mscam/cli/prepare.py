@@ -74,7 +74,8 @@ def main() -> None:
         return
     if source is None or output is None:
         raise UserError(f"Give a source and an output: {_NAME} SOURCE --output DIR.")
-    if options["split"] != "folds" and (options["folds"], options["fold"]) != (5, 0):
+    has_folds = any(options[n] != getattr(PrepareOptions, n) for n in ("folds", "fold"))
+    if has_folds and options["split"] != "folds":
         raise UserError("--folds and --fold need --split folds.")
     if options.pop("original_size"):
         options["image_size"] = None

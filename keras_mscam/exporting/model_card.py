@@ -22,6 +22,7 @@ from keras_mscam.localization.protocol import (
     describe_maps,
     describe_shown,
 )
+from keras_mscam.modeling.classifier import count_networks
 
 _KINDS = {
     "whole": "phantoms, sizes a power of 2 times the network's",
@@ -100,13 +101,7 @@ def write_model_card(
         model=asdict(run.config.model),
         training=asdict(run.config.training),
         parameters=f"{calibrated_model.localizer.count_params():,}",
-        networks=len(
-            [
-                n
-                for n in calibrated_model.localizer.layers
-                if n.name.startswith("network")
-            ]
-        ),
+        networks=count_networks(calibrated_model.localizer),
         data=_describe_data(data),
         builtin=data.path is None and not data.backgrounds,
         metrics=metrics,

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from keras_mscam.errors import UserError
+from keras_mscam.images.xray import Frame
 from keras_mscam.inference.contract import Contract
 from keras_mscam.inference.find_boxes import (
     Box,
@@ -257,6 +258,18 @@ class Prediction:
             "field": list(self.field) if self.field else None,
             "error": self.error,
         }
+
+
+def apply_frame(prediction: Prediction, frame: Frame) -> Prediction:
+    """Return a prediction with what a file says of its pixels."""
+    return replace(
+        prediction,
+        original_size=frame.size,
+        pixel_spacing=frame.pixel_spacing,
+        spacing_plane=frame.spacing_plane,
+        field=frame.field,
+        warnings=(*frame.warnings, *prediction.warnings),
+    )
 
 
 def split_outputs(outputs: Mapping[str, np.ndarray]) -> list[Prediction]:

@@ -14,7 +14,7 @@ from keras_mscam.images.grey_values import describe_values
 from keras_mscam.images.reader import Image, describe_image, read_xray
 from keras_mscam.images.xray import Frame, ImageError, XRay
 from keras_mscam.inference.find_boxes import find_boxes, fuse_positives
-from keras_mscam.inference.prediction import Prediction, list_boxes
+from keras_mscam.inference.prediction import Prediction, apply_frame, list_boxes
 from keras_mscam.inference.run_folder import PRETRAINED
 
 _ONE = (str, os.PathLike, bytes, bytearray, memoryview, io.IOBase, PIL.Image.Image)
@@ -118,17 +118,13 @@ class Predictor:
             prediction = Prediction(
                 probabilities=dict(zip(contract.pathologies, values, strict=True)),
                 boxes=list_boxes(contract.pathologies, boxes[row], scores[row]),
-                original_size=frame.size,
                 attention=outputs["attention"][row],
                 cams={b: outputs[f"cam_block{b}"][row] for b in contract.blocks},
                 relevance_weights=weights,
-                pixel_spacing=frame.pixel_spacing,
-                spacing_plane=frame.spacing_plane,
-                field=frame.field,
-                warnings=(*frame.warnings, *describe_values(image)),
+                warnings=tuple(describe_values(image)),
                 contract=contract,
             )
-            predictions.append(prediction)
+            predictions.append(apply_frame(prediction, frame))
         for (row, column), heatmap in fused.items():
             predictions[row].heatmaps[contract.pathologies[column]] = heatmap
         return predictions

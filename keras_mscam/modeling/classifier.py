@@ -138,6 +138,11 @@ def average_classifiers(classifiers: Sequence[keras.Model]) -> keras.Model:
     return keras.Model(image, {"logits": combined, **outputs}, name="classifier")
 
 
+def count_networks(model: keras.Model) -> int:
+    """Return how many networks a classifier, or a localizer over it, averages, or 1."""
+    return max(1, sum(layer.name.startswith("network") for layer in model.layers))
+
+
 def _add_transition(tensor, features: int, block: int, momentum: float):
     name = f"transition_block{block}"
     tensor = keras.layers.Conv2D(features, 1, use_bias=False, name=f"{name}_conv")(

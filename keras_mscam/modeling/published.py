@@ -198,11 +198,12 @@ def read_published(path: Path) -> PublishedWeights:
         absent = [name for name in wanted if name not in canonical]
         missing += absent
         rest -= {canonical[n] for n in wanted if n in canonical}
-        for name in wanted if kind != "bn" else ():
-            if not absent and tensors[canonical[name]].ndim != 4:
-                raise UserError(f"{path} has a {canonical[name]} that is no kernel.")
-        if not absent:
-            layers[keras_name] = [to_keras(tensors[canonical[n]], kind) for n in wanted]
+        if absent:
+            continue
+        arrays = [tensors[canonical[name]] for name in wanted]
+        if kind != "bn" and arrays[0].ndim != 4:
+            raise UserError(f"{path} has a {canonical[wanted[0]]} that is no kernel.")
+        layers[keras_name] = [to_keras(array, kind) for array in arrays]
     head = _find_head(tensors, rest, FEATURES[backbone])
     thresholds = _find_thresholds(tensors, len(head[1]) if head else None, path)
     channels = layers["conv1_conv"][0].shape[2] if "conv1_conv" in layers else 3

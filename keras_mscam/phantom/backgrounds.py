@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +28,8 @@ FEWEST_PATIENTS = 5
 _FRONTAL = ("PA", "AP", "")
 #: The size at which grey values are looked at.
 _LOOKED_AT = (256, 256)
+#: Numbers of persons, each given when it is first asked for.
+Strangers = defaultdict[str | Path, int]
 _NAME = re.compile(r"(\d{8})_\d{3,}")  # of an image of ChestX-ray14
 
 
@@ -126,13 +129,14 @@ def read_backgrounds(
 
 def _take(backgrounds: list[Background], most: int | None) -> list[Background]:
     """Take the first ones, or, where these are of too few patients, a few of each."""
+    taken = backgrounds[:most]
+    if len({background.patient for background in taken}) >= FEWEST_PATIENTS:
+        return taken
     groups = {}
     for background in backgrounds:
         groups.setdefault(background.patient, []).append(background)
-    if len({background.patient for background in backgrounds[:most]}) < FEWEST_PATIENTS:
-        turns = itertools.chain.from_iterable(itertools.zip_longest(*groups.values()))
-        backgrounds = list(filter(None, turns))
-    return backgrounds[:most]
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*groups.values()))
+    return list(filter(None, turns))[:most]
 
 
 def _trace(background: Background) -> tuple[Tracing | str, list[str]]:
@@ -162,7 +166,8 @@ def _gather(
 ) -> tuple[list[Background], tuple[str, ...]]:
     """Return what the folders hold, by file name, each patient with a number."""
     found, again, problems = {}, [], ()
-    strangers = _Strangers()
+    # Below 0, whom neither table nor file name gives a number.
+    strangers: Strangers = defaultdict(lambda: -1 - len(strangers))
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise UserError(f"{folder} is not a folder; give one with X-rays.")
@@ -185,22 +190,14 @@ def _gather(
     gathered = [found[name] for name in sorted(found)]
     unknown = dict.fromkeys(b.patient for b in gathered if b.patient < 0)
     first = max(0, *(b.patient for b in gathered)) + 1
-    numbers = dict(zip(unknown, itertools.count(first), strict=False))
+    numbers = {person: number for number, person in enumerate(unknown, first)}
     return [
         replace(b, patient=numbers.get(b.patient, b.patient)) for b in gathered
     ], problems
 
 
-class _Strangers(dict):
-    """Numbers below 0 of persons whom neither table nor file name gives a number."""
-
-    def __missing__(self, person: str | Path) -> int:
-        self[person] = -1 - len(self)
-        return self[person]
-
-
 def _read_labelled(
-    folder: Path, strangers: _Strangers
+    folder: Path, strangers: Strangers
 ) -> tuple[list[Background], tuple[str, ...]]:
     dataset = read_chestxray14(folder)
     backgrounds, packed, lateral = [], [], []

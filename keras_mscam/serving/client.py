@@ -24,7 +24,7 @@ from keras_mscam.images.reader import (
     read_xray,
 )
 from keras_mscam.images.xray import Frame, ImageError
-from keras_mscam.inference.prediction import Prediction, split_outputs
+from keras_mscam.inference.prediction import Prediction, apply_frame, split_outputs
 from keras_mscam.inference.predictor import check_several
 
 #: Signature that gives every part of a `Prediction`.
@@ -334,20 +334,12 @@ class _Encoded:
         if self.frame is None or prediction.error:
             return prediction
         left, top, *_ = self.frame.corners
-        boxes = [
+        boxes = tuple(
             replace(box, xyxy=(x0 + left, y0 + top, x1 + left, y1 + top))
             for box in prediction.boxes
             for x0, y0, x1, y1 in [box.xyxy]
-        ]
-        return replace(
-            prediction,
-            boxes=tuple(boxes),
-            original_size=self.frame.size,
-            pixel_spacing=self.frame.pixel_spacing,
-            spacing_plane=self.frame.spacing_plane,
-            warnings=(*self.frame.warnings, *prediction.warnings),
-            field=self.frame.field,
         )
+        return apply_frame(replace(prediction, boxes=boxes), self.frame)
 
 
 def _encode_image(image: Image, max_value: int | None) -> _Encoded:

@@ -49,13 +49,13 @@ def average(run_paths: Sequence[Path], output: Path, data: Path | None = None) -
     Manifest.read(records)  # says so if there is none
     classifiers = [load_classifier(run) for run in runs]
     pathologies = read_pathologies(runs[0])
-    described = [_describe(*pair) for pair in zip(runs, classifiers, strict=True)]
-    for run, other in zip(runs, described, strict=True):
-        for what, value in other.items():
-            if value != described[0][what]:
+    expected = _describe(runs[0], classifiers[0])
+    for run, classifier in zip(runs[1:], classifiers[1:], strict=True):
+        for what, value in _describe(run, classifier).items():
+            if value != expected[what]:
                 raise UserError(
                     f"{run.path} has other {what} than {runs[0].path}: {value}, not "
-                    f"{described[0][what]}."
+                    f"{expected[what]}."
                 )
     classifier = average_classifiers(classifiers)
     with write_whole_folder(output) as folder:

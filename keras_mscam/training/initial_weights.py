@@ -14,6 +14,7 @@ from keras_mscam.inference.hub import fetch
 from keras_mscam.inference.run_folder import Run, load_run
 from keras_mscam.modeling.classifier import (
     build_classifier,
+    count_networks,
     find_leaves,
     read_relevance_weights,
 )
@@ -131,7 +132,7 @@ def copy_run(classifier: keras.Model, pathologies: Sequence[str], run: Run) -> s
         UserError: the run has no model, or one whose backbone has other layers.
     """
     trained = load_classifier(run)
-    if all(layer.name != "backbone" for layer in trained.layers):
+    if count_networks(trained) > 1:
         raise UserError(
             f"{run.path} is the average of several networks: start from one of them."
         )

@@ -32,7 +32,7 @@ def resume_run(config: Config, output: Path) -> Run:
         UserError: it is no run, or is to go on in another way than it was begun.
     """
     run = load_run(output)
-    done = _count_epochs(run)
+    done = next(iter(_read_progress(run)), 0)
     if config.training.epochs < done:
         raise UserError(
             f"The run in {output} has {done} epochs already: --epochs can only make it "
@@ -76,20 +76,20 @@ def explain_end(run: Run) -> Iterator[None]:
         raise
 
 
-def _count_epochs(run: Run) -> int:
+def _read_progress(run: Run) -> list[int]:
+    """Return whole epochs, and steps of the next if there are; nothing before both."""
     from keras_mscam.training.checkpoint import find_checkpoints, read_numbers
 
-    return max((read_numbers(path)[0] for path in find_checkpoints(run)), default=0)
+    newest = next(iter(find_checkpoints(run)), None)
+    return [] if newest is None else read_numbers(newest)
 
 
 def _describe_progress(run: Run) -> str:
-    from keras_mscam.training.checkpoint import find_checkpoints, read_numbers
-
     if not is_prepared(run.records):
         return "while its images were prepared"
-    newest, *_ = [*find_checkpoints(run), None]
-    if newest is None:
+    progress = _read_progress(run)
+    if not progress:
         return "before its first checkpoint"
-    epochs, *steps = read_numbers(newest)
+    epochs, *steps = progress
     within = "".join(f" and {step} steps of the next" for step in steps)
     return f"after {epochs} of {run.config.training.epochs} epochs{within}"
