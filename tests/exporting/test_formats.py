@@ -59,6 +59,20 @@ def test_what_was_measured_is_written_down(converted, kind):
     assert half["agreement"]["mean_maps"] > exact["agreement"]["mean_maps"]
 
 
+def test_onnx_in_8_bits_gives_the_same_on_every_processor(converted):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(converted("onnx") / "int8.onnx")
+    kernels = [
+        onnx.numpy_helper.to_array(weights)
+        for weights in model.graph.initializer
+        if weights.data_type == onnx.TensorProto.INT8 and len(weights.dims) == 4
+    ]
+    assert kernels
+    # Without VNNI instructions two products at a time are added in 16 bits:
+    # 2 * 255 * 64 = 32640 fits, 2 * 255 * 65 = 33150 is more than 32767.
+    assert max(abs(kernel.astype(int)).max() for kernel in kernels) == 64
+
+
 def test_every_format_has_its_folder():
     assert tuple(FORMATS) == OTHER_FORMATS
 

@@ -27,9 +27,17 @@ def write_float16(_network: keras.Model, folder: Path, _images: np.ndarray) -> N
 
 
 def write_int8(_network: keras.Model, folder: Path, images: np.ndarray) -> None:
-    """Compute in 8 bits, with scales of weights by channel, of maps by calibration."""
+    """Compute in 8 bits, with scales of weights by channel, of maps by calibration.
+
+    Weights use 7 of their 8 bits, see `onnx.write_int8`.
+    """
+    exact_sums = nncf.AdvancedQuantizationParameters(
+        overflow_fix=nncf.OverflowFix.ENABLE
+    )
     with quietly("nncf"), keep_signal_stack():
         model = get_core().read_model(folder / "float32.xml")
         samples = nncf.Dataset(images, lambda image: image[None, ..., None])
-        quantized = nncf.quantize(model, samples, subset_size=len(images))
+        quantized = nncf.quantize(
+            model, samples, subset_size=len(images), advanced_parameters=exact_sums
+        )
     openvino.save_model(quantized, folder / "int8.xml", compress_to_fp16=True)
