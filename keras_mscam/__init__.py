@@ -2,14 +2,34 @@
 
 import importlib
 import os
+import sys
+import warnings
+from pathlib import Path
 
 __version__ = "0.1.0"
 
 # TensorFlow greets every process with a page on the processor and on absent GPUs. It
 # can be silenced only before its first import; whoever sets the variable is obeyed.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# It turns oneDNN on by itself only on processors with AVX-512. Others train faster with
-# it, too, see `experiments/benchmarks/README.md`.
+
+
+def _lacks_onednn(processor: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether TensorFlow runs without oneDNN, and it is too late to turn it on."""
+    if "tensorflow" not in sys.modules or "TF_ENABLE_ONEDNN_OPTS" in os.environ:
+        return False
+    flags = processor.read_text() if processor.exists() else ""
+    return "avx2" in flags and "vnni" not in flags
+
+
+# TensorFlow turns oneDNN on by itself only on processors with VNNI, such as most with
+# AVX-512. Others train up to twice as fast with it: experiments/benchmarks/README.md.
+if _lacks_onednn():
+    warnings.warn(
+        "TensorFlow was imported before keras_mscam, and so without oneDNN: training "
+        "takes up to twice as long on this processor. Import keras_mscam first, or set "
+        "TF_ENABLE_ONEDNN_OPTS=1.",
+        stacklevel=2,
+    )
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # Memory of a GPU is taken as it is needed, not all at once.
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")

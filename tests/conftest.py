@@ -9,6 +9,9 @@ import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
+import keras_mscam  # noqa: F401  before TensorFlow, whose kernels it chooses
+
+# isort: split
 import cv2
 import keras
 import numpy as np

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import keras_mscam
 from keras_mscam import cli
 
 BUILD = """
@@ -124,3 +125,34 @@ def test_a_backend_that_is_not_installed(monkeypatch):
         "KERAS_BACKEND asks for the backend 'torch', which is not installed; install "
         "it or choose another."
     )
+
+
+@pytest.mark.parametrize(
+    ("flags", "before", "settings", "advised"),
+    [
+        ("fpu avx avx2 fma", "tensorflow", {}, True),
+        ("fpu avx avx2 fma", "json", {}, False),
+        ("fpu avx avx2 fma", "tensorflow", {"TF_ENABLE_ONEDNN_OPTS": "0"}, False),
+        ("fpu avx2 avx512f avx512_vnni", "tensorflow", {}, False),
+        ("Features : fp asimd sve", "tensorflow", {}, False),
+    ],
+)
+def test_what_turns_onednn_on_too_late(
+    monkeypatch, tmp_path, flags, before, settings, advised
+):
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
+    monkeypatch.setattr(sys, "modules", {before: json})
+    monkeypatch.setattr(os, "environ", settings)
+    assert keras_mscam._lacks_onednn(tmp_path / "cpuinfo") is advised
+    assert not keras_mscam._lacks_onednn(tmp_path / "missing")
+
+
+def test_the_package_turns_onednn_on():
+    code = "import os, keras_mscam; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    inherited = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    for given, expected in [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")]:
+        result = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True,
+            env=inherited | given,
+        )  # fmt: skip
+        assert result.stdout.strip() == expected

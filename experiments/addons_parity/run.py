@@ -20,12 +20,6 @@ from collections import Counter
 from itertools import islice
 from pathlib import Path
 
-import cv2
-import keras
-import numpy as np
-import pandas as pd
-import tyro
-
 import keras_mscam.modeling  # noqa: F401  registers what a saved model holds
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.data.pipeline import read_examples
@@ -42,6 +36,12 @@ from keras_mscam.localization.accuracy import Localization
 from keras_mscam.localization.boxes import compute_iou
 from keras_mscam.localization.detection import compute_average_precision
 from keras_mscam.modeling import build_localizer
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+import tyro
 
 HERE = Path(__file__).parent
 THRESHOLDS = boxes.WANG_THRESHOLDS

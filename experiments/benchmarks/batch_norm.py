@@ -8,11 +8,11 @@ counts little.
 
 import time
 
+from keras_mscam.training.batch_norm import find_batch_norms
+
 import tyro
 from timing import report
 from training_step import make_step
-
-from keras_mscam.training.batch_norm import find_batch_norms
 
 _NETWORKS = {
     "small_densenet": ((192, 192), 16),

@@ -156,12 +156,15 @@ def _answer(works) -> None:
 
 
 def _keras_works(network: str, size: str, precision: str):
-    import keras
+    import keras_mscam  # noqa: F401  first: it chooses TensorFlow's kernels
 
+    # isort: split
     from keras_mscam.configs.schema import TrainingConfig
     from keras_mscam.modeling import build_classifier, build_localizer
     from keras_mscam.modeling.classifier import find_leaves
     from keras_mscam.training.fit import compile_trainer
+
+    import keras
 
     size = int(size)
     if precision == "bfloat16":

@@ -17,16 +17,16 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-import cv2
-import numpy as np
-import tyro
-from timing import measure
-
 from keras_mscam.batch_predict.index import Summary, write_tables
 from keras_mscam.batch_predict.journal import Journal
 from keras_mscam.batch_predict.predict_files import predict
 from keras_mscam.data.preparation import prepare
 from keras_mscam.phantom import write_phantoms
+
+import cv2
+import numpy as np
+import tyro
+from timing import measure
 
 ENGINES = ("local", "ray")
 

@@ -17,14 +17,14 @@ import tempfile
 import time
 from pathlib import Path
 
-import cv2
-import numpy as np
-import tyro
-
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.evaluation.calibration import calibrate_on
 from keras_mscam.evaluation.measure import locate_all, measure
 from keras_mscam.evaluation.split_outputs import read_predictions
+
+import cv2
+import numpy as np
+import tyro
 
 PART, SIDES, BLOCKS, BOXED = 256, (32, 16, 8), (2, 3, 4), 8
 

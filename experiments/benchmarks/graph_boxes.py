@@ -6,14 +6,14 @@ TensorFlow's operations and OpenCV take turns over the same maps; medians, in
 milliseconds an image of so many maps, and how many maps got the same boxes and scores.
 """
 
+from keras_mscam.exporting.graph.map_boxes import extract_boxes, normalize_maps
+from keras_mscam.localization import boxes as by_opencv
+
 import cv2
 import numpy as np
 import tensorflow as tf
 import tyro
 from timing import measure
-
-from keras_mscam.exporting.graph.map_boxes import extract_boxes, normalize_maps
-from keras_mscam.localization import boxes as by_opencv
 
 THRESHOLD = 0.35
 KEPT = 8

@@ -7,15 +7,15 @@ does hits both alike: the paper's three heads, and one GAP head on the last bloc
 here from Keras's own layers. The median ratio and its quartiles are printed.
 """
 
-import keras
-import numpy as np
-import tyro
-from timing import report
-
 from keras_mscam.configs.schema import TrainingConfig
 from keras_mscam.modeling import build_classifier, build_localizer
 from keras_mscam.modeling.backbones import build_backbone
 from keras_mscam.training.fit import compile_trainer
+
+import keras
+import numpy as np
+import tyro
+from timing import report
 
 
 def main(

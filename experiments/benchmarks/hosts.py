@@ -81,12 +81,12 @@ def run_together(jobs: list[dict]) -> list[float]:
 def train_one(job: dict) -> None:
     """Train one epoch as one of the hosts, and print the seconds of every step."""
     os.sched_setaffinity(0, job["cores"])  # before anybody counts them
-    import keras
-
     from keras_mscam.configs import PRESETS
     from keras_mscam.evaluation import evaluate_run
     from keras_mscam.training.machines import Machines
     from keras_mscam.training.train_run import train
+
+    import keras
 
     evaluate_run.evaluate = lambda *_: None
     times = []

@@ -6,11 +6,11 @@ Two copies of one network take turns, step by step; the median ratio of their ti
 its quartiles are printed.
 """
 
+from keras_mscam.configs import PRESETS
+
 import tyro
 from timing import measure, report
 from training_step import make_step
-
-from keras_mscam.configs import PRESETS
 
 
 def main(steps: int = 40, batch: int = 16) -> None:

@@ -11,13 +11,13 @@ import json
 import math
 from pathlib import Path
 
-import pandas as pd
-import tyro
-
 from keras_mscam.configs import PRESETS
 from keras_mscam.data.manifest import Manifest
 from keras_mscam.errors import command
 from keras_mscam.training.train_run import train
+
+import pandas as pd
+import tyro
 
 SIZE = (96, 96)
 #: Batch size, batches whose gradients are averaged for an update, and epochs. The first

@@ -14,12 +14,12 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+from keras_mscam.configs.schema import TrainingConfig
+from keras_mscam.errors import command
+
 import keras
 import numpy as np
 import tyro
-
-from keras_mscam.configs.schema import TrainingConfig
-from keras_mscam.errors import command
 
 
 def print_table(

@@ -13,15 +13,15 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
+from keras_mscam.configs import PRESETS
+from keras_mscam.configs.schema import TrainingConfig
+from keras_mscam.training.train_run import train
+
 import keras
 import pandas as pd
 import tyro
 from timing import report
 from training_step import make_step
-
-from keras_mscam.configs import PRESETS
-from keras_mscam.configs.schema import TrainingConfig
-from keras_mscam.training.train_run import train
 
 Policy = Literal["mixed_bfloat16", "mixed_float16"]
 

@@ -27,16 +27,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from keras_mscam.data.archives import list_members
+from keras_mscam.data.preparation import prepare
+from keras_mscam.parallel.in_order import map_in_order
+from keras_mscam.phantom import write_phantoms
+
 import cv2
 import numpy as np
 import tyro
 from PIL import Image
 from timing import measure
-
-from keras_mscam.data.archives import list_members
-from keras_mscam.data.preparation import prepare
-from keras_mscam.parallel.in_order import map_in_order
-from keras_mscam.phantom import write_phantoms
 
 HEADER = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender"
 

@@ -11,12 +11,6 @@ none, or five in every image.
 import tempfile
 from pathlib import Path
 
-import keras
-import numpy as np
-import tensorflow as tf
-import tyro
-from timing import report
-
 from keras_mscam.exporting.graph.signatures import write_saved_model
 from keras_mscam.images.png_jpeg import encode_png
 from keras_mscam.inference.contract import Contract
@@ -24,6 +18,12 @@ from keras_mscam.inference.runtimes.tensorflow_keras import load_signatures
 from keras_mscam.modeling import build_classifier, build_localizer
 from keras_mscam.pathologies import PATHOLOGIES
 from keras_mscam.phantom import render_phantom, sample_anatomy, sample_visit
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tyro
+from timing import report
 
 
 def main(

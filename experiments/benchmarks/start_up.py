@@ -13,10 +13,10 @@ import time
 from itertools import count
 from pathlib import Path
 
+from keras_mscam.phantom import write_phantoms
+
 import numpy as np
 import tyro
-
-from keras_mscam.phantom import write_phantoms
 
 
 def main(rounds: int = 5) -> None:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-import keras
-import numpy as np
-
 from keras_mscam.configs.schema import TrainingConfig
 from keras_mscam.modeling import build_classifier
 from keras_mscam.training.fit import compile_trainer
+
+import keras
+import numpy as np
 
 _DEFAULTS = TrainingConfig()
 

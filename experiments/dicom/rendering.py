@@ -10,6 +10,9 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from keras_mscam.images.reader import read_grey, read_xray
+from keras_mscam.images.xray import ImageError
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -18,9 +21,6 @@ from dcmtk import find_window, render
 from pydicom import dcmread
 from pydicom.data import get_testdata_files
 from sources import Made, make_all
-
-from keras_mscam.images.reader import read_grey, read_xray
-from keras_mscam.images.xray import ImageError
 
 HERE = Path(__file__).parent
 OUTPUT = HERE / "rendering.csv"

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.evaluation.classification import compute_classification
 from keras_mscam.evaluation.localize import localize
@@ -12,6 +10,8 @@ from keras_mscam.evaluation.split_outputs import Predictions
 from keras_mscam.inference.run_calibration import RunCalibration, calibrate
 from keras_mscam.localization.accuracy import compute_localization
 from keras_mscam.localization.fusion import build_fusion
+
+import numpy as np
 
 _BATCH = 32
 #: T(IoU) that are told.

@@ -11,11 +11,11 @@ import statistics
 import time
 from pathlib import Path
 
-import numpy as np
-import tyro
-
 from keras_mscam.exporting.formats import tfjs
 from keras_mscam.inference.runtimes import load_runtime
+
+import numpy as np
+import tyro
 
 _BATCHES = {1: 40, 32: 4}  # images at a time, and how often
 

@@ -18,10 +18,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
-import tyro
-from accuracy import OVERLAPS, measure_accuracy, run_all
-
 from keras_mscam.data.pipeline import read_examples
 from keras_mscam.evaluation.calibration import calibrate_run
 from keras_mscam.evaluation.split_outputs import predict_split
@@ -33,6 +29,10 @@ from keras_mscam.inference.contract import read_contract
 from keras_mscam.inference.export_folder import find_formats
 from keras_mscam.inference.run_folder import load_run
 from keras_mscam.inference.runtimes.runtime import count_cores
+
+import numpy as np
+import tyro
+from accuracy import OVERLAPS, measure_accuracy, run_all
 
 _HERE = Path(__file__).parent
 _README = _HERE.parents[1] / "export" / "README.md"

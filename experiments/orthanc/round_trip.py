@@ -8,15 +8,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import tyro
-from dicomweb_client import DICOMwebClient
-from pydicom import dcmread
-
 from keras_mscam import Predictor
 from keras_mscam.dicom_results import write_results
 from keras_mscam.errors import UserError, command
 from keras_mscam.images.reader import read_xray
 from keras_mscam.images.xray import ImageError
+
+import tyro
+from dicomweb_client import DICOMwebClient
+from pydicom import dcmread
 
 #: What X-rays call themselves; our own overlays are of modality OT.
 MODALITIES = ("CR", "DX")

@@ -4,10 +4,6 @@ import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
-import numpy as np
-import tyro
-
 from keras_mscam.data.chestxray14 import read_chestxray14
 from keras_mscam.images.reader import read_grey
 from keras_mscam.images.resize import resize_area
@@ -16,6 +12,10 @@ from keras_mscam.phantom import sample_visit
 from keras_mscam.phantom.backgrounds import read_backgrounds
 from keras_mscam.phantom.patients import Finding, sample_size
 from keras_mscam.phantom.plant import plant_lesions
+
+import cv2
+import numpy as np
+import tyro
 
 _YELLOW, _GREEN = (0, 255, 255), (0, 255, 0)
 _REAL_COLUMNS = 4  # pairs of pictures in a row of the sheet of real lesions

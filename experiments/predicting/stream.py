@@ -18,12 +18,12 @@ import sys
 import time
 from pathlib import Path
 
+from keras_mscam.batch_predict.journal import read_lines
+from keras_mscam.phantom import write_phantoms
+
 import cv2
 import numpy as np
 import tyro
-
-from keras_mscam.batch_predict.journal import read_lines
-from keras_mscam.phantom import write_phantoms
 
 _PHANTOMS = 40
 _SIDE = 1024

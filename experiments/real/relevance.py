@@ -13,13 +13,6 @@ the network trained on real findings is then measured on real boxes.
 from itertools import product
 from pathlib import Path
 
-import matplotlib
-import numpy as np
-import tyro
-from scipy.optimize import minimize
-from scipy.special import expit, softmax
-from scipy.stats import spearmanr
-
 from keras_mscam.configs import PRESETS
 from keras_mscam.errors import command
 from keras_mscam.evaluation.calibration import fit_calibration
@@ -35,6 +28,13 @@ from keras_mscam.inference.run_folder import load_run
 from keras_mscam.localization.boxes import compute_iou
 from keras_mscam.localization.fusion import Fusion
 from keras_mscam.visualization.style import BLUE, in_own_style, short_words, tidy
+
+import matplotlib
+import numpy as np
+import tyro
+from scipy.optimize import minimize
+from scipy.special import expit, softmax
+from scipy.stats import spearmanr
 
 matplotlib.use("Agg")
 STAGES = {

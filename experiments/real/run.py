@@ -18,13 +18,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
-import numpy as np
-import pandas as pd
-import tensorflow as tf
-import tyro
-from scipy.special import expit
-
 from keras_mscam.configs import PRESETS
 from keras_mscam.configs.choices import Pooling
 from keras_mscam.configs.schema import LocalizationConfig
@@ -50,6 +43,13 @@ from keras_mscam.phantom import write_phantoms
 from keras_mscam.training.batch_norm import BatchNormStatistics
 from keras_mscam.training.fit import compile_trainer
 from keras_mscam.training.train_run import train
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+import tyro
+from scipy.special import expit
 
 sys.path.append(str(Path(__file__).parents[1] / "table1"))
 from tables import measure_run, write_tables

@@ -11,9 +11,6 @@ import json
 import shutil
 from pathlib import Path
 
-import jinja2
-import tyro
-
 from keras_mscam.errors import command
 from keras_mscam.evaluation.calibration import calibrate_on
 from keras_mscam.evaluation.split_outputs import predict_split
@@ -21,6 +18,9 @@ from keras_mscam.files import compute_checksum, read_json, write_whole_folder
 from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.run_calibration import RunCalibration, write_calibration
 from keras_mscam.inference.run_folder import PRETRAINED, Run, create_run, load_run
+
+import jinja2
+import tyro
 
 CARD = Path(__file__).with_name("card.md.jinja")
 #: Of the evaluation on real boxes: what the card of an export shows.

@@ -10,13 +10,13 @@ import json
 import tempfile
 from pathlib import Path
 
-import keras
-
 from keras_mscam.configs.schema import AugmentationConfig
 from keras_mscam.data.pipeline import make_training_dataset, read_examples
 from keras_mscam.data.preparation import prepare
 from keras_mscam.modeling import build_classifier
 from keras_mscam.phantom import write_phantoms
+
+import keras
 
 _SIZE = (96, 128)
 _AUGMENTATION = AugmentationConfig(

@@ -13,11 +13,11 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import tyro
-
 from keras_mscam.configs import PRESETS
 from keras_mscam.configs.schema import merge_config
+
+import numpy as np
+import tyro
 
 _WAYS = {
     "plain": {},
@@ -65,13 +65,13 @@ def main(
 
 def _measure(records: Path, preset: str, steps: int, changes: dict) -> list[float]:
     """Return the median milliseconds of a step, and the mean ones of processors."""
-    import keras
-
     from keras_mscam.data.manifest import Manifest
     from keras_mscam.data.pipeline import make_training_dataset
     from keras_mscam.modeling import build_classifier
     from keras_mscam.training.fit import compile_trainer, counting_callbacks, fit
     from keras_mscam.training.train_run import make_deterministic
+
+    import keras
 
     config = merge_config(PRESETS[preset], {"training": changes}, "cost.py")
     training, size = config.training, config.data.image_size

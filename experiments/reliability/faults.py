@@ -19,11 +19,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import tyro
-
 from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.run_folder import load_run
+
+import numpy as np
+import tyro
 
 _EPOCHS = 24
 _STEPS = 10  # an epoch, of 8 images

@@ -15,10 +15,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-import tyro
-from server import Watch, start_server
-
 from keras_mscam.images.png_jpeg import encode_png
 from keras_mscam.inference.contract import read_contract
 from keras_mscam.inference.export_folder import find_formats
@@ -28,6 +24,10 @@ from keras_mscam.inference.runtimes.tensorflow_keras import (
 )
 from keras_mscam.phantom import render_phantom, sample_anatomy, sample_visit
 from keras_mscam.serving import Client
+
+import numpy as np
+import tyro
+from server import Watch, start_server
 
 _PHANTOMS = 256
 _BATCH = 32

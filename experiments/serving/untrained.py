@@ -3,14 +3,11 @@
     python experiments/serving/untrained.py runs/untrained
 
 What a network says doesn't change how long it takes. In every image five pathologies
-are positive, so that boxes cost what they cost a busy reader.
+are positive, so that boxes cost what they cost a busy reader. Batch normalization has
+statistics as if trained: converters drop what adds 0 or multiplies by 1.
 """
 
 from pathlib import Path
-
-import keras
-import numpy as np
-import tyro
 
 from keras_mscam.configs import PRESETS
 from keras_mscam.files import compute_checksum
@@ -23,6 +20,11 @@ from keras_mscam.inference.run_calibration import (
 from keras_mscam.inference.run_folder import create_run
 from keras_mscam.modeling import build_classifier
 from keras_mscam.pathologies import PATHOLOGIES
+from keras_mscam.training.batch_norm import find_batch_norms
+
+import keras
+import numpy as np
+import tyro
 
 _POSITIVE = 5
 
@@ -37,6 +39,10 @@ def main(run: tyro.conf.Positional[Path]) -> None:
     made = create_run(run, config)
     keras.utils.set_random_seed(0)
     classifier = build_classifier(len(PATHOLOGIES), config.data.image_size)
+    rng = np.random.default_rng(0)
+    for layer in find_batch_norms(classifier):
+        weights = layer.get_weights()
+        layer.set_weights([rng.uniform(0.8, 1.2, values.shape) for values in weights])
     classifier.save(made.model_path)
     points = {
         name: OperatingPoint(probability_threshold=0.0 if place < _POSITIVE else 1.0)

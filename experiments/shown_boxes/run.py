@@ -12,10 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
-import pandas as pd
-import tyro
-
 from keras_mscam.configs.schema import MapConfig, ShownConfig
 from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import command
@@ -34,6 +30,10 @@ from keras_mscam.localization.boxes import (
 from keras_mscam.localization.fusion import Fusion, build_fusion
 from keras_mscam.localization.protocol import SHOWN_THRESHOLDS
 from keras_mscam.phantom import write_phantoms
+
+import numpy as np
+import pandas as pd
+import tyro
 
 #: Of the synthetic radiographs that the threshold is chosen on; no run is trained on
 #: them, and no table is made of them.

@@ -10,15 +10,15 @@ import dataclasses
 import json
 from pathlib import Path
 
-import tyro
-from tables import measure_run, write_tables  # beside this file
-
 from keras_mscam.configs import PRESETS
 from keras_mscam.configs.schema import LocalizationConfig, merge_config
 from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import command
 from keras_mscam.phantom import write_phantoms
 from keras_mscam.training.train_run import train
+
+import tyro
+from tables import measure_run, write_tables  # beside this file
 
 HERE = Path(__file__).parent
 SYSTEMS = ("phantom-dn-cam", "phantom-rn-cam", "phantom", "phantom-a-cnn-plus")

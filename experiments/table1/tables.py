@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-import pandas as pd
-
 from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.evaluation.evaluate_run import evaluate
+
+import pandas as pd
 
 #: Columns of the Markdown tables, beside the mean over all boxed pathologies.
 SMALL = ("Nodule", "Mass")

@@ -4,12 +4,12 @@ import dataclasses
 import os
 import sys
 
-import keras
-import mlflow
-
 from keras_mscam.cli.train import parse_options
 from keras_mscam.errors import command
 from keras_mscam.training.train_run import train
+
+import keras
+import mlflow
 
 
 @command

@@ -3,13 +3,13 @@
 import dataclasses
 import sys
 
-import keras
-import wandb
-from wandb.integration.keras import WandbMetricsLogger
-
 from keras_mscam.cli.train import parse_options
 from keras_mscam.errors import command
 from keras_mscam.training.train_run import train
+
+import keras
+import wandb
+from wandb.integration.keras import WandbMetricsLogger
 
 
 @command

@@ -13,13 +13,13 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import tyro
-
 from keras_mscam.configs import PRESETS
 from keras_mscam.errors import command
 from keras_mscam.training.train_run import train
+
+import numpy as np
+import pandas as pd
+import tyro
 
 HERE = Path(__file__).parent
 SYSTEMS = ("dn-cam", "probe", "a-cnn-plus")

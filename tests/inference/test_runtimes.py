@@ -109,7 +109,7 @@ def test_nobody_is_told_what_is_converted():
 def test_auto_takes_the_fastest_that_is_installed(everything, monkeypatch):
     missing = set()
     monkeypatch.setattr(runtime, "_is_installed", lambda name: name not in missing)
-    for name in ("openvino", "onnx", "litert", "tensorflow"):
+    for name in ("litert", "openvino", "onnx", "tensorflow"):
         assert runtime.choose_runtime(runtime.find_models(everything), "x") == name
         missing.add(name)
 
@@ -151,7 +151,7 @@ def test_a_missing_library_is_one_sentence(monkeypatch, kind, command):
     "runtime, sentence",
     [
         ("onnx", "has no model for the runtime 'onnx', only for keras"),
-        ("torch", "no runtime 'torch'; there are auto, openvino"),
+        ("torch", "no runtime 'torch'; there are auto, litert"),
     ],
 )
 def test_a_runtime_that_can_not_run_it_is_a_sentence(run, runtime, sentence):

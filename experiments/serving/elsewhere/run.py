@@ -15,9 +15,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-import tyro
-
 from keras_mscam.errors import UserError, command
 from keras_mscam.exporting.agreement import compare_outputs, run_reference
 from keras_mscam.inference.calibrated_model import convert_to_float32, load_classifier
@@ -25,6 +22,9 @@ from keras_mscam.inference.contract import read_contract
 from keras_mscam.inference.export_folder import find_formats
 from keras_mscam.inference.run_folder import load_run
 from keras_mscam.modeling import build_localizer
+
+import numpy as np
+import tyro
 
 HERE = Path(__file__).parent
 #: Packages of each environment, and what is taken out again.

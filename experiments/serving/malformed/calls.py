@@ -3,11 +3,11 @@
 import struct
 from random import Random
 
-from tensorflow.core.framework import types_pb2
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
-
 from malformed.requests import GrpcRequest, Material, RawRequest
 from malformed.tensors import PREDICT, make_message, make_tensor, send
+
+from tensorflow.core.framework import types_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 _SERVICES = (
     "/tensorflow.serving.PredictionService/",

@@ -4,12 +4,12 @@ import base64
 import json
 import re
 
+from malformed.requests import Request, RestRequest, Rows
+from malformed.sending import Answer
+
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
-
-from malformed.requests import Request, RestRequest, Rows
-from malformed.sending import Answer
 
 Outputs = dict[str, np.ndarray]
 

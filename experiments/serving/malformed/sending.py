@@ -3,9 +3,9 @@
 import asyncio
 from dataclasses import dataclass
 
-import grpc
-
 from malformed.requests import GrpcRequest, RawRequest, Request, RestRequest
+
+import grpc
 
 _OPTIONS = [
     ("grpc.max_send_message_length", -1),

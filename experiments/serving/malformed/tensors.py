@@ -3,12 +3,12 @@
 import json
 from random import Random
 
+from malformed.documents import get_path, post
+from malformed.requests import GrpcRequest, Material, RestRequest
+
 import numpy as np
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import predict_pb2
-
-from malformed.documents import get_path, post
-from malformed.requests import GrpcRequest, Material, RestRequest
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 

@@ -16,12 +16,12 @@ from keras_mscam.inference.export_folder import find_formats
 from keras_mscam.inference.hub import fetch, is_reference
 from keras_mscam.parallel.in_order import count_processors
 
-#: What must be installed, from the fastest on: for one image in float32 on a CPU, see
-#: export/README.md.
+#: What must be installed. The first is the fastest in float32 on a CPU, or not far
+#: behind, with and without AVX-512: see experiments/benchmarks/README.md.
 _LIBRARIES = {
+    "litert": "ai_edge_litert",
     "openvino": "openvino",
     "onnx": "onnxruntime",
-    "litert": "ai_edge_litert",
     "tensorflow": "tensorflow",
     "keras": "keras",
 }
