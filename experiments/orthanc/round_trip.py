@@ -63,9 +63,11 @@ def find_xrays(
     """Yield the identifiers of study, series and instance of every X-ray (QIDO-RS)."""
     for modality in MODALITIES:
         filters = {"Modality": modality}
-        for series in client.search_for_series(study, search_filters=filters):
+        for series in client.search_for_series(
+            study, search_filters=filters, get_remaining=True
+        ):
             parents = series["0020000D"]["Value"][0], series["0020000E"]["Value"][0]
-            for instance in client.search_for_instances(*parents):
+            for instance in client.search_for_instances(*parents, get_remaining=True):
                 yield *parents, instance["00080018"]["Value"][0]
 
 

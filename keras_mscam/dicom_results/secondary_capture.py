@@ -9,6 +9,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from keras_mscam import __version__
 from keras_mscam.dicom_results.source import copy_patient_and_study, is_valid, make_uid
 from keras_mscam.dicom_results.structured_report import NOTICE, to_ascii
+from keras_mscam.images.dicom.frame import find_spacing
 from keras_mscam.images.dicom.header import read_word
 
 _SERIES_NUMBER = 9002
@@ -97,7 +98,7 @@ def _keep_calibration(image: SCImage, source: Dataset) -> None:
         if read_word(source, "PixelSpacingCalibrationType"):
             image.PixelSpacingCalibrationDescription = "not described by the source"
             _copy(source, image, *_CALIBRATION)
-    elif "EstimatedRadiographicMagnificationFactor" in source:
+    elif (spacing := find_spacing(source)) and spacing.plane == "patient":
         image.PixelSpacingCalibrationType = "GEOMETRY"
         image.PixelSpacingCalibrationDescription = "by the estimated magnification"
 

@@ -5,9 +5,9 @@ import re
 import uuid
 
 from highdicom.base import SOPClass
-from pydicom import Dataset, dcmread
+from pydicom import DataElement, Dataset, dcmread
 from pydicom import uid as uids
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.errors import InvalidDicomError
 
 from keras_mscam.errors import UserError
@@ -33,6 +33,8 @@ _REQUIRED = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber",
     "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
+#: Types of text, which are copied without being decoded.
+_TEXTS = ("LO", "SH", "LT", "ST", "UC", "UT")
 #: Towards left, right, anterior, posterior, head or foot; diagonals have several.
 _DIRECTION = re.compile("[LRAPHF]{1,3}")
 _NAMESPACE = uuid.UUID("8d0a1f0e-5f57-5a2c-9d0b-3c2f6b0f6f3a")
@@ -65,7 +67,21 @@ def read_source(data: bytes) -> Dataset:
             f"The DICOM file is of SOP class {sop_class.name}, and results refer to "
             "radiographs and secondary captures only."
         )
+    _keep_bytes(source)
     return source
+
+
+def _keep_bytes(source: Dataset) -> None:
+    """Keep texts from being decoded.
+
+    Where the character set isn't that of the bytes, decoding and encoding changes them.
+    """
+    for tag in list(source.keys()):
+        raw = source.get_item(tag)
+        if raw.is_raw and dictionary_has_tag(tag):
+            kind = raw.VR or dictionary_VR(tag)
+            if kind in _TEXTS:
+                source[tag] = DataElement(tag, kind, raw.value, already_converted=True)
 
 
 def make_evidence(source: Dataset, size: tuple[int, int]) -> Dataset:
@@ -109,11 +125,14 @@ def is_valid(source: Dataset, keyword: str) -> bool:
 def copy_patient_and_study(source: Dataset, document: SOPClass) -> None:
     """Copy what the source says of its patient and study, by the same bytes.
 
+    Texts in items of sequences are decoded and encoded; private elements stay behind.
+
     Raises:
         UserError: it can't be read.
     """
     try:
         document.copy_patient_and_study_information(source)
+        document.remove_private_tags()  # of the items of sequences
         if is_given(source, "SpecificCharacterSet"):
             document.add(source["SpecificCharacterSet"])
     except Exception:  # of any kind; the message may quote the file

@@ -70,7 +70,6 @@ def compile_trainer(
         optimizer,
         loss=dict.fromkeys(trainer.output, loss),
         loss_weights=weights,
-        jit_compile=_should_jit_compile(),
     )
     optimizer.build(trainer.trainable_variables)
     zeros = {n: keras.ops.zeros((1, o.shape[-1])) for n, o in trainer.output.items()}
@@ -315,15 +314,3 @@ class _Batches(keras.utils.PyDataset):
     def __getitem__(self, index):
         images, labels = self.batches[index]
         return images, dict.fromkeys(self.names, labels)
-
-
-def _should_jit_compile() -> bool:
-    """XLA, but for TensorFlow without a GPU: it gains nothing there and starts slowly.
-
-    `experiments/benchmarks` has the measurement.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return True
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))

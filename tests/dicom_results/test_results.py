@@ -5,7 +5,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.data import get_charset_files
 from pydicom.filebase import DicomBytesIO
 from pydicom.uid import (
@@ -144,8 +144,26 @@ def test_values_that_are_not_quite_dicom_are_kept_as_they_are(tmp_path):
 def test_private_attributes_stay_behind(tmp_path):
     source = make_dataset()
     source.private_block(0x0011, "SOMEONE", create=True).add_new(1, "LO", "secret")
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "1", "99X", "chest"
+    item.private_block(0x0011, "SOMEONE", create=True).add_new(1, "LO", "secret")
+    source.ProcedureCodeSequence = [item]
     for path in write(source, tmp_path):
         assert b"secret" not in path.read_bytes()
+        assert dcmread(path).ProcedureCodeSequence[0].CodeMeaning == "chest"
+
+
+@pytest.mark.parametrize(
+    ("character_set", "written"),
+    [("ISO_IR 192", b"M\xfcller 1234!"), ("ISO_IR 126", b"A\xffBCDEFGHIJK")],
+)
+def test_texts_keep_bytes_that_their_character_set_lacks(
+    tmp_path, character_set, written
+):
+    source = make_dataset(SpecificCharacterSet=character_set, PatientID="x" * 12)
+    data = to_bytes(source).replace(b"x" * 12, written)
+    for path in write(data, tmp_path):
+        assert written in path.read_bytes()
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])

@@ -64,6 +64,10 @@ def test_spacing_is_of_rows_and_columns_and_calibrated_only_where_the_source_is(
         EstimatedRadiographicMagnificationFactor=1.25,  # 0.2 / 1.25 = 0.16
     )[0]
     assert image.PixelSpacingCalibrationType == "GEOMETRY"
+    for no_factor in ("", "0", "10"):
+        image = captures(EstimatedRadiographicMagnificationFactor=no_factor)[0]
+        assert image.PixelSpacing == [0.2, 0.1]  # as the detector has it
+        assert "PixelSpacingCalibrationType" not in image
     image = captures(make_prediction(pixel_spacing=None), ImagerPixelSpacing=None)[0]
     assert "PixelSpacing" not in image
 

@@ -16,6 +16,9 @@ Box = tuple[int, int, int, int]
 _TOLERANCE = 0.01
 #: A field with a shorter side than this part of the image's is held for an error.
 _SHORTEST = 0.25
+#: Longer sides of pixels than any detector's, in millimetres, are nonsense, and the
+#: numbers of some would overflow.
+_LONGEST = 1e6
 _NONSENSE = "Its collimation makes no sense, so all of the image is looked at."
 _CROPPED = "Only the part that its collimation left open is looked at."
 _AROUND = "Only the rectangle around what its collimation left open is looked at."
@@ -100,9 +103,10 @@ def find_spacing(dataset: Dataset) -> Spacing | None:
 
 
 def _read_pair(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
-    """Return two positive numbers, or none."""
+    """Return two positive numbers that can be sides of a pixel, or none."""
     numbers = read_numbers(dataset, keyword)
-    return numbers if len(numbers) == 2 and min(numbers) > 0 else None
+    is_pair = len(numbers) == 2 and min(numbers) > 1 / _LONGEST
+    return numbers if is_pair and max(numbers) < _LONGEST else None
 
 
 def compute_aspect(dataset: Dataset) -> float:

@@ -52,7 +52,19 @@ def test_a_scanned_film_goes_last():
     assert find(**film, ImagerPixelSpacing=["0.2", "0.2"])[1] == "detector"
 
 
-@pytest.mark.parametrize("value", [None, "", ["0", "0"], ["-1", "1"], "0.2", ["1"] * 3])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "",
+        ["0", "0"],
+        ["-1", "1"],
+        "0.2",
+        ["1"] * 3,
+        ["1E308"] * 2,
+        ["1E-308"] * 2,
+    ],
+)
 def test_nonsense_is_no_spacing(value):
     assert find(PixelSpacing=value) is None
 

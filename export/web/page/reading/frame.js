@@ -144,9 +144,11 @@ function findAspect(dataset) {
   return sides[0] / sides[1];
 }
 
+/** Return two positive numbers that can be sides of a pixel, or null. */
 function readPair(dataset, tag) {
   const numbers = readNumbers(dataset, tag);
-  return numbers.length === 2 && Math.min(...numbers) > 0 ? numbers : null;
+  const [least, most] = [Math.min(...numbers), Math.max(...numbers)];
+  return numbers.length === 2 && least > 1e-6 && most < 1e6 ? numbers : null;
 }
 
 function describeView(dataset) {
