@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files: read within bounds, named safely, and written whole or not at all."""
 
 import fcntl
 import hashlib

@@ -27,7 +27,7 @@ usage: keras_mscam COMMAND ...
   train [--data RECORDS]                 train a network, and look where it looks
   evaluate RUN [RUN ...]                 measure what runs find, and where they look
   predict [MODEL] XRAY ... --output DIR  X-rays to tables, pictures and pages
-  weights convert|average|publish ...    published weights to a run, and back
+  weights inspect|convert|...            published weights to a run, and back
   export RUN --output DIR                a run to a model that runs elsewhere
   serve DIR                              answer over REST and gRPC
   completion                             print what completes all this in bash

@@ -46,7 +46,7 @@ class ConvertOptions:
         tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] | None,
         tyro.conf.arg(metavar="HEIGHT WIDTH"),
     ] = None
-    """That the network is to see; 224 224 by default."""
+    """Size of the network's input; 224 224, or 512 512 for TorchXRayVision's ResNet."""
     normalization: Normalization | None = None
     """Of grey values, if not as the layout of the file tells."""
     data: Annotated[Path | None, tyro.conf.arg(metavar="RECORDS")] = None

@@ -109,7 +109,7 @@ class TrainingConfig:
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
     """Epochs in which the rate of a cosine first rises from 0; parts of one count."""
     plateau_patience: PositiveInt = 3
-    """Epochs without a better validation loss before the rate falls to 0.1."""
+    """Epochs without a better validation loss before the rate falls to a tenth."""
     early_stopping: PositiveInt | None = None
     """Stop after that many epochs without a better validation loss."""
     batch_norm_images: Annotated[int, Field(ge=0)] = 0

@@ -10,8 +10,8 @@ from keras_mscam.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 RULES = ("paper", "official", "csv", "folds", "test")
-#: Share of the patients of a list for training and validation that validate: the ratio
-#: of 10 to 70% of Sedai et al.
+#: Share of the patients outside of the test that validate: 10 of the 80% that Sedai et
+#: al. don't test on.
 _VALIDATION = 1 / 8
 
 

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 
 from keras_mscam.evaluation.known_labels import divide, explain_one_class, take_known
 
-#: Numbers that one batch of resamples may take for each row of a table: 16 MB.
+#: Numbers in the largest table that a batch of resamples makes: 16 MB.
 CELLS = 2**21
 
 

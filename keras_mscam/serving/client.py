@@ -87,7 +87,7 @@ class Client:
         retries: times to try again.
 
     Raises:
-        UserError: the URL is neither, or another argument can't be.
+        UserError: the URL is neither, or another argument is out of its range.
 
     Example:
         >>> with Client("http://127.0.0.1:8501") as client:

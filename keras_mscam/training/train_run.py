@@ -92,9 +92,9 @@ def train(
 def prepare_data(run: Run) -> None:
     """Make sure that the run's prepared records are there.
 
-    Without `--data`, the built-in set is drawn into `phantom/`, on the `--backgrounds`
-    if there are some; a ChestX-ray14 folder, that one too, is prepared into `records/`;
-    prepared records are used where they are.
+    Prepared records given as `--data` are used where they are. Other data are prepared
+    into `records/`; without `--data`, that is the built-in set, drawn into `phantom/`,
+    on the `--backgrounds` if there are some.
 
     Raises:
         UserError: both `--data` and `--backgrounds`, or they can't be used.
