@@ -27,8 +27,8 @@ from prometheus_client import (
 
 from keras_mscam.serving.serving_error import ServingError
 
-#: Of TensorFlow Serving: 33 buckets from 10 microseconds to 20 minutes.
-_MICROSECONDS = tuple(10 * 1.8**power for power in range(32))
+#: Upper bounds of TensorFlow Serving: 33, from 10 microseconds to 25 minutes.
+_MICROSECONDS = tuple(10 * 1.8**power for power in range(33))
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 #: TensorFlow Serving's counters have no suffix.
 _COUNTERS = ("request_count", "load_latency", "load_attempt_count")
