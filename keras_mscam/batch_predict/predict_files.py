@@ -58,14 +58,14 @@ def predict(
         paths: files, folders, patterns, `-` for the standard input: see `find_files`.
         output: folder of results, new or of an earlier call with the same model and
             options and, if paths are relative, from the same working directory:
-            `predictions.jsonl` and `predictions.csv`, a line an image, and
+            `predictions.jsonl` and `predictions.csv`, a line per image, and
             what `options` ask for.
         options: what is made of each image.
         probability_threshold: one for all pathologies or by name, instead of the
             model's own.
         runtime: see `Predictor`.
         batch_size: images that the network takes at once.
-        workers: processes that read, and as many that draw; `None` takes one a
+        workers: processes that read, and as many that draw; `None` takes one per
             processor. Fewer than 200 files are done in this process, but for DICOM.
             With `engine="ray"`, see `Cluster`.
         engine: what does the work, see `find_workers`: this machine, or the nodes of a

@@ -108,8 +108,8 @@ def stream(
         predictor: with the thresholds wanted.
         place: where files go.
         batch_size: images that the network takes at once.
-        workers: processes that read, and as many that draw; one a processor by default.
-            Or a cluster.
+        workers: processes that read, and as many that draw; one per processor by
+            default. Or a cluster.
 
     Yields:
         The line of each file for the journal, in their order.

@@ -71,7 +71,7 @@ class PredictOptions:
     batch_size: int = 32
     """Images that the network takes at once."""
     workers: int | None = None
-    """Processes that read, and as many that draw; one a processor by default."""
+    """Processes that read, and as many that draw; one per processor by default."""
     engine: Engine = "local"
     """What does the work: this machine, or ray, a Ray cluster."""
     coco: bool = False

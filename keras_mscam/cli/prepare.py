@@ -53,7 +53,7 @@ class PrepareOptions:
     strict: _Flag = False
     """Stop at the first image that can't be used."""
     workers: int | None = None
-    """Processes that read images; one a processor by default."""
+    """Processes that read images; one per processor by default."""
     engine: Engine = "local"
     """What reads images: processes here, or ray, those of a Ray cluster."""
     verify: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None

@@ -94,8 +94,8 @@ class TrainingConfig:
     gradient_checkpointing: bool = False
     """Hold fewer features of the backbone: half the memory, more time per step."""
     balanced_sampling: bool = False
-    """Draw every pathology equally often; with --loss binary, or balance twice.
-    Not in --head-epochs."""
+    """Sample every pathology equally often; meant for --loss binary, as the other
+    losses balance too. Not in --head-epochs."""
     learning_rate: PositiveFloat = 1e-3
     """Adam's learning rate."""
     relevance_learning_rate: PositiveFloat = 1.0

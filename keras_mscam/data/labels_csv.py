@@ -51,7 +51,7 @@ _JSON_FILE = r".*\.json(\.gz)?"
 def read_labels_csv(path: Path, boxes: Path | None = None) -> Dataset:
     """Read a data set of any origin.
 
-    The labels: a row an image, with the columns
+    The labels: a row per image, with the columns
 
     - `path`: of the image file, from the folder of the table or absolute;
     - `patient`: whatever tells persons apart;
@@ -60,7 +60,7 @@ def read_labels_csv(path: Path, boxes: Path | None = None) -> Dataset:
     - every other one a pathology: `1` shown, `0` not shown, nothing or `-1` unknown.
       `TRUE` and `FALSE` are 1 and 0. A column `No Finding` is passed over.
 
-    The boxes: a row a box, with the columns `path` (as in the labels), `pathology`,
+    The boxes: a row per box, with the columns `path` (as in the labels), `pathology`,
     `x_min`, `y_min`, `x_max`, `y_max` in half-open pixels of the original image. Or a
     file in COCO's JSON, see `read_coco`.
 

@@ -55,7 +55,7 @@ def make_dataset(
     Args:
         directory: prepared records.
         split: `train`, `validation` or `test`.
-        batch_size: images a batch; the last one may have fewer.
+        batch_size: images per batch; the last one may have fewer.
         image_size: (height, width) to resize images to, by area averaging where they
             shrink; `None` for the size they are stored at.
         host: as of `make_training_dataset`. The last batch then is filled up by images

@@ -72,7 +72,7 @@ def prepare(
         fold: the one that is the test, counted from 0.
         boxes: table of boxes, for a data set in a `labels.csv`.
         strict: whether an image that can't be used is an error.
-        workers: processes that read images; `None` takes one a processor. Fewer than
+        workers: processes that read images; `None` takes one per processor. Fewer than
             200 images are read in this process. With `engine="ray"`, see `Cluster`.
         engine: what reads images, see `find_workers`: processes of this machine, or of
             the nodes of a Ray cluster, which find the images under the same paths.

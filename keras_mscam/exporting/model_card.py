@@ -25,8 +25,8 @@ from keras_mscam.localization.protocol import (
 from keras_mscam.modeling.classifier import count_networks
 
 _KINDS = {
-    "whole": "phantoms, sizes a power of 2 times the network's",
-    "odd": "phantoms, other sizes",
+    "whole": "synthetic radiographs, sizes a power of 2 times the network's",
+    "odd": "synthetic radiographs, other sizes",
     "run": "of the run's test split",
 }
 _INPUTS = {
@@ -145,7 +145,7 @@ def _describe_data(data: DataConfig) -> str:
         return f"the prepared set `{data.path.name}`"
     if data.backgrounds:
         return "lesions planted in real X-rays without findings"
-    return f"{data.phantoms:,} drawn chests, the built-in set"
+    return f"{data.phantoms:,} synthetic radiographs, the built-in set"
 
 
 def _format(value: float | None) -> str:

@@ -76,12 +76,12 @@ class Contract:
                 raise ValueError(f"{name} must each be there once")
         for name in _SINGLE:
             if len(getattr(self, name)) != count:
-                raise ValueError(f"{name} must have {count} entries, one a pathology")
+                raise ValueError(f"{name} must have {count} entries, one per pathology")
         for name in _BY_BLOCK:
             rows = getattr(self, name)
             if [len(row) for row in rows] != [count] * len(self.blocks):
                 raise ValueError(
-                    f"{name} must have {len(self.blocks)} rows, one a block, of "
+                    f"{name} must have {len(self.blocks)} rows, one per block, of "
                     f"{count} entries"
                 )
         return self

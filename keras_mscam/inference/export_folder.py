@@ -1,4 +1,4 @@
-"""A model repository: a folder a model, in it a numbered folder a version.
+"""A model repository: a folder per model, in it a numbered folder per version.
 
 `NAME/1` is a SavedModel. Other formats of the same version are in folders of their own,
 `NAME-litert/1` and so on, which no server takes for a model: it is told names.

@@ -194,7 +194,7 @@ def read_names(path: Path) -> tuple[str, ...]:
 
 
 def write_relevance_weights(run: Run, pathologies, blocks, weights) -> None:
-    """Write `relevance_weights.csv`: a row a pathology, a column a block."""
+    """Write `relevance_weights.csv`: a row per pathology, a column per block."""
     columns = {f"block{block}": row for block, row in zip(blocks, weights, strict=True)}
     table = pd.DataFrame({"pathology": list(pathologies), **columns})
     with write_whole(run.relevance_weights_path) as temporary:

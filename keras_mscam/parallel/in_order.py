@@ -42,7 +42,7 @@ def map_in_order(
             imports it anew.
         jobs: arguments. An iterator is read in this process, a little ahead of the
             results.
-        workers: processes; `None` takes one a processor. With one, or with fewer than
+        workers: processes; `None` takes one per processor. With one, or with fewer than
             200 jobs, the work is done in this process, if it isn't `apart`. Or a
             cluster, see `find_workers`.
         count: number of jobs, where `len(jobs)` doesn't tell.

@@ -82,7 +82,7 @@ def read_backgrounds(
         most: number of images to look at, at most; `None` for all.
         seed: decides who is looked at, and the order of patients, whatever the order of
             folders and files.
-        workers: processes that look for lungs; `None` takes one a processor.
+        workers: processes that look for lungs; `None` takes one per processor.
         progress: whether to show a bar.
         max_value: of `Background`.
 

@@ -92,13 +92,13 @@ class FiniteLoss(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """One bar over all images of all epochs, with rate and time left; a line an epoch.
+    """One bar over all images of all epochs, with rate and time left; a line per epoch.
 
     Args:
         epochs: last epoch of the run.
         first_epoch: epochs done before, in a resumed run.
-        steps: steps an epoch.
-        batch_size: images a step.
+        steps: steps per epoch.
+        batch_size: images per step.
         first_step: steps done before of the first epoch.
         title: of the bar.
     """

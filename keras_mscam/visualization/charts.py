@@ -143,7 +143,7 @@ def plot_froc(systems: dict[str, dict]) -> Figure:
             return ((), ()) if name in metrics["boxed"] else None
         return curve["false_positives"], curve["sensitivity"]
 
-    return _plot(systems, find, "false boxes an image", "sensitivity", 8.0)
+    return _plot(systems, find, "false positives per image", "sensitivity", 8.0)
 
 
 @in_own_style

@@ -106,7 +106,7 @@ def test_the_parity_that_was_met_is_written_down(exported):
     card = (exported / "assets.extra" / "model_card.md").read_text()
     assert "| Nodule | none |" in card
     assert "not for diagnosis" in card
-    assert "This model was trained on drawn chests" in card
+    assert "This model was trained on synthetic radiographs" in card
     assert "{{" not in card
 
 

@@ -50,7 +50,8 @@ def test_what_was_measured_is_written_down(converted, kind):
     versions = content["environment"]["versions"]
     for package in FORMATS[kind].modules:
         assert versions[package] == metadata.version(package)
-    assert content["calibration"] == "6 phantoms, as the run's records are gone"
+    source = "6 synthetic radiographs, as the run's records are gone"
+    assert content["calibration"] == source
     exact, half, small = content["variants"].values()
     assert exact["agreement"]["probabilities"] <= 1e-5
     assert exact["agreement"]["positives"] == 1

@@ -44,11 +44,11 @@ def test_what_is_written_is_read(read):
 @pytest.mark.parametrize(
     "change, reason",
     [
-        ({"blocks": [3, 4]}, "relevance_weights must have 2 rows, one a block, of 2"),
+        ({"blocks": [3, 4]}, "relevance_weights must have 2 rows, one per block, of 2"),
         ({"fusion_weights": [[1.0]]}, "fusion_weights must have 1 rows"),
         ({"pathologies": ["Mass", "Mass"]}, "pathologies must each be there once"),
         ({"blocks": [4, 4]}, "blocks must each be there once"),
-        ({"slopes": [1.0]}, "slopes must have 2 entries, one a pathology"),
+        ({"slopes": [1.0]}, "slopes must have 2 entries, one per pathology"),
         ({"probability_thresholds": [0.5]}, "probability_thresholds must have 2"),
         ({"shown_threshold": 1.0}, "shown_threshold: Input should be less than 1"),
         ({"shown_threshold": None}, "shown_threshold: Input should be a valid number"),

@@ -102,7 +102,7 @@ def _read_images(
     else:
         drawn = draw_examples(size)
         pixels = [resize_area(read_grey(file.data), size) for file in drawn]
-        source = f"{len(pixels)} phantoms, as the run's records are gone"
+        source = f"{len(pixels)} synthetic radiographs, as the run's records are gone"
     return np.stack(pixels), source
 
 

@@ -1,4 +1,4 @@
-"""Convert to LiteRT, formerly TensorFlow Lite: one `.tflite` file a variant.
+"""Convert to LiteRT, formerly TensorFlow Lite: one `.tflite` file per variant.
 
 The batch is 1: phones' delegates want shapes that are fixed.
 """

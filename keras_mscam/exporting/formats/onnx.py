@@ -1,4 +1,4 @@
-"""Convert to ONNX: one `.onnx` file a variant, of any batch."""
+"""Convert to ONNX: one `.onnx` file per variant, of any batch."""
 
 from pathlib import Path
 from types import SimpleNamespace

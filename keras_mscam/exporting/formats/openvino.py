@@ -1,4 +1,4 @@
-"""Convert to OpenVINO: an `.xml` and a `.bin` file a variant, of any batch."""
+"""Convert to OpenVINO: an `.xml` and a `.bin` file per variant, of any batch."""
 
 from pathlib import Path
 

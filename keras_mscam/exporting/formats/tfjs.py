@@ -1,4 +1,4 @@
-"""Convert to a TF.js graph model: a folder a variant, `model.json` and its shards.
+"""Convert to a TF.js graph model: a folder per variant, `model.json` and its shards.
 
 The converter is no part of this package's environment: `export/tfjs/install.sh`, in the
 source tree, makes one for it.

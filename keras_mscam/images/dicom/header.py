@@ -101,7 +101,7 @@ def _mend_colours(dataset: Dataset) -> None:
     samples = read_number(dataset, "SamplesPerPixel") or _SAMPLES[kind]
     if samples != _SAMPLES[kind]:
         raise ImageError(
-            f"is damaged: its header says {samples:g} samples a pixel, and "
+            f"is damaged: its header says {samples:g} samples per pixel, and "
             f"{kind}, which has {_SAMPLES[kind]}"
         )
     if samples == 3 and read_number(dataset, "PlanarConfiguration") not in (0, 1):

@@ -88,7 +88,7 @@ function readHeader(dataset) {
   const samples = dataset.uint16("x00280002") || expected;
   if (samples !== expected) {
     throw new ImageError(
-      `is damaged: its header says ${samples} samples a pixel, and ${photometric}, ` +
+      `is damaged: its header says ${samples} samples per pixel, and ${photometric}, ` +
         `which has ${expected}`,
     );
   }
