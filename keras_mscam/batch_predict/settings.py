@@ -24,7 +24,7 @@ class Options:
         overlays: Heat maps to draw: none, of the top or of every positive one, or all.
         pathologies: Call and draw only these.
         shown_threshold: Heat above which a region gets a box, instead of the model's.
-        longest_side: Of pictures at most, in pixels.
+        longest_side: Longest side of pictures at most, in pixels.
         maps: Write raw maps, maps/NAME.npz.
         html: Write a report of each image, and an index.html of all.
         dicom: Write a Structured Report and Secondary Captures of DICOM files.

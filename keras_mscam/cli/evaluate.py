@@ -30,7 +30,7 @@ class EvaluateOptions:
     data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Prepared records; those of the runs by default."""
     split: Literal["train", "validation", "test"] = "test"
-    """Which of their splits."""
+    """Split of the records to evaluate."""
     output: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Where to write; by default into the run. Several runs need it."""
     images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = ()

@@ -34,13 +34,13 @@ class ExportOptions:
     formats: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]")] = (
         "saved_model",
     )
-    """Of saved_model, litert, onnx, openvino and tfjs."""
+    """Formats to write: saved_model, litert, onnx, openvino, tfjs."""
     name: str = "keras_mscam"
-    """Of the model, as servers know it."""
+    """Name of the model on a server."""
     attention_size: Annotated[
         tuple[int, int] | None, tyro.conf.arg(metavar="HEIGHT WIDTH")
     ] = None
-    """Of the fused map that is given; a quarter of the input's by default."""
+    """Size of the output attention; by default a quarter of the input's."""
     maps: MapConfig = dataclasses.field(default_factory=MapConfig)
     shown: ShownConfig = dataclasses.field(default_factory=ShownConfig)
 

@@ -65,7 +65,7 @@ class PredictOptions:
     probability_threshold: Annotated[
         tuple[str, ...], tyro.conf.arg(metavar="NUMBER | NAME=NUMBER ...")
     ] = ()
-    """Instead of the model's: one, or Mass=0.3 Nodule=0.2."""
+    """In place of the model's thresholds: one number, or Mass=0.3 Nodule=0.2."""
     runtime: str = "auto"
     """What runs the model; auto takes the fastest that is installed."""
     batch_size: int = 32

@@ -48,11 +48,11 @@ class ConvertOptions:
     ] = None
     """Size of the network's input; 224 224, or 512 512 for TorchXRayVision's ResNet."""
     normalization: Normalization | None = None
-    """Of grey values, if not as the layout of the file tells."""
+    """How grey values are normalized, if not as the file's layout tells."""
     data: Annotated[Path | None, tyro.conf.arg(metavar="RECORDS")] = None
     """Prepared records: their validation split calibrates probabilities and maps."""
     probability_threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """From where on a pathology is positive, if neither the file nor --data says."""
+    """Probability threshold where neither the file nor --data gives one."""
     allow_unmatched: bool = False
     """Take what fits where tensors are missing or left over."""
 
@@ -91,7 +91,7 @@ class PublishOptions:
     output: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder to make."""
     license_name: Annotated[str, tyro.conf.arg(name="license")]
-    """Under which others may use it, as the Hugging Face Hub names it: apache-2.0."""
+    """License of the published run, as the Hub names it, such as apache-2.0."""
     name: str = "keras_mscam"
     """Title of the model card."""
 

@@ -38,7 +38,7 @@ class DataConfig:
         tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]],
         arg(metavar="HEIGHT WIDTH"),
     ] = (256, 256)
-    """Size that images are seen at, or prepared at; stored smaller, at that size."""
+    """Size at which the network sees images; smaller records keep their own size."""
     max_value: PositiveInt | None = None
     """Grey value that is white, where files use fewer bits than they could."""
     split_seed: int = 0
@@ -46,7 +46,7 @@ class DataConfig:
     cache: Literal["auto", "memory", "disk", "none"] = "auto"
     """Hold decoded training images; auto is memory up to 2 GiB, else none."""
     cache_folder: Annotated[Path | None, arg(metavar="DIR")] = None
-    """Place of the cache on disk; the folder cache in the prepared records."""
+    """Folder of the disk cache; by default, cache in the prepared records."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -68,7 +68,7 @@ class ModelConfig:
     weights: str | None = None
     """Start from another run, imagenet, a file of PyTorch, or hf://OWNER/NAME."""
     normalization: Normalization | None = None
-    """Of grey values; by default as of the weights, or of the backbone."""
+    """How grey values are normalized; by default as the weights or backbone expect."""
     batch_norm_momentum: Annotated[float, Field(gt=0, lt=1)] = 0.99
     """Share of BN's moving averages kept in a step; 0.9 for short runs."""
 
@@ -113,7 +113,7 @@ class TrainingConfig:
     early_stopping: PositiveInt | None = None
     """Stop after that many epochs without a better validation loss."""
     batch_norm_images: Annotated[int, Field(ge=0)] = 0
-    """Training images to estimate BN's statistics on before validating; 0: its own."""
+    """Training images for BN statistics before validation; 0 keeps moving averages."""
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     """Keras dtype policy; auto is a mixed one on a GPU or TPU that is fast at it."""
     seed: int = 0
@@ -153,7 +153,7 @@ class MapConfig:
     """How the maps of the blocks become one heat map."""
 
     fusion: Literal["relevance", "standardized"] = "relevance"
-    """Fuse blocks by learned weights, or all alike, each over its deviation."""
+    """Fuse maps by relevance weights, or equally, each over its standard deviation."""
     normalization: Literal["min_max", "exponential"] = "min_max"
     """Scale a map by its minimum and maximum, or by exp(map - maximum)."""
 
@@ -163,7 +163,7 @@ class LocalizationConfig(MapConfig):
     """How maps are judged by ground-truth boxes; by default as in Wang et al."""
 
     threshold: Literal["fixed", "otsu", "tuned", "oracle"] = "fixed"
-    """Fixed, Otsu's, tuned on other patients' boxes, or (to be named) on the same."""
+    """Fixed, Otsu's, tuned on other patients' boxes, or oracle: on the same boxes."""
     cam_thresholds: Annotated[
         tuple[Annotated[float, Field(ge=0, lt=1)], ...], arg(help_behavior_hint="")
     ] = (
