@@ -50,7 +50,7 @@ def fetch(path: str | os.PathLike) -> Path:
             folder = library.model_download(name)
     except Exception as error:  # each library has a dozen kinds of its own
         raise UserError(
-            f"{reference} can't be had ({type(error).__name__}): "
+            f"{reference} can't be downloaded ({type(error).__name__}): "
             f"{' '.join(str(error).split())}"
         ) from error
     folder = Path(folder)

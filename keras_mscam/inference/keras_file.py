@@ -64,8 +64,8 @@ def _check_parts(path: Path) -> None:
         for module, name in _find_classes(config):
             if name not in _CLASSES.get(module, ()):
                 raise UserError(
-                    f"{path} is refused: it holds {module}.{name}, and a classifier "
-                    "of this package is made without. What is not known might run code."
+                    f"{path} is refused: it holds {module}.{name}, which no classifier "
+                    "of this package does. An unknown class could run code."
                 )
         weights = io.BytesIO(archive.read("model.weights.h5"))  # with its checksum
         with h5py.File(weights) as weights:

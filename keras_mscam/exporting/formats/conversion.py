@@ -130,7 +130,7 @@ def convert(
         size = measure_size(path)
         check_weights(size, network, weights, label)
         run = load_variant(name, path)
-        agreement = compare_outputs(run(test), expected, contract)
+        agreement = compare_outputs(run(test), expected, contract, label)
         check_agreement(agreement, LIMITS[weights], label)
         variants[weights] = {"agreement": asdict(agreement), "bytes": size}
         say(f"{label}: {size / 1e6:.2f} MB, {agreement}")

@@ -181,10 +181,10 @@ def explain_failure(path: Path) -> Iterator[None]:
     except UserError:
         raise  # it is a sentence already
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
-            f"{path} can't be loaded, it is damaged or of another version of the "
-            f"format: {reason}"
+            f"{path} can't be loaded: it is damaged, or in another version of the "
+            f"format ({reason})."
         ) from error
 
 

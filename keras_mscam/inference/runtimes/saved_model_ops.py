@@ -72,6 +72,6 @@ def _is_saver(function) -> bool:
 
 def _refuse(file: Path, operation: str) -> UserError:
     return UserError(
-        f"{file} is refused: it has the operation {operation}, and an export of this "
-        "package is made without. It may read or write files, or call code."
+        f"{file} is refused: it has the operation {operation}, which no export of "
+        "this package has. It may read or write files, or call code."
     )
