@@ -276,40 +276,6 @@ def compute_checksum(path: Path) -> str:
         return hashlib.file_digest(cast(io.BufferedReader, file), "sha256").hexdigest()
 
 
-_PLAN = "plan.json"
-_RESULT = "result"
-
-
-@contextmanager
-def unfinished_folder(output: Path, plan: dict) -> Iterator[tuple[Path, Path]]:
-    """Give a place for work that may be broken off and gone on with.
-
-    The place is the hidden folder `.NAME.unfinished` beside `output`. It outlives
-    errors, Ctrl-C and `kill -9`; who comes with the same plan, what the work depends on
-    as JSON, finds in it what was done. When the block succeeds, the result is renamed
-    to `output`, and the rest goes.
-
-    Yields:
-        A folder for intermediate files, and an empty one for the result.
-
-    Raises:
-        UserError: see `check_can_be_made`; or the place holds other work or is in use.
-        DiskError: something can't be written; the work so far is kept.
-    """
-    whole = check_can_be_made(Path(output))
-    place = whole.with_name(f".{whole.name}.unfinished")
-    result = place / _RESULT
-    with explain_disk(output, "Then the same command goes on."):
-        place.mkdir(parents=True, exist_ok=True)
-        with hold_lock(place / "lock", f"at work in {place}"):
-            _check_plan(place, plan)
-            shutil.rmtree(result, ignore_errors=True)
-            result.mkdir()
-            yield place, result
-            result.replace(whole)
-            shutil.rmtree(place)
-
-
 def check_is_free(output: Path, advice: str = "choose another") -> None:
     """Refuse, with a `UserError`, a file, or a folder that holds something already."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -346,18 +312,6 @@ def hold_lock(path: Path, work: str) -> Iterator[None]:
                 f"Another process is {work}; wait for it or stop it."
             ) from error
         yield
-
-
-def _check_plan(place: Path, plan: dict) -> None:
-    path = place / _PLAN
-    if not path.exists():
-        with write_whole(path) as temporary:
-            temporary.write_text(json.dumps(plan), encoding="utf-8")
-    elif path.read_text(encoding="utf-8") != json.dumps(plan):
-        raise UserError(
-            f"{place} holds an unfinished preparation of other data, or with other "
-            "options. Go on with the same ones, or remove that folder to start anew."
-        )
 
 
 def find_versions(packages: Iterable[str]) -> dict[str, str]:

@@ -14,7 +14,6 @@ from keras_mscam.errors import DiskError, explain_disk
 from keras_mscam.files import (
     Names,
     name_files,
-    unfinished_folder,
     write_together,
     write_whole,
     write_whole_folder,
@@ -223,15 +222,3 @@ class TestWhole:
             (folder / "new").touch()
         assert list_names(tmp_path) == ["new", "x"]
         assert list_names(tmp_path / "x") == ["new"]
-
-    def test_a_plan_is_whole_or_not_there(self, tmp_path, small_files):
-        """Half a plan would be taken for that of other work, and end it for good."""
-        plan = {"images": ["x"] * 1000}
-        with (
-            small_files(),
-            pytest.raises(DiskError),
-            unfinished_folder(tmp_path / "out", plan),
-        ):
-            pass
-        with unfinished_folder(tmp_path / "out", plan):
-            pass

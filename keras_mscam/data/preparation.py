@@ -2,6 +2,10 @@
 
 import csv
 import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from keras_mscam.data.labels_csv import read_dataset
@@ -19,12 +23,13 @@ from keras_mscam.data.split_gaps import (
     describe_split_gaps,
 )
 from keras_mscam.data.splits import SplitRule, split_records
-from keras_mscam.errors import UserError
+from keras_mscam.errors import UserError, explain_disk
 from keras_mscam.files import (
     check_can_be_made,
     compute_checksum,
     find_versions,
-    unfinished_folder,
+    hold_lock,
+    write_whole,
 )
 from keras_mscam.images.reader import check_max_value
 from keras_mscam.parallel.cluster import Engine, find_workers
@@ -152,6 +157,48 @@ def prepare(
         )
         manifest.write(result)
     return manifest
+
+
+@contextmanager
+def unfinished_folder(output: Path, plan: dict) -> Iterator[tuple[Path, Path]]:
+    """Give a place for work that may be broken off and gone on with.
+
+    The place is the hidden folder `.NAME.unfinished` beside `output`. It outlives
+    errors, Ctrl-C and `kill -9`; who comes with the same plan, what the work depends on
+    as JSON, finds in it what was done. When the block succeeds, the result is renamed
+    to `output`, and the rest goes.
+
+    Yields:
+        A folder for intermediate files, and an empty one for the result.
+
+    Raises:
+        UserError: see `check_can_be_made`; or the place holds other work or is in use.
+        DiskError: something can't be written; the work so far is kept.
+    """
+    whole = check_can_be_made(Path(output))
+    place = whole.with_name(f".{whole.name}.unfinished")
+    result = place / "result"
+    with explain_disk(output, "Then the same command goes on."):
+        place.mkdir(parents=True, exist_ok=True)
+        with hold_lock(place / "lock", f"at work in {place}"):
+            _check_plan(place, plan)
+            shutil.rmtree(result, ignore_errors=True)
+            result.mkdir()
+            yield place, result
+            result.replace(whole)
+            shutil.rmtree(place)
+
+
+def _check_plan(place: Path, plan: dict) -> None:
+    path = place / "plan.json"
+    if not path.exists():
+        with write_whole(path) as temporary:
+            temporary.write_text(json.dumps(plan), encoding="utf-8")
+    elif path.read_text(encoding="utf-8") != json.dumps(plan):
+        raise UserError(
+            f"{place} holds an unfinished preparation of other data, or with other "
+            "options. Go on with the same ones, or remove that folder to start anew."
+        )
 
 
 def _describe_plan(

@@ -16,9 +16,8 @@ from keras_mscam.cli.prepare import main
 from keras_mscam.data import preparation, shards
 from keras_mscam.data.manifest import Manifest, verify
 from keras_mscam.data.pipeline import read_examples
-from keras_mscam.data.preparation import prepare
-from keras_mscam.errors import UserError
-from keras_mscam.files import unfinished_folder
+from keras_mscam.data.preparation import prepare, unfinished_folder
+from keras_mscam.errors import DiskError, UserError
 from keras_mscam.images.grey_values import DARK
 from keras_mscam.parallel import in_order
 
@@ -308,6 +307,19 @@ def test_two_at_once(source, tmp_path):
         pytest.raises(UserError, match="Another process is at work"),
     ):
         prepare(source, tmp_path / "records", progress=False)
+
+
+def test_a_plan_is_whole_or_not_there(tmp_path, small_files):
+    """Half a plan would be taken for that of other work, and end it for good."""
+    plan = {"images": ["x"] * 1000}
+    with (
+        small_files(),
+        pytest.raises(DiskError),
+        unfinished_folder(tmp_path / "out", plan),
+    ):
+        pass
+    with unfinished_folder(tmp_path / "out", plan):
+        pass
 
 
 def test_strict(source, tmp_path):
