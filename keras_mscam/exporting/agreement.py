@@ -85,7 +85,7 @@ PARITY_LIMITS = {
     "run": _SAME_PIXELS,
 }
 #: Images of the run's test split that are compared.
-_RUN_IMAGES = 32
+TEST_IMAGES = 32
 _TINY = np.finfo("float32").tiny  # in place of the range of a map without any
 _WORDS = {
     "probabilities": "a probability",
@@ -252,7 +252,7 @@ def check_export(
     }
     if is_prepared(run.records):
         found = read_examples(run.records, "test", image_size=contract.image_size)
-        found = islice(found, _RUN_IMAGES)
+        found = islice(found, TEST_IMAGES)
         sets["run"] = [encode_png(example.image) for example in found]
     agreements = {}
     name, serve = "The exported model", signatures["serving_default"]

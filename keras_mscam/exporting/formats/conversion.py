@@ -13,7 +13,12 @@ import numpy as np
 
 from keras_mscam.data.pipeline import read_examples
 from keras_mscam.errors import UserError
-from keras_mscam.exporting.agreement import LIMITS, check_agreement, compare_outputs
+from keras_mscam.exporting.agreement import (
+    LIMITS,
+    TEST_IMAGES,
+    check_agreement,
+    compare_outputs,
+)
 from keras_mscam.exporting.examples import draw_examples
 from keras_mscam.exporting.formats import SCRATCH, build_network, tfjs
 from keras_mscam.images.reader import read_grey
@@ -26,8 +31,6 @@ from keras_mscam.inference.runtimes import load_runtime
 
 #: Images of the run's validation split that scales of 8-bit maps are taken from.
 _CALIBRATION_IMAGES = 128
-#: Images of the run's test split that are compared.
-_TEST_IMAGES = 32
 _BYTES = {"float32": 4, "float16": 2, "int8": 1, "uint8": 1}
 _Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 
@@ -86,7 +89,7 @@ def prepare_conversion(calibrated_model: CalibratedModel, run: Run) -> Conversio
         network=build_network(calibrated_model.localizer, contract),
         contract=contract,
         calibration=_read_images(run, "validation", contract, _CALIBRATION_IMAGES),
-        test=_read_images(run, "test", contract, _TEST_IMAGES),
+        test=_read_images(run, "test", contract, TEST_IMAGES),
     )
 
 

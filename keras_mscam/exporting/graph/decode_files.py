@@ -11,13 +11,11 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from keras_mscam.data.tfrecords import resize
-from keras_mscam.images.png_jpeg import JPEG_FILLINGS, MOST_SCANS
+from keras_mscam.images.png_jpeg import JPEG_FILLINGS, JPEG_START, MOST_SCANS, PNG_START
 from keras_mscam.images.xray import MOST_PIXELS
 
 #: Images decoded at the same time, each with its pixels in memory.
 PARALLEL = 4
-_PNG_START = b"\x89PNG\r\n\x1a\n"
-_JPEG_START = b"\xff\xd8\xff"
 _NO_PIXELS = "is damaged: its pixels cannot be decoded"
 _NO_PART = "is damaged: a part of its JPEG data is missing"
 # OpenCV's luma: 0.299 R + 0.587 G + 0.114 B in multiples of 2 ** -15.
@@ -81,7 +79,7 @@ def decode_images(
 
 def _read(data: tf.Tensor, image_size: tuple[int, int], most_pixels: int):
     """Read one file: image, original size, and what is wrong; or fail."""
-    is_png = tf.strings.substr(data, 0, len(_PNG_START)) == _PNG_START
+    is_png = tf.strings.substr(data, 0, len(PNG_START)) == PNG_START
     problem = _find_problem(data, is_png, most_pixels)
 
     def give_up(problem):
@@ -154,7 +152,7 @@ def _find_problem(data: tf.Tensor, is_png: tf.Tensor, most_pixels: int) -> tf.Te
     TensorFlow would take GIFs for PNGs, and give all the memory and time that an image
     asks for in its header or by its scans.
     """
-    is_jpeg = tf.strings.substr(data, 0, len(_JPEG_START)) == _JPEG_START
+    is_jpeg = tf.strings.substr(data, 0, len(JPEG_START)) == JPEG_START
     height, width = tf.case(
         [(is_png, lambda: _read_png_size(data)),
          (is_jpeg, lambda: _read_jpeg_size(data))],
