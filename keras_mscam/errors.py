@@ -125,7 +125,7 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
                 main(*args, **kwargs)
                 print(end="", flush=True)
         except UserError as error:
-            print(f"error: {show(str(error))}", file=sys.stderr)
+            print(f"error: {escape_unprintable(str(error))}", file=sys.stderr)
             sys.exit(2)
         except KeyboardInterrupt:
             print("Interrupted.", file=sys.stderr)
@@ -138,11 +138,11 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def show(text: str) -> str:
-    """Return text as one line without what isn't to be seen.
+def escape_unprintable(text: str) -> str:
+    """Return text as one printable line; what isn't printable becomes an escape.
 
     Example:
-        >>> show("two\\nlines")
+        >>> escape_unprintable("two\\nlines")
         'two\\\\nlines'
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
@@ -164,5 +164,5 @@ class _Warnings:
 
     def __call__(self, message, *_) -> None:
         if str(message) not in self._said:
-            print(f"warning: {show(str(message))}", file=sys.stderr)
+            print(f"warning: {escape_unprintable(str(message))}", file=sys.stderr)
         self._said.add(str(message))

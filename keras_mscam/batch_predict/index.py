@@ -12,7 +12,7 @@ from pathlib import Path
 from keras_mscam import __version__
 from keras_mscam.batch_predict.journal import read_lines
 from keras_mscam.data.coco import Marked, write_coco
-from keras_mscam.errors import show
+from keras_mscam.errors import escape_unprintable
 from keras_mscam.files import write_whole
 from keras_mscam.visualization.style import read_template, words
 
@@ -248,9 +248,9 @@ def describe_result(result: dict, thresholds: dict) -> str:
         thresholds: from where on each pathology is positive, `None` for never.
     """
     if result["status"] == "refused":
-        return f"{show(result['path'])} {result['error']}."
+        return f"{escape_unprintable(result['path'])} {result['error']}."
     height, width = result["original_size"]
-    lines = [f"{show(result['path'])}, {height} x {width} pixels", ""]
+    lines = [f"{escape_unprintable(result['path'])}, {height} x {width} pixels", ""]
     lines += result["warnings"] + [""] * bool(result["warnings"])
     lines += _list_probabilities(result, thresholds)
     if result["boxes"]:

@@ -10,7 +10,7 @@ import pydantic
 import tyro
 
 from keras_mscam import __version__
-from keras_mscam.configs.schema import LocalizationConfig, describe
+from keras_mscam.configs.schema import LocalizationConfig, describe_invalid
 from keras_mscam.errors import UserError
 from keras_mscam.inference.run_folder import load_run
 
@@ -49,7 +49,7 @@ def parse(
         reason = end
         while reason := reason.__context__:
             if isinstance(reason, pydantic.ValidationError):
-                raise UserError(describe(reason)) from None
+                raise UserError(describe_invalid(reason)) from None
         sys.stderr.write(said.getvalue())
         raise
 

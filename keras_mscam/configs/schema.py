@@ -243,7 +243,7 @@ def merge_config(base: Config, changes: dict, source: str) -> Config:
     try:
         return _ADAPTER.validate_python(values)
     except pydantic.ValidationError as error:
-        raise UserError(f"{source}: {describe(error)}") from error
+        raise UserError(f"{source}: {describe_invalid(error)}") from error
 
 
 def read_config(path: Path, base: Config) -> Config:
@@ -273,7 +273,7 @@ def dump_config(config: Config) -> str:
     return _ADAPTER.dump_json(config, indent=2).decode()
 
 
-def describe(error: pydantic.ValidationError) -> str:
+def describe_invalid(error: pydantic.ValidationError) -> str:
     """Say in one line which values are wrong and why."""
     return "; ".join(
         f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].lower()}"

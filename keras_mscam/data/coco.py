@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pydantic
 
-from keras_mscam.configs.schema import describe
+from keras_mscam.configs.schema import describe_invalid
 from keras_mscam.data.csv_table import read_text
 from keras_mscam.data.records import Box
 from keras_mscam.errors import UserError
@@ -156,7 +156,7 @@ def read_coco(path: Path) -> tuple[list[str], list[tuple[str, Box]]]:
 
 
 def _describe_first(error: pydantic.ValidationError) -> str:
-    sentence = describe(error).split("; ")[0].removeprefix(": ")
+    sentence = describe_invalid(error).split("; ")[0].removeprefix(": ")
     return sentence if len(sentence) < 200 else f"{sentence[:200]}..."
 
 

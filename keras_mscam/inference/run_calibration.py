@@ -10,7 +10,7 @@ import pydantic
 from pydantic.dataclasses import dataclass
 from scipy.special import expit
 
-from keras_mscam.configs.schema import describe
+from keras_mscam.configs.schema import describe_invalid
 from keras_mscam.errors import UserError
 from keras_mscam.files import compute_checksum, read_json, write_json
 from keras_mscam.inference.run_folder import Run
@@ -87,9 +87,10 @@ def read_calibration(path: Path) -> RunCalibration:
         return calibration
     except (OSError, ValueError, KeyError, TypeError) as error:
         is_out_of_range = isinstance(error, pydantic.ValidationError)
+        reason = describe_invalid(error) if is_out_of_range else error
         raise UserError(
-            f"{path} can't be read ({describe(error) if is_out_of_range else error}); "
-            "remove it, and keras_mscam-evaluate makes it again."
+            f"{path} can't be read ({reason}); remove it, and keras_mscam-evaluate "
+            "makes it again."
         ) from error
 
 
