@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from keras_mscam.configs.schema import AugmentationConfig
 from keras_mscam.data.augmentation import augment_batches
+from keras_mscam.data.cache import Cache, cache_in_memory, cache_on_disk
 from keras_mscam.data.manifest import Manifest
-from keras_mscam.data.order import Cache, Plan, cache_in_memory, cache_on_disk, stream
+from keras_mscam.data.order import Plan, stream
 from keras_mscam.data.records import Box
 from keras_mscam.data.tfrecords import (
     choose_size,

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_mscam.data.cache import cache_in_memory, cache_on_disk
 from keras_mscam.data.manifest import Manifest, Split
-from keras_mscam.data.order import cache_in_memory, cache_on_disk
 from keras_mscam.errors import UserError
 
 SIZE = (3, 5)
