@@ -5,13 +5,16 @@ from functools import partial
 import keras
 from keras import layers
 
+#: Channels of the stem of both small networks.
+_STEM = 24
+#: Layers in each dense block of the small DenseNet, and channels that each adds.
+_DENSE_BLOCKS = ((1, 16), (4, 32), (4, 32), (3, 32))
+#: Residual blocks in each stage of the small ResNet, and their features; in the first,
+#: as many as the stem has.
+_STAGES = ((1, _STEM), (1, 48), (2, 80), (2, 112))
 
-def build_small_densenet(
-    input_shape: tuple[int, int, int],
-    depths: tuple[int, ...] = (1, 4, 4, 3),
-    growth_rates: tuple[int, ...] = (16, 32, 32, 32),
-    stem_filters: int = 24,
-) -> keras.Model:
+
+def build_small_densenet(input_shape: tuple[int, int, int]) -> keras.Model:
     """Build the backbone of the built-in set: four dense blocks, strides 4 to 32.
 
     The strides are DenseNet-121's, so that whatever is said of "block 2" holds for
@@ -24,9 +27,6 @@ def build_small_densenet(
 
     Args:
         input_shape: `(height, width, channels)`.
-        depths: layers in each dense block.
-        growth_rates: channels that each layer of a block adds.
-        stem_filters: channels of the stem.
 
     Returns:
         A functional model from `(batch, height, width, channels)` to the activated end
@@ -37,15 +37,13 @@ def build_small_densenet(
     """
     inputs = keras.Input(input_shape)
     x = layers.Conv2D(
-        stem_filters, 8, strides=4, padding="same", use_bias=False, name="conv1_conv"
+        _STEM, 8, strides=4, padding="same", use_bias=False, name="conv1_conv"
     )(inputs)
     x = _activate(x, "conv1")
-    for index, (depth, growth_rate) in enumerate(
-        zip(depths, growth_rates, strict=True), start=2
-    ):
+    for index, (depth, growth_rate) in enumerate(_DENSE_BLOCKS, start=2):
         for layer in range(1, depth + 1):
             x = _dense_layer(x, growth_rate, f"conv{index}_block{layer}")
-        if index <= len(depths):
+        if index <= len(_DENSE_BLOCKS):
             x = _transition(x, f"pool{index}")
     x = layers.BatchNormalization(name="bn")(x)
     x = layers.ReLU(name="relu")(x)
@@ -71,11 +69,7 @@ def _transition(x, name: str):
     return layers.AveragePooling2D(2, strides=2, name=f"{name}_pool")(x)
 
 
-def build_small_resnet(
-    input_shape: tuple[int, int, int],
-    depths: tuple[int, ...] = (1, 1, 2, 2),
-    widths: tuple[int, ...] = (24, 48, 80, 112),
-) -> keras.Model:
+def build_small_resnet(input_shape: tuple[int, int, int]) -> keras.Model:
     """Build the residual backbone of the built-in set: four stages, strides 4 to 32.
 
     What `build_small_densenet` is to DenseNet-121, this is to ResNet-50: the strides
@@ -88,8 +82,6 @@ def build_small_resnet(
 
     Args:
         input_shape: `(height, width, channels)`.
-        depths: residual blocks in each stage.
-        widths: features of each stage.
 
     Returns:
         A functional model from `(batch, height, width, channels)` to the activated end
@@ -101,10 +93,10 @@ def build_small_resnet(
     """
     inputs = keras.Input(input_shape)
     x = layers.Conv2D(
-        widths[0], 8, strides=4, padding="same", use_bias=False, name="conv1_conv"
+        _STEM, 8, strides=4, padding="same", use_bias=False, name="conv1_conv"
     )(inputs)
     x = layers.ReLU(name="conv1_relu")(_normalize(x, "conv1"))
-    for stage, (depth, width) in enumerate(zip(depths, widths, strict=True), start=2):
+    for stage, (depth, width) in enumerate(_STAGES, start=2):
         for block in range(1, depth + 1):
             stride = 2 if stage > 2 and block == 1 else 1
             x = _residual_block(x, width, stride, f"conv{stage}_block{block}")
