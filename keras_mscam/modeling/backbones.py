@@ -104,7 +104,7 @@ def build_backbone(
     normalized = keras.layers.Normalization(
         mean=mean, variance=[value**2 for value in deviation], name="normalization"
     )(channels)
-    return keras.Model(grey, as_list(network(normalized)), name="backbone")
+    return keras.Model(grey, keras.tree.flatten(network(normalized)), name="backbone")
 
 
 def default_normalization(name: str) -> str:
@@ -202,8 +202,3 @@ def find_block(path: str) -> int | None:
         return 4
     match = re.match(r"(?:conv|pool)(\d)_", name)
     return int(match[1]) - 1 if match else None
-
-
-def as_list(outputs) -> list:
-    """Return the outputs of a model, which Keras does not wrap where there is one."""
-    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]

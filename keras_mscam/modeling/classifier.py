@@ -5,7 +5,7 @@ from pathlib import Path
 
 import keras
 
-from keras_mscam.modeling.backbones import as_list, build_backbone
+from keras_mscam.modeling.backbones import build_backbone
 from keras_mscam.modeling.layers import (
     AveragedHead,
     ClassActivationMap,
@@ -83,7 +83,7 @@ def build_classifier(
     )
     image = keras.Input((*image_size, 1), name="image")
     outputs = {}
-    for block, tensor in zip(blocks, as_list(features(image)), strict=True):
+    for block, tensor in zip(blocks, keras.tree.flatten(features(image)), strict=True):
         if transition is not None:
             tensor = _add_transition(tensor, transition, block, batch_norm_momentum)
         head = ClassActivationMap(pathologies, pooling, name=f"head_block{block}")
@@ -168,7 +168,7 @@ def split_at_features(classifier: keras.Model) -> tuple[keras.Model, keras.Model
     backbone = classifier.get_layer("backbone")
     blocks, _ = read_relevance_weights(classifier)
     images = keras.Input(backbone.input.shape[1:], name="image")
-    tensors = as_list(backbone(images))
+    tensors = keras.tree.flatten(backbone(images))
     names = {layer.name for layer in classifier.layers}
     heads = [classifier.get_layer(f"head_block{block}") for block in blocks]
     transitions = [
