@@ -155,13 +155,9 @@ def build_bilinear_matrix(size: int, from_size: int) -> np.ndarray:
                [0.  , 1.  ]], dtype=float32)
     """
     place = (np.arange(size) + 0.5) * from_size / size - 0.5
-    below = np.floor(place).astype(int)
-    share = place - below
-    matrix = np.zeros((size, from_size))
-    rows, last = np.arange(size), from_size - 1
-    np.add.at(matrix, (rows, below.clip(0, last)), 1 - share)
-    np.add.at(matrix, (rows, (below + 1).clip(0, last)), share)
-    return matrix.astype("float32")
+    known = np.arange(from_size)
+    columns = [np.interp(place, known, one) for one in np.eye(from_size)]
+    return np.stack(columns, axis=1).astype("float32")
 
 
 @keras.saving.register_keras_serializable(package="keras_mscam")
