@@ -41,8 +41,12 @@ def main(run: tyro.conf.Positional[Path]) -> None:
     classifier = build_classifier(len(PATHOLOGIES), config.data.image_size)
     rng = np.random.default_rng(0)
     for layer in find_batch_norms(classifier):
-        weights = layer.get_weights()
-        layer.set_weights([rng.uniform(0.8, 1.2, values.shape) for values in weights])
+        layer.set_weights(
+            [
+                values + rng.uniform(-0.2, 0.2, values.shape)
+                for values in layer.get_weights()
+            ]
+        )
     classifier.save(made.model_path)
     points = {
         name: OperatingPoint(probability_threshold=0.0 if place < _POSITIVE else 1.0)

@@ -38,6 +38,10 @@ def write_int8(_network: keras.Model, folder: Path, images: np.ndarray) -> None:
         model = get_core().read_model(folder / "float32.xml")
         samples = nncf.Dataset(images, lambda image: image[None, ..., None])
         quantized = nncf.quantize(
-            model, samples, subset_size=len(images), advanced_parameters=exact_sums
+            model,
+            samples,
+            preset=nncf.QuantizationPreset.MIXED,  # features of a block end are signed
+            subset_size=len(images),
+            advanced_parameters=exact_sums,
         )
     openvino.save_model(quantized, folder / "int8.xml", compress_to_fp16=True)
