@@ -173,6 +173,7 @@ def _connect():
     settings = {k: v for k, v in os.environ.items() if k.startswith(passed_on)}
     # By default TensorFlow starts a thread for every processor of the node.
     settings |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+    settings["CUDA_VISIBLE_DEVICES"] = ""  # Ray shows GPUs also to who asks for none
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(

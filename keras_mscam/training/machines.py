@@ -114,6 +114,8 @@ class Group:
             "--loss batch_balanced": training.loss == "batch_balanced",
             "--skip-batches": training.skip_batches > 0,
             "--gradient-accumulation-steps": training.gradient_accumulation_steps > 1,
+            # Keras asks the first device alone whether gradients are finite.
+            "--precision mixed_float16": training.precision == "mixed_float16",
         }.items():
             if given:
                 raise UserError(

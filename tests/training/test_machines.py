@@ -222,6 +222,7 @@ def test_the_address_of_the_first_host(hosts, expected):
         ({"head_epochs": 1}, {"devices": 2}, "--head-epochs trains on one device"),
         ({"skip_batches": 1}, {"devices": 2}, "--skip-batches is not for several dev"),
         ({"loss": "batch_balanced"}, {"devices": 2}, "--loss batch_balanced is not"),
+        ({"precision": "mixed_float16"}, {"devices": 2}, "mixed_float16 is not for"),
         ({}, {"devices": 2, "host": (0, 2)}, "Several hosts read prepared records"),
     ],
 )
