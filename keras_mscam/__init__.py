@@ -17,7 +17,7 @@ def _lacks_onednn(processor: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether TensorFlow runs without oneDNN, and it is too late to turn it on."""
     if "tensorflow" not in sys.modules or "TF_ENABLE_ONEDNN_OPTS" in os.environ:
         return False
-    flags = processor.read_text() if processor.exists() else ""
+    flags = processor.read_text("utf-8") if processor.exists() else ""
     return "avx2" in flags and "vnni" not in flags
 
 

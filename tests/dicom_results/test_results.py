@@ -217,8 +217,8 @@ def test_elements_of_a_wrong_type_are_left_out(tmp_path, keyword):
     type_of = {"Modality": b"CS", "ImageLaterality": b"CS", "PixelSpacing": b"DS"}
     element = type_of[keyword] + b"\4\x001234"
     assert data.count(element) == 1
-    for path in write(data.replace(element, b"FD\4\x001234"), tmp_path):
-        assert b"1234" not in path.read_bytes()
+    for path in write(data.replace(element, b"FD\4\x00wxyz"), tmp_path):
+        assert b"wxyz" not in path.read_bytes()
 
 
 def test_numbers_that_are_none_in_the_source_are_not_taken_over(tmp_path):

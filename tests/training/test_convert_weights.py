@@ -260,7 +260,7 @@ def test_a_published_run_is_taken_from_a_hub(run, hub, xray, tmp_path):
 
 
 def test_what_a_hub_may_do_wrong(hub, monkeypatch):
-    with pytest.raises(UserError, match=r"had \(OSError\): no such repository"):
+    with pytest.raises(UserError, match=r"downloaded \(OSError\): no such repo"):
         keras_mscam.load_run("hf://owner/other")
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     with pytest.raises(UserError, match="needs kagglehub: pip install"):
