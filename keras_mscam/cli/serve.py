@@ -56,17 +56,25 @@ def main() -> None:
     from keras_mscam.serving.server import run_server
 
     def announce(rest: str, grpc: str) -> None:
-        available = "; ".join(
+        available = core.models.list_available()
+        served = "; ".join(
             f"{name} {', '.join(map(str, numbers))}"
-            for name, numbers in core.models.list_available().items()
+            for name, numbers in available.items()
             if numbers
         )
-        print(f"Ready: {rest} and {grpc} serve {available}.", flush=True)
+        print(f"Ready: {rest} and {grpc} serve {served}.", flush=True)
+        for label, number in core.models.labels.items():
+            if not any(number in numbers for numbers in available.values()):
+                log.warning(
+                    "The label %s names version %d, which is not served: requests for "
+                    "it are refused until it is.", label, number,
+                )  # fmt: skip
 
     core = Core(models, options)
     set_up_logs()
+    log = logging.getLogger("keras_mscam.serving")
     if core.token is None and not options.host.startswith(("localhost", "::1", "127.")):
-        logging.getLogger("keras_mscam.serving").warning(
+        log.warning(
             "Whoever reaches %s can ask this server: it has no token.", options.host
         )
     asyncio.run(run_server(core, announce))

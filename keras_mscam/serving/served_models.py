@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from types import MappingProxyType
 
 import grpc
@@ -41,12 +42,18 @@ def find_models(path: Path) -> dict[str, Path]:
     try:
         if find_versions(path):
             return {path.resolve().name: path}
-        folders = [child for child in sorted(path.iterdir()) if child.is_dir()]
-        models = {folder.name: folder for folder in folders if find_versions(folder)}
+        children = sorted(path.iterdir())
     except OSError as error:
-        raise UserError(
-            f"Cannot read {error.filename or path}: {error.strerror}."
-        ) from error
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+    models, unreadable = {}, []
+    for child in children:
+        try:
+            if child.is_dir() and find_versions(child):
+                models[child.name] = child
+        except OSError as error:  # such as lost+found, which only root can read
+            unreadable.append(f"{child}: {error.strerror}")
+    if not models and unreadable:
+        raise UserError(f"Cannot read {'; '.join(unreadable)}.")
     if not models and (path / "saved_model.pb").is_file():
         raise UserError(f"{path} is one version; give the folder of versions above it.")
     if not models and (path / "config.json").is_file():
@@ -134,10 +141,11 @@ class Version:
     def _end_if_idle(self) -> None:
         if self.state == UNLOADING and not self.in_flight:
             self.batchers.clear()
-            self.get_servable().close()
+            last = [self.get_servable()]
             self.servable = None
             self.state = END
-            gc.collect()  # a graph refers to itself, and might be kept for hours
+            # Closing may take seconds, for which the event loop must not wait.
+            Thread(target=_free, args=[last], daemon=True).start()
 
 
 class ServedModels:
@@ -146,13 +154,15 @@ class ServedModels:
     A new version is loaded and warmed up before an old one is let go, and an old one
     stays until the last request that holds on to it has its answer. One that can't be
     loaded is reported, what was served before goes on, and it is tried again when its
-    files change. If nothing was served before, the newest that can be loaded is.
+    files change. If nothing was served before, the newest that can be loaded is. A
+    version whose files change, because it was exported anew under its number, is
+    loaded anew.
 
     Args:
         folders: of each model, by its name; see `find_models`.
         metrics: to count loads in.
         policy: which versions are wanted, see `choose_versions`.
-        labels: version by label, of all models.
+        labels: version by label, of all models; these are wanted, too.
     """
 
     def __init__(
@@ -240,13 +250,15 @@ class ServedModels:
 
     async def _refresh_model(self, name: str, folder: Path) -> None:
         on_disk = await self._run(find_versions, folder)
-        wanted = choose_versions(self.policy, on_disk)
+        chosen = choose_versions(self.policy, on_disk)
+        labelled = on_disk.keys() & self.labels.values()
+        wanted = sorted(labelled.union(chosen), reverse=True)
         versions = self._versions[name]
         for number in wanted:
             versions.setdefault(number, Version(number, on_disk[number]))
         for number in wanted:
             await self._load(name, number, on_disk[number])
-        if any(versions[number].state == AVAILABLE for number in wanted):
+        if any(versions[number].state == AVAILABLE for number in chosen):
             for version in versions.values():
                 if version.state == AVAILABLE and version.number not in wanted:
                     version.let_go()
@@ -260,25 +272,31 @@ class ServedModels:
                 await self._load(name, number, on_disk[number])
 
     async def _load(self, name: str, number: int, path: Path) -> None:
-        version = self._versions[name][number]
-        if version.state not in (START, END):
+        former = self._versions[name][number]
+        if former.state not in (START, AVAILABLE, END):
             return
         fingerprint = await self._run(_take_fingerprint, path)
-        if version.state == END:
-            if version.error and version.fingerprint == fingerprint:
-                return
-            version = self._versions[name][number] = Version(number, path)
-        version.state, version.fingerprint = LOADING, fingerprint
+        tried = former.state == AVAILABLE or former.error
+        if tried and former.fingerprint == fingerprint:
+            return
+        version = Version(number, path, LOADING, fingerprint=fingerprint)
+        if former.state != AVAILABLE:
+            self._versions[name][number] = version
         start, status = time.perf_counter(), "fail"
         try:
             version.servable = await self._run(_load_warm, path)
             version.state, status = AVAILABLE, "success"
+            self._versions[name][number] = version
             _log.info("%s/%d is available.", name, number)
         except Exception as error:
             version.error_code, version.error = _explain(error)
             version.state = END
             _log.error("%s/%d can't be loaded: %s", name, number, version.error)
         self.metrics.count_load(path, status, time.perf_counter() - start)
+        if former.state == AVAILABLE:
+            if status == "success":
+                former.let_go()
+            former.fingerprint = fingerprint  # not tried again until it changes again
 
     async def _run(self, function: Callable, *arguments):
         loop = asyncio.get_running_loop()
@@ -289,6 +307,11 @@ def _load_warm(path: Path) -> Servable:
     servable = Servable(path)
     servable.warm_up()
     return servable
+
+
+def _free(servables: list[Servable]) -> None:
+    servables.pop().close()
+    gc.collect()  # a graph refers to itself, and might be kept for hours
 
 
 def _take_fingerprint(folder: Path) -> frozenset:

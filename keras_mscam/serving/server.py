@@ -1,6 +1,7 @@
 """Both protocols on one event loop: from binding ports to the last answer."""
 
 import asyncio
+import contextlib
 import math
 import signal
 import socket
@@ -13,6 +14,8 @@ from keras_mscam.errors import UserError
 from keras_mscam.serving.core import Core
 from keras_mscam.serving.grpc_server import build_grpc_server
 from keras_mscam.serving.rest import build_app, watch_connections
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 async def run_server(core: Core, announce: Callable[[str, str], None]) -> None:
@@ -41,37 +44,35 @@ async def run_server(core: Core, announce: Callable[[str, str], None]) -> None:
         timeout_graceful_shutdown=math.ceil(options.drain),
     )
     rest_server = uvicorn.Server(config)
+    # uvicorn's own handlers would end REST alone.
+    rest_server.capture_signals = contextlib.nullcontext
     with _bind(options.host, options.rest_port) as rest_socket:
-        _listen(stop)
+        for number in _SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         if not await _load(core, stop):
             return
         await grpc_server.start()
         serving = asyncio.create_task(rest_server.serve(sockets=[rest_socket]))
         while not (rest_server.started or serving.done()):
             await asyncio.sleep(0.01)
-        _listen(stop)  # again: uvicorn listens too, and would end only itself
         announce(
             f"http://{_join(options.host, rest_socket.getsockname()[1])}",
             f"grpc://{_join(options.host, grpc_port)}",
         )
         watching = asyncio.create_task(core.models.watch(options.poll_interval))
         await stop.wait()
-        for number in (signal.SIGTERM, signal.SIGINT):  # a second one ends it at once
+        for number in _SIGNALS:  # a second one ends it at once
             asyncio.get_running_loop().remove_signal_handler(number)
         watching.cancel()
         rest_server.should_exit = True
         await asyncio.gather(serving, grpc_server.stop(options.drain))
 
 
-def _listen(stop: asyncio.Event) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-
-
 def _bind(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port)[0][0]
-        return socket.create_server((host, port), family=family)
+        both = host == "::" and socket.has_dualstack_ipv6()  # IPv4 as well, as gRPC
+        return socket.create_server((host, port), family=family, dualstack_ipv6=both)
     except (OSError, OverflowError) as error:  # a port above 65535
         reason = getattr(error, "strerror", None) or error
         raise UserError(

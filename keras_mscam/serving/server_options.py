@@ -23,7 +23,8 @@ class ServerOptions:
         host: Name or address to listen at; 0.0.0.0 for all of this machine.
         rest_port: Port of the REST API, and of metrics for Prometheus; 0 for any.
         grpc_port: Port of the gRPC API; likewise.
-        versions: latest [N], all, or specific N [N ...].
+        versions: latest [N], all, or specific N [N ...]; those with a label are served
+            in any case.
         labels: Names of versions: stable=1 canary=2.
         max_batch_size: Images that run at once.
         batch_timeout: Seconds that an image waits for others to run with.

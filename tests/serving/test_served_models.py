@@ -1,7 +1,11 @@
 """Versions come, go, fail and are tried again."""
 
 import asyncio
+import errno
 import json
+import shutil
+import threading
+import time
 import weakref
 
 import grpc
@@ -10,6 +14,7 @@ import pytest
 
 from keras_mscam.errors import UserError
 from keras_mscam.serving.monitoring import Metrics
+from keras_mscam.serving.servable import Servable
 from keras_mscam.serving.served_models import (
     ServedModels,
     choose_versions,
@@ -121,9 +126,30 @@ def test_an_unloaded_version_leaves_no_memory_behind(
     graph = weakref.ref(gone()._session.graph)
     make_version(folder, 2, 3)
     refresh(repository)
-    assert gone() is None
+    deadline = time.monotonic() + 20
+    while gone() or graph():  # freed by a thread of its own
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_freeing_a_version_holds_nothing_up(
+    folder, open_repository, make_version, monkeypatch
+):
+    make_version(folder, 1, 2)
+    repository = open_repository()
     refresh(repository)
-    assert graph() is None
+    freed = threading.Event()
+    close = Servable.close
+
+    def close_late(servable):
+        assert freed.wait(20)
+        close(servable)
+
+    monkeypatch.setattr(Servable, "close", close_late)
+    make_version(folder, 2, 3)
+    refresh(repository)
+    assert get_states(repository) == [(2, "AVAILABLE"), (1, "END")]
+    freed.set()
 
 
 def test_one_that_cannot_be_loaded(folder, open_repository, make_version):
@@ -278,6 +304,51 @@ def test_labels(folder, open_repository, make_version):
         assert error.value.code == grpc.StatusCode[code]
 
 
+def test_a_labelled_version_stays(folder, open_repository, make_version):
+    make_version(folder, 1, 1)
+    repository = open_repository(labels={"stable": 1})
+    refresh(repository)
+    for number in (2, 3):
+        make_version(folder, number, number)
+        refresh(repository)
+    assert repository.list_available() == {"toy": [1, 3]}
+    assert compute(repository.find("toy", label="stable")) == 1
+    assert compute(repository.find("toy")) == 3
+
+
+def test_a_version_exported_anew_under_its_number(
+    folder, open_repository, make_version
+):
+    path = make_version(folder, 1, 2)
+    repository = open_repository()
+    refresh(repository)
+    former = repository.find("toy")
+    refresh(repository)
+    assert repository.find("toy") is former  # nothing has changed
+    with former.hold():
+        shutil.rmtree(path)
+        make_version(folder, 1, 3)
+        refresh(repository)
+        assert compute(former) == 2
+        assert compute(repository.find("toy")) == 3
+    assert former.state == "END"
+
+
+def test_a_broken_export_under_its_number_changes_nothing(
+    folder, open_repository, make_version
+):
+    path = make_version(folder, 1, 2)
+    tries = []
+    repository = open_repository()
+    repository.metrics.count_load = lambda _, status, __: tries.append(status)
+    refresh(repository)
+    spoil(path)
+    refresh(repository)
+    refresh(repository)
+    assert tries == ["success", "fail"]
+    assert compute(repository.find("toy")) == 2
+
+
 def test_an_emptied_folder_takes_nothing_away(folder, open_repository, make_version):
     """Such as a network disk that is gone for a moment."""
     make_version(folder, 1, 2)
@@ -342,3 +413,20 @@ def test_models_of_a_folder(tmp_path, make_version):
         find_models(tmp_path / "notes")
     with pytest.raises(UserError, match="Cannot read"):
         find_models(tmp_path / "missing")
+
+
+def test_a_folder_beside_the_models_that_cannot_be_read(
+    tmp_path, make_version, monkeypatch
+):
+    (tmp_path / "lost+found").mkdir()
+
+    def find(folder):
+        if folder.name == "lost+found":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return find_versions(folder)
+
+    monkeypatch.setattr("keras_mscam.serving.served_models.find_versions", find)
+    with pytest.raises(UserError, match=r"lost\+found: Permission denied"):
+        find_models(tmp_path)
+    make_version(tmp_path / "toy", 1, 2)
+    assert find_models(tmp_path) == {"toy": tmp_path / "toy"}

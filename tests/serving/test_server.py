@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 
 import grpc
@@ -144,6 +145,36 @@ def test_the_end_does_not_wait_for_ever(run_whole):
     seconds = time.monotonic() - test.start
     test.go_on.set()
     assert seconds < 5
+
+
+def test_a_second_interrupt_ends_it_at_once(run_whole):
+    async def test(core, rest, grpc_):
+        test.go_on = hold_up(core)
+        test.channel, stub = connect(grpc_)
+        test.call = asyncio.ensure_future(stub.Predict(make_request(x=[[1.0]])))
+        while not core.in_flight:
+            await asyncio.sleep(0.01)
+        test.start = time.monotonic()
+        again = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT])
+        again.start()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_whole(test, signal.SIGINT)
+    seconds = time.monotonic() - test.start
+    test.go_on.set()
+    assert seconds < 10  # where it waits for 30
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6")
+def test_all_addresses(run_whole):
+    async def test(core, rest, grpc_):
+        port = rest.rpartition(":")[2]
+        for address in ("127.0.0.1", "[::1]"):
+            async with httpx.AsyncClient(base_url=f"http://{address}:{port}") as client:
+                assert (await client.post(PREDICT, json=BODY)).status_code == 200
+        return "passed"
+
+    assert run_whole(test, host="::") == ["passed"]
 
 
 def test_a_port_in_use(run_whole):
