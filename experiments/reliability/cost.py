@@ -69,7 +69,7 @@ def _measure(records: Path, preset: str, steps: int, changes: dict) -> list[floa
     from keras_mscam.data.pipeline import make_training_dataset
     from keras_mscam.modeling import build_classifier
     from keras_mscam.training.fit import compile_trainer, counting_callbacks, fit
-    from keras_mscam.training.train_run import make_deterministic
+    from keras_mscam.training.precision import make_deterministic
 
     import keras
 

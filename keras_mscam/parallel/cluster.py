@@ -168,7 +168,6 @@ def _connect():
         ) from error
     if ray.is_initialized():
         return ray
-    _check_address(os.environ.get("RAY_ADDRESS", "auto"))
     passed_on = ("KERAS_BACKEND", "TF_")
     settings = {k: v for k, v in os.environ.items() if k.startswith(passed_on)}
     # By default TensorFlow starts a thread for every processor of the node.
@@ -176,8 +175,9 @@ def _connect():
     settings["CUDA_VISIBLE_DEVICES"] = ""  # Ray shows GPUs also to who asks for none
     before = signal.getsignal(signal.SIGTERM)
     try:
+        address = _find_address()
         ray.init(
-            address="auto",
+            address=address,
             namespace=_NAMESPACE,
             runtime_env={"env_vars": settings},
             log_to_driver=False,
@@ -193,18 +193,27 @@ def _connect():
     return ray
 
 
-def _check_address(address: str) -> None:
-    """Refuse an address that nothing answers at; Ray would try for minutes."""
-    if address == "auto":
-        return
+def _find_address() -> str:
+    """Return HOST:PORT of the cluster's head.
+
+    Raises:
+        ConnectionError, RuntimeError: no cluster is known here.
+        UserError: nothing answers there; Ray would try for minutes.
+    """
+    from ray._private.services import canonicalize_bootstrap_address_or_die
+
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address in ("", "auto"):
+        address = canonicalize_bootstrap_address_or_die("auto")
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except (OSError, OverflowError, ValueError) as error:
         raise UserError(
-            f"No Ray cluster answers at RAY_ADDRESS={address}; give HOST:PORT of its "
+            f"No Ray cluster answers at {address}; set RAY_ADDRESS to HOST:PORT of its "
             "head, as `ray start --head` prints it."
         ) from error
+    return address
 
 
 def _run(here: tuple[str, tuple], function: Callable, chunk: list[tuple]) -> list:

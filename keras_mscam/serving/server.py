@@ -1,11 +1,11 @@
 """Both protocols on one event loop: from binding ports to the last answer."""
 
 import asyncio
-import contextlib
 import math
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import uvicorn
@@ -16,6 +16,13 @@ from keras_mscam.serving.grpc_server import build_grpc_server
 from keras_mscam.serving.rest import build_app, watch_connections
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class _RestServer(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `run_server`: this would end REST alone."""
+        yield
 
 
 async def run_server(core: Core, announce: Callable[[str, str], None]) -> None:
@@ -43,9 +50,7 @@ async def run_server(core: Core, announce: Callable[[str, str], None]) -> None:
         limit_concurrency=core.most_at_once,
         timeout_graceful_shutdown=math.ceil(options.drain),
     )
-    rest_server = uvicorn.Server(config)
-    # uvicorn's own handlers would end REST alone.
-    rest_server.capture_signals = contextlib.nullcontext
+    rest_server = _RestServer(config)
     with _bind(options.host, options.rest_port) as rest_socket:
         for number in _SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)

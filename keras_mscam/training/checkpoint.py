@@ -7,7 +7,8 @@ import os
 import re
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -189,18 +190,30 @@ def read_checkpoint(path: Path, trainer: keras.Model) -> State:
         UserError: the checkpoint is damaged, or that of another network.
     """
     variables = _variables(trainer)
-    try:
-        check_archive(path)
-        with np.load(path) as file:
-            state = State(**json.loads(str(file["state"])))
-            values = [file[f"arr_{i}"] for i in range(len(file.files) - 1)]
-    except Exception as error:  # there is no saying what a flipped bit can lead to
-        raise UserError(f"The checkpoint {path} is damaged.") from error
+    state = read_state(path)
+    with _open_checkpoint(path) as file:
+        values = [file[f"arr_{i}"] for i in range(len(file.files) - 1)]
     if [v.shape for v in values] != [tuple(v.shape) for v in variables]:
         raise UserError(f"The checkpoint {path} is that of another network.")
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
     return state
+
+
+@contextmanager
+def _open_checkpoint(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    try:
+        check_archive(path)
+        with np.load(path) as file:
+            yield file
+    except Exception as error:  # there is no saying what a flipped bit can lead to
+        raise UserError(f"The checkpoint {path} is damaged.") from error
+
+
+def read_state(path: Path) -> State:
+    """Return how far a run was at a checkpoint; a damaged one is a `UserError`."""
+    with _open_checkpoint(path) as file:
+        return State(**json.loads(str(file["state"])))
 
 
 def find_checkpoints(run: Run) -> list[Path]:
@@ -251,12 +264,12 @@ def restore_counters(state: State, counting: list[keras.callbacks.Callback]) -> 
             setattr(callback, name, value)
 
 
-def has_stopped(state: State, counting: list[keras.callbacks.Callback]) -> bool:
+def has_stopped(state: State, patience: int | None) -> bool:
     """Tell whether early stopping had ended the training at a checkpoint."""
     return state.step == 0 and any(
-        values["wait"] >= callback.patience
-        for callback, values in zip(counting, state.counters, strict=False)
-        if isinstance(callback, keras.callbacks.EarlyStopping)
+        patience is not None and values["wait"] >= patience
+        for values in state.counters
+        if "best_epoch" in values  # of all that count, early stopping alone
     )
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -212,6 +213,8 @@ def _connect(hosts: tuple[str, ...], index: int) -> Iterator[None]:
     import jax
 
     address = find_address(hosts)
+    if index == 0:
+        _check_port(address)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     absent = f"Not all of {len(hosts)} hosts came to {address}. {_ON}"
     with _last_words(absent), _signals_end_at_once():
@@ -238,6 +241,18 @@ def _connect(hosts: tuple[str, ...], index: int) -> Iterator[None]:
             jax.distributed.shutdown()  # all hosts stop at the same step
             raise
         jax.distributed.shutdown()
+
+
+def _check_port(address: str) -> None:
+    """Refuse a port of this host that can't be used, where JAX would crash."""
+    port = int(address.rpartition(":")[2])
+    try:
+        socket.create_server(("", port)).close()
+    except OSError as error:
+        raise UserError(
+            f"The first of --hosts is this one, and its port {port} can't be used: "
+            f"{error.strerror}. Give it another, HOST:PORT, on all hosts."
+        ) from error
 
 
 @contextmanager
@@ -340,15 +355,20 @@ def open_run(group: Group, output: Path, first: Callable[[], Run]) -> Iterator[R
         first: makes or opens it, on the first host.
 
     Raises:
-        UserError: another host does not see the folder, or as `first`.
+        UserError: another host does not see the folder, or as `first`, on all hosts.
     """
     if group.is_first:
-        run = first()
+        try:
+            run = first()
+        except UserError:
+            group.share(1)  # no run: that ends the others, too
+            raise
         group.share(0)  # it is there
         group.share(0)  # and copied
         yield run
         return
-    group.share(0)
+    if group.share(0):
+        raise UserError("The first host can't begin, and says why.")
     if not is_run(output):
         raise UserError(
             f"Host {group.host[0]} does not see {output}: give an --output on a disk "

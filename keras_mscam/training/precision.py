@@ -1,10 +1,11 @@
-"""The precision that suits what a training runs on."""
+"""How a training computes: in which precision, and whether bit by bit the same."""
 
 import dataclasses
 
 import keras
 
 from keras_mscam.configs.schema import Config
+from keras_mscam.errors import UserError
 
 
 def resolve_precision(config: Config) -> Config:
@@ -46,3 +47,19 @@ def _describe_device() -> tuple[str, float]:
             major, minor = details.get("compute_capability", (0, 0))
             return "gpu", major + minor / 10
     return "cpu", 0.0
+
+
+def make_deterministic() -> None:
+    """Let this process compute the same bits from the same seed, for good.
+
+    Raises:
+        UserError: Keras runs on another backend than TensorFlow.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(
+            "--deterministic is an option of TensorFlow; leave it out, or set "
+            "KERAS_BACKEND=tensorflow."
+        )
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()

@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from keras_mscam.configs.schema import Config
@@ -12,6 +12,7 @@ from keras_mscam.inference.run_folder import (
     Run,
     discard_empty_run,
     is_prepared,
+    is_run,
     load_run,
     locate_folders,
     write_config,
@@ -57,6 +58,25 @@ def resume_run(config: Config, output: Path) -> Run:
     run = Run(run.path, extended)
     write_config(run)
     return run
+
+
+def is_trained(output: Path, epochs: int) -> bool:
+    """Tell whether the run in a folder has so many epochs, or was stopped early."""
+    from keras_mscam.training.checkpoint import (
+        find_checkpoints,
+        has_stopped,
+        read_state,
+    )
+
+    if not is_run(output):
+        return False
+    run = load_run(output)
+    for path in find_checkpoints(run)[:1]:
+        with suppress(UserError):  # else it goes on from the one before
+            state = read_state(path)
+            whole = state.step == 0 and state.epoch >= epochs
+            return whole or has_stopped(state, run.config.training.early_stopping)
+    return False
 
 
 @contextmanager

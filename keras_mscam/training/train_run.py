@@ -24,10 +24,11 @@ from keras_mscam.training.machines import (
     ONE_DEVICE,
     Group,
     Machines,
+    find_index,
     join,
     open_run,
 )
-from keras_mscam.training.resuming import explain_end, resume_run
+from keras_mscam.training.resuming import explain_end, is_trained, resume_run
 from keras_mscam.training.stop import StopSignals
 
 
@@ -70,6 +71,11 @@ def train(
     if not config.training.epochs and not config.training.head_epochs:
         raise UserError("There is nothing to train: give --epochs or --head-epochs.")
     with StopSignals():
+        if resume and is_trained(output, config.training.epochs):
+            # Only evaluation is left, and other hosts may have ended for good.
+            if len(machines.hosts) > 1 and find_index(machines):
+                return None
+            machines = ONE_DEVICE
         with join(machines) as group:
             config = resolve_precision(config)
             if resume:
@@ -164,6 +170,7 @@ def train_classifier(run: Run, group: Group = ALONE, callbacks: Sequence = ()) -
     import keras
 
     from keras_mscam.data.manifest import Manifest
+    from keras_mscam.training.precision import make_deterministic
 
     manifest = Manifest.read(run.records)
     run = _adopt_stored_size(run, manifest.image_size)
@@ -178,24 +185,6 @@ def train_classifier(run: Run, group: Group = ALONE, callbacks: Sequence = ()) -
             _fit_to_records(run, manifest, group, callbacks)
     finally:
         keras.config.set_dtype_policy(policy)
-
-
-def make_deterministic() -> None:
-    """Let this process compute the same bits from the same seed, for good.
-
-    Raises:
-        UserError: Keras runs on another backend than TensorFlow.
-    """
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        raise UserError(
-            "--deterministic is an option of TensorFlow; leave it out, or set "
-            "KERAS_BACKEND=tensorflow."
-        )
-    import tensorflow as tf
-
-    tf.config.experimental.enable_op_determinism()
 
 
 def _adopt_stored_size(run: Run, stored: tuple[int, int] | None) -> Run:
@@ -257,11 +246,12 @@ def _fit_to_records(run: Run, manifest, group: Group, callbacks: Sequence) -> No
         1 + filled_up / max(images, 1),
     )
     stop = StopSignals(group.share)
+    stop.waits = group.host[1] > 1  # all hosts stop behind the same step
     checkpoint = Checkpoint(run, classifier, counting, state, stop)
     if state.history:
         checkpoint.write_results()
     epochs = training.epochs
-    if has_stopped(state, counting):
+    if has_stopped(state, training.early_stopping):
         epochs = state.epoch
         _warn(f"Early stopping has ended this run after {epochs} epochs.")
     progress = Progress(

@@ -219,3 +219,29 @@ def test_no_cluster(monkeypatch, address):
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(UserError, match=f"No Ray cluster answers at .*{address};"):
         find_workers("ray", None)
+
+
+@pytest.mark.parametrize("address", ["", "auto"])
+def test_a_cluster_whose_head_is_gone(monkeypatch, address):
+    """Ray remembers where it was, and would try for minutes."""
+    services = pytest.importorskip("ray._private.services", reason="needs Ray")
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr(
+        services, "canonicalize_bootstrap_address_or_die", lambda _: "127.0.0.1:9"
+    )
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UserError, match="No Ray cluster answers at 127.0.0.1:9;"):
+        find_workers("ray", None)
+
+
+def test_no_cluster_is_known(monkeypatch):
+    services = pytest.importorskip("ray._private.services", reason="needs Ray")
+
+    def fail(_):
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr(services, "canonicalize_bootstrap_address_or_die", fail)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(UserError, match="Ray says: Could not find any"):
+        find_workers("ray", None)

@@ -27,6 +27,7 @@ from keras_mscam.training.checkpoint import (
     load_newest,
 )
 from keras_mscam.training.fit import compile_trainer, counting_callbacks, fit
+from keras_mscam.training.resuming import is_trained
 from keras_mscam.training.stop import StopSignals
 
 RNG = np.random.default_rng(0)
@@ -209,10 +210,31 @@ def test_counters_survive(tmp_path):
     ("wait", "step", "expected"), [(1, 0, False), (2, 0, True), (2, 3, False)]
 )
 def test_early_stopping_ends_a_run_for_good(wait, step, expected):
-    counting = counting_callbacks(TrainingConfig(early_stopping=2, plateau_patience=1))
-    counters = [{"wait": 5} for _ in counting[:-1]]  # of the plateau
-    state = State(4, step, counters=[*counters, {"wait": wait}])
-    assert has_stopped(state, counting) == expected
+    plateau = {"wait": 5, "cooldown_counter": 0}
+    state = State(4, step, counters=[plateau, {"wait": wait, "best_epoch": 1}])
+    assert has_stopped(state, 2) == expected
+    assert not has_stopped(state, None)
+
+
+def test_what_is_trained(tmp_path):
+    """By its epochs, or by the early stopping that its counters show."""
+    training = TrainingConfig(early_stopping=2)
+    run = create_run(tmp_path / "run", Config(training=training))
+    counting = counting_callbacks(training)
+    checkpoint = make_checkpoint(run, counting)
+    for callback in counting:
+        callback.set_model(checkpoint.model)
+        callback.on_train_begin()
+    assert not is_trained(run.path, 3)
+    stopping = counting[-1]
+    for epoch, wait in enumerate([0, 1, 2]):
+        stopping.wait = wait
+        checkpoint.on_epoch_end(epoch, {"val_loss": 1.0})
+        assert is_trained(run.path, 3) == (epoch == 2)
+        assert is_trained(run.path, 4) == (wait == 2)
+    newest = find_checkpoints(run)[0]
+    newest.write_bytes(newest.read_bytes()[:100])
+    assert not is_trained(run.path, 3)
 
 
 def test_half_a_checkpoint_is_not_one(checkpoint):

@@ -24,11 +24,12 @@ def parse_command(words):
 def submit(tmp_path):
     """Run the Slurm script with stand-ins for Slurm's commands: give what they saw."""
 
-    def run(*arguments, status=0):
+    def run(*arguments, status=0, saved="/dev/null"):
         stubs = {
             "scontrol": f'echo "scontrol $*" >> {tmp_path}/calls\n'
             '[ "$1" = show ] && printf "node07\\nnode08\\n"',
-            "srun": f'printf "%s\\n" "$@" > {tmp_path}/words; exit {status}',
+            "srun": f'printf "%s\\n" "$@" > {tmp_path}/words; '
+            f"touch {saved}; exit {status}",
         }
         for name, body in stubs.items():
             (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
@@ -61,9 +62,14 @@ def test_slurm_starts_a_run(submit, tmp_path):
 
 @pytest.mark.parametrize("status", [75, 134, 137, 143, 2, 1])
 def test_slurm_goes_on_where_that_helps(status, submit, tmp_path):
-    (tmp_path / "run").mkdir()
+    checkpoints = tmp_path / "run" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "epoch-001.npz").touch()
     (tmp_path / "run" / "config.json").write_text("{}")
-    words, calls = submit("records", tmp_path / "run", status=status)
+    _, calls = submit("records", tmp_path / "run", status=status)
+    assert "requeue" not in calls  # there is no new checkpoint
+    saved = checkpoints / "epoch-002.npz"
+    words, calls = submit("records", tmp_path / "run", status=status, saved=saved)
     options = parse_command(words)
     assert options.resume and options.output == tmp_path / "run"
     assert ("requeue 8195" in calls) == (status > 2)

@@ -21,6 +21,7 @@ from keras_mscam.data.manifest import Manifest
 from keras_mscam.errors import UserError
 from keras_mscam.inference.run_folder import create_run, write_relevance_weights
 from keras_mscam.modeling import build_classifier
+from keras_mscam.training import machines, train_run
 from keras_mscam.training.machines import (
     ALONE,
     LOST_STATUS,
@@ -213,6 +214,54 @@ def test_the_address_of_the_first_host(hosts, expected):
     else:
         with pytest.raises(UserError, match="which is no HOST:PORT"):
             find_address((hosts, "b"))
+
+
+def test_a_port_that_is_taken_is_one_sentence():
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"its port {port} can't be used: Address"):
+            machines._check_port(f"node1:{port}")
+    machines._check_port(f"node1:{port}")
+
+
+def test_a_mistake_of_the_first_host_ends_the_others(tmp_path):
+    """Else they would take it for lost, and a scheduler would start all again."""
+    shared = []
+
+    def fail():
+        raise UserError("The folder is not empty.")
+
+    first = Group((0, 2), 2, share=lambda value: shared.append(value) or value)
+    with pytest.raises(UserError, match="not empty"), open_run(first, tmp_path, fail):
+        pytest.fail("there is no run")
+    assert shared == [1]
+    second = Group((1, 2), 2, share=lambda value: shared[0])
+    with (
+        pytest.raises(UserError, match="The first host can't begin"),
+        open_run(second, tmp_path, fail),
+    ):
+        pytest.fail("there is no run")
+
+
+def test_what_is_trained_waits_for_no_host(tmp_path, monkeypatch):
+    """The others may have ended for good when the first one was lost, evaluating."""
+    config = Config()
+    run = create_run(tmp_path / "run", config)
+    joined = []
+
+    def join(machines):
+        joined.append(machines)
+        raise UserError("far enough")
+
+    monkeypatch.setattr(train_run, "join", join)
+    monkeypatch.setattr(train_run, "is_trained", lambda output, epochs: True)
+    hosts = {"hosts": ("a:1", "b")}
+    assert (
+        train_run.train(config, run.path, True, Machines(**hosts, host_index=1)) is None
+    )
+    with pytest.raises(UserError, match="far enough"):
+        train_run.train(config, run.path, True, Machines(**hosts, host_index=0))
+    assert joined == [Machines()]
 
 
 @pytest.mark.parametrize(
