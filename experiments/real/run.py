@@ -1,4 +1,4 @@
-"""From drawn chests to real findings, by image labels alone, and Table 1 on real boxes.
+"""From synthetic radiographs to real findings, by image labels, and Table 1 on boxes.
 
     python experiments/real/run.py --data ../shared/data --output DIR
     python experiments/real/run.py --data ../shared/data --output DIR --sealed FOLDER

@@ -183,7 +183,7 @@ def draw_examples(contract: Contract, folder: Path) -> list[dict]:
             {
                 "file": f"examples/phantom-{number}.png",
                 "thumbnail": f"examples/thumbnail-{number}.png",
-                "title": f"Drawn chest {number}: {', '.join(sorted(names))}",
+                "title": f"Synthetic radiograph {number}: {', '.join(sorted(names))}",
             }
         )
         _write_png(folder / f"phantom-{number}.png", phantom.image)

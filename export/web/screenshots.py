@@ -1,4 +1,4 @@
-"""Take the README's pictures of the page, of drawn chests only.
+"""Take the README's pictures of the page, of synthetic radiographs only.
 
     python export/web/screenshots.py SITE
 

@@ -50,7 +50,7 @@ def find_files(
 
     Args:
         paths: files, folders, patterns with `*`, `**`, `?` or `[]`; `-` for those on
-            the standard input, one a line.
+            the standard input, one per line.
         output: folder of results.
         stdin: lines of the standard input.
 

@@ -80,7 +80,7 @@ class Summary:
 
 
 def _list(title: str, counts: Counter) -> list[str]:
-    """Return the most frequent, one a line."""
+    """Return the most frequent, one per line."""
     counts = +counts
     if not counts:
         return []
@@ -115,7 +115,7 @@ def write_tables(
     Both, and the counts of the summary, are made from `predictions.jsonl`, which is
     read once, line by line.
     """
-    rows = []  # of the index, 200 bytes an image
+    rows = []  # of the index, 200 bytes per image
     before, after = ("path", "status"), ("positives", "boxes", "warnings", "error")
     with (
         write_whole(summary.folder / CSV) as temporary,

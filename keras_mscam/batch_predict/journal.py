@@ -1,4 +1,4 @@
-"""`predictions.jsonl`: a line a file, appended as they are done."""
+"""`predictions.jsonl`: one line per file, appended as they are done."""
 
 import json
 import mmap

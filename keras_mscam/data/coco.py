@@ -35,7 +35,7 @@ def write_coco(
     boxes: Iterable[Marked],
     info: dict[str, str] | None = None,
 ) -> None:
-    """Write images and boxes as COCO's JSON for object detection, one a line.
+    """Write images and boxes as COCO's JSON for object detection, one per line.
 
     First all images are taken, then all boxes, one by one: neither needs to be in
     memory. Numbers of images, pathologies and boxes are their positions, from 1 on.

@@ -142,7 +142,7 @@ def _compute_once(path: Path, *stamp: int) -> str:
 
 
 def summarize_splits(manifest: Manifest) -> str:
-    """Return a table of sizes and prevalences, one column a split, as text."""
+    """Return a table of sizes and prevalences, one column per split, as text."""
     columns = {
         name: {
             "images": f"{split.images:,}",

@@ -237,9 +237,9 @@ def check_export(
     """Compare an exported model, by its signatures, with the Keras model.
 
     Returns:
-        By kind of images: `"whole"`, phantoms of a size that every resampler averages
-        alike; `"odd"`, of others; `"run"`, images of the run's test split, if it is
-        there.
+        By kind of images: `"whole"`, synthetic radiographs of a size that every
+        resampler averages alike; `"odd"`, of others; `"run"`, images of the run's test
+        split, if it is there.
 
     Raises:
         UserError: they differ by more than they may.

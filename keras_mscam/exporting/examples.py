@@ -30,7 +30,7 @@ class ExampleFile(NamedTuple):
 
 @functools.cache
 def draw_examples(image_size: tuple[int, int]) -> tuple[ExampleFile, ...]:
-    """Draw phantoms with findings and encode them: PNG and JPEG, 8 and 16 bits, odd.
+    """Draw radiographs with findings; encode them: PNG and JPEG, 8 and 16 bits, odd.
 
     They are the same for the same `(height, width)` that the network sees.
     """

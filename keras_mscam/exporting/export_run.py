@@ -58,8 +58,9 @@ def export_formats(
     """Export a run in several formats, all with the number of the next version.
 
     The version of a format appears whole or not at all, and only after each of its
-    models, loaded anew, has given the numbers of the Keras model: on phantoms, and on
-    images of the run's test split. Formats that were done before one fails stay.
+    models, loaded anew, has given the numbers of the Keras model: on synthetic
+    radiographs, and on images of the run's test split. Formats that were done before
+    one fails stay.
 
     Args:
         run_path: a folder that `keras_mscam-train` made.

@@ -65,7 +65,7 @@ class PublishedWeights:
         return self.layers["conv1_conv"][0].shape[2]
 
     def describe(self) -> str:
-        """Return what a user wants to know of the file, a fact a line."""
+        """Return what a user wants to know of the file, one fact per line."""
         sizes = [array.size for arrays in self.layers.values() for array in arrays]
         if self.head is None:
             outputs = "none: a backbone alone"

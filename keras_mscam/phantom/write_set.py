@@ -54,7 +54,7 @@ def write_phantoms(
     the test set, nobody boxed is trained on.
 
     With `backgrounds`, the lesions are planted in real X-rays without findings instead
-    of drawn chests. A patient is then a real patient, whose X-rays are used again and
+    of synthetic ones. A patient is then a real patient, whose X-rays are used again and
     again, each time positioned and exposed anew, with other lesions or none; all have
     equally many images, and 22% of them have boxes. `backgrounds.csv` lists the X-rays,
     whether their patient has boxes, and why some were refused.

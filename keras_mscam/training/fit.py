@@ -205,7 +205,7 @@ def fit(
             `(batch, pathologies)` for all steps that are left, one epoch behind the
             other: a `tf.data` dataset, or any generator of such pairs.
         validation: the same, one pass: a dataset or a list of pairs.
-        steps: steps an epoch.
+        steps: steps per epoch.
         epochs: number of the last epoch.
         first_epoch: epochs done before.
         first_step: steps done before of the epoch behind them, up to all of them:

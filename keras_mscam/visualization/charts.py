@@ -52,7 +52,7 @@ def plot_history(history: pd.DataFrame) -> Figure:
 def plot_relevance_weights(
     weights: dict[str, list[float]], blocks: list[str]
 ) -> Figure:
-    """Show relevance weights, by pathology one a block, as bars that add up to 1."""
+    """Show relevance weights, which add up to 1 over the blocks, by pathology."""
     figure = Figure(
         figsize=(6.4, 0.9 + 0.26 * len(weights)), dpi=110, layout="constrained"
     )
@@ -155,7 +155,7 @@ def _plot(
     most: float | None = None,
     **markers,
 ) -> Figure:
-    """Plot a panel a pathology, with the curve that `find` gives of each system.
+    """Plot one panel per pathology, with the curve that `find` gives of each system.
 
     The x axis ends at `most`; it is a square with its diagonal by default.
     """

@@ -133,6 +133,40 @@ def test_one_wrong_weight_is_refused_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_variant_of_fewer_bits_that_differs_is_left_out(
+    network, run, tmp_path, monkeypatch
+):
+    """Float32, which the Keras model stands for, is exported all the same."""
+
+    def get_writer(_name, weights):
+        def write(_network, folder, _images):
+            size = 4 * network.count_params()
+            (folder / f"{weights}.onnx").write_bytes(bytes(size))
+
+        return write
+
+    def load_variant(_name, path):
+        def compute(images):
+            outputs = network.predict_on_batch(images[..., None].astype("float32"))
+            if path.stem == "int8":
+                outputs["probabilities"] = 1 - outputs["probabilities"]
+            return outputs
+
+        return compute
+
+    monkeypatch.setattr(conversion, "check_installed", lambda name: None)
+    monkeypatch.setattr(conversion, "get_writer", get_writer)
+    monkeypatch.setattr(conversion, "load_variant", load_variant)
+    with pytest.warns(UserWarning, match="onnx int8 .* it was not exported"):
+        export_formats(run.path, tmp_path, ["onnx"], progress=False)
+    folder = tmp_path / "keras_mscam-onnx" / "1"
+    assert {path.name for path in folder.iterdir()} == {
+        "contract.json", "manifest.json", "float32.onnx", "float16.onnx",
+    }  # fmt: skip
+    content = json.loads((folder / "manifest.json").read_text())
+    assert set(content["variants"]) == {"float32", "float16"}
+
+
 def test_a_size_is_that_of_all_files(tmp_path):
     sizes = {"a.xml": 3, "a.bin": 4, "b.xml": 5, "c/model.json": 1, "c/x": 2}
     for name, size in sizes.items():

@@ -230,7 +230,7 @@ def test_a_cluster_whose_head_is_gone(monkeypatch, address):
         services, "canonicalize_bootstrap_address_or_die", lambda _: "127.0.0.1:9"
     )
     monkeypatch.setenv("RAY_ADDRESS", address)
-    with pytest.raises(UserError, match="No Ray cluster answers at 127.0.0.1:9;"):
+    with pytest.raises(UserError, match=r"No Ray cluster answers at 127\.0\.0\.1:9;"):
         find_workers("ray", None)
 
 

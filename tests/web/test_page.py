@@ -406,7 +406,7 @@ def test_an_update_works_offline_too_and_says_that_it_is_there(
     # On a busy machine the page may be ready before what keeps it is.
     page.evaluate("navigator.serviceWorker.ready.then(() => true)")
     index = json.loads((folder / "site.json").read_text())
-    title = "Another drawn chest"
+    title = "Another radiograph"
     build.write_index(folder, [{**index["examples"][0], "title": title}])
     page.reload()
     page.get_by_text("A newer version of this page").wait_for(timeout=60_000)
