@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
@@ -73,13 +74,15 @@ def compile_trainer(
     )
     optimizer.build(trainer.trainable_variables)
     zeros = {n: keras.ops.zeros((1, o.shape[-1])) for n, o in trainer.output.items()}
-    trainer.compute_loss(None, zeros, zeros)
+    trainer.compute_loss(None, zeros["logits"], zeros)
     return trainer
 
 
 @keras.saving.register_keras_serializable(package="keras_mscam")
 class Trainer(keras.Model):
-    """A network in training, which can undo a step whose loss is not finite.
+    """A network in training: labels are those of all its outputs.
+
+    It can undo a step whose loss is not finite.
 
     Attributes:
         skips_nonfinite: whether such a step of training or validation leaves everything
@@ -88,6 +91,14 @@ class Trainer(keras.Model):
     """
 
     skips_nonfinite = False
+
+    def compute_loss(
+        self, x=None, y: Any = None, y_pred: Any = None, sample_weight=None,
+        training=True,
+    ):  # fmt: skip
+        if not isinstance(y, dict):
+            y = dict.fromkeys(y_pred, y)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def train_step(self, *arguments):
         return self._skip_nonfinite(super().train_step, *arguments)
@@ -203,8 +214,8 @@ def fit(
         trainer: a model made by `compile_trainer`.
         batches: images `(batch, height, width, 1)` and labels
             `(batch, pathologies)` for all steps that are left, one epoch behind the
-            other: a `tf.data` dataset, or any generator of such pairs.
-        validation: the same, one pass: a dataset or a list of pairs.
+            other: a `tf.data` dataset, or a generator of such pairs.
+        validation: the same, one pass: a dataset, of `tf.data` or of Keras.
         steps: steps per epoch.
         epochs: number of the last epoch.
         first_epoch: epochs done before.
@@ -225,7 +236,6 @@ def fit(
             f"The run was stopped after {first_step} steps of an epoch, which now has "
             f"{steps}: its records aren't those that it was begun with."
         )
-    validation = _for_every_output(validation, trainer.output)
     if first_step == steps:
         _end_epoch(trainer, validation, first_epoch, callbacks)
         first_epoch, first_step = first_epoch + 1, 0
@@ -234,7 +244,7 @@ def fit(
     if first_epoch >= epochs:
         return keras.callbacks.History()
     return trainer.fit(
-        _for_every_output(batches, trainer.output),
+        batches,
         validation_data=validation,
         steps_per_epoch=steps,
         epochs=epochs,
@@ -286,31 +296,3 @@ def _end_epoch(trainer, validation, epoch: int, callbacks) -> None:
     logs.update({f"val_{name}": value for name, value in found.items()})
     callbacks.on_epoch_end(epoch, logs)
     callbacks.on_train_end(logs)
-
-
-def _for_every_output(batches, outputs):
-    """Pair the images with the same labels for each output that has a loss."""
-    names = list(outputs)
-    if hasattr(batches, "map"):
-        return batches.map(
-            lambda images, labels: (images, dict.fromkeys(names, labels))
-        )
-    if isinstance(batches, Sequence):
-        return _Batches(batches, names)
-    return ((images, dict.fromkeys(names, labels)) for images, labels in batches)
-
-
-class _Batches(keras.utils.PyDataset):
-    """Batches that lie in memory, for backends without `tf.data`."""
-
-    def __init__(self, batches, names):
-        super().__init__()
-        self.batches = batches
-        self.names = names
-
-    def __len__(self):
-        return len(self.batches)
-
-    def __getitem__(self, index):
-        images, labels = self.batches[index]
-        return images, dict.fromkeys(self.names, labels)

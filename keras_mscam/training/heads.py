@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -157,10 +157,11 @@ def _shuffle(arrays: dict[str, np.ndarray], size: int, seed: int, epochs: int):
             yield _read(arrays, np.sort(rows))  # as they lie on the disk
 
 
-class _Batches(Sequence):
+class _Batches(keras.utils.PyDataset):
     """Batches in the order of the arrays, read when they are asked for."""
 
     def __init__(self, arrays: dict[str, np.ndarray], size: int):
+        super().__init__()
         self.arrays = arrays
         self.size = size
 

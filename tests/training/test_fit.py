@@ -8,13 +8,33 @@ from keras_mscam.errors import UserError
 from keras_mscam.inference.run_folder import create_run
 from keras_mscam.modeling import build_classifier
 from keras_mscam.modeling.classifier import split_at_features
+from keras_mscam.training import fit as fit_module
 from keras_mscam.training.checkpoint import Checkpoint
-from keras_mscam.training.fit import compile_trainer, counting_callbacks, fit
+from keras_mscam.training.fit import compile_trainer, counting_callbacks
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (16, 32, 32, 1)).astype("uint8")
 LABELS = RNG.integers(0, 2, (16, 3)).astype("float32")
 BATCHES = [(IMAGES[i : i + 8], LABELS[i : i + 8]) for i in (0, 8)]
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of a list."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __getitem__(self, index):
+        return self.batches[index]
+
+
+def fit(trainer, batches, validation, **options):
+    batches = (batch for batch in batches)
+    return fit_module.fit(trainer, batches, Batches(validation), **options)
 
 
 def build(**kwargs):
@@ -45,16 +65,14 @@ def test_learns_what_it_is_shown(tmp_path):
 
 def test_auxiliary_losses_add_up(tmp_path):
     _, trainer = build(auxiliary_loss=0.5)
-    labels = dict.fromkeys(trainer.output, LABELS[:8])
-    logs = trainer.test_on_batch(IMAGES[:8], labels, return_dict=True)
+    logs = trainer.test_on_batch(IMAGES[:8], LABELS[:8], return_dict=True)
     blocks = sum(logs[f"logits_block{block}_loss"] for block in (1, 2))
     assert logs["loss"] == pytest.approx(logs["logits_loss"] + 0.5 * blocks, rel=1e-5)
 
 
 def test_no_auxiliary_loss_by_default():
     _, trainer = build()
-    labels = dict.fromkeys(trainer.output, LABELS[:8])
-    logs = trainer.test_on_batch(IMAGES[:8], labels, return_dict=True)
+    logs = trainer.test_on_batch(IMAGES[:8], LABELS[:8], return_dict=True)
     assert logs["loss"] == pytest.approx(logs["logits_loss"], rel=1e-5)
 
 
@@ -172,8 +190,7 @@ def test_a_skipped_batch_leaves_no_trace(precision, capsys):
             trainer, [BATCHES[0], BAD], [BAD, *BATCHES], steps=2, epochs=1,
             callbacks=[snapshots, *counting_callbacks(config, name_batch)],
         ).history  # fmt: skip
-        batches = ((x, dict.fromkeys(trainer.output, y)) for x, y in BATCHES)
-        expected = trainer.evaluate(batches, steps=2, verbose=0, return_dict=True)
+        expected = trainer.evaluate(Batches(BATCHES), verbose=0, return_dict=True)
     finally:
         keras.config.set_dtype_policy("float32")
     for a, b in zip(*snapshots.values, strict=True):
@@ -239,9 +256,8 @@ def test_accumulated_gradients_are_those_of_a_larger_batch(precision):
         }
         for first in [*range(0, 16, size)] * 3:
             rows = slice(first, first + size)
-            labels = dict.fromkeys(trainer.output, LABELS[rows])
             images = {name: values[rows] for name, values in features.items()}
-            trainer.train_on_batch(images, labels)
+            trainer.train_on_batch(images, LABELS[rows])
         assert trainer.optimizer.iterations == 6  # updates, of which the rate is made
         weights.append(heads.get_weights())
     for one, other in zip(*weights, strict=True):
