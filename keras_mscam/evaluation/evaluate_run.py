@@ -27,6 +27,7 @@ from keras_mscam.localization.accuracy import Localization
 from keras_mscam.localization.boxes import compute_iou, scale_boxes
 from keras_mscam.localization.fusion import Fusion
 from keras_mscam.localization.protocol import choose_shown, describe_shown
+from keras_mscam.modeling.classifier import count_networks
 from keras_mscam.visualization.case_figures import Case
 
 #: Of a folder of several runs, see `compare`.
@@ -44,6 +45,7 @@ class Evaluation:
     records: Path
     split: str
     protocol: LocalizationConfig
+    networks: int  # that the run's model averages, or 1
     predictions: Predictions  # stored ones
     # localizations of the fused map, of every block, and of the baselines
     systems: Systems
@@ -111,8 +113,9 @@ def evaluate(
         numbers = measure(predictions, calibration, protocol, systems, fusion, split)
         metrics = {"split": split, **numbers}
         evaluation = Evaluation(
-            run, records, split, protocol, predictions, systems, fusion, metrics
-        )
+            run, records, split, protocol, count_networks(classifier), predictions,
+            systems, fusion, metrics,
+        )  # fmt: skip
         for sentence in metrics["warnings"]:
             warnings.warn(sentence, stacklevel=2)
         with write_together(folder) as place:
@@ -151,6 +154,7 @@ def _write_report(
     sheets = {name: [next(rest) for _ in sheet] for name, sheet in sheets.items()}
     write_report(
         evaluation.run,
+        evaluation.networks,
         evaluation.metrics,
         cases,
         sheets,

@@ -20,6 +20,7 @@ _BASELINES = {"mean_box": "Mean box (baseline)", "random_map": "Random map (base
 
 def write_report(
     run: Run,
+    networks: int,
     metrics: dict,
     cases: list[Case],
     sheets: dict[str, list[Case]],
@@ -28,14 +29,15 @@ def write_report(
 ) -> None:
     """Write the report of one run as HTML.
 
-    It shows `metrics.json`, the losses of `history.csv` where there is one, cases one
-    by one, and by pathology those to show together; `shown` says which boxes these
-    have.
+    It says how many `networks` the run averages, if more than one, and shows
+    `metrics.json`, the losses of `history.csv` where there is one, cases one by one,
+    and by pathology those to show together; `shown` says which boxes these have.
     """
     history = _read_history(run)
     alone = {run.path.name: metrics}
     html = read_template("report.html.jinja", **_FILTERS).render(
         run=run,
+        networks=networks,
         config=read_json(run.config_path),
         metrics=metrics,
         fused=metrics["localization"]["attention"],

@@ -10,6 +10,7 @@ from keras_mscam import Predictor
 from keras_mscam.cli import weights
 from keras_mscam.configs.schema import Config, DataConfig, ModelConfig
 from keras_mscam.data.manifest import Manifest
+from keras_mscam.evaluation.evaluate_run import evaluate
 from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.run_folder import (
     create_run,
@@ -119,6 +120,9 @@ def test_the_run_of_an_average(write, command, tmp_path):
     command("publish", output, "--output", published, "--license", "mit")
     card = (published / "README.md").read_text()
     assert "The average of 2 networks" in card and "--weights hf://" not in card
+    evaluate(output, progress=False)
+    report = (output / "report.html").read_text(encoding="utf-8")
+    assert "The average of 2 networks, of which these are" in report
     # An average can be averaged again.
     said = command("average", output, paths[0], "--output", tmp_path / "again").out
     assert "Run: " in said and load_run(tmp_path / "again")
