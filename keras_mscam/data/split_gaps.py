@@ -67,11 +67,15 @@ def describe_missing_boxes(split: str, boxes: Mapping[str, int]) -> tuple[str, .
     none = [name for name, count in boxes.items() if not count]
     few = [f"{name} ({count})" for name, count in boxes.items() if 0 < count < FEW]
     said = []
-    if none:
-        whose = f"of {', '.join(none)}" if len(none) < len(boxes) else "at all"
+    if none and len(none) == len(boxes):
         said.append(
-            f"The {split} split has no ground-truth box {whose}: their localization "
-            "can't be measured."
+            f"The {split} split has no ground-truth box: localization can't be "
+            "measured."
+        )
+    elif none:
+        said.append(
+            f"The {split} split has no ground-truth box of {', '.join(none)}: their "
+            "localization can't be measured."
         )
     if few:
         said.append(

@@ -69,4 +69,4 @@ def test_boxes():
         "localization is measured with much uncertainty.",
     )
     (sentence,) = describe_missing_boxes("test", {"A": 0, "B": 0})
-    assert "no ground-truth box at all" in sentence
+    assert "no ground-truth box: localization can't" in sentence

@@ -59,6 +59,12 @@ def run_command(monkeypatch, capsys):
 
 
 class TestOneRun:
+    def test_without_any_box_the_report_shows_no_localization(self, runs, tmp_path):
+        evaluate(runs[0], split="validation", output=tmp_path, progress=False)
+        report = (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert "nothing can be said of localization" in report
+        assert "localized at" not in report
+
     def test_options_change_the_protocol_and_only_the_folder_given(
         self, run_command, runs, evaluation, undrawn, tmp_path
     ):
