@@ -40,9 +40,12 @@ def run(*arguments, settings=None, home=None, **environment):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"image_data_format": "channels_first"}, {"floatx": "float64"},
-     {"floatx": "float16", "image_data_format": "channels_first", "epsilon": 0.1}],
-)  # fmt: skip
+    [
+        pytest.param({"image_data_format": "channels_first"}, marks=pytest.mark.slow),
+        pytest.param({"floatx": "float64"}, marks=pytest.mark.slow),
+        {"floatx": "float16", "image_data_format": "channels_first", "epsilon": 0.1},
+    ],
+)
 def test_axes_and_number_types_are_the_packages_own(settings, tmp_path):
     result = run(
         "-c", BUILD, settings=json.dumps(settings), home=tmp_path,

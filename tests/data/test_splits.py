@@ -95,6 +95,7 @@ def test_too_few_patients(patients, boxed):
         split_by_patient(make_records(patients, boxed), seed=0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (DATA / "chestxray14-labels").is_dir(), reason=f"needs {DATA}")
 def test_the_full_label_file():
     from keras_mscam.data.chestxray14 import read_tables

@@ -21,7 +21,16 @@ def grey(*shape, dtype="uint8"):
     return np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Those of 100 layers and more take seconds each.
+        pytest.param(name, marks=pytest.mark.slow)
+        if name in ("densenet169", "densenet201", "resnet101", "resnet152")
+        else name
+        for name in BACKBONES
+    ],
+)
 def test_taps_have_the_strides_and_the_papers_widths(name):
     # At 64 by 96, strides 8, 16, 32 give 8x12, 4x6, 2x3: height and width not swapped.
     backbone = build_backbone(name, (64, 96), (2, 3, 4))
@@ -74,7 +83,14 @@ def test_read_weights_of_every_parametrization(combination, tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["small_densenet", "densenet121", "resnet50"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "small_densenet",
+        pytest.param("densenet121", marks=pytest.mark.slow),
+        pytest.param("resnet50", marks=pytest.mark.slow),
+    ],
+)
 def test_activated_taps_are_not_negative_and_raw_ones_are(name):
     image = grey(2, 64, 64, 1)
     for taps, expected in [("activated", True), ("raw", False)]:
@@ -189,6 +205,7 @@ def test_refuses(arguments, message):
         build_classifier(3, **{"image_size": (64, 64), **arguments})
 
 
+@pytest.mark.slow
 def test_weights_from_a_file(tmp_path):
     path = tmp_path / "densenet.weights.h5"
     network = keras.applications.DenseNet121(

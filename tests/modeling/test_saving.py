@@ -39,6 +39,7 @@ def test_a_loaded_classifier_gives_equal_outputs(tmp_path, pooling):
     assert_equal_outputs(build_localizer(classifier), build_localizer(loaded))
 
 
+@pytest.mark.slow
 def test_densenet121_too(tmp_path):
     classifier = build(backbone="densenet121")
     classifier.save(tmp_path / "model.keras")

@@ -43,6 +43,7 @@ def written(folder, tmp_path):
     return tmp_path / "set", problems, options
 
 
+@pytest.mark.slow
 def test_same_bytes_whatever_the_processes(written, tmp_path):
     first, _, options = written
     write_phantoms(tmp_path / "again", 91, 3, workers=2, **options)

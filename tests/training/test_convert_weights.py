@@ -144,6 +144,7 @@ def test_tensors_of_another_shape_are_one_sentence(
         read_published(tmp_path / "odd.safetensors")
 
 
+@pytest.mark.slow
 def test_names_are_given_and_chosen(checkpoint, tmp_path):
     names = [f"finding {i}" for i in range(17)] + [""]
     run = convert(

@@ -76,7 +76,9 @@ def test_no_auxiliary_loss_by_default():
     assert logs["loss"] == pytest.approx(logs["logits_loss"], rel=1e-5)
 
 
-@pytest.mark.parametrize("backbone", ["densenet121", "resnet50"])
+@pytest.mark.parametrize(
+    "backbone", ["densenet121", pytest.param("resnet50", marks=pytest.mark.slow)]
+)
 def test_every_weight_of_the_papers_networks_learns(backbone):
     keras.utils.set_random_seed(0)
     classifier = build_classifier(3, (64, 64), backbone)

@@ -44,7 +44,7 @@ def train(gradient_checkpointing, precision="float32", **model):
         {"backbone": "small_densenet", "taps": "raw", "blocks": (1, 2, 3, 4)},
         {"backbone": "small_densenet", "blocks": (3,)},
         {"backbone": "small_resnet"},
-        {"backbone": "efficientnet_lite0"},
+        pytest.param({"backbone": "efficientnet_lite0"}, marks=pytest.mark.slow),
     ],
     ids=lambda model: "-".join(map(str, model.values())),
 )
@@ -78,6 +78,7 @@ def test_every_gradient_is_there():
     assert all(moved)
 
 
+@pytest.mark.slow
 def test_statistics_are_estimated_as_without():
     found = []
     for on in (False, True):

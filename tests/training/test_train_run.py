@@ -229,7 +229,11 @@ def test_records_of_other_pathologies_are_refused(run, make_patients, tmp_path):
 
 @pytest.mark.parametrize(
     ("stored", "seen"),
-    [(None, (64, 96)), ((80, 100), (64, 96)), ((48, 100), (48, 100))],
+    [
+        pytest.param(None, (64, 96), marks=pytest.mark.slow),
+        ((80, 100), (64, 96)),
+        ((48, 100), (48, 100)),
+    ],
 )
 @pytest.mark.filterwarnings("ignore:The AUROC of")
 def test_sizes_to_see_and_to_store(make_patients, no_report, tmp_path, stored, seen):
