@@ -1,18 +1,21 @@
-"""Make the run that comes with the package of the first distilled network.
+"""Make the run that comes with the package of one that `teach.py` made.
 
-    python experiments/real/ship.py --runs DIR
+    python experiments/real/ship.py RUN --boxed DIR
 
-`--runs` is the output of `run.py`. The run goes to `keras_mscam/inference/pretrained`:
-the network, its calibration on all patients of its set that it was not trained on, and
-a model card, `README.md`.
+It goes to `keras_mscam/inference/pretrained`: the network, its calibration on all
+patients of its set that it was not trained on, and a model card, `README.md`, with
+numbers from the prepared records `--boxed`.
 """
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
+from keras_mscam.configs import PRESETS
 from keras_mscam.errors import command
 from keras_mscam.evaluation.calibration import calibrate_on
+from keras_mscam.evaluation.evaluate_run import evaluate
 from keras_mscam.evaluation.split_outputs import predict_split
 from keras_mscam.files import compute_checksum, read_json, write_whole_folder
 from keras_mscam.inference.calibrated_model import load_classifier
@@ -27,28 +30,33 @@ CARD = Path(__file__).with_name("card.md.jinja")
 KEPT = ("split", "images", "patients", "classification", "auroc_mean")
 
 
-def ship(runs: Path) -> None:
+def ship(run: tyro.conf.Positional[Path], boxed: Path) -> None:
     """Make the run of the package.
 
     Args:
-        runs: Folder that run.py wrote.
+        run: Folder that teach.py wrote.
+        boxed: Records with ground-truth boxes, which run.py prepared.
     """
-    source = load_run(runs / "distilled" / "a-cnn-plus-seed0")
+    source = load_run(run)
+    protocol = PRESETS["paper-a-cnn-plus"].localization
+    with tempfile.TemporaryDirectory() as folder:
+        metrics = evaluate(
+            run, data=boxed, protocol=protocol, output=Path(folder), report=False
+        ).metrics
     calibration = calibrate_on_held_out(source)
     shutil.rmtree(PRETRAINED, ignore_errors=True)
     with write_whole_folder(PRETRAINED) as temporary:
-        run = create_run(temporary, source.config)
+        shipped = create_run(temporary, source.config)
         for path in (source.model_path, source.relevance_weights_path):
             shutil.copy(path, temporary)
-        write_calibration(run.calibration_path, calibration)
-        metrics = read_json(source.path / "boxed" / "plus" / "metrics.json")
+        write_calibration(shipped.calibration_path, calibration)
         kept = {name: metrics[name] for name in KEPT}
-        run.metrics_path.write_text(json.dumps(kept), encoding="utf-8")
+        shipped.metrics_path.write_text(json.dumps(kept), encoding="utf-8")
         card = jinja2.Template(CARD.read_text(encoding="utf-8"))
         rows = describe(metrics, calibration)
         text = card.render(rows=rows, **describe_means(metrics, rows))
         (temporary / "README.md").write_text(text + "\n", encoding="utf-8")
-        hide_machine(run.config_path)
+        hide_machine(shipped.config_path)
 
 
 def calibrate_on_held_out(run: Run) -> RunCalibration:
