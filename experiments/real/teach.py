@@ -143,16 +143,20 @@ def fit(student: keras.Model, manifest, config, views, targets) -> None:
     trainer = add_maps(student)
     trainer.compile(optimizer, loss=losses, loss_weights=weights)
     arrays = tf.constant(views), {k: tf.constant(v) for k, v in targets.items()}
+
+    def look_up(rows):
+        return tf.nest.map_structure(lambda array: tf.gather(array, rows), arrays)
+
     batches = (
         tf.data.Dataset.range(len(views))
         .shuffle(len(views), seed=config.training.seed)
         .repeat()
         .batch(BATCH)
-        .map(lambda rows: tf.nest.map_structure(lambda a: tf.gather(a, rows), arrays))
+        .map(look_up)
         .prefetch(2)
     )
     epochs = config.training.epochs
-    trainer.fit(batches, epochs=epochs, steps_per_epoch=steps, verbose=2)
+    trainer.fit(batches, epochs=epochs, steps_per_epoch=steps, shuffle=False, verbose=2)
 
 
 class MapError(keras.losses.Loss):
