@@ -178,6 +178,7 @@ def open_folder(output: Path, plan: dict, overwrite: bool = False) -> Iterator[N
             (output / FILE).touch()
             _cut_torn_line(output / FILE)
             yield
+            _remove_halves(output)  # of processes and nodes that were lost
 
 
 def is_folder_of_results(folder: Path) -> bool:
@@ -229,7 +230,7 @@ def _remove_halves(output: Path) -> None:
         if folder.is_dir():
             for entry in os.scandir(folder):
                 if _HALF.fullmatch(entry.name):
-                    os.unlink(entry.path)
+                    Path(entry.path).unlink(missing_ok=True)
 
 
 def _cut_torn_line(path: Path) -> None:

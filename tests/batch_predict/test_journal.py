@@ -207,3 +207,6 @@ def test_halves_are_removed(tmp_path):
     with open_folder(tmp_path / "out", PLAN):
         names = sorted(path.name for path in overlays.iterdir())
         assert names == [".DS_Store", "a.Mass.png"]
+        # A process, or a node of a cluster, is lost meanwhile.
+        (overlays / ".b.Mass.456.png").touch()
+    assert sorted(path.name for path in overlays.iterdir()) == names
