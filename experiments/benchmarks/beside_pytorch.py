@@ -213,7 +213,8 @@ def _runtimes_works(export: str, size: str):
         run[name] = load_runtime(path).run
         variants = FORMATS[name].variants if name in FORMATS else ()
         for variant in variants[1:]:
-            run[f"{name}, {variant}"] = load_runtime(path.with_stem(variant)).run
+            if path.with_stem(variant).exists():  # else the export left it out
+                run[f"{name}, {variant}"] = load_runtime(path.with_stem(variant)).run
 
     def work(name: str, batch: int):
         if name == "names":
