@@ -1,6 +1,7 @@
 """Toy data sets in ChestX-ray14's layout, the real one, and an untrained run."""
 
 import fcntl
+import importlib.util
 import os
 import resource
 import signal
@@ -79,6 +80,14 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.skip(reason=reason))
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
+
+def load_script(path):
+    """Import a script that belongs to no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

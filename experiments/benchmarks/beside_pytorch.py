@@ -179,8 +179,7 @@ def _keras_works(network: str, size: str, precision: str):
         if name in sizes:
             return batch * sizes[name]
         if name == "train":
-            targets = dict.fromkeys(trainer.output, labels[:batch])
-            trainer.train_on_batch(images[:batch, ..., None], targets)
+            trainer.train_on_batch(images[:batch, ..., None], labels[:batch])
         else:
             model = classifier if name == "forward" else localizer
             model.predict_on_batch(images[:batch, ..., None])

@@ -24,23 +24,15 @@ from keras_mscam.configs.schema import LocalizationConfig
 from keras_mscam.data.augmentation import augment, draw
 from keras_mscam.data.chestxray14 import read_chestxray14
 from keras_mscam.data.manifest import Manifest
-from keras_mscam.data.pipeline import make_dataset
 from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import UserError, command
-from keras_mscam.evaluation.calibration import calibrate_run
-from keras_mscam.evaluation.evaluate_run import evaluate
 from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.run_folder import (
-    create_run,
     is_prepared,
     load_run,
-    write_beta,
-    write_relevance_weights,
 )
-from keras_mscam.modeling.classifier import read_relevance_weights
 from keras_mscam.pathologies import BOXED_PATHOLOGIES
 from keras_mscam.phantom import write_phantoms
-from keras_mscam.training.batch_norm import BatchNormStatistics
 from keras_mscam.training.fit import compile_trainer
 from keras_mscam.training.train_run import train
 
@@ -53,6 +45,7 @@ from scipy.special import expit
 
 sys.path.append(str(Path(__file__).parents[1] / "table1"))
 from tables import measure_run, write_tables
+from teach import begin, finish, read_images
 
 HERE = Path(__file__).parent
 SYSTEMS = ("a-cnn-plus", "a-cnn", "dn-cam", "rn-cam")
@@ -267,21 +260,10 @@ def distill(teachers: list[Path], start: Path, output: Path, records: Path) -> N
         output: folder of the new run.
         records: prepared ones.
     """
-    config = load_run(start).config
-    training = dataclasses.replace(
-        config.training, learning_rate=1e-3, batch_size=32, loss="binary"
-    )
-    config = dataclasses.replace(
-        config,
-        data=dataclasses.replace(config.data, path=records),
-        model=dataclasses.replace(config.model, weights=str(start)),
-        training=training,
-    )
-    run = create_run(output, config)
-    manifest = Manifest.read(run.records)
-    seen = config.data.image_size
-    batches = make_dataset(run.records, "train", batch_size=64, image_size=seen)
-    images = np.concatenate([batch for batch, _ in batches])
+    run = begin(start, output, records)
+    config, manifest = run.config, Manifest.read(run.records)
+    training, seen = config.training, config.data.image_size
+    images = read_images(run.records, seen)
     outputs = [
         load_classifier(load_run(teacher)).predict(images, batch_size=64, verbose=0)
         for teacher in teachers
@@ -309,14 +291,7 @@ def distill(teachers: list[Path], start: Path, output: Path, records: Path) -> N
         return augment(batch[0], draws, seen), batch[1]
 
     trainer.fit(batches.map(change), epochs=epochs, steps_per_epoch=steps, verbose=2)
-    own = tf.data.Dataset.from_tensor_slices(images).batch(size)
-    BatchNormStatistics(classifier, own).on_test_begin()
-    classifier.save(run.model_path)
-    write_beta(run, manifest.beta)
-    blocks, weights = read_relevance_weights(classifier)
-    write_relevance_weights(run, manifest.pathologies, blocks, weights)
-    calibrate_run(run, classifier)
-    evaluate(run.path)
+    finish(run, classifier, images)
 
 
 @command

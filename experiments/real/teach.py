@@ -21,6 +21,7 @@ from keras_mscam.evaluation.calibration import calibrate_run
 from keras_mscam.evaluation.evaluate_run import evaluate
 from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.run_folder import (
+    Run,
     create_run,
     load_run,
     write_beta,
@@ -65,19 +66,8 @@ def teach(
         epochs: Of all images, in one of their views each.
         seed: Of the views, of the images that are taken, and of the order.
     """
-    before = load_run(run)
-    config = before.config
-    config = dataclasses.replace(
-        config,
-        data=dataclasses.replace(config.data, path=records[0]),
-        model=dataclasses.replace(config.model, weights=str(run)),
-        training=dataclasses.replace(
-            config.training, learning_rate=RATE, batch_size=BATCH, loss="binary",
-            epochs=epochs, seed=seed,
-        ),
-    )  # fmt: skip
-    taught = create_run(output, config)
-    manifest = Manifest.read(records[0])
+    taught = begin(run, output, records[0], epochs=epochs, seed=seed)
+    config = taught.config
     keras.utils.set_random_seed(seed)
     own, *others = (read_images(place, config.data.image_size) for place in records)
     rng = np.random.default_rng(seed)
@@ -85,16 +75,37 @@ def teach(
     views = make_views(np.concatenate([own, *others]), config, seed)
     several = [load_classifier(load_run(teacher)) for teacher in teachers]
     targets = add_maps(average_classifiers(several)).predict(views, 64, verbose=2)
-    student = load_classifier(before)
-    fit(student, manifest, config, views, targets)
-    own = tf.data.Dataset.from_tensor_slices(own).batch(BATCH)
-    BatchNormStatistics(student, own).on_test_begin()
-    student.save(taught.model_path)
-    write_beta(taught, manifest.beta)
+    student = load_classifier(load_run(run))
+    fit(student, Manifest.read(taught.records), config, views, targets)
+    finish(taught, student, own)
+
+
+def begin(start: Path, output: Path, records: Path, **training) -> Run:
+    """Create the run of a student, with the settings of the run it starts from."""
+    config = load_run(start).config
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, path=records),
+        model=dataclasses.replace(config.model, weights=str(start)),
+        training=dataclasses.replace(
+            config.training, learning_rate=RATE, batch_size=BATCH, loss="binary",
+            **training,
+        ),
+    )  # fmt: skip
+    return create_run(output, config)
+
+
+def finish(run: Run, student: keras.Model, images: np.ndarray) -> None:
+    """Save, calibrate and evaluate a student; its own training images normalize it."""
+    batches = tf.data.Dataset.from_tensor_slices(images).batch(BATCH)
+    BatchNormStatistics(student, batches).on_test_begin()
+    student.save(run.model_path)
+    manifest = Manifest.read(run.records)
+    write_beta(run, manifest.beta)
     blocks, weights = read_relevance_weights(student)
-    write_relevance_weights(taught, manifest.pathologies, blocks, weights)
-    calibrate_run(taught, student)
-    evaluate(taught.path)
+    write_relevance_weights(run, manifest.pathologies, blocks, weights)
+    calibrate_run(run, student)
+    evaluate(run.path)
 
 
 def read_images(records: Path, size: tuple[int, int]) -> np.ndarray:

@@ -310,6 +310,7 @@ def _load_warm(path: Path) -> Servable:
 
 
 def _free(servables: list[Servable]) -> None:
+    # Out of the list, which its thread holds: else it could not be collected here.
     servables.pop().close()
     gc.collect()  # a graph refers to itself, and might be kept for hours
 

@@ -190,8 +190,7 @@ def read_checkpoint(path: Path, trainer: keras.Model) -> State:
         UserError: the checkpoint is damaged, or that of another network.
     """
     variables = _variables(trainer)
-    state = read_state(path)
-    with _open_checkpoint(path) as file:
+    with _open_checkpoint(path) as (state, file):
         values = [file[f"arr_{i}"] for i in range(len(file.files) - 1)]
     if [v.shape for v in values] != [tuple(v.shape) for v in variables]:
         raise UserError(f"The checkpoint {path} is that of another network.")
@@ -201,19 +200,19 @@ def read_checkpoint(path: Path, trainer: keras.Model) -> State:
 
 
 @contextmanager
-def _open_checkpoint(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+def _open_checkpoint(path: Path) -> Iterator[tuple[State, np.lib.npyio.NpzFile]]:
     try:
         check_archive(path)
         with np.load(path) as file:
-            yield file
+            yield State(**json.loads(str(file["state"]))), file
     except Exception as error:  # there is no saying what a flipped bit can lead to
         raise UserError(f"The checkpoint {path} is damaged.") from error
 
 
 def read_state(path: Path) -> State:
     """Return how far a run was at a checkpoint; a damaged one is a `UserError`."""
-    with _open_checkpoint(path) as file:
-        return State(**json.loads(str(file["state"])))
+    with _open_checkpoint(path) as (state, _):
+        return state
 
 
 def find_checkpoints(run: Run) -> list[Path]:

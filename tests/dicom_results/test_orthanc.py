@@ -1,6 +1,5 @@
 """There and back again: an archive gives an X-ray and gets its results."""
 
-import importlib.util
 import json
 import shutil
 import socket
@@ -20,6 +19,7 @@ from keras_mscam.images.reader import read_grey
 from keras_mscam.inference.predictor import Predictor
 from keras_mscam.phantom import write_phantoms
 
+from ..conftest import load_script
 from .conftest import make_dataset, to_bytes
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -81,10 +81,7 @@ def predictor(run):
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("round_trip", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.fixture

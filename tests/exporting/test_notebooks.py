@@ -1,6 +1,5 @@
 """Notebooks: those that are committed, and each run on its small settings."""
 
-import importlib.util
 import re
 import tempfile
 from pathlib import Path
@@ -13,6 +12,8 @@ pytest.importorskip("ipywidgets", reason="needs ipywidgets (the extra `notebooks
 import nbformat
 from IPython.core.interactiveshell import InteractiveShell
 
+from ..conftest import load_script
+
 FOLDER = Path(__file__).parents[2] / "experiments" / "notebooks"
 NAMES = (
     "from_data_to_table1", "explore_one_image", "query_the_server", "your_own_data"
@@ -22,10 +23,7 @@ NAMES = (
 @pytest.fixture(scope="module")
 def execution():
     """The module that executes them."""
-    spec = importlib.util.spec_from_file_location("execute", FOLDER / "execute.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(FOLDER / "execute.py")
 
 
 def read(name):

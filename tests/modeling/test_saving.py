@@ -59,7 +59,7 @@ def test_a_localizer_can_be_saved_itself(tmp_path):
 def test_a_loaded_trainer_steps_as_the_saved_one(tmp_path):
     config = TrainingConfig(auxiliary_loss=0.3, relevance_learning_rate=5.0)
     trainer = compile_trainer(build(), (0.9, 0.8, 0.7), config)
-    labels = dict.fromkeys(trainer.output, np.eye(3)[:2].astype("float32"))
+    labels = np.eye(3)[:2].astype("float32")
     trainer.train_on_batch(IMAGE, labels)
     trainer.save(tmp_path / "last.keras")
     loaded = keras.saving.load_model(tmp_path / "last.keras", safe_mode=True)

@@ -1,6 +1,5 @@
 """`experiments/real/teach.py`: what several networks say and show is learnt by one."""
 
-import importlib.util
 from pathlib import Path
 
 import keras
@@ -15,16 +14,15 @@ from keras_mscam.inference.run_folder import create_run, load_run
 from keras_mscam.modeling import build_classifier
 from keras_mscam.modeling.classifier import average_classifiers
 
+from ..conftest import load_script
+
 SCRIPT = Path(__file__).parents[2] / "experiments" / "real" / "teach.py"
 SIZE = (64, 96)
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("teach", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(SCRIPT)
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 import functools
 import http.server
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -15,6 +14,8 @@ import pytest
 from keras_mscam.errors import UserError
 from keras_mscam.inference.predictor import Predictor
 
+from ..conftest import load_script
+
 REPOSITORY = Path(__file__).parents[2]
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
@@ -23,20 +24,13 @@ FLAGS = (
 )  # fmt: skip
 
 
-def _import(path):
-    spec = importlib.util.spec_from_file_location(path.parent.name, REPOSITORY / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def build():
     """The module of the command that assembles the page."""
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             pytest.skip(f"needs {program}")
-    module = _import(Path("export/web/build.py"))
+    module = load_script(REPOSITORY / "export/web/build.py")
     try:
         module.install()
     except UserError as error:
@@ -76,7 +70,7 @@ def site(model, build):
 @pytest.fixture(scope="session")
 def dicom():
     """Makes DICOM files: `make_dataset` and `to_bytes` of the tests of the reader."""
-    module = _import(Path("tests/images/dicom/conftest.py"))
+    module = load_script(REPOSITORY / "tests/images/dicom/conftest.py")
     return lambda *args, **kwargs: module._to_bytes(
         module._make_dataset(*args, **kwargs)
     )
