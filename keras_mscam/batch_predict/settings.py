@@ -22,7 +22,7 @@ class Options:
 
     Args:
         overlays: Heat maps to draw: none, of the top or of every positive one, or all.
-        pathologies: Call and draw only these.
+        pathologies: Report and draw only these.
         shown_threshold: Heat above which a region gets a box, instead of the model's.
         longest_side: Longest side of pictures at most, in pixels.
         maps: Write raw maps, maps/NAME.npz.

@@ -20,7 +20,8 @@ _NAME = "keras_mscam-export"
 class ExportOptions:
     """Export a run's model: for TF Serving, with boxes in its graph, and elsewhere.
 
-    What isn't given on maps and boxes is as the run is configured.
+    What isn't given on maps and boxes is as the run is configured; the defaults shown
+    are those of --preset paper.
     """
 
     output: Annotated[Path, tyro.conf.arg(metavar="DIR")]

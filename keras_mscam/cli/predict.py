@@ -47,8 +47,8 @@ class PredictOptions:
     the package is used. A PATH is a file, a folder or a pattern; - reads paths, one a
     line, from a pipe.
 
-    Broken off, it goes on where it was when it is given the same command. It exits
-    with 0, with 2 if none of these files could be read.
+    After Ctrl-C or a kill, the same command goes on where it stopped. The exit status
+    is 0, or 2 if none of these files could be read.
     """
 
     inputs: Annotated[

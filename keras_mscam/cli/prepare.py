@@ -22,7 +22,7 @@ _Flag = tyro.conf.FlagCreatePairsOff[bool]
 class PrepareOptions:
     """Turn X-rays and their tables into records to train on.
 
-    Broken off, it goes on where it was when it is given the same command.
+    After Ctrl-C or a kill, the same command goes on where it stopped.
     """
 
     source: Annotated[

@@ -160,7 +160,7 @@ class MapConfig:
 
 @dataclass(frozen=True, config=_STRICT)
 class LocalizationConfig(MapConfig):
-    """How maps are judged by ground-truth boxes; by default as in Wang et al."""
+    """How maps are judged by ground-truth boxes."""
 
     threshold: Literal["fixed", "otsu", "tuned", "oracle"] = "fixed"
     """Fixed, Otsu's, tuned on other patients' boxes, or oracle: on the same boxes."""

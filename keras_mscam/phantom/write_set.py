@@ -100,7 +100,12 @@ def write_phantoms(
         apart = workers != 1 and len(jobs) > 16
         results = map_in_order(_write_patient, jobs, workers, apart=apart)
         entries, boxes = [_ENTRY_HEADER], [_BOX_HEADER]
-        bar = tqdm(total=images, desc="phantoms", unit="image", disable=not progress)
+        bar = tqdm(
+            total=images,
+            desc="Synthetic radiographs",
+            unit="image",
+            disable=not progress,
+        )
         with bar, closing(results):
             for new_entries, new_boxes in results:
                 entries += new_entries
