@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from keras_mscam.configs.schema import MapConfig, ShownConfig
+from keras_mscam.configs.schema import WANG_THRESHOLDS, MapConfig, ShownConfig
 from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import command
 from keras_mscam.evaluation.calibration import calibrate_run
@@ -21,7 +21,6 @@ from keras_mscam.evaluation.split_outputs import Predictions, predict_split
 from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.run_folder import is_prepared, load_run
 from keras_mscam.localization.boxes import (
-    WANG_THRESHOLDS,
     compute_iobb,
     compute_iou,
     extract_boxes,

@@ -66,4 +66,9 @@ def parse_localization(
         own = load_run(run).config.localization
     # Of the rest the kind's own defaults, as over a flag that is set there is none.
     default = type(options)(localization=own)
-    return parse(command, arguments, type(options), default).localization
+    given = parse(command, arguments, type(options), default).localization
+    if given.threshold != "fixed" and given.cam_thresholds != own.cam_thresholds:
+        raise UserError(
+            f"--cam-thresholds are of --threshold fixed, and not of {given.threshold}."
+        )
+    return given

@@ -158,6 +158,10 @@ class MapConfig:
     """Scale a map by its minimum and maximum, or by exp(map - maximum)."""
 
 
+#: Thresholds of Wang et al. 2017, 60 and 180 out of 255, on the scale 0 to 1.
+WANG_THRESHOLDS = (60 / 255, 180 / 255)
+
+
 @dataclass(frozen=True, config=_STRICT)
 class LocalizationConfig(MapConfig):
     """How maps are judged by ground-truth boxes."""
@@ -165,11 +169,10 @@ class LocalizationConfig(MapConfig):
     threshold: Literal["fixed", "otsu", "tuned", "oracle"] = "fixed"
     """Fixed, Otsu's, tuned on other patients' boxes, or oracle: on the same boxes."""
     cam_thresholds: Annotated[
-        tuple[Annotated[float, Field(ge=0, lt=1)], ...], arg(help_behavior_hint="")
-    ] = (
-        60 / 255,
-        180 / 255,
-    )
+        tuple[Annotated[float, Field(ge=0, lt=1)], ...],
+        Field(min_length=1),
+        arg(help_behavior_hint=""),
+    ] = WANG_THRESHOLDS
     """Fixed thresholds, all together; Wang et al.'s by default, 60/255 and 180/255."""
     min_area: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Fraction of the map that a region must cover at least."""

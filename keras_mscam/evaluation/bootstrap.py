@@ -21,7 +21,6 @@ class Interval:
     value: float | None  # of the patients at hand; `None` where undefined
     low: float | None  # lower end; `None` where there is no interval
     high: float | None  # upper end
-    undefined: int  # in how many resamples the metric was undefined and left out
     reason: str | None  # why there is no value or no interval; `None` if there are both
 
 
@@ -295,7 +294,7 @@ def find_intervals(resampled: Resampled, level: float) -> list[Interval]:
         if not reason:
             ends = [(1 - level) / 2, (1 + level) / 2]
             low, high = np.quantile(defined, ends).tolist()
-        intervals.append(Interval(to_float(value), low, high, undefined, reason))
+        intervals.append(Interval(to_float(value), low, high, reason))
     return intervals
 
 

@@ -1,6 +1,7 @@
 """Several runs side by side on the same images: Table 1, Figure 2, paired tests."""
 
 import json
+import os.path
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from keras_mscam.evaluation.report import write_comparison
 from keras_mscam.evaluation.split_outputs import read_pathologies
 from keras_mscam.evaluation.tables import to_csv, to_latex, to_markdown
 from keras_mscam.files import compute_checksum, write_together
-from keras_mscam.inference.run_folder import find_records, load_run
+from keras_mscam.inference.run_folder import find_records, is_run, load_run
 from keras_mscam.localization.accuracy import count_localizations
 
 
@@ -58,12 +59,14 @@ def compare(
             their own and no `data` is given; the folder holds results of one run; or
             anything that `evaluate` raises.
     """
-    names = [Path(run).absolute().name for run in runs]
+    names = [os.path.basename(os.path.abspath(run)) for run in runs]
     if len(set(names)) < len(names):
         raise UserError(f"Two of the runs have the same name: {', '.join(names)}.")
     output = Path(output)
     if (output / "metrics.json").exists():
         raise UserError(f"{output} holds results of one run; give another --output.")
+    if any(is_run(output / name) for name in names):
+        raise UserError(f"{output} holds runs themselves; give another --output.")
     if data is None:
         _check_records(runs)
     shared = _find_shared(runs)
@@ -167,5 +170,7 @@ def _name(names, differences: Sequence[PairedDifference], mean) -> dict:
     keys = ("difference", "low", "high", "p_value")
     items = {**dict(zip(names, differences, strict=True)), "mean": mean}
     return {
-        name: {key: getattr(item, key) for key in keys} for name, item in items.items()
+        name: {key: getattr(item, key) for key in keys}
+        | ({"reason": item.reason} if item.reason else {})
+        for name, item in items.items()
     }

@@ -1,6 +1,7 @@
 """`keras_mscam-evaluate`: one run on a split, its numbers, and cases to look at."""
 
 import json
+import os.path
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,13 @@ from keras_mscam.files import write_together
 from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.hub import is_reference
 from keras_mscam.inference.run_calibration import RunCalibration
-from keras_mscam.inference.run_folder import Run, find_records, load_run
+from keras_mscam.inference.run_folder import (
+    Run,
+    find_records,
+    is_prepared,
+    is_run,
+    load_run,
+)
 from keras_mscam.localization.accuracy import Localization
 from keras_mscam.localization.boxes import compute_iou, scale_boxes
 from keras_mscam.localization.fusion import Fusion
@@ -99,10 +106,14 @@ def evaluate(
     folder = Path(run_path if output is None else output)
     if (folder / COMPARISON).exists():
         raise UserError(f"{folder} holds a comparison of runs; give another --output.")
+    if output is not None and is_run(folder) and not _is_same(folder, run_path):
+        raise UserError(f"{folder} is another run; give another --output.")
     then = "With --output DIR, results go there." if output is None else ""
     with explain_disk(folder, then):
         run = load_run(run_path)
         records = find_records(run) if data is None else Path(data)
+        if is_run(folder) and is_prepared(run.records):
+            _check_own(run, records)
         protocol = protocol or run.config.localization
         classifier = load_classifier(run)
         calibration = calibrate_run(run, classifier, progress, output)
@@ -111,7 +122,7 @@ def evaluate(
             predictions = predictions.select(pathologies)
         systems, fusion = locate_all(predictions, calibration, protocol)
         numbers = measure(predictions, calibration, protocol, systems, fusion, split)
-        metrics = {"split": split, **numbers}
+        metrics = {"split": split, "records": str(records), **numbers}
         evaluation = Evaluation(
             run, records, split, protocol, count_networks(classifier), predictions,
             systems, fusion, metrics,
@@ -127,6 +138,18 @@ def evaluate(
             if coco or (folder / TRUTH).exists():
                 write_coco_files(place, predictions, systems["attention"])
     return evaluation
+
+
+def _is_same(folder: Path, run_path: Path | str) -> bool:
+    return os.path.realpath(folder) == os.path.realpath(run_path)
+
+
+def _check_own(run: Run, records: Path) -> None:
+    if not _is_same(records, run.records):
+        raise UserError(
+            f"{run.path} holds the results of its own records, {run.records}: give a "
+            "folder for those of others by --output DIR."
+        )
 
 
 def _write_report(
@@ -155,6 +178,7 @@ def _write_report(
     write_report(
         evaluation.run,
         evaluation.networks,
+        calibration.is_fitted,
         evaluation.metrics,
         cases,
         sheets,

@@ -151,13 +151,16 @@ def describe_limits(
     if 0 < len(one_class) < len(names):
         said += (f"The mean AUROC is that of {len(names) - len(one_class)} pathologies "
                  f"of {len(names)}.",)  # fmt: skip
-    scalings = {name: calibration.calibrations[name] for name in names}
-    shown = {name: item.positives for name, item in scalings.items()}
-    absent = {name: item.images - shown[name] for name, item in scalings.items()}
-    said += describe_gaps("validation", shown, absent)
-    both = [name for name in names if shown[name] and absent[name]]
-    said += _group("Calibration of", {name: scalings[name].reason for name in both})
     points = calibration.operating_points
+    # Thresholds that came with published weights were chosen on no split.
+    chosen = [name for name in names if points[name].criterion != "published"]
+    scalings = {name: calibration.calibrations[name] for name in names}
+    shown = {name: scalings[name].positives for name in chosen}
+    absent = {name: scalings[name].images - shown[name] for name in chosen}
+    said += describe_gaps("validation", shown, absent)
+    gaps = [name for name in chosen if not (shown[name] and absent[name])]
+    both = [name for name in names if name not in gaps]
+    said += _group("Calibration of", {name: scalings[name].reason for name in both})
     said += _group(
         "No operating point of", {name: points[name].reason for name in both}
     )
@@ -213,14 +216,19 @@ def _measure_system(items, boxed: tuple[str, ...], calibration, protocol) -> dic
         ),
         "froc": compute_froc(items, boxed, HIT) if negatives else {},
         "by_size": {
-            size: compute_localization(select_size(annotated, size), boxed, HIT)
+            size: compute_localization(
+                select_size(annotated, size), boxed, HIT,
+                afp_denominator=protocol.afp_denominator,
+            )
             for size in SIZES
         },
         "by_operating_point": {
-            side: compute_localization(found, boxed, HIT)
+            side: compute_localization(
+                found, boxed, HIT, afp_denominator=protocol.afp_denominator
+            )
             for side, found in sides.items()
         },
-    }
+    }  # fmt: skip
 
 
 def _measure_overlap(items, boxed, overlap: str, afp_denominator: str):
@@ -261,4 +269,6 @@ def _measure_classification(predictions, calibration):
 
 
 def _ends(interval: Interval) -> dict:
-    return {"value": interval.value, "low": interval.low, "high": interval.high}
+    """Return value and ends, and where one of them is missing the reason."""
+    ends = dataclasses.asdict(interval)
+    return ends if interval.reason else {k: ends[k] for k in ("value", "low", "high")}

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os.path
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +22,7 @@ _BASELINES = {"mean_box": "Mean box (baseline)", "random_map": "Random map (base
 def write_report(
     run: Run,
     networks: int,
+    is_calibrated: bool,
     metrics: dict,
     cases: list[Case],
     sheets: dict[str, list[Case]],
@@ -29,15 +31,18 @@ def write_report(
 ) -> None:
     """Write the report of one run as HTML.
 
-    It says how many `networks` the run averages, if more than one, and shows
-    `metrics.json`, the losses of `history.csv` where there is one, cases one by one,
-    and by pathology those to show together; `shown` says which boxes these have.
+    It says how many `networks` the run averages, if more than one, and whether
+    probabilities are calibrated; it shows `metrics.json`, the losses of `history.csv`
+    where there is one, cases one by one, and by pathology those to show together;
+    `shown` says which boxes these have.
     """
     history = _read_history(run)
-    alone = {run.path.name: metrics}
+    name = os.path.basename(os.path.abspath(run.path))
+    alone = {name: metrics}
     html = read_template("report.html.jinja", **_FILTERS).render(
-        run=run,
+        name=name,
         networks=networks,
+        is_calibrated=is_calibrated,
         config=read_json(run.config_path),
         metrics=metrics,
         fused=metrics["localization"]["attention"],

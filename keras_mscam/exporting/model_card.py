@@ -121,7 +121,7 @@ def write_model_card(
         parities=parities or {},
         license=license_name,
         source=_read(run.source_path, _Source),
-        is_calibrated=any(point.images for point in points.values()),
+        is_calibrated=calibrated_model.calibration.is_fitted,
         kinds=_KINDS,
     )
     path.write_text(text, encoding="utf-8")

@@ -69,6 +69,11 @@ class RunCalibration:
     operating_points: dict[str, OperatingPoint]  # by pathology
     deviations: np.ndarray  # `(B, C)` standard deviation of each block's maps
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it was fitted to images; else, it came with published weights."""
+        return any(point.images for point in self.operating_points.values())
+
 
 def read_calibration(path: Path) -> RunCalibration:
     """Read `calibration.json`.

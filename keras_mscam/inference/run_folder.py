@@ -44,7 +44,9 @@ class Run:
     def records(self) -> Path:
         """Prepared records: those given as `--data`, else made inside the run."""
         given = self.config.data.path
-        return given if given and is_prepared(given) else self.path / "records"
+        # Of published runs the name alone is known, not where they are.
+        is_there = given and given.is_absolute() and is_prepared(given)
+        return given if is_there else self.path / "records"
 
     config_path = _inside("config.json")
     model_path = _inside("model.keras")

@@ -49,19 +49,21 @@ def localize_by_mean_box(localizations: Sequence[Localization]) -> list[Localiza
 
     Returns:
         What a system found, as of `localize_at_random`, with one predicted box each, of
-        score 1, its centre as the peak; without those of a pathology that no other
-        patient has a box of.
+        score 1, its centre as the peak; with none, where no other patient has a box of
+        the pathology.
     """
     own = _sum_boxes(localizations)
     result = []
     for item in localizations:
         sums = own[item.pathology]
         *others, count = sums[None] - sums.get(item.patient, 0)
+        predicted, peak = PredictedBoxes(), None
         if count:
             mean = np.reshape(others, (1, 4)) / count
             box = scale_boxes(mean, (1, 1), item.image_size)
+            predicted = PredictedBoxes(box, np.ones(1))
             peak = tuple(((box[0, :2] + box[0, 2:]) / 2).tolist())
-            result.append(_replace(item, PredictedBoxes(box, np.ones(1)), peak))
+        result.append(_replace(item, predicted, peak))
     return result
 
 

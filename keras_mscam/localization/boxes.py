@@ -6,10 +6,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from keras_mscam.configs.schema import WANG_THRESHOLDS
 from keras_mscam.errors import UserError
-
-#: Thresholds of Wang et al. 2017, 60 and 180 out of 255, on the scale 0 to 1.
-WANG_THRESHOLDS = (60 / 255, 180 / 255)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,12 @@
 import dataclasses
 from typing import Any
 
-from keras_mscam.configs.schema import LocalizationConfig, MapConfig, ShownConfig
+from keras_mscam.configs.schema import (
+    WANG_THRESHOLDS,
+    LocalizationConfig,
+    MapConfig,
+    ShownConfig,
+)
 from keras_mscam.errors import UserError
 
 #: By normalization, what `ShownConfig` stands for where it names no threshold: of the
@@ -111,4 +116,6 @@ def _describe_threshold(protocol: LocalizationConfig) -> str:
         return _THRESHOLD[protocol.threshold]
     values = [f"{round(255 * value, 1):g}" for value in protocol.cam_thresholds]
     together = ", all thresholds together" if len(values) > 1 else ""
-    return f"thresholded at {' and '.join(values)}{together}, chosen without any box"
+    # Of other values nobody knows how they were chosen.
+    chosen = ", chosen without any box" * (protocol.cam_thresholds == WANG_THRESHOLDS)
+    return f"thresholded at {' and '.join(values)}{together}{chosen}"

@@ -168,7 +168,7 @@ def _find_thresholds(published, outputs, default: float) -> dict[str, float]:
 
 def _leave_uncalibrated(run: Run, thresholds, pathologies) -> RunCalibration:
     """Take probabilities as they are, and maps as being all of one scale."""
-    reason = "not calibrated: converted without --data"
+    reason = "none, as the weights were converted without --data"
     points = [
         OperatingPoint(probability_threshold=threshold, criterion="published")
         for threshold in thresholds

@@ -155,6 +155,23 @@ class TestOneRun:
             evaluate(runs[0], split="nowhere", output=tmp_path, progress=False)
         assert not list(tmp_path.iterdir())
 
+    def test_another_run_is_no_place_for_results(self, runs, tmp_path):
+        with pytest.raises(UserError, match=r"second is another run; give another"):
+            evaluate(runs[0], output=runs[1])
+        with pytest.raises(UserError, match="holds runs themselves; give another"):
+            compare(runs, [LocalizationConfig()] * 2, runs[0].parent)
+
+    def test_results_of_other_records_stay_out_of_the_run(self, runs, tmp_path):
+        other = tmp_path / "records"
+        shutil.copytree(load_run(runs[0]).records, other)
+        with pytest.raises(UserError, match=r"its own records.*--output"):
+            evaluate(runs[0], data=other, report=False, progress=False)
+        metrics = evaluate(
+            runs[0], data=other, output=tmp_path / "out", progress=False
+        ).metrics
+        assert metrics["records"] == str(other)
+        assert f"test of {other}" in (tmp_path / "out" / "report.html").read_text()
+
     def test_no_run(self, run_command, tmp_path):
         result = run_command(tmp_path)
         assert result.returncode == 2
@@ -192,6 +209,17 @@ class TestOptions:
 
     def test_a_flag_beside_them_is_no_option_of_the_protocol(self, tmp_path):
         assert self.read(tmp_path, "--coco") == list(self.OWN)
+
+    @pytest.mark.parametrize(
+        ("given", "sentence"),
+        [
+            (("--cam-thresholds", "0.3"), "of --threshold fixed, and not of tuned"),
+            (("--cam-thresholds",), "cam_thresholds"),
+        ],
+    )
+    def test_thresholds_that_nothing_would_use(self, tmp_path, given, sentence):
+        with pytest.raises(UserError, match=sentence):
+            self.read(tmp_path, *given)
 
     def test_wangs_protocol_is_the_same_for_all(self, tmp_path):
         expected = [LocalizationConfig(min_area=0.1)] * 2

@@ -239,7 +239,7 @@ class TestMeasure:
         assert accuracy["block4"] == accuracy["attention"] == pytest.approx(1 / 3)
 
     def test_one_box_alone(self, predictions, calibration):
-        """No other patient has one to take the mean of: that baseline says nothing."""
+        """No other patient has one to take the mean of: that baseline misses it."""
         for key in ("rows", "columns", "xyxy"):
             boxes = getattr(predictions, f"box_{key}")
             object.__setattr__(predictions, f"box_{key}", boxes[:1])
@@ -247,9 +247,44 @@ class TestMeasure:
         metrics = measure(predictions, calibration, WANG, systems, fusion)
         tables = metrics["localization"]
         assert tables["attention"]["iou"]["0.5"]["Mass"]["accuracy"]["value"] == 1
-        assert tables["mean_box"]["iou"]["0.5"]["Mass"]["accuracy"]["value"] is None
-        assert tables["mean_box"]["mean_accuracy"]["iou"]["0.5"]["value"] is None
+        accuracy = tables["mean_box"]["iou"]["0.5"]["Mass"]["accuracy"]
+        assert (accuracy["value"], accuracy["low"]) == (0, None)
+        assert accuracy["reason"] == "only one patient has anything to count"
+        assert tables["mean_box"]["mean_accuracy"]["iou"]["0.5"]["value"] == 0
         json.dumps(metrics, allow_nan=False)
+
+    def test_the_denominator_of_false_positives_is_one_everywhere(
+        self, predictions, calibration
+    ):
+        # A second box, of the same size, on image 0: four boxes on three images.
+        for key, more in (("rows", [0]), ("columns", [0]), ("xyxy", [[0, 0, 8, 8]])):
+            boxes = np.concatenate([getattr(predictions, f"box_{key}"), more])
+            object.__setattr__(predictions, f"box_{key}", boxes)
+        false_boxes = set()
+        for denominator, count in (("all", 4), ("images", 3)):
+            protocol = LocalizationConfig(afp_denominator=denominator)
+            systems, fusion = locate_all(predictions, calibration, protocol)
+            metrics = measure(predictions, calibration, protocol, systems, fusion)
+            tables = metrics["localization"]["attention"]
+            false_boxes |= {
+                count * table["Mass"]["afp"]
+                for table in (tables["iou"]["0.3"], tables["by_size"]["large"])
+            }
+        (count,) = false_boxes
+        assert count > 0
+
+    def test_thresholds_of_published_weights_are_no_gap(self, predictions, calibration):
+        names = predictions.pathologies
+        point = OperatingPoint(probability_threshold=0.5, criterion="published")
+        published = dataclasses.replace(
+            calibration,
+            calibrations={name: Calibration(reason="none") for name in names},
+            operating_points=dict.fromkeys(names, point),
+        )
+        assert calibration.is_fitted and not published.is_fitted
+        said = describe_limits(predictions, published, WANG, "test")
+        assert f"Calibration of {', '.join(names)}: none." in said
+        assert not any("validation" in sentence for sentence in said)
 
     def test_no_box_at_all(self, predictions, calibration):
         for name, empty in [("rows", 0), ("columns", 0)]:
@@ -367,6 +402,10 @@ class TestDescribeProtocol:
         text = describe_protocol(WANG)
         assert "at 60 and 180, all thresholds together, chosen without any" in text
         assert "over all ground-truth boxes" in text
+
+    def test_nobody_knows_how_others_were_chosen(self):
+        text = describe_protocol(LocalizationConfig(cam_thresholds=(0.5,)))
+        assert "at 127.5; a box" in text and "chosen" not in text
 
     def test_an_oracle_is_called_so(self):
         text = describe_protocol(LocalizationConfig(threshold="oracle"))

@@ -1,10 +1,13 @@
-"""The tables of a run."""
+"""The folder of a run."""
+
+from pathlib import Path
 
 import numpy as np
 
-from keras_mscam.configs.schema import Config
+from keras_mscam.configs.schema import Config, DataConfig
 from keras_mscam.evaluation.split_outputs import read_pathologies
 from keras_mscam.inference.run_folder import (
+    Run,
     create_run,
     read_names,
     write_beta,
@@ -22,3 +25,15 @@ def test_names_come_back_as_they_were(tmp_path):
     write_relevance_weights(run, names, (3, 4), np.full((2, len(names)), 0.5))
     assert read_names(run.beta_path) == names
     assert read_pathologies(run) == names
+
+
+def test_a_published_run_takes_no_records_of_the_working_directory(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "manifest.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    published = Run(tmp_path / "run", Config(DataConfig(path=Path("records"))))
+    assert published.records == tmp_path / "run" / "records"
+    own = Run(tmp_path / "run", Config(DataConfig(path=tmp_path / "records")))
+    assert own.records == tmp_path / "records"

@@ -31,7 +31,7 @@ class TestMeanBox:
 
     def test_by_hand(self):
         result = localize_by_mean_box(self.items)
-        assert [it.pathology for it in result] == ["Mass"] * 5
+        assert [it.pathology for it in result] == [it.pathology for it in self.items]
         # Patients 2 and 3, relative: (.2, .2, .3, .3) and (.3, 0, .5, .2); their mean.
         np.testing.assert_allclose(result[0].predicted, [[25, 10, 40, 25]])
         np.testing.assert_allclose(result[1].predicted, [[25, 10, 40, 25]])
@@ -42,28 +42,29 @@ class TestMeanBox:
             result[2].predicted, [[40, 60, 53, 92.6667]], rtol=1e-5
         )
         assert result[2].peak == pytest.approx((46.5, 76.3333), rel=1e-5)
+        # No other patient has a nodule.
+        assert len(result[4].predicted) == 0 and result[4].peak is None
         # For the negative of all four, (.35, .275, .4725, .4225), in 50 by 200.
-        np.testing.assert_allclose(result[4].predicted, [[70, 13.75, 94.5, 21.125]])
+        np.testing.assert_allclose(result[5].predicted, [[70, 13.75, 94.5, 21.125]])
 
     def test_the_rest_stays(self):
         for before, after in zip(
-            [it for it in self.items if it.pathology == "Mass"],
-            localize_by_mean_box(self.items),
-            strict=True,
+            self.items, localize_by_mean_box(self.items), strict=True
         ):
             np.testing.assert_array_equal(after.truth, before.truth)
-            assert after.scores.tolist() == [1]
-            assert after.excused.tolist() == [False]
+            boxes = before.pathology == "Mass"
+            assert after.scores.tolist() == [1] * boxes
+            assert after.excused.tolist() == [False] * boxes
             for key in ("patient", "name", "probability", "original_size"):
                 assert getattr(after, key) == getattr(before, key)
 
-    def test_a_single_patient_has_no_mean_box(self):
+    def test_a_single_patient_has_no_mean_box_which_is_a_miss(self):
         result = localize_by_mean_box([item("Mass", "1", [[0, 0, 1, 1]])] * 2)
-        assert result == []
         row = compute_localization(result, ("Mass",), 0.3)["Mass"]
-        assert row["accuracy"] is None
+        assert (row["accuracy"], row["boxes"], row["afp"]) == (0, 2, 0)
         assert localize_by_mean_box([]) == []
-        assert localize_by_mean_box([item("Mass", "1", [])]) == []
+        (nothing,) = localize_by_mean_box([item("Mass", "1", [])])
+        assert len(nothing.predicted) == 0
 
     def test_equals_another_implementation(self, random_items):
         items = random_items(0, 150)
