@@ -17,7 +17,7 @@ sys.meta_path.insert(0, Blocked())
 
 TRAIN = """
 import keras, numpy as np
-from keras_mscam.configs.schema import TrainingConfig
+from keras_mscam.configs.schema import ModelConfig, TrainingConfig
 from keras_mscam.modeling import build_classifier, build_localizer
 from keras_mscam.training.batch_norm import BatchNormStatistics, find_batch_norms
 from keras_mscam.training.fit import compile_trainer, counting_callbacks, fit
@@ -83,7 +83,8 @@ folder = pathlib.Path({folder!r})
 config = TrainingConfig(head_epochs=20, batch_size=8, learning_rate=1e-2)
 before = np.array(classifier.get_layer("head_block2").kernel)
 row = train_heads(classifier, folder, lambda split: [(images, labels)],
-                  {{"train": 16, "validation": 16}}, beta, config, folder)
+                  {{"train": 16, "validation": 16}}, beta, ModelConfig(), config,
+                  folder)
 kernel = np.array(classifier.get_layer("head_block2").kernel)
 assert np.isfinite(row["val_loss"]) and not np.array_equal(before, kernel)
 

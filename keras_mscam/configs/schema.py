@@ -22,6 +22,13 @@ from keras_mscam.errors import UserError
 from keras_mscam.files import read_json
 
 _STRICT = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
+_Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+def _check_blocks(blocks: tuple[int, ...]) -> tuple[int, ...]:
+    if not blocks or list(blocks) != sorted(set(blocks)):
+        raise ValueError("must be rising numbers out of 1, 2, 3, 4")
+    return blocks
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -41,7 +48,7 @@ class DataConfig:
     """Size at which the network sees images; smaller records keep their own size."""
     max_value: PositiveInt | None = None
     """Grey value that is white, where files use fewer bits than they could."""
-    split_seed: int = 0
+    split_seed: _Seed = 0
     """Seed of the split by patient, and of the built-in set."""
     cache: Literal["auto", "memory", "disk", "none"] = "auto"
     """Hold decoded training images; auto is memory up to 2 GiB, else none."""
@@ -55,7 +62,10 @@ class ModelConfig:
 
     backbone: Backbone = "densenet121"
     """Network whose blocks are read."""
-    blocks: Annotated[tuple[Annotated[int, Field(ge=1, le=4)], ...], arg()] = (2, 3, 4)
+    blocks: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=4)], ...],
+        pydantic.AfterValidator(_check_blocks),
+    ] = (2, 3, 4)
     """Blocks that get a head; 2 3 4 is the paper's, 4 alone is DN-CAM."""
     taps: Taps = "activated"
     """Read a block after or before its closing BN and ReLU."""
@@ -116,7 +126,7 @@ class TrainingConfig:
     """Training images for BN statistics before validation; 0 keeps moving averages."""
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     """Keras dtype policy; auto is a mixed one on a GPU or TPU that is fast at it."""
-    seed: int = 0
+    seed: _Seed = 0
     """Seed of the weights and of the order of images."""
     deterministic: bool = False
     """Bit-equal results from the same seed on the same machine, a little slower."""
@@ -279,7 +289,8 @@ def dump_config(config: Config) -> str:
 def describe_invalid(error: pydantic.ValidationError) -> str:
     """Say in one line which values are wrong and why."""
     return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].lower()}"
+        f"{'.'.join(str(part) for part in item['loc'])}: "
+        f"{item['msg'].lower().removeprefix('value error, ')}"
         f" (got {item['input']!r})"
         for item in error.errors()
     )

@@ -46,7 +46,7 @@ class Plan:
         if self.images < self.batch_size:
             raise UserError(
                 f"The training split has {self.images} images, fewer than a batch of "
-                f"{self.batch_size}; choose a smaller batch."
+                f"{self.batch_size}; give a smaller --batch-size."
             )
         if not 0 <= index < hosts:
             raise UserError(f"There is no host {index} among {hosts}, counted from 0.")

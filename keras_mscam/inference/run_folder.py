@@ -58,6 +58,7 @@ class Run:
     predictions = _inside("predictions")
     report_path = _inside("report.html")
     source_path = _inside("source.json")
+    lock_path = _inside(".lock")
     checkpoints = _inside("checkpoints")
     tensorboard = _inside("tensorboard")
 
@@ -90,7 +91,7 @@ def locate_folders(config: Config) -> Config:
         backgrounds=tuple(path.absolute() for path in data.backgrounds),
         cache_folder=data.cache_folder and data.cache_folder.absolute(),
     )
-    if weights and os.path.exists(weights):
+    if weights and weights != "imagenet" and os.path.exists(weights):
         weights = os.path.abspath(weights)
     model = dataclasses.replace(config.model, weights=weights)
     return dataclasses.replace(config, data=data, model=model)
@@ -115,8 +116,9 @@ def create_run(path: Path, config: Config) -> Run:
 
 def discard_empty_run(run: Run) -> None:
     """Remove the folder of a run that came to nothing but its configuration."""
-    if [path.name for path in run.path.iterdir()] == [run.config_path.name]:
-        run.config_path.unlink()
+    if not set(run.path.iterdir()) - {run.config_path, run.lock_path}:
+        for path in run.path.iterdir():
+            path.unlink()
         run.path.rmdir()
 
 

@@ -129,6 +129,10 @@ def _build_network(name, input_shape, weights) -> keras.Model:
 
 
 def _build_application(name: str, input_shape, pretrained: bool) -> keras.Model:
+    if pretrained and input_shape[-1] != 3:
+        raise UserError(
+            "The ImageNet weights take three channels: choose another --normalization."
+        )
     try:
         return {**_DENSENETS, **_RESNETS}[name](
             include_top=False,
@@ -146,9 +150,14 @@ def _build_application(name: str, input_shape, pretrained: bool) -> keras.Model:
         ) from error
 
 
-def _load_weights(network: keras.Model, path: Path) -> None:
+def check_weights_file(path: Path) -> None:
+    """Raise a `UserError` where a weights file is not there."""
     if not path.is_file():
         raise UserError(f"There is no weights file, and no folder of a run, {path}.")
+
+
+def _load_weights(network: keras.Model, path: Path) -> None:
+    check_weights_file(path)
     try:
         network.load_weights(path)
     except Exception as error:  # a damaged file ends in any of them

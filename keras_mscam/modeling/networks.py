@@ -36,10 +36,7 @@ def build_small_densenet(input_shape: tuple[int, int, int]) -> keras.Model:
         Huang et al. 2017, "Densely connected convolutional networks", section 3.
     """
     inputs = keras.Input(input_shape)
-    x = layers.Conv2D(
-        _STEM, 8, strides=4, padding="same", use_bias=False, name="conv1_conv"
-    )(inputs)
-    x = _activate(x, "conv1")
+    x = layers.ReLU(name="conv1_relu")(_convolve(inputs, _STEM, 4, "conv1", size=8))
     for index, (depth, growth_rate) in enumerate(_DENSE_BLOCKS, start=2):
         for layer in range(1, depth + 1):
             x = _dense_layer(x, growth_rate, f"conv{index}_block{layer}")
@@ -92,10 +89,7 @@ def build_small_resnet(input_shape: tuple[int, int, int]) -> keras.Model:
         Fig. 5, left.
     """
     inputs = keras.Input(input_shape)
-    x = layers.Conv2D(
-        _STEM, 8, strides=4, padding="same", use_bias=False, name="conv1_conv"
-    )(inputs)
-    x = layers.ReLU(name="conv1_relu")(_normalize(x, "conv1"))
+    x = layers.ReLU(name="conv1_relu")(_convolve(inputs, _STEM, 4, "conv1", size=8))
     for stage, (depth, width) in enumerate(_STAGES, start=2):
         for block in range(1, depth + 1):
             stride = 2 if stage > 2 and block == 1 else 1
@@ -106,10 +100,7 @@ def build_small_resnet(input_shape: tuple[int, int, int]) -> keras.Model:
 def _residual_block(x, width: int, stride: int, name: str):
     shortcut = x
     if stride > 1:
-        shortcut = layers.Conv2D(
-            width, 1, strides=stride, use_bias=False, name=f"{name}_0_conv"
-        )(x)
-        shortcut = _normalize(shortcut, f"{name}_0")
+        shortcut = _convolve(x, width, stride, f"{name}_0", size=1)
     y = _convolve(x, width, stride, f"{name}_1")
     y = layers.ReLU(name=f"{name}_1_relu")(y)
     y = _convolve(y, width, 1, f"{name}_2")
@@ -211,10 +202,7 @@ def build_efficientnet_lite0(input_shape: tuple[int, int, int]) -> keras.Model:
         described with their weights by the authors of EfficientNet, without a paper.
     """
     inputs = keras.Input(input_shape)
-    x = layers.Conv2D(
-        32, 3, strides=2, padding="same", use_bias=False, name="conv1_conv"
-    )(inputs)
-    x = layers.ReLU(6.0, name="conv1_relu")(_normalize(x, "conv1"))
+    x = layers.ReLU(6.0, name="conv1_relu")(_convolve(inputs, 32, 2, "conv1"))
     for stage, inverted_residuals in enumerate(_EFFICIENTNET_LITE0, start=2):
         for block, (kernel, width, stride) in enumerate(inverted_residuals, start=1):
             name = f"conv{stage}_block{block}"
@@ -244,16 +232,13 @@ _EFFICIENTNET_LITE0 = (
 def _inverted_residual(x, width, kernel, stride, name: str, expansion: str):
     y = x
     if name != "conv2_block1":
-        y = layers.Conv2D(6 * x.shape[-1], 1, use_bias=False, name=f"{expansion}_conv")(
-            x
-        )
-        y = layers.ReLU(6.0, name=f"{expansion}_relu")(_normalize(y, expansion))
+        y = _convolve(x, 6 * x.shape[-1], 1, expansion, size=1)
+        y = layers.ReLU(6.0, name=f"{expansion}_relu")(y)
     y = layers.DepthwiseConv2D(
         kernel, stride, padding="same", use_bias=False, name=f"{name}_2_depthwise"
     )(y)
     y = layers.ReLU(6.0, name=f"{name}_2_relu")(_normalize(y, f"{name}_2"))
-    y = layers.Conv2D(width, 1, use_bias=False, name=f"{name}_3_conv")(y)
-    y = _normalize(y, f"{name}_3")
+    y = _convolve(y, width, 1, f"{name}_3", size=1)
     if stride == 1 and x.shape[-1] == width:
         y = layers.Add(name=f"{name}_add")([x, y])
     return y

@@ -46,6 +46,7 @@ class PublishedWeights:
 
     path: Path  # the file
     backbone: str  # one of `BACKBONES`
+    channels: int  # of the images that it takes
     # weights of every layer of the backbone by Keras's name, in Keras's order and axes
     layers: dict[str, list[np.ndarray]]
     normalization: str  # of `NORMALIZATIONS`, as the layout of the file tells it
@@ -59,10 +60,6 @@ class PublishedWeights:
     thresholds: tuple[float, ...] | None
     missing: tuple[str, ...]  # tensors that the architecture has and the file hasn't
     left_over: tuple[str, ...]  # tensors that the file has and the architecture hasn't
-
-    @property
-    def channels(self) -> int:
-        return self.layers["conv1_conv"][0].shape[2]
 
     def describe(self) -> str:
         """Return what a user wants to know of the file, one fact per line."""
@@ -215,7 +212,7 @@ def read_published(path: Path) -> PublishedWeights:
         names = tuple("" if np.isnan(threshold) else name for name, threshold in pairs)
     normalization = _guess_normalization(backbone, channels, listed)
     return PublishedWeights(
-        path, backbone, layers, normalization, head, names, thresholds,
+        path, backbone, channels, layers, normalization, head, names, thresholds,
         tuple(missing), tuple(sorted(rest)),
     )  # fmt: skip
 

@@ -132,13 +132,14 @@ def _choose(
 ) -> tuple[str, ...]:
     outputs = [name for name in outputs if name]
     repeated = {name for name in outputs if outputs.count(name) > 1}
+    repeated |= {name for name in keep if list(keep).count(name) > 1}
     unknown = [name for name in keep if name not in outputs]
     if repeated or unknown:
         raise UserError(
             f"{published.path} has no output {unknown[0]!r}; it has "
             f"{', '.join(outputs)}."
             if unknown
-            else f"The name {repeated.pop()!r} is given to two outputs."
+            else f"The name {repeated.pop()!r} is given twice."
         )
     if keep or data is None:
         return tuple(keep) or tuple(outputs)

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from keras_mscam.configs.schema import TrainingConfig
+from keras_mscam.configs.schema import ModelConfig, TrainingConfig
 from keras_mscam.files import compute_checksum, write_whole
 from keras_mscam.modeling.classifier import find_leaves, split_at_features
 from keras_mscam.training.callbacks import Progress
@@ -26,6 +26,7 @@ def train_heads(
     make_pass: Callable[[str], Iterable],
     images: dict[str, int],
     beta: tuple[float, ...],
+    model: ModelConfig,
     config: TrainingConfig,
     folder: Path,
     validates: bool = True,
@@ -45,6 +46,7 @@ def train_heads(
         make_pass: gives the batches of a split of them, `(images, labels)`.
         images: number by split.
         beta, config: as of `compile_trainer`; `config.epochs` is not looked at.
+        model: what the classifier was built by.
         folder: where features are kept, for this run when it goes on and for others
             with the same backbone.
         validates: see `counting_callbacks`; if not, the last epoch is kept.
@@ -56,7 +58,8 @@ def train_heads(
         UserError: the loss is not finite.
     """
     extractor, heads = split_at_features(classifier)
-    place = folder / f"features-{_digest(extractor, records)}"
+    digest = _digest(extractor, records, model, config.precision)
+    place = folder / f"features-{digest}"
     training, validation = (
         compute_features(extractor, make_pass(split), images[split], place / split)
         for split in ("train", "validation")
@@ -106,7 +109,7 @@ def compute_features(
     done = json.loads(progress.read_bytes()) if progress.is_file() else 0
     arrays, seen = {}, 0
     with tqdm(total=images, initial=done, desc="Features", unit=" images") as bar:
-        for pixels, labels in batches:
+        for pixels, labels in batches if done < images else ():
             first, seen = seen, seen + len(pixels)
             if seen <= done:
                 continue
@@ -136,9 +139,14 @@ def _open(path: Path, images: int, value: np.ndarray, new: bool) -> np.memmap:
     return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
 
 
-def _digest(extractor: keras.Model, records: Path) -> str:
+def _digest(
+    extractor: keras.Model, records: Path, model: ModelConfig, precision: str
+) -> str:
     """Name what features depend on: network, its weights, and the images."""
     digest = hashlib.sha256(compute_checksum(records / "manifest.json").encode())
+    # What changes neither weights nor shapes.
+    kind = model.taps, model.pooling, model.normalization, precision
+    digest.update(repr(kind).encode())
     digest.update(repr([value.shape for value in extractor.output.values()]).encode())
     for name, layer in find_leaves(extractor).items():
         digest.update(name.encode())

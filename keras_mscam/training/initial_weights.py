@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 
@@ -12,6 +13,7 @@ from keras_mscam.evaluation.split_outputs import read_pathologies
 from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.hub import fetch
 from keras_mscam.inference.run_folder import Run, load_run
+from keras_mscam.modeling.backbones import check_weights_file
 from keras_mscam.modeling.classifier import (
     build_classifier,
     count_networks,
@@ -70,9 +72,12 @@ def open_weights(model: ModelConfig) -> Run | PublishedWeights | None:
     """Read what a training starts from, where that is a run or a PyTorch file.
 
     Raises:
-        UserError: it can't be read, or is of another backbone.
+        UserError: it can't be read, isn't there, or is of another backbone.
     """
-    if model.weights in (None, "imagenet") or model.weights.endswith(".h5"):
+    if model.weights in (None, "imagenet"):
+        return None
+    if model.weights.endswith(".h5"):
+        check_weights_file(Path(model.weights))
         return None
     path = fetch(model.weights)
     if path.is_dir():
@@ -141,7 +146,9 @@ def copy_run(classifier: keras.Model, pathologies: Sequence[str], run: Run) -> s
     unfit = [
         name
         for name, layer in target.items()
-        if name not in heads and not _fits(layer, source.get(name))
+        if (name in source or name not in heads)
+        and not name.startswith("block_")
+        and not _fits(layer, source.get(name), name in heads)
     ]
     if unfit:
         raise UserError(
@@ -173,12 +180,15 @@ def _combine_alike(one: keras.Model, other: keras.Model) -> bool:
     return kinds[0] == kinds[1] and blocks[0] == blocks[1]
 
 
-def _fits(layer: keras.Layer, other: keras.Layer | None) -> bool:
-    return other is not None and _shapes(layer) == _shapes(other)
-
-
-def _shapes(layer: keras.Layer) -> list[tuple]:
-    return [tuple(weight.shape) for weight in layer.weights]
+def _fits(layer: keras.Layer, other: keras.Layer | None, is_head: bool) -> bool:
+    """Compare shapes; the last axis of a head is that of the pathologies."""
+    end = -1 if is_head else None
+    shapes = [
+        [tuple(weight.shape)[:end] for weight in found.weights]
+        for found in (layer, other)
+        if found
+    ]
+    return len(shapes) == 2 and shapes[0] == shapes[1]
 
 
 def _copy_columns(target, source, name: str, pairs) -> bool:

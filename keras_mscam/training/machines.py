@@ -149,6 +149,8 @@ def join(machines: Machines) -> Iterator[Group]:
             )
         with _connect(machines.hosts, find_index(machines)):
             yield _group_jax(machines.devices)
+    elif machines.host_index is not None:
+        raise UserError("--host-index is the place among --hosts: give them all.")
     elif machines.devices == 1:
         yield Group()
     elif backend == "jax":

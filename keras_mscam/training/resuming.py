@@ -33,7 +33,14 @@ def resume_run(config: Config, output: Path) -> Run:
         UserError: it is no run, or is to go on in another way than it was begun.
     """
     run = load_run(output)
-    done = next(iter(_read_progress(run)), 0)
+    progress = _read_progress(run)
+    begun = run.history_path.is_file() and run.config.training.head_epochs
+    if run.model_path.is_file() and not progress and not begun:
+        raise UserError(
+            f"{output} has a model and no checkpoint to go on from: begin a new run "
+            f"with --weights {output}."
+        )
+    done = next(iter(progress), 0)
     if config.training.epochs < done:
         raise UserError(
             f"The run in {output} has {done} epochs already: --epochs can only make it "
@@ -46,6 +53,10 @@ def resume_run(config: Config, output: Path) -> Run:
             f"{run.config.training.epochs} epochs: --epochs can't be changed. Start a "
             f"new run with --weights {output}."
         )
+    if config.model.normalization is None:  # as the weights said when it was begun
+        own = run.config.model.normalization
+        model = dataclasses.replace(config.model, normalization=own)
+        config = dataclasses.replace(config, model=model)
     changes = {name: getattr(config.training, name) for name in _CHANGEABLE}
     training = dataclasses.replace(run.config.training, **changes)
     extended = dataclasses.replace(run.config, training=training)

@@ -11,6 +11,7 @@ from typing import Any
 
 from keras_mscam.configs.schema import Config
 from keras_mscam.errors import UserError
+from keras_mscam.files import hold_lock
 from keras_mscam.inference.run_folder import (
     Run,
     create_run,
@@ -66,10 +67,14 @@ def train(
     """
     from keras_mscam.evaluation.evaluate_run import evaluate
     from keras_mscam.training.initial_weights import adopt_normalization
-    from keras_mscam.training.precision import resolve_precision
+    from keras_mscam.training.precision import make_deterministic, resolve_precision
 
     if not config.training.epochs and not config.training.head_epochs:
         raise UserError("There is nothing to train: give --epochs or --head-epochs.")
+    if config.training.balanced_sampling and config.data.cache == "none":
+        raise UserError("--balanced-sampling needs --cache memory or disk.")
+    if config.training.deterministic:
+        make_deterministic()
     with StopSignals():
         if resume and is_trained(output, config.training.epochs):
             # Only evaluation is left, and other hosts may have ended for good.
@@ -84,7 +89,11 @@ def train(
                 model = adopt_normalization(config.model)  # before anything is drawn
                 config = dataclasses.replace(config, model=model)
                 open_first = partial(create_run, output, config)
-            with open_run(group, output, open_first) as run, explain_end(run):
+            with (
+                open_run(group, output, open_first) as run,
+                hold_lock(run.lock_path, f"training in {output}"),
+                explain_end(run),
+            ):
                 group.check(run)
                 prepare_data(run)
                 train_classifier(run, group, callbacks)
@@ -170,7 +179,6 @@ def train_classifier(run: Run, group: Group = ALONE, callbacks: Sequence = ()) -
     import keras
 
     from keras_mscam.data.manifest import Manifest
-    from keras_mscam.training.precision import make_deterministic
 
     manifest = Manifest.read(run.records)
     run = _adopt_stored_size(run, manifest.image_size)
@@ -178,8 +186,6 @@ def train_classifier(run: Run, group: Group = ALONE, callbacks: Sequence = ()) -
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(training.precision)
     keras.utils.set_random_seed(training.seed)
-    if training.deterministic:
-        make_deterministic()
     try:
         with group.scope():
             _fit_to_records(run, manifest, group, callbacks)
@@ -201,6 +207,7 @@ def _adopt_stored_size(run: Run, stored: tuple[int, int] | None) -> Run:
 
 
 def _fit_to_records(run: Run, manifest, group: Group, callbacks: Sequence) -> None:
+    from keras_mscam.data.order import Plan
     from keras_mscam.data.pipeline import (
         make_dataset,
         make_training_dataset,
@@ -212,7 +219,8 @@ def _fit_to_records(run: Run, manifest, group: Group, callbacks: Sequence) -> No
     from keras_mscam.training.fit import counting_callbacks, fit
 
     training = run.config.training
-    steps = _count_steps(manifest, training.batch_size)
+    count = manifest.splits["train"].images
+    steps = Plan(count, training.batch_size, training.seed, training.epochs).steps
     write_beta(run, manifest.beta)
     make_pass = partial(
         make_dataset,
@@ -307,14 +315,14 @@ def _synchronize(classifier, group: Group) -> list:
 
 def _watch(run: Run, classifier, manifest, make_pass, checkpoint) -> list:
     """Return the callbacks that look at images of their own."""
-    from keras_mscam.training.batch_norm import BatchNormStatistics
+    from keras_mscam.training.batch_norm import BatchNormStatistics, find_batch_norms
     from keras_mscam.training.callbacks import tensorboard_callbacks
 
     training = run.config.training
     watching = tensorboard_callbacks(
         run.tensorboard, classifier, make_pass("validation"), manifest.pathologies
     )
-    if not training.batch_norm_images or training.frozen_batch_norm:
+    if not training.batch_norm_images or not find_batch_norms(classifier):
         return watching
     count = math.ceil(training.batch_norm_images / training.batch_size)
     images = make_pass("train").take(count).map(lambda images, _: images)
@@ -365,6 +373,7 @@ def _start(run: Run, manifest, steps: int, make_pass, validates: bool):
             make_pass,
             {name: split.images for name, split in manifest.splits.items()},
             beta,
+            run.config.model,
             training,
             run.config.data.cache_folder or run.records / "cache",
             validates,
@@ -373,13 +382,3 @@ def _start(run: Run, manifest, steps: int, make_pass, validates: bool):
     trainer = compile_trainer(classifier, beta, training, steps)
     state = load_newest(run, trainer)
     return trainer, classifier, State(history=begun) if begun else state
-
-
-def _count_steps(manifest, batch_size: int) -> int:
-    images = manifest.splits["train"].images
-    if images < batch_size:
-        raise UserError(
-            f"The training split has {images} images, fewer than one batch of "
-            f"{batch_size}; give a smaller --batch-size."
-        )
-    return images // batch_size

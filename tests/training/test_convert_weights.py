@@ -160,7 +160,7 @@ def test_names_are_given_and_chosen(checkpoint, tmp_path):
         convert(checkpoint, tmp_path / "b", names=["chestxray14"])
     with pytest.raises(UserError, match="has no output 'Edema'; it has finding 0"):
         convert(checkpoint, tmp_path / "b", names=names, keep=["Edema"])
-    with pytest.raises(UserError, match="'x' is given to two outputs"):
+    with pytest.raises(UserError, match="'x' is given twice"):
         convert(checkpoint, tmp_path / "b", names=["x"] * 18)
     assert not (tmp_path / "b").exists()
 

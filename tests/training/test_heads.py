@@ -15,7 +15,7 @@ from keras_mscam.modeling import build_classifier
 from keras_mscam.modeling.backbones import find_block
 from keras_mscam.modeling.classifier import find_leaves, split_at_features
 from keras_mscam.training.fit import compile_trainer
-from keras_mscam.training.heads import compute_features
+from keras_mscam.training.heads import _digest, compute_features
 from keras_mscam.training.train_run import train, train_classifier
 
 SIZE = (64, 96)
@@ -84,6 +84,20 @@ def test_features_are_computed_once_and_gone_on_with(tmp_path):
     # Stored in half precision: 11 bits.
     expected = keras.ops.convert_to_numpy(extractor(pixels)["features_block2"])
     np.testing.assert_allclose(found["features_block2"], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_other_features_have_another_name(tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
+    extractor, _ = split_at_features(build())
+    again, _ = split_at_features(build())
+    kinds = [{}, {"pooling": "max"}, {"normalization": "imagenet"}, {"taps": "raw"}]
+    names = [
+        {_digest(network, tmp_path, ModelConfig(**kind), "float32") for kind in kinds}
+        for network in (extractor, again)
+    ]
+    assert len(names[0]) == 4 and names[0] == names[1]
+    half = _digest(extractor, tmp_path, ModelConfig(), "mixed_bfloat16")
+    assert half not in names[0]
 
 
 def test_heads_alone_are_trained(phantom_records, tmp_path):

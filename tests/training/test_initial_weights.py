@@ -101,6 +101,18 @@ def test_layers_that_the_run_does_not_have_are_refused(source, change, layer):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_head_behind_a_transition_fits_no_other(tmp_path):
+    run = create_run(tmp_path / "run", Config())
+    names = ["Mass", "Nodule", "Hernia"]
+    classifier = build(3, transition=8)
+    classifier.save(run.model_path)
+    write_relevance_weights(run, names, *read_relevance_weights(classifier))
+    with pytest.raises(
+        UserError, match=r"layer head_block2 and 1 others.*--transition"
+    ):
+        copy_run(build(3), names, run)
+
+
 def test_an_average_is_refused(source, tmp_path):
     _, classifier = source
     average = create_run(tmp_path / "average", Config())

@@ -3,10 +3,13 @@
 Networks end at block 2: most of a short training's time goes into tracing its layers.
 """
 
+import dataclasses
 import errno
+import filecmp
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +32,7 @@ from keras_mscam.data.pipeline import read_examples
 from keras_mscam.data.preparation import prepare
 from keras_mscam.errors import UserError
 from keras_mscam.evaluation.evaluate_run import evaluate
+from keras_mscam.files import hold_lock
 from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.run_folder import create_run, load_run
 from keras_mscam.modeling.classifier import read_relevance_weights
@@ -94,6 +98,7 @@ def not_for_long():
 def test_a_run_folder_is_complete(run):
     names = {path.name for path in run.path.iterdir()}
     assert names == {
+        ".lock",
         "config.json", "model.keras", "history.csv", "beta.csv", "metrics.json",
         "relevance_weights.csv", "report.html", "checkpoints", "tensorboard",
         "calibration.json", "predictions", "localization.csv", "classification.csv",
@@ -224,7 +229,7 @@ def test_records_of_other_pathologies_are_refused(run, make_patients, tmp_path):
     records = tmp_path / "records"
     prepare(make_patients(), records, image_size=(40, 30), progress=False)
     with pytest.raises(UserError, match=r"records say nothing of Atelectasis, Card"):
-        evaluate(run.path, data=records, progress=False)
+        evaluate(run.path, data=records, output=tmp_path / "out", progress=False)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +371,7 @@ def test_terminated_while_it_draws(command, tmp_path, capsys):
         f"{path} --resume"
     )
     assert "Traceback" not in output
-    assert [p.name for p in path.iterdir()] == ["config.json"]
+    assert {p.name for p in path.iterdir()} == {"config.json", ".lock"}
 
 
 @pytest.mark.slow
@@ -434,6 +439,51 @@ def test_more_epochs_by_resuming(run, phantom_records, no_report, tmp_path):
     assert load_run(run.path).config.training.epochs == 2
 
 
+def test_what_the_weights_said_is_as_it_was_begun(run, phantom_records, tmp_path):
+    """A run takes the normalization of its weights; who resumes it need not know."""
+    config = toy(phantom_records)
+    model = dataclasses.replace(config.model, normalization="imagenet")
+    create_run(tmp_path / "run", dataclasses.replace(config, model=model))
+    resumed = resume_run(config, tmp_path / "run")
+    assert resumed.config.model.normalization == "imagenet"
+
+
+def test_a_model_without_a_checkpoint_is_not_trained_anew(
+    run, phantom_records, tmp_path
+):
+    other = create_run(tmp_path / "converted", toy(phantom_records))
+    shutil.copy(run.model_path, other.path)
+    with pytest.raises(UserError, match=r"no checkpoint to go on from: .*--weights"):
+        train(toy(phantom_records), other.path, resume=True)
+    assert filecmp.cmp(run.model_path, other.model_path, shallow=False)
+
+
+def test_two_processes_do_not_train_one_run(phantom_records, tmp_path):
+    begun = create_run(tmp_path / "run", toy(phantom_records))
+    busy = pytest.raises(UserError, match="Another process is training in")
+    with hold_lock(begun.lock_path, "at it"), busy:
+        train(toy(phantom_records), begun.path, resume=True)
+    assert begun.config_path.is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--seed", "-1"], "seed: input should be greater than or equal to 0"),
+        (["--blocks", "4", "2"], "blocks: must be rising numbers out of 1, 2, 3, 4"),
+        (["--weights", "missing.h5"], "There is no weights file, and no folder of a"),
+        (["--balanced-sampling", "--cache", "none"], "needs --cache memory or disk"),
+        (["--host-index", "1"], "--host-index is the place among --hosts"),
+    ],
+)
+def test_mistakes_are_said_before_anything_is_drawn(
+    command, tmp_path, capsys, options, sentence
+):
+    assert command(*options, "--output", tmp_path / "run") == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_keeps_its_records_in_every_working_directory(
     phantom_records, tmp_path, monkeypatch
 ):
@@ -485,7 +535,10 @@ def test_a_validation_that_knows_nothing_chooses_nothing(no_report, tmp_path, ca
     splits = [("train", k % 2) for k in range(16)]
     splits += [("validation", "")] * 4 + [("test", k % 2) for k in range(4)]
     records = write_table(tmp_path / "xrays", splits)
-    impatient = {"early_stopping": 1, "schedule": "plateau", "plateau_patience": 1}
+    impatient = {
+        "early_stopping": 1, "schedule": "plateau", "warmup_epochs": 0,
+        "plateau_patience": 1,
+    }  # fmt: skip
     config = toy(records, epochs=4, batch_size=8, **impatient)
     errors.command(train)(config, tmp_path / "run")
     run = load_run(tmp_path / "run")
