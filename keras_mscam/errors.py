@@ -48,6 +48,8 @@ _REASONS = {
     errno.EIO: "can't be used: the disk fails to read or write; check it",
     errno.ESTALE: "can't be used: the network drive has lost it; mount it again",
     errno.EMFILE: "can't be used: more files are open than `ulimit -n` allows",
+    errno.ENOSYS: "can't be locked: its disk has no locks; give a folder on another",
+    errno.ENOLCK: "can't be locked: its disk has no locks; give a folder on another",
 }
 #: By words that libraries in other languages quote, or have of their own.
 _QUOTED = {os.strerror(code): reason for code, reason in _REASONS.items()}
@@ -56,6 +58,8 @@ _QUOTED |= {
     "surrogates not allowed": "can't be used: a name is no text in UTF-8; rename it",
     "converting unicode string": "can't be used: a name is no text in UTF-8; rename it",
 }
+#: Raised while something else was handled, these are what has to be seen.
+_DEFECTS = (ImportError, LookupError, TypeError, NameError, AttributeError)
 
 
 @contextmanager
@@ -87,7 +91,7 @@ def explain_disk(path: str | os.PathLike, then: str = "") -> Iterator[None]:
 
 def _find_reason(error: BaseException | None) -> tuple[str | None, str] | None:
     """Return the file that an exception, or one behind it, is about, and the reason."""
-    while error is not None:
+    while error is not None and not isinstance(error, _DEFECTS):
         if isinstance(error, OSError) and error.errno:
             if error.errno in _REASONS:
                 named = isinstance(error.filename, str | os.PathLike)
@@ -95,11 +99,12 @@ def _find_reason(error: BaseException | None) -> tuple[str | None, str] | None:
         else:
             text = str(error)
             for words, reason in _QUOTED.items():
-                if words in text:
+                if words in text and "shared object" not in text:
                     # As TensorFlow says it: {{node}} folder/file; Permission denied
                     named = re.search(rf"([^{{}}:]+); {words}", text)
                     return named and named[1].strip(), reason
-        error = error.__cause__ or error.__context__
+        context = None if error.__suppress_context__ else error.__context__
+        error = error.__cause__ or context
     return None
 
 

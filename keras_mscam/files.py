@@ -1,5 +1,6 @@
 """Files: read within bounds, named safely, and written whole or not at all."""
 
+import errno
 import fcntl
 import hashlib
 import io
@@ -187,7 +188,12 @@ def write_together(folder: Path) -> Iterator[Path]:
     folder = Path(folder)
     with explain_disk(folder), passing_folder(folder / f".{os.getpid()}") as temporary:
         yield temporary
-        for path in sorted(temporary.iterdir()):
+        paths = sorted(temporary.iterdir())
+        for path in paths:
+            if (folder / path.name).is_dir():
+                code = errno.EISDIR
+                raise IsADirectoryError(code, os.strerror(code), folder / path.name)
+        for path in paths:
             path.replace(folder / path.name)
 
 

@@ -1,13 +1,16 @@
+import ctypes
 import errno
 import os
 import signal
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
-from keras_mscam.errors import UserError, command
+from keras_mscam.errors import UserError, command, explain_disk
+from keras_mscam.files import hold_lock
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,51 @@ def test_a_defect_keeps_its_traceback():
 
     with pytest.raises(ZeroDivisionError):
         main()
+
+
+def miss_a_library():
+    raise ImportError("libcudart.so.12: cannot open shared object file: No such file")
+
+
+def load_a_library():
+    ctypes.CDLL("/nowhere.so")
+
+
+def fail_behind_a_file():
+    try:
+        Path("/nowhere").read_bytes()
+    except FileNotFoundError:
+        return {}["a defect"]
+
+
+def hide_a_file():
+    try:
+        Path("/nowhere").read_bytes()
+    except FileNotFoundError:
+        raise ZeroDivisionError from None
+
+
+@pytest.mark.parametrize(
+    ("work", "error"),
+    [(miss_a_library, ImportError), (load_a_library, OSError),
+     (fail_behind_a_file, KeyError), (hide_a_file, ZeroDivisionError)],
+)  # fmt: skip
+def test_a_defect_is_no_fault_of_the_disk(work, error):
+    with pytest.raises(error):
+        command(work)()
+
+
+def test_a_disk_without_locks_is_one_line(tmp_path, monkeypatch):
+    def lock(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", lock)
+    with (
+        pytest.raises(UserError, match=f"{tmp_path} can't be locked: its disk has no"),
+        explain_disk(tmp_path),
+        hold_lock(tmp_path / ".lock", "at it"),
+    ):
+        pass
 
 
 def test_a_full_disk_is_one_line(tmp_path, capsys):

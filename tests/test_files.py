@@ -212,6 +212,17 @@ class TestWhole:
         texts = [(tmp_path / name).read_text() for name in "abc"]
         assert texts == ["now", "now", "before"]
 
+    def test_a_folder_in_the_place_of_a_file(self, tmp_path):
+        (tmp_path / "a").write_text("before")
+        (tmp_path / "b").mkdir()
+        with (
+            pytest.raises(DiskError, match="a folder is where a file should be"),
+            write_together(tmp_path) as folder,
+        ):
+            for name in "ab":
+                (folder / name).write_text("now")
+        assert (tmp_path / "a").read_text() == "before"
+
     def test_what_a_killed_process_of_the_same_number_has_left(self, tmp_path):
         """In a container, numbers of processes repeat."""
         (tmp_path / f".{os.getpid()}" / "old").mkdir(parents=True)

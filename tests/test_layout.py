@@ -110,7 +110,8 @@ def is_text_without_encoding(call):
         return False
     if name in ("read_text", "write_text"):
         return len(call.args) < 1 + (name == "write_text")
-    if name == "open" and ast.unparse(call.func) not in ("os.open", "tarfile.open"):
+    others = ("os.open", "tarfile.open", "PIL.Image.open")
+    if name == "open" and ast.unparse(call.func) not in others:
         modes = [*call.args, *arguments.values()]
         return not any("b" in str(getattr(mode, "value", "")) for mode in modes)
     return "text" in arguments  # of subprocess.run

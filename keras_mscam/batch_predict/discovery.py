@@ -8,6 +8,7 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,7 +129,7 @@ def _walk(
         if is_result(folder):
             folders.clear()
             continue
-        if folder != path and is_folder_of_results(Path(folder)):
+        if folder != path and _holds_results(folder):
             passed_over["folder of results"] += 1
             folders.clear()
             continue
@@ -142,6 +143,12 @@ def _walk(
             else:
                 yield str(Path(folder, name))
     yield from (error.filename for error in failed)
+
+
+def _holds_results(folder: str) -> bool:
+    with suppress(OSError):  # a file that can't be read is no plan
+        return is_folder_of_results(Path(folder))
+    return False
 
 
 def _find_kind(name: str) -> str | None:

@@ -169,7 +169,7 @@ def open_folder(output: Path, plan: dict, overwrite: bool = False) -> Iterator[N
         output.mkdir(parents=True, exist_ok=True)
         _check_is_ours(output)
         with hold_lock(output / _LOCK, f"writing into {output}"):
-            if overwrite:
+            if overwrite and _find_other(output / _PLAN, plan):
                 _remove(output)
             _check_plan(output / _PLAN, plan)
             _remove_halves(output)
@@ -204,15 +204,19 @@ def _read_plan(path: Path) -> dict:
 
 
 def _check_plan(path: Path, plan: dict) -> None:
-    plan, before = json.loads(json.dumps(plan)), _read_plan(path)
-    other = [name for name in plan if before.get(name, plan[name]) != plan[name]]
-    if other:
+    if other := _find_other(path, plan):
         raise UserError(
             f"{path.parent} holds results made with a different "
             f"{' and a different '.join(other)}; "
             "give another --output, or --overwrite to replace them."
         )
-    write_json(path, before | plan)
+    write_json(path, _read_plan(path) | plan)
+
+
+def _find_other(path: Path, plan: dict) -> list[str]:
+    """Return what an earlier plan has otherwise."""
+    plan, before = json.loads(json.dumps(plan)), _read_plan(path)
+    return [name for name in plan if before.get(name, plan[name]) != plan[name]]
 
 
 def _remove(output: Path) -> None:

@@ -110,6 +110,12 @@ def load_predictor(
             raise UserError(
                 f"The model has no pathology {name!r}; it has {', '.join(known)}."
             )
+    if isinstance(thresholds, Mapping) and options.pathologies:
+        for name in set(thresholds) - set(options.pathologies):
+            raise UserError(
+                f"There is a probability threshold of {name}, which is not among the "
+                "pathologies to be reported."
+            )
     for name, value in asked.items():
         if not 0 <= value <= 1:
             raise UserError(

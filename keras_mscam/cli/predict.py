@@ -29,13 +29,16 @@ def _parse_thresholds(values: tuple[str, ...]) -> Thresholds:
     try:
         if len(values) == 1 and "=" not in values[0]:
             return float(values[0])
-        pairs = (value.rsplit("=", 1) for value in values)
-        return {name: float(value) for name, value in pairs}
+        pairs = [value.rsplit("=", 1) for value in values]
+        thresholds = {name: float(value) for name, value in pairs}
     except ValueError:
         raise UserError(
             f"--probability-threshold {' '.join(values)} is neither a number, as 0.5, "
             "nor pairs, as Mass=0.3 Nodule=0.2."
         ) from None
+    if len(thresholds) < len(values):
+        raise UserError("--probability-threshold has two numbers for a pathology.")
+    return thresholds
 
 
 @tyro.conf.configure(tyro.conf.FlagCreatePairsOff)

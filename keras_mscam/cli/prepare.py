@@ -65,10 +65,10 @@ def main() -> None:
     """Console script `keras_mscam-prepare`."""
     options = dict(vars(parse(_NAME, sys.argv[1:], PrepareOptions)))
     source, output = options["source"], options["output"]
-    verify = options.pop("verify")
+    verify = options["verify"]
     if verify is not None:
-        if source is not None or output is not None:
-            raise UserError("--verify DIR goes alone, without a source or --output.")
+        if options != dict(vars(PrepareOptions())) | {"verify": verify}:
+            raise UserError("--verify DIR goes alone, without any other option.")
         manifest = verify_records(verify)
         print(f"{verify}: all {len(manifest.checksums)} files are as they were made.")
         return
@@ -77,7 +77,10 @@ def main() -> None:
     has_folds = any(options[n] != getattr(PrepareOptions, n) for n in ("folds", "fold"))
     if has_folds and options["split"] != "folds":
         raise UserError("--folds and --fold need --split folds.")
+    del options["verify"]
     if options.pop("original_size"):
+        if options["image_size"] != PrepareOptions.image_size:
+            raise UserError("Give --original-size or --image-size, not both.")
         options["image_size"] = None
     try:
         manifest = prepare(**options)

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from keras_mscam.data.archives import Member, find_archives, list_members
 from keras_mscam.data.csv_table import (
+    clean_name,
     find_table,
     name_columns,
     name_key,
@@ -257,7 +258,7 @@ def _read_labels(path: Path) -> tuple[list[tuple], list[str]]:
             found = _parse_findings(findings)
         except UserError as error:
             raise UserError(f"{path}, line {line} ({name}): {error}") from error
-        rows[key] = name, found, patient, view, parse_age(age), sex
+        rows[key] = name, found, clean_name(patient), view, parse_age(age), sex
     return list(rows.values()), repeated
 
 

@@ -71,7 +71,9 @@ def write_coco(
         for number, box in enumerate(boxes, 1)
     )
     with write_whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(f'{{"info": {json.dumps(info or {})},\n"licenses": [],\n')
+        described = json.dumps(info or {}, ensure_ascii=False)
+        described = described.encode(errors="replace").decode()
+        file.write(f'{{"info": {described},\n"licenses": [],\n')
         file.write(f'"categories": {json.dumps(categories)}')
         for key, items in (("images", listed), ("annotations", annotations)):
             file.write(f',\n"{key}": [')

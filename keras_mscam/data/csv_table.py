@@ -92,7 +92,7 @@ def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     if max(map(text.count, ",;\t")) + text.count("\n") > _MOST_FIELDS:
         raise UserError(f"{path} has more than {_MOST_FIELDS:,} fields; split it.")
     first = next(filter(str.strip, _split_lines(text)), "")
-    said = _SEPARATOR_LINE.fullmatch(first.strip())
+    said = _SEPARATOR_LINE.fullmatch(first.strip(" \r\n"))
     rows, line = [], 1
     try:
         separator = said[1] if said else _find_separator(first)
@@ -185,10 +185,14 @@ def name_columns(
     return table
 
 
+def clean_name(name: str) -> str:
+    """Return what is the same for a name with accents as letters and as marks."""
+    return _INVISIBLE.sub("", unicodedata.normalize("NFC", name))
+
+
 def name_key(name: str) -> str:
     """Return what is the same for ` Pleural_Effusion` and `pleural  effusion`."""
-    name = _INVISIBLE.sub("", unicodedata.normalize("NFC", name))
-    return " ".join(name.casefold().replace("_", " ").split())
+    return " ".join(clean_name(name).casefold().replace("_", " ").split())
 
 
 def path_key(path: str) -> str:

@@ -19,6 +19,7 @@ from keras_mscam.data.chestxray14 import (
 )
 from keras_mscam.data.coco import read_coco
 from keras_mscam.data.csv_table import (
+    clean_name,
     find_table,
     name_key,
     parse_number,
@@ -99,7 +100,7 @@ def read_labels_csv(path: Path, boxes: Path | None = None) -> Dataset:
             Record(
                 name=row["path"],
                 path=file,
-                patient=row["patient"],
+                patient=clean_name(row["patient"]),
                 view=row.get("view", ""),
                 age=parse_age(row.get("age", "")),
                 sex=row.get("sex", ""),

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +28,8 @@ from keras_mscam.files import (
     compute_checksum,
     find_versions,
     hold_lock,
-    write_whole,
+    read_json,
+    write_json,
 )
 from keras_mscam.images.reader import check_max_value
 from keras_mscam.parallel.cluster import Engine, find_workers
@@ -192,9 +192,8 @@ def unfinished_folder(output: Path, plan: dict) -> Iterator[tuple[Path, Path]]:
 def _check_plan(place: Path, plan: dict) -> None:
     path = place / "plan.json"
     if not path.exists():
-        with write_whole(path) as temporary:
-            temporary.write_text(json.dumps(plan), encoding="utf-8")
-    elif path.read_text(encoding="utf-8") != json.dumps(plan):
+        write_json(path, plan)
+    elif read_json(path) != plan:
         raise UserError(
             f"{place} holds an unfinished preparation of other data, or with other "
             "options. Go on with the same ones, or remove that folder to start anew."

@@ -6,7 +6,6 @@ serialized. A preparation that was broken off goes on from them; a part is there
 its index is.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -21,12 +20,12 @@ from keras_mscam.data.archives import Member, read_members
 from keras_mscam.data.records import Record, summarize
 from keras_mscam.data.splits import SPLITS
 from keras_mscam.errors import UserError
-from keras_mscam.files import write_whole
+from keras_mscam.files import read_json, write_json
 from keras_mscam.images.grey_values import describe_values
 from keras_mscam.images.png_jpeg import encode_png, is_grey
-from keras_mscam.images.reader import CRASHED, may_crash, read_bytes, read_grey
+from keras_mscam.images.reader import CRASHED, may_crash, read_bytes, read_xray
 from keras_mscam.images.resize import resize_area
-from keras_mscam.images.xray import ImageError
+from keras_mscam.images.xray import CROPPED, CROPPED_AROUND, ImageError
 from keras_mscam.parallel.cluster import Cluster
 from keras_mscam.parallel.in_order import map_in_order
 
@@ -67,23 +66,29 @@ def convert_image(
     is kept byte for byte.
 
     Args:
-        source: a file for `read_grey`, its content, or why there is none.
+        source: a file for `read_xray`, its content, or why there is none.
         size: (height, width) to store; the image's own if None.
-        max_value: of `read_grey`.
+        max_value: of `read_xray`.
 
     Returns:
-        PNG (or kept JPEG) bytes, the original (height, width) and what is odd about
-        the grey values; or the reason why not.
+        PNG (or kept JPEG) bytes, the original (height, width) and what a reader should
+        know of it; or the reason why not.
     """
     if isinstance(source, ImageError):
         return str(source)
     try:
         data = read_bytes(source)
-        image = read_grey(data, max_value)
+        xray = read_xray(data, max_value=max_value)
     except ImageError as error:
         return str(error)
+    image, frame = xray.pixels, xray.frame
     resized = resize_area(image, size or _LOOKED_AT)
-    said = describe_values(resized)
+    said = [s for s in frame.warnings if s not in (CROPPED, CROPPED_AROUND)]
+    if frame.field:
+        said.append(
+            "What its collimation shut is stored too; predictions leave it out."
+        )
+    said += describe_values(resized)
     if size is not None:
         return encode_png(resized), image.shape, said
     is_kept = is_grey(data) and max_value is None
@@ -183,16 +188,15 @@ def _write_part(
             yield example
 
     write_shard(path, serialize_all())
-    with write_whole(_index_path(path)) as temporary:
-        temporary.write_text(json.dumps(index), encoding="utf-8")
+    write_json(_index_path(path), index)
 
 
 def _collect(parts: dict[Path, list[Record]], strict: bool) -> Converted:
     stored, odd = {}, {}
-    rejected, scaled, clipped, dropped = [], [], [], []
+    rejected, scaled, turned, clipped, dropped = [], [], [], [], []
     for path, part in parts.items():
         start = 0
-        index = json.loads(_index_path(path).read_text(encoding="utf-8"))
+        index = read_json(_index_path(path))
         for record, entry in zip(part, index, strict=True):
             if "reason" in entry:
                 if strict:
@@ -202,7 +206,10 @@ def _collect(parts: dict[Path, list[Record]], strict: bool) -> Converted:
                 continue
             size = tuple(entry["size"])
             inside = _fit_boxes(record, size)
-            scaled += [record.name for b in record.boxes if b.size not in (None, size)]
+            for box in record.boxes:
+                if box.size not in (None, size):
+                    turn = box.size == size[::-1]
+                    (turned if turn else scaled).append(record.name)
             whole = [box.scale(size) for box in record.boxes]
             dropped += [record.name] * (len(whole) - len(inside.boxes))
             clipped += [record.name for box in inside.boxes if box not in whole]
@@ -213,6 +220,7 @@ def _collect(parts: dict[Path, list[Record]], strict: bool) -> Converted:
             start += entry["length"]
     problems = summarize(
         ("boxes drawn on an image of another size, scaled to that of theirs", scaled),
+        ("boxes drawn on an image that was turned, so in another place", turned),
         ("boxes that stick out of their image, cut off at its edge", clipped),
         ("boxes that lie outside of their image, left out", dropped),
         *sorted(odd.items()),
@@ -232,7 +240,7 @@ def forget_rejected(folder: Path) -> None:
     of a large data set again.
     """
     for index in folder.glob("part-*.json"):
-        if any("reason" in entry for entry in json.loads(index.read_bytes())):
+        if any("reason" in entry for entry in read_json(index)):
             index.unlink()
 
 

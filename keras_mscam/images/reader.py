@@ -1,5 +1,6 @@
 """One X-ray, in whatever form it comes: the one place that tells file formats apart."""
 
+import io
 import os
 import re
 from collections.abc import Iterable
@@ -8,6 +9,7 @@ from typing import BinaryIO, TypeGuard
 
 import numpy as np
 import PIL.Image
+from PIL import ExifTags
 
 from keras_mscam.errors import UserError
 from keras_mscam.files import read_file
@@ -34,6 +36,8 @@ _BARE_DICOM = re.compile(
     rb"|\0\x08\0[\0-\x18][A-Z]{2}\0.",
     re.DOTALL,
 )
+#: Of a photograph of a film, which other viewers show upright.
+TURNED = "It is turned or mirrored by its EXIF data, which are not followed."
 #: Why a file is refused whose decoder ends the process that it runs in.
 CRASHED = "is damaged: its decoder crashed on it"
 #: Decoders of these have never been seen to do so; those of DICOM have, whose files
@@ -55,9 +59,9 @@ def read_xray(
     they are. An alpha channel is dropped, not blended: the RGBA files of ChestX-ray14
     are opaque. Of 16 bits the upper 8 are kept, so that an image that uses only 12 of
     its 16 comes out dark, unless `max_value` is given. Of an animated PNG that image is
-    read which other viewers show. A colour profile is ignored, and so is a rotation in
-    EXIF data, since boxes are in the stored frame. A damaged text beside undamaged
-    pixels does no harm. For DICOM, and what of it is refused, see
+    read which other viewers show. A colour profile is ignored, and so is, with a
+    warning, a rotation in EXIF data, since boxes are in the stored frame. A damaged
+    text beside undamaged pixels does no harm. For DICOM, and what of it is refused, see
     `dicom.read.read_dicom`.
 
     Args:
@@ -165,7 +169,18 @@ def _read(image: Image, max_value: int | None) -> XRay:
 
             return read_dicom(data)
         pixels = decode_png_or_jpeg(data, max_value)
+        if _is_turned(data):
+            return XRay(pixels, Frame(pixels.shape, warnings=(TURNED,)))
     return XRay(pixels, Frame(pixels.shape))
+
+
+def _is_turned(data: bytes) -> bool:
+    """Whether EXIF data ask to turn or mirror an image."""
+    try:
+        with PIL.Image.open(io.BytesIO(data)) as image:
+            return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    except Exception:  # the pixels were read, whatever is said beside them
+        return False
 
 
 def _take_grey(image: np.ndarray) -> np.ndarray:

@@ -11,6 +11,11 @@ from keras_mscam.images.resize import resize_area
 MOST_PIXELS = 100_000_000
 #: Of a file: 100 million pixels of 16 bits take 200 million.
 MOST_BYTES = 2**28
+#: Of a field that a DICOM header gives.
+CROPPED = "Only the part that its collimation left open is looked at."
+CROPPED_AROUND = (
+    "Only the rectangle around what its collimation left open is looked at."
+)
 
 
 class ImageError(UserError):

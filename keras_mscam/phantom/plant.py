@@ -71,7 +71,7 @@ def plant_lesions(
         if lesion is None:
             continue
         if lesion.added is not None:
-            new, lesion = _add(density, lesion, finding, chest, frame)
+            new, lesion = _add(density, lesion, finding, frame)
             change = film.to_grey(new) - film.to_grey(density)
             if np.abs(change).max() < _FAINTEST:
                 continue
@@ -84,7 +84,7 @@ def plant_lesions(
 
 
 def _add(
-    density: np.ndarray, lesion: Lesion, finding: Finding, chest: Chest, frame: Frame
+    density: np.ndarray, lesion: Lesion, finding: Finding, frame: Frame
 ) -> tuple[np.ndarray, Lesion]:
     """Density with a lesion, and the lesion with the box of what it changes."""
     if finding.pathology == "Pneumothorax":

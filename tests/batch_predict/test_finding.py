@@ -101,6 +101,13 @@ def test_results_of_other_calls_are_not_looked_at(place, tmp_path):
     assert find_files(["d/results"], tmp_path / "out").files[-1] == overlay
 
 
+def test_a_plan_that_cannot_be_read_hides_nothing(place, tmp_path):
+    place("d/e/1.png")
+    os.symlink("plan.json", tmp_path / "d" / "e" / "plan.json")
+    found = find_files(["d"], tmp_path / "out").files
+    assert "d/e/1.png" in found
+
+
 def test_links_in_circles(place, tmp_path):
     place("d/1.png")
     os.symlink("..", tmp_path / "d" / "up")

@@ -130,6 +130,10 @@ def test_other_plan(tmp_path):
     (tmp_path / "out" / "mine.txt").touch()
     with open_folder(tmp_path / "out", PLAN | {"--maps": True}, overwrite=True):
         assert read(tmp_path / "out") == []
+        write(tmp_path / "out", "b")
+    # Broken off, the same command goes on.
+    with open_folder(tmp_path / "out", PLAN | {"--maps": True}, overwrite=True):
+        assert read(tmp_path / "out") == ["b"]
     assert (tmp_path / "out" / "mine.txt").exists()
     assert not (tmp_path / "out" / "overlays").exists()
 

@@ -377,6 +377,8 @@ def test_thresholds_and_pathologies(run, folder, predictor):
     }  # fmt: skip
     only = Options(pathologies=("Nodule",))
     assert find(options=only, probability_threshold=0.0) == {"Nodule"}
+    with pytest.raises(UserError, match="threshold of Mass, which is not among"):
+        find(options=only, probability_threshold={"Mass": 0.0})
     assert find(options=only) == set()
     for wrong, match in (
         ({"Hernia": 0.5}, "no pathology 'Hernia'; it has Effusion"),

@@ -39,6 +39,13 @@ def test_pycocotools_loads_what_is_written(tmp_path):
     assert results.getAnnIds() == [1, 2]
 
 
+def test_a_folder_whose_name_is_no_text(tmp_path):
+    path = tmp_path / "x.json"
+    write_coco(path, NAMES, IMAGES, BOXES, {"folder": "d\udce9 ü"})
+    assert COCO(path).dataset["info"] == {"folder": "d? ü"}
+    assert len(read_coco(path)[1]) == 2
+
+
 def test_a_round_trip_and_an_empty_one(tmp_path):
     path = tmp_path / "x.json"
     write_coco(path, NAMES, IMAGES, BOXES)
@@ -161,6 +168,20 @@ def test_two_paths_do_not_mean_one_image(hospital):
         # The other one needs no box.
         write_json(hospital / "boxes.json", [(1, 1, box)], images, [(1, "Mass")])
         assert read_boxes(hospital)[0] == {}
+
+
+def test_boxes_drawn_on_a_turned_image(hospital):
+    write_json(
+        hospital / "boxes.json",
+        [(1, 1, [1, 1, 3, 3])],
+        [(1, "a/1.png", {"height": 20, "width": 30})],
+        [(1, "Mass")],
+    )
+    manifest = prepare(
+        hospital, hospital / "records", split="test", workers=1, progress=False
+    )
+    said = "1 boxes drawn on an image that was turned, so in another place"
+    assert manifest.problems[0] == f"{said}, such as a/1.png"
 
 
 def test_boxes_drawn_at_another_size(hospital):

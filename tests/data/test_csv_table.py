@@ -106,6 +106,9 @@ FORMS = {
     "semicolons, for Excel": lambda text: for_excel(
         "sep=;\r\n", semicolons(text)
     ).encode(),
+    "tabs, for Excel": lambda text: for_excel(
+        "sep=\t\n", text.replace(",", "\t")
+    ).encode(),
     "a separator in quotes": lambda text: for_excel('\n"sep=,",,\n', text).encode(),
     "letters of no width": lambda text: (
         text.replace("path,", "path\u200b,", 1).replace("Image", "\ufeffImage")

@@ -54,6 +54,15 @@ def test_every_column(hospital):
     assert [path.name for path in dataset.tables] == ["labels.csv", "boxes.csv"]
 
 
+def test_a_person_is_one_however_the_name_is_written(hospital):
+    # A letter with an accent, a letter and an accent, and a blank of no width.
+    people = iter(["Jos\xe9", "Jose\u0301", "Jos\xe9\u200b"])
+    rows = TABLE.splitlines()
+    rows = [rows[0], *(r.replace(r.split(",")[1], next(people)) for r in rows[1:4])]
+    (hospital / "labels.csv").write_text("\n".join(rows), encoding="utf-8")
+    assert {r.patient for r in read_dataset(hospital).records} == {"Jos\xe9"}
+
+
 def test_a_table_elsewhere_and_no_boxes(hospital):
     (hospital / "labels.csv").rename(hospital / "mine.csv")
     dataset = read_dataset(hospital / "mine.csv")

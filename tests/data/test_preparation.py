@@ -437,6 +437,19 @@ def test_verifying(source, tmp_path, monkeypatch, capsys):
         ([], "Give a source and an output"),
         (["SOURCE"], "Give a source and an output"),
         (["SOURCE", "--verify", "x"], "goes alone"),
+        (["--verify", "x", "--seed", "1"], "goes alone"),
+        (
+            [
+                "SOURCE",
+                "--output",
+                "new",
+                "--original-size",
+                "--image-size",
+                "64",
+                "64",
+            ],
+            "--original-size or --image-size",
+        ),
         (["SOURCE", "--output", "new", "--fold", "1"], "need --split folds"),
         (
             ["SOURCE", "--output", "new", "--split", "folds", "--folds", "2"],

@@ -12,7 +12,7 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from keras_mscam.data.shards import convert_image
-from keras_mscam.images.reader import read_grey
+from keras_mscam.images.reader import TURNED, read_grey, read_xray
 from keras_mscam.images.xray import ImageError
 
 from . import odd_files
@@ -207,6 +207,15 @@ def test_outcome(tmp_path, content, outcome):
     stored, size, _ = convert_image(content, None)
     assert size == grey.shape
     np.testing.assert_array_equal(read_grey(stored), grey)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("exif", [{}, {"exif": odd_files.EXIF}, {"exif": b"nonsense"}])
+def test_a_rotation_that_is_not_followed_is_said(kind, exif):
+    content = odd_files.save(Image.fromarray(SMOOTH), kind, **exif)
+    said = (TURNED,) if exif == {"exif": odd_files.EXIF} else ()
+    assert read_xray(content).frame.warnings == said
+    assert (TURNED in convert_image(content, (8, 8))[2]) == bool(said)
 
 
 KEPT = {

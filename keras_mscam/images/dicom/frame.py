@@ -10,6 +10,7 @@ from pydicom import Dataset
 from pydicom.sr.coding import Code
 
 from keras_mscam.images.dicom.header import read_numbers, read_word, read_words
+from keras_mscam.images.xray import CROPPED, CROPPED_AROUND
 
 Box = tuple[int, int, int, int]
 #: Sides of pixels that differ by less are called square.
@@ -20,8 +21,6 @@ _SHORTEST = 0.25
 #: numbers of some would overflow.
 _LONGEST = 1e6
 _NONSENSE = "Its collimation makes no sense, so all of the image is looked at."
-_CROPPED = "Only the part that its collimation left open is looked at."
-_AROUND = "Only the rectangle around what its collimation left open is looked at."
 _EDGES = ("LeftVertical", "UpperHorizontal", "RightVertical", "LowerHorizontal")
 #: Names of `ViewPosition`; those of DICOM, and what machines write beside them.
 _POSITIONS = {
@@ -137,7 +136,7 @@ def find_exposed(dataset: Dataset) -> tuple[Box | None, list[str]]:
     """
     height, width = int(dataset.Rows), int(dataset.Columns)
     left, top, right, bottom = whole = 0, 0, width, height
-    said = _CROPPED
+    said = CROPPED
     for device in ("Shutter", "Collimator"):
         for shape in read_words(dataset, f"{device}Shape"):
             if shape not in _SHAPES:
@@ -147,7 +146,7 @@ def find_exposed(dataset: Dataset) -> tuple[Box | None, list[str]]:
                 return None, [_NONSENSE]
             left, top = max(left, box[0]), max(top, box[1])
             right, bottom = min(right, box[2]), min(bottom, box[3])
-            said = said if shape == "RECTANGULAR" else _AROUND
+            said = said if shape == "RECTANGULAR" else CROPPED_AROUND
     if (left, top, right, bottom) == whole:
         return None, []
     if right - left < _SHORTEST * width or bottom - top < _SHORTEST * height:

@@ -1,4 +1,7 @@
+import numpy as np
 import pytest
+
+from keras_mscam.data.shards import convert_image
 
 CROPPED = ("Only the part that its collimation left open is looked at.",)
 AROUND = ("Only the rectangle around what its collimation left open is looked at.",)
@@ -21,6 +24,16 @@ def test_edges_are_counted_from_one_and_belong_to_the_field(device, read_frame):
     frame = read_frame(10, 20, **edges(3, 2, 18, 9, device))
     assert (frame.field, frame.warnings) == ((2, 1, 18, 9), CROPPED)
     assert frame.corners == (2, 1, 18, 9)
+
+
+def test_what_is_shut_is_stored_and_said(make_dataset, to_bytes):
+    shut = edges(3, 2, 18, 9) | {"ViewPosition": "LL"}
+    dataset = make_dataset(np.arange(200).reshape(10, 20), 12, **shut)
+    _, size, said = convert_image(to_bytes(dataset), None)
+    assert size == (10, 20)
+    assert "What its collimation shut is stored too; predictions leave it out." in said
+    assert "The view is lateral; the model is for frontal views." in said
+    assert not set(CROPPED) & set(said)
 
 
 def test_edges_outside_of_the_image(read_frame):
