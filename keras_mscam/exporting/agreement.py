@@ -81,7 +81,7 @@ _SAME_PIXELS = replace(LIMITS["float32"], boxes=0.99)
 #: where OpenCV rounds otherwise; see `allow_grey_level`.
 PARITY_LIMITS = {
     "whole": _SAME_PIXELS,
-    "odd": Limits(5e-3, 5e-3, 2e-2, 2e-2, 0.0),
+    "odd": Limits(5e-3, 5e-3, 2e-2, 2e-2, 0.0, boxes=0.8),
     "run": _SAME_PIXELS,
 }
 #: Images of the run's test split that are compared.
@@ -273,7 +273,7 @@ def allow_grey_level(
     """Widen limits to what one grey level does to the Keras model, where that is more.
 
     Every pixel is moved by -1, 0 or 1 at random. Some networks hardly notice, others
-    change a probability by 0.03.
+    change a probability by 0.03, or show another box.
     """
     contract = calibrated_model.contract
     pixels = [resize_area(read_grey(data), contract.image_size) for data in files]
@@ -283,4 +283,5 @@ def allow_grey_level(
     predict = calibrated_model.localizer.predict_on_batch
     moved = compare_outputs(predict(after), predict(before), contract)
     found = {name: max(getattr(limits, name), getattr(moved, name)) for name in _WORDS}
-    return replace(limits, **found)
+    boxes = limits.boxes * (0 if moved.boxes is None else moved.boxes)
+    return replace(limits, **found, boxes=boxes)

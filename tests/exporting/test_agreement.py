@@ -191,6 +191,24 @@ def test_limits_are_widened_for_networks_that_notice_a_grey_level(
     assert sorted(brightest) == [0, 1]
     assert limits.probabilities == pytest.approx(expected)
     assert limits.maps == PARITY_LIMITS["odd"].maps
+    # Its maps and boxes stay, so the boxes of an export have to as well.
+    assert limits.boxes == PARITY_LIMITS["odd"].boxes > 0
+
+
+def test_rows_and_columns_that_are_swapped_are_refused(calibrated_model):
+    """Where the network is square, images of another shape alone show it."""
+    contract = calibrated_model.contract
+    shape = (2, len(contract.pathologies), 2)
+    boxes = np.tile([100.0, 20, 180, 60], (*shape, 1))
+    expected = make_outputs(contract) | {
+        "boxes": boxes, "box_scores": np.ones(shape),
+        "probabilities": np.ones(shape[:2]),
+    }  # fmt: skip
+    swapped = expected | {"boxes": boxes[..., [1, 0, 3, 2]]}
+    with pytest.raises(UserError, match=r"overlap .* by 0\.000, less than 0\.8"):
+        check_agreement(
+            compare_outputs(swapped, expected, contract), PARITY_LIMITS["odd"], "it"
+        )
 
 
 def test_nan_is_refused(calibrated_model):
