@@ -48,8 +48,6 @@ _REASONS = {
     errno.EIO: "can't be used: the disk fails to read or write; check it",
     errno.ESTALE: "can't be used: the network drive has lost it; mount it again",
     errno.EMFILE: "can't be used: more files are open than `ulimit -n` allows",
-    errno.ENOSYS: "can't be locked: its disk has no locks; give a folder on another",
-    errno.ENOLCK: "can't be locked: its disk has no locks; give a folder on another",
 }
 #: By words that libraries in other languages quote, or have of their own.
 _QUOTED = {os.strerror(code): reason for code, reason in _REASONS.items()}

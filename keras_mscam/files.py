@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 import unicodedata
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -308,7 +309,8 @@ def check_can_be_made(output: Path) -> Path:
 def hold_lock(path: Path, work: str) -> Iterator[None]:
     """Hold a lock on a file, which the system takes back from a killed process.
 
-    `work` is what another process that holds it is doing, for the `UserError`.
+    `work` is what another process that holds it is doing, for the `UserError`. On disks
+    that have no locks, as some that hosts share, nothing is held.
     """
     with path.open("w", encoding="utf-8") as file:
         try:
@@ -317,6 +319,14 @@ def hold_lock(path: Path, work: str) -> Iterator[None]:
             raise UserError(
                 f"Another process is {work}; wait for it or stop it."
             ) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            warnings.warn(
+                f"{path.parent} is on a disk without locks: see to it that no other "
+                f"process is {work}.",
+                stacklevel=3,
+            )
         yield
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_mscam.errors import UserError, command, explain_disk
-from keras_mscam.files import hold_lock
+from keras_mscam.errors import UserError, command
 
 
 @pytest.mark.parametrize(
@@ -84,19 +83,6 @@ def hide_a_file():
 def test_a_defect_is_no_fault_of_the_disk(work, error):
     with pytest.raises(error):
         command(work)()
-
-
-def test_a_disk_without_locks_is_one_line(tmp_path, monkeypatch):
-    def lock(*_):
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-
-    monkeypatch.setattr("fcntl.flock", lock)
-    with (
-        pytest.raises(UserError, match=f"{tmp_path} can't be locked: its disk has no"),
-        explain_disk(tmp_path),
-        hold_lock(tmp_path / ".lock", "at it"),
-    ):
-        pass
 
 
 def test_a_full_disk_is_one_line(tmp_path, capsys):

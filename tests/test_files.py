@@ -1,5 +1,6 @@
 """Files that are whole, their names, and disks that refuse them."""
 
+import errno
 import os
 import pickle
 import subprocess
@@ -13,6 +14,7 @@ import tensorflow as tf
 from keras_mscam.errors import DiskError, explain_disk
 from keras_mscam.files import (
     Names,
+    hold_lock,
     name_files,
     write_together,
     write_whole,
@@ -233,3 +235,15 @@ class TestWhole:
             (folder / "new").touch()
         assert list_names(tmp_path) == ["new", "x"]
         assert list_names(tmp_path / "x") == ["new"]
+
+
+def test_a_disk_without_locks_is_warned_of(tmp_path, monkeypatch):
+    def lock(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", lock)
+    with (
+        pytest.warns(UserWarning, match=f"{tmp_path} is on a disk without locks"),
+        hold_lock(tmp_path / "lock", "at it"),
+    ):
+        assert (tmp_path / "lock").exists()

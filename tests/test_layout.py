@@ -110,8 +110,7 @@ def is_text_without_encoding(call):
         return False
     if name in ("read_text", "write_text"):
         return len(call.args) < 1 + (name == "write_text")
-    others = ("os.open", "tarfile.open", "PIL.Image.open")
-    if name == "open" and ast.unparse(call.func) not in others:
+    if name == "open" and ast.unparse(call.func) not in ("os.open", "tarfile.open"):
         modes = [*call.args, *arguments.values()]
         return not any("b" in str(getattr(mode, "value", "")) for mode in modes)
     return "text" in arguments  # of subprocess.run

@@ -69,6 +69,6 @@ def parse_localization(
     given = parse(command, arguments, type(options), default).localization
     if given.threshold != "fixed" and given.cam_thresholds != own.cam_thresholds:
         raise UserError(
-            f"--cam-thresholds are of --threshold fixed, and not of {given.threshold}."
+            f"--cam-thresholds needs --threshold fixed; this is {given.threshold}."
         )
     return given

@@ -220,7 +220,10 @@ def _collect(parts: dict[Path, list[Record]], strict: bool) -> Converted:
             start += entry["length"]
     problems = summarize(
         ("boxes drawn on an image of another size, scaled to that of theirs", scaled),
-        ("boxes drawn on an image that was turned, so in another place", turned),
+        (
+            "boxes drawn on a turned copy of their image, probably in a wrong place",
+            turned,
+        ),
         ("boxes that stick out of their image, cut off at its edge", clipped),
         ("boxes that lie outside of their image, left out", dropped),
         *sorted(odd.items()),

@@ -80,7 +80,8 @@ def evaluate(
 
     Args:
         run_path: a folder that `keras_mscam-train` made.
-        data: prepared records; those of the run by default.
+        data: prepared records; those of the run by default. Results on others need an
+            `output`.
         split: which of their splits.
         protocol: how maps become boxes; the run's own by default.
         images: names of images for the report, in place of typical hits and misses.
@@ -95,7 +96,8 @@ def evaluate(
         progress: whether to show a bar.
 
     Raises:
-        UserError: the folder has no model, or the records lack one of its pathologies.
+        UserError: the folder has no model, the records lack one of its pathologies, or
+            the results would replace those of another run or of the run's own records.
         DiskError: the results can't be written.
     """
     if output is None and is_reference(run_path):
@@ -122,7 +124,7 @@ def evaluate(
             predictions = predictions.select(pathologies)
         systems, fusion = locate_all(predictions, calibration, protocol)
         numbers = measure(predictions, calibration, protocol, systems, fusion, split)
-        metrics = {"split": split, "records": str(records), **numbers}
+        metrics = {"split": split, "records": os.path.abspath(records), **numbers}
         evaluation = Evaluation(
             run, records, split, protocol, count_networks(classifier), predictions,
             systems, fusion, metrics,

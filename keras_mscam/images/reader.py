@@ -10,6 +10,8 @@ from typing import BinaryIO, TypeGuard
 import numpy as np
 import PIL.Image
 from PIL import ExifTags
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from keras_mscam.errors import UserError
 from keras_mscam.files import read_file
@@ -175,10 +177,12 @@ def _read(image: Image, max_value: int | None) -> XRay:
 
 
 def _is_turned(data: bytes) -> bool:
-    """Whether EXIF data ask to turn or mirror an image."""
+    """Whether EXIF data ask to turn or mirror an image, whose header alone is read."""
+    kind = PngImageFile if data.startswith(PNG_START) else JpegImageFile
     try:
-        with PIL.Image.open(io.BytesIO(data)) as image:
-            return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        with kind(io.BytesIO(data)) as image:
+            exif = PIL.Image.Image.getexif(image)  # a PNG's own would decode it all
+            return exif.get(ExifTags.Base.Orientation) in range(2, 9)
     except Exception:  # the pixels were read, whatever is said beside them
         return False
 

@@ -71,7 +71,7 @@ class RunCalibration:
 
     @property
     def is_fitted(self) -> bool:
-        """Whether it was fitted to images; else, it came with published weights."""
+        """Whether it was fitted to images with a known label."""
         return any(point.images for point in self.operating_points.values())
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,7 +120,8 @@ def discard_empty_run(run: Run) -> None:
     if not set(run.path.iterdir()) - {run.config_path, run.lock_path}:
         for path in run.path.iterdir():
             path.unlink()
-        run.path.rmdir()
+        with suppress(OSError):  # NFS keeps a file that is open, under another name
+            run.path.rmdir()
 
 
 def write_config(run: Run, environment: dict | None = None) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from keras_mscam.data.manifest import Manifest
@@ -59,7 +60,9 @@ def average(run_paths: Sequence[Path], output: Path, data: Path | None = None) -
                 )
     classifier = average_classifiers(classifiers)
     with write_whole_folder(output) as folder:
-        run = create_run(folder, runs[0].config)
+        config = runs[0].config
+        config = replace(config, data=replace(config.data, path=records))
+        run = create_run(folder, config)
         classifier.save(run.model_path)
         write_relevance_weights(run, pathologies, *read_relevance_weights(classifier))
         if runs[0].source_path.is_file():

@@ -144,8 +144,6 @@ def _choose_multiplier(trainer, variable, config: TrainingConfig) -> float:
 def _make_schedule(config: TrainingConfig, steps: int | None):
     """Return the learning rate of Adam: a number, or a function of its updates."""
     if config.schedule == "plateau":
-        if config.warmup_epochs:
-            raise UserError("--warmup-epochs is of --schedule cosine: make it 0.")
         return config.learning_rate
     if steps is None:
         raise ValueError("A cosine schedule needs the steps of an epoch.")

@@ -149,8 +149,8 @@ def join(machines: Machines) -> Iterator[Group]:
             )
         with _connect(machines.hosts, find_index(machines)):
             yield _group_jax(machines.devices)
-    elif machines.host_index is not None:
-        raise UserError("--host-index is the place among --hosts: give them all.")
+    elif machines.host_index is not None and not machines.hosts:
+        raise UserError("--host-index is the place among --hosts: give --hosts, too.")
     elif machines.devices == 1:
         yield Group()
     elif backend == "jax":
@@ -377,7 +377,7 @@ def open_run(group: Group, output: Path, first: Callable[[], Run]) -> Iterator[R
             "that all hosts share."
         )
     run = load_run(output)
-    data = replace(run.config.data, path=run.records)
+    data = replace(run.config.data, path=run.records.absolute())
     with (
         tempfile.TemporaryDirectory(prefix="keras_mscam-") as folder,
         open(os.devnull, "w", encoding="utf-8") as nowhere,

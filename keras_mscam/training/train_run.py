@@ -5,6 +5,7 @@ import math
 import shutil
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from keras_mscam.inference.run_folder import (
     Run,
     create_run,
     is_prepared,
+    load_run,
     write_beta,
     write_config,
     write_relevance_weights,
@@ -73,6 +75,10 @@ def train(
         raise UserError("There is nothing to train: give --epochs or --head-epochs.")
     if config.training.balanced_sampling and config.data.cache == "none":
         raise UserError("--balanced-sampling needs --cache memory or disk.")
+    if config.training.warmup_epochs and config.training.schedule != "cosine":
+        raise UserError(
+            "--warmup-epochs needs --schedule cosine; give --warmup-epochs 0."
+        )
     if config.training.deterministic:
         make_deterministic()
     with StopSignals():
@@ -81,19 +87,13 @@ def train(
             if len(machines.hosts) > 1 and find_index(machines):
                 return None
             machines = ONE_DEVICE
-        with join(machines) as group:
+        with join(machines) as group, ExitStack() as stack:
             config = resolve_precision(config)
-            if resume:
-                open_first = partial(resume_run, config, output)
-            else:
+            if not resume:
                 model = adopt_normalization(config.model)  # before anything is drawn
                 config = dataclasses.replace(config, model=model)
-                open_first = partial(create_run, output, config)
-            with (
-                open_run(group, output, open_first) as run,
-                hold_lock(run.lock_path, f"training in {output}"),
-                explain_end(run),
-            ):
+            open_first = partial(_open_alone, config, output, resume, stack)
+            with open_run(group, output, open_first) as run, explain_end(run):
                 group.check(run)
                 prepare_data(run)
                 train_classifier(run, group, callbacks)
@@ -102,6 +102,13 @@ def train(
         with explain_end(run):
             evaluate(run.path)  # which calibrates it, too
     return run
+
+
+def _open_alone(config: Config, output: Path, resume: bool, stack: ExitStack) -> Run:
+    """Make or open a run, which no other process trains until the stack is left."""
+    run = load_run(output) if resume else create_run(output, config)
+    stack.enter_context(hold_lock(run.lock_path, f"training in {output}"))
+    return resume_run(config, output) if resume else run
 
 
 def prepare_data(run: Run) -> None:

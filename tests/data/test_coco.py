@@ -180,7 +180,7 @@ def test_boxes_drawn_on_a_turned_image(hospital):
     manifest = prepare(
         hospital, hospital / "records", split="test", workers=1, progress=False
     )
-    said = "1 boxes drawn on an image that was turned, so in another place"
+    said = "1 boxes drawn on a turned copy of their image, probably misplaced"
     assert manifest.problems[0] == f"{said}, such as a/1.png"
 
 

@@ -213,7 +213,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("given", "sentence"),
         [
-            (("--cam-thresholds", "0.3"), "of --threshold fixed, and not of tuned"),
+            (("--cam-thresholds", "0.3"), "needs --threshold fixed; this is tuned"),
             (("--cam-thresholds",), "cam_thresholds"),
         ],
     )

@@ -195,6 +195,25 @@ def test_limits_are_widened_for_networks_that_notice_a_grey_level(
     assert limits.boxes == PARITY_LIMITS["odd"].boxes > 0
 
 
+@pytest.mark.parametrize(("columns", "expected"), [(4, 0.4), (0, 0.0)])
+def test_boxes_that_a_grey_level_moves_may_move(calibrated_model, columns, expected):
+    grey = np.full(calibrated_model.contract.image_size, 100, np.uint8)
+
+    class Moved:
+        def predict_on_batch(self, images):
+            outputs = make_outputs(calibrated_model.contract, 1)
+            for name in set(outputs) - {"probabilities"}:
+                outputs[name] = np.zeros((1, 16, 16, 3), "float32")
+                # Of 8 columns with a box, or with half of it, or without any.
+                end = 8 if images.max() == 100 else columns
+                outputs[name][:, 4:8, 4 : 4 + end] = float(columns > 0)
+            return outputs | {"probabilities": np.ones((1, 3))}
+
+    model = dataclasses.replace(calibrated_model, localizer=Moved())
+    limits = allow_grey_level(PARITY_LIMITS["odd"], model, [encode_png(grey)])
+    assert limits.boxes == pytest.approx(expected, abs=0.1)
+
+
 def test_rows_and_columns_that_are_swapped_are_refused(calibrated_model):
     """Where the network is square, images of another shape alone show it."""
     contract = calibrated_model.contract

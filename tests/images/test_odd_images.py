@@ -210,12 +210,21 @@ def test_outcome(tmp_path, content, outcome):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-@pytest.mark.parametrize("exif", [{}, {"exif": odd_files.EXIF}, {"exif": b"nonsense"}])
-def test_a_rotation_that_is_not_followed_is_said(kind, exif):
-    content = odd_files.save(Image.fromarray(SMOOTH), kind, **exif)
-    said = (TURNED,) if exif == {"exif": odd_files.EXIF} else ()
+@pytest.mark.parametrize("orientation", [None, 0, 1, 2, 8, 9])  # 2 to 8 turn or mirror
+def test_a_rotation_that_is_not_followed_is_said(kind, orientation):
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    content = odd_files.save(Image.fromarray(SMOOTH), kind, exif=exif)
+    said = (TURNED,) if orientation in (2, 8) else ()
     assert read_xray(content).frame.warnings == said
     assert (TURNED in convert_image(content, (8, 8))[2]) == bool(said)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_exif_of_nonsense_is_passed_over(kind):
+    content = odd_files.save(Image.fromarray(SMOOTH), kind, exif=b"Exif\0\0nonsense")
+    assert read_xray(content).frame.warnings == ()
 
 
 KEPT = {

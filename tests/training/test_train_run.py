@@ -462,8 +462,8 @@ def test_two_processes_do_not_train_one_run(phantom_records, tmp_path):
     begun = create_run(tmp_path / "run", toy(phantom_records))
     busy = pytest.raises(UserError, match="Another process is training in")
     with hold_lock(begun.lock_path, "at it"), busy:
-        train(toy(phantom_records), begun.path, resume=True)
-    assert begun.config_path.is_file()
+        train(toy(phantom_records, checkpoint_minutes=1), begun.path, resume=True)
+    assert load_run(begun.path).config == begun.config
 
 
 @pytest.mark.parametrize(
@@ -474,6 +474,7 @@ def test_two_processes_do_not_train_one_run(phantom_records, tmp_path):
         (["--weights", "missing.h5"], "There is no weights file, and no folder of a"),
         (["--balanced-sampling", "--cache", "none"], "needs --cache memory or disk"),
         (["--host-index", "1"], "--host-index is the place among --hosts"),
+        (["--schedule", "plateau", "--warmup-epochs", "1"], "needs --schedule cosine"),
     ],
 )
 def test_mistakes_are_said_before_anything_is_drawn(
