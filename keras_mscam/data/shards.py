@@ -221,7 +221,7 @@ def _collect(parts: dict[Path, list[Record]], strict: bool) -> Converted:
     problems = summarize(
         ("boxes drawn on an image of another size, scaled to that of theirs", scaled),
         (
-            "boxes drawn on a turned copy of their image, probably in a wrong place",
+            "boxes drawn on a turned copy of their image, probably misplaced",
             turned,
         ),
         ("boxes that stick out of their image, cut off at its edge", clipped),
