@@ -126,7 +126,8 @@ def convert(
         folder / f"part-{number:05d}.tfrecord": ordered[start : start + PART_IMAGES]
         for number, start in enumerate(range(0, len(ordered), PART_IMAGES))
     }
-    todo = {p: part for p, part in parts.items() if not _index_path(p).exists()}
+    stamps = {record.name: _stamp(record) for record in ordered}
+    todo = {p: part for p, part in parts.items() if not _is_done(p, part, stamps)}
     count = sum(map(len, todo.values()))
     images = _read(chain.from_iterable(todo.values()))
     jobs = ((image, image_size, max_value) for image in images)
@@ -144,9 +145,27 @@ def convert(
         images = iter(bar)
         for path, part in todo.items():
             here = islice(images, len(part))
-            _write_part(path, part, here, pathologies, image_size, strict)
+            _write_part(path, part, here, stamps, pathologies, image_size, strict)
         next(images, None)  # only then the bar shows all of them
     return _collect(parts, strict)
+
+
+def _stamp(record: Record) -> list[int]:
+    """Return what changes with the file of an image; of one that is none, nothing."""
+    path = record.path
+    try:
+        status = (path.archive if isinstance(path, Member) else path).stat()
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _is_done(path: Path, part: list[Record], stamps: dict[str, list[int]]) -> bool:
+    """Whether a part is there, of images that have not changed since."""
+    if not _index_path(path).exists():
+        return False
+    index = read_json(_index_path(path))
+    return [e["stamp"] for e in index] == [stamps[record.name] for record in part]
 
 
 def _read(records: Iterable[Record]) -> Iterator[Path | bytes | ImageError]:
@@ -164,6 +183,7 @@ def _write_part(
     path: Path,
     records: list[Record],
     images: Iterator,
+    stamps: dict[str, list[int]],
     pathologies: tuple[str, ...],
     image_size: tuple[int, int] | None,
     strict: bool,
@@ -175,16 +195,17 @@ def _write_part(
 
     def serialize_all():
         for record, image in zip(records, images, strict=True):
+            stamp = {"stamp": stamps[record.name]}
             if isinstance(image, str):
                 if strict:
                     raise _refuse(record.name, image)
-                index.append({"reason": image})
+                index.append({"reason": image, **stamp})
                 continue
             encoded, size, said = image
             inside = _fit_boxes(record, size)
             example = serialize(inside, encoded, size, image_size or size, pathologies)
             length = frame_length(example)
-            index.append({"size": size, "length": length, "warnings": said})
+            index.append({"size": size, "length": length, "warnings": said, **stamp})
             yield example
 
     write_shard(path, serialize_all())

@@ -245,6 +245,25 @@ def test_another_split_goes_on_with_the_same_images(source, tmp_path, monkeypatc
     assert read_files(output) == read_files(tmp_path / "whole")
 
 
+def test_images_that_were_replaced_meanwhile_are_read_again(
+    source, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(shards, "PART_IMAGES", 7)
+    stop_at(30, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(source, tmp_path / "records", image_size=(9, 12), progress=False)
+    images = sorted((source / "images").iterdir())
+    images[3].write_bytes(images[4].read_bytes())
+    convert_image, calls = shards.convert_image, []
+    monkeypatch.setattr(
+        shards, "convert_image", lambda *a: calls.append(a) or convert_image(*a)
+    )
+    prepare(source, tmp_path / "records", image_size=(9, 12), progress=False)
+    assert len(calls) == 7 + 12  # the first part, and what was not done by the 30th
+    prepare(source, tmp_path / "whole", image_size=(9, 12), progress=False)
+    assert read_files(tmp_path / "records") == read_files(tmp_path / "whole")
+
+
 def test_other_work_is_not_gone_on_with(source, tmp_path, monkeypatch):
     stop_at(30, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
