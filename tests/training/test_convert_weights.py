@@ -301,11 +301,11 @@ def test_the_commands_of_the_readme(
     readme = Path(__file__).parents[2] / "README.md"
     text = readme.read_text().split("<!-- published weights -->\n```bash\n")[1]
     for line in text.split("```")[0].splitlines():
-        name, *arguments = shlex.split(line)
+        name, *arguments = shlex.split(line, comments=True)
         monkeypatch.setattr(sys, "argv", [name, *arguments])
         module = name.removeprefix("keras_mscam-")
         importlib.import_module(f"keras_mscam.cli.{module}").main()
-    assert Path("results/predictions.csv").is_file()
+    assert Path("results-published/predictions.csv").is_file()
     history = pd.read_csv("runs/multiscale/history.csv")
     assert list(history["epoch"]) == [0]
     weights_of_blocks = pd.read_csv("runs/multiscale/relevance_weights.csv")
