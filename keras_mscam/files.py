@@ -44,6 +44,19 @@ def read_file(path: str | os.PathLike, most_bytes: int) -> bytes:
     return data
 
 
+def stamp(path: str | os.PathLike) -> tuple[int, int] | None:
+    """Return size and time of change, in ns, of a regular file, `None` for others.
+
+    A file with the same stamp is taken to be the same file.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a zero byte in the name
+        return None
+    is_file = stat.S_ISREG(status.st_mode)
+    return (status.st_size, status.st_mtime_ns) if is_file else None
+
+
 def _open(path: str | os.PathLike) -> BinaryIO:
     """Open a file without waiting, if it is a pipe, for somebody to write into it."""
 

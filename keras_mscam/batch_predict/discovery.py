@@ -4,7 +4,6 @@ import codecs
 import functools
 import glob
 import os
-import stat
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -159,16 +158,3 @@ def _find_kind(name: str) -> str | None:
         return "DICOMDIR"
     suffix = os.path.splitext(name)[1].lower()
     return suffix if suffix in _NO_IMAGES.split() else None
-
-
-def stamp(path: str) -> tuple[int, int] | None:
-    """Return size and time of change, in ns, of a regular file, `None` for others.
-
-    A file with the same stamp is taken to be the same file.
-    """
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):  # ValueError: a zero byte in the name
-        return None
-    is_file = stat.S_ISREG(status.st_mode)
-    return (status.st_size, status.st_mtime_ns) if is_file else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from keras_mscam.batch_predict.discovery import find_files, read_stdin, stamp
+from keras_mscam.batch_predict.discovery import find_files, read_stdin
 from keras_mscam.batch_predict.index import COCO, Summary, write_boxes, write_tables
 from keras_mscam.batch_predict.journal import (
     Journal,
@@ -27,7 +27,7 @@ from keras_mscam.batch_predict.settings import (
 )
 from keras_mscam.batch_predict.stream import stream
 from keras_mscam.errors import UserError
-from keras_mscam.files import Names
+from keras_mscam.files import Names, stamp
 from keras_mscam.inference.run_folder import PRETRAINED
 from keras_mscam.parallel.cluster import Engine, find_workers
 

@@ -16,11 +16,10 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from keras_mscam.batch_predict.discovery import stamp
 from keras_mscam.batch_predict.journal import FILE
 from keras_mscam.batch_predict.outputs import Place, Predicted, finish
 from keras_mscam.errors import UserError
-from keras_mscam.files import Names
+from keras_mscam.files import Names, stamp
 from keras_mscam.images.reader import CRASHED, may_crash, read_xray
 from keras_mscam.images.resize import choose_shape, shrink
 from keras_mscam.images.xray import Frame, ImageError

@@ -59,8 +59,7 @@ def write_coco(
     listed = (
         {
             "id": number,
-            # Else one name that is no text would spoil the file for most readers.
-            "file_name": name.encode(errors="replace").decode(),
+            "file_name": _to_text(name),
             "height": size[0],
             "width": size[1],
         }
@@ -71,8 +70,7 @@ def write_coco(
         for number, box in enumerate(boxes, 1)
     )
     with write_whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        described = json.dumps(info or {}, ensure_ascii=False)
-        described = described.encode(errors="replace").decode()
+        described = _to_text(json.dumps(info or {}, ensure_ascii=False))
         file.write(f'{{"info": {described},\n"licenses": [],\n')
         file.write(f'"categories": {json.dumps(categories)}')
         for key, items in (("images", listed), ("annotations", annotations)):
@@ -81,6 +79,11 @@ def write_coco(
                 file.write(("," if position else "") + "\n" + json.dumps(item))
             file.write("]")
         file.write("}\n")
+
+
+def _to_text(name: str) -> str:
+    # Else one name that is no text would spoil the file for most readers.
+    return name.encode(errors="replace").decode()
 
 
 def _describe_box(number: int, box: Marked, category: int) -> dict:

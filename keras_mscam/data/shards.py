@@ -20,7 +20,7 @@ from keras_mscam.data.archives import Member, read_members
 from keras_mscam.data.records import Record, summarize
 from keras_mscam.data.splits import SPLITS
 from keras_mscam.errors import UserError
-from keras_mscam.files import read_json, write_json
+from keras_mscam.files import read_json, stamp, write_json
 from keras_mscam.images.grey_values import describe_values
 from keras_mscam.images.png_jpeg import encode_png, is_grey
 from keras_mscam.images.reader import CRASHED, may_crash, read_bytes, read_xray
@@ -126,7 +126,7 @@ def convert(
         folder / f"part-{number:05d}.tfrecord": ordered[start : start + PART_IMAGES]
         for number, start in enumerate(range(0, len(ordered), PART_IMAGES))
     }
-    stamps = {record.name: _stamp(record) for record in ordered}
+    stamps = {record.name: _stamp_image(record) for record in ordered}
     todo = {p: part for p, part in parts.items() if not _is_done(p, part, stamps)}
     count = sum(map(len, todo.values()))
     images = _read(chain.from_iterable(todo.values()))
@@ -150,17 +150,14 @@ def convert(
     return _collect(parts, strict)
 
 
-def _stamp(record: Record) -> list[int]:
-    """Return what changes with the file of an image; of one that is none, nothing."""
+def _stamp_image(record: Record) -> list[int] | None:
+    """Return the stamp, as JSON has it, of the file or archive that an image is in."""
     path = record.path
-    try:
-        status = (path.archive if isinstance(path, Member) else path).stat()
-    except OSError:
-        return []
-    return [status.st_size, status.st_mtime_ns]
+    found = stamp(path.archive if isinstance(path, Member) else path)
+    return found and list(found)
 
 
-def _is_done(path: Path, part: list[Record], stamps: dict[str, list[int]]) -> bool:
+def _is_done(path: Path, part: list[Record], stamps: dict) -> bool:
     """Whether a part is there, of images that have not changed since."""
     if not _index_path(path).exists():
         return False
@@ -183,7 +180,7 @@ def _write_part(
     path: Path,
     records: list[Record],
     images: Iterator,
-    stamps: dict[str, list[int]],
+    stamps: dict[str, list[int] | None],
     pathologies: tuple[str, ...],
     image_size: tuple[int, int] | None,
     strict: bool,
@@ -195,17 +192,17 @@ def _write_part(
 
     def serialize_all():
         for record, image in zip(records, images, strict=True):
-            stamp = {"stamp": stamps[record.name]}
+            own = {"stamp": stamps[record.name]}
             if isinstance(image, str):
                 if strict:
                     raise _refuse(record.name, image)
-                index.append({"reason": image, **stamp})
+                index.append({"reason": image, **own})
                 continue
             encoded, size, said = image
             inside = _fit_boxes(record, size)
             example = serialize(inside, encoded, size, image_size or size, pathologies)
             length = frame_length(example)
-            index.append({"size": size, "length": length, "warnings": said, **stamp})
+            index.append({"size": size, "length": length, "warnings": said, **own})
             yield example
 
     write_shard(path, serialize_all())
@@ -241,10 +238,7 @@ def _collect(parts: dict[Path, list[Record]], strict: bool) -> Converted:
             start += entry["length"]
     problems = summarize(
         ("boxes drawn on an image of another size, scaled to that of theirs", scaled),
-        (
-            "boxes drawn on a turned copy of their image, probably misplaced",
-            turned,
-        ),
+        ("boxes drawn on a turned copy of their image, probably misplaced", turned),
         ("boxes that stick out of their image, cut off at its edge", clipped),
         ("boxes that lie outside of their image, left out", dropped),
         *sorted(odd.items()),

@@ -146,9 +146,7 @@ def copy_run(classifier: keras.Model, pathologies: Sequence[str], run: Run) -> s
     unfit = [
         name
         for name, layer in target.items()
-        if (name in source or name not in heads)
-        and not name.startswith("block_")
-        and not _fits(layer, source.get(name), name in heads)
+        if not _fits(name, layer, source.get(name))
     ]
     if unfit:
         raise UserError(
@@ -180,15 +178,18 @@ def _combine_alike(one: keras.Model, other: keras.Model) -> bool:
     return kinds[0] == kinds[1] and blocks[0] == blocks[1]
 
 
-def _fits(layer: keras.Layer, other: keras.Layer | None, is_head: bool) -> bool:
-    """Compare shapes; the last axis of a head is that of the pathologies."""
-    end = -1 if is_head else None
-    shapes = [
+def _fits(name: str, layer: keras.Layer, other: keras.Layer | None) -> bool:
+    if name.startswith("block_"):
+        return True  # see `_combine_alike`
+    is_head = name.startswith("head_")
+    if other is None:
+        return is_head  # it begins anew
+    end = -1 if is_head else None  # the last axis of a head is that of the pathologies
+    one, two = (
         [tuple(weight.shape)[:end] for weight in found.weights]
         for found in (layer, other)
-        if found
-    ]
-    return len(shapes) == 2 and shapes[0] == shapes[1]
+    )
+    return one == two
 
 
 def _copy_columns(target, source, name: str, pairs) -> bool:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from keras_mscam.batch_predict.discovery import find_files, read_stdin, stamp
+from keras_mscam.batch_predict.discovery import find_files, read_stdin
 from keras_mscam.batch_predict.journal import VERSION, open_folder
 from keras_mscam.errors import UserError
+from keras_mscam.files import stamp
 
 
 @pytest.fixture
