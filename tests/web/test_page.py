@@ -67,7 +67,8 @@ def page(opened):
 
 
 def drop(page, *files, event="drop"):
-    """Drop, or paste, files of `(name, bytes)`."""
+    """Drop, or paste, files of `(name, bytes)`; nothing is said before they are read."""
+    page.locator("#status").evaluate("status => { status.textContent = ''; }")
     transfer = page.evaluate_handle(
         """(files) => {
           const transfer = new DataTransfer();
@@ -544,3 +545,12 @@ def test_what_is_chosen_is_seen_where_the_system_sets_the_colours(page, chest):
         )
         assert styles.count("solid") == 1, (group, styles)
     page.emulate_media(forced_colors="none")
+
+
+def test_another_x_ray_leaves_the_focus_where_it_is(page, chest):
+    drop(page, ("chest.png", encode(chest)))
+    wait_for(page, "chest.png")
+    page.locator("#threshold").focus()
+    drop(page, ("chest.png", encode(chest)))
+    wait_for(page, "chest.png")
+    assert page.locator("#threshold").evaluate("e => e === document.activeElement")

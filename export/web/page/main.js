@@ -122,6 +122,7 @@ function show(next) {
   result = next;
   chosen = result.order.find((column) => result.isPositive(column)) ?? result.order[0];
   block = null;
+  const isFirst = find("welcome").contains(document.activeElement);
   find("welcome").hidden = true;
   find("details").hidden = false;
   find("legend").hidden = false;
@@ -131,6 +132,7 @@ function show(next) {
   viewer.setXray(result.xray, result.field);
   resetWindow();
   choose(chosen);
+  if (isFirst) focusOnChosen(find("findings")); // what had the focus is hidden now
   sayDone(summarize());
 }
 
@@ -147,8 +149,7 @@ function summarize() {
 
 function choose(column) {
   chosen = column;
-  showFindings(find("findings"), result, chosen, choose);
-  find("findings").querySelector(":checked")?.focus({ preventScroll: true });
+  redraw(find("findings"), (list) => showFindings(list, result, chosen, choose));
   find("findings-note").textContent =
     "A tick marks the threshold from which a finding is called.";
   showThreshold();
@@ -157,11 +158,21 @@ function choose(column) {
 
 function chooseBlock(next) {
   block = next;
-  showBlocks(find("blocks"), result, chosen, block, (value) => {
-    chooseBlock(value);
-    find("blocks").querySelector(":checked")?.focus({ preventScroll: true });
-  });
+  redraw(find("blocks"), (place) =>
+    showBlocks(place, result, chosen, block, chooseBlock),
+  );
   showMap();
+}
+
+/** Draw a group of radio buttons anew; where it had the focus, it keeps it. */
+function redraw(group, draw) {
+  const isFocused = group.contains(document.activeElement);
+  draw(group);
+  if (isFocused) focusOnChosen(group);
+}
+
+function focusOnChosen(group) {
+  group.querySelector(":checked")?.focus({ preventScroll: true });
 }
 
 function showMap() {
