@@ -241,6 +241,14 @@ READABLE = {
     "JPEG with a picture in its EXIF": insert(
         b"\xff\xe1" + struct.pack(">H", 10 + len(JPEG)) + b"Exif\0\0II" + JPEG
     ),
+    "JPEG with markers of scans in its EXIF": insert(
+        b"\xff\xe1\0\xdaExif\0\0II" + 104 * b"\xff\xda"
+    ),
+    "JPEG with many scans behind its end": JPEG + 101 * b"\xff\xda",
+    "JPEG with an end in a comment between its scans": (
+        PROGRESSIVE[:SECOND_SCAN] + b"\xff\xfe\0\4\xff\xd9" + PROGRESSIVE[SECOND_SCAN:]
+    ),
+    "JPEG with a marker of no length": insert(b"\xff\1\xff\xd3"),
     "JPEG with a short JFIF": insert(b"\xff\xe0\0\7JFIF\0"),
     "JPEG with a short Adobe": insert(b"\xff\xee\0\7Adobe"),
     "JPEG with a segment of no length": insert(b"\xff\xfe\0\0"),

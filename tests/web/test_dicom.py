@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.data import get_testdata_file
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -138,6 +138,10 @@ CASES = {
     ),
     "a slope of 0": (DEEP, 12, {"RescaleSlope": "0", "RescaleIntercept": "5"}),
     "a window of width 0": (DEEP, 12, {"WindowCenter": "9", "WindowWidth": "0"}),
+    "5 bits": (DEEP % 32, 5, {"BitsAllocated": 32}),
+    "colours without an order": (COLOUR, 8, {"PhotometricInterpretation": "RGB"}),
+    "colours of JPEG 2000": (COLOUR, 8, {"PhotometricInterpretation": "YBR_RCT",
+                                         "PlanarConfiguration": 0}),
     "grey of 3 samples": (COLOUR, 8, {"PlanarConfiguration": 0}),
     "all warnings": (
         DEEP, 12,
@@ -225,10 +229,21 @@ def strip(data):
     return data[144 + int.from_bytes(data[140:144], "little") :]
 
 
+#: Meta information of a version alone: an element of 12 + 2 bytes.
+NO_SYNTAX = b"\2\0\1\0OB\0\0\2\0\0\0\0\1"
+
+
 def test_files_without_a_preamble_are_read_as_in_python(run_node, dicom):
     syntaxes = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
     whole = [dicom(DEEP, 12, syntax=syntax) for syntax in syntaxes]
-    files = [cut for data in whole for cut in (data[132:], strip(data))]
+    files = [
+        cut
+        for data in whole
+        for cut in (
+            data[132:], strip(data), data[:132] + strip(data),
+            data[:132] + NO_SYNTAX + strip(data), NO_SYNTAX + strip(data),
+        )
+    ]  # fmt: skip
     answers = run_node([{"kind": "read", "bytes": data} for data in files])
     for data, answer in zip(files, answers, strict=True):
         check(data, answer)
@@ -241,6 +256,51 @@ def test_files_without_a_preamble_are_read_as_in_python(run_node, dicom):
 def test_colours_of_other_software_are_read_as_in_python(name, run_node):
     data = Path(get_testdata_file(f"SC_{name}.dcm", download=False)).read_bytes()
     check(data, run_node([{"kind": "read", "bytes": data}])[0])
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    ["Rows", "BitsAllocated", "BitsStored", "PixelRepresentation", "HighBit",
+     "SamplesPerPixel", "PhotometricInterpretation", "PixelData"],
+)  # fmt: skip
+def test_headers_that_lack_something_are_read_or_refused_as_in_python(
+    keyword, run_node, dicom
+):
+    dataset = dcmread(io.BytesIO(dicom(DEEP, 12)))
+    delattr(dataset, keyword)
+    file = io.BytesIO()
+    dataset.save_as(file)
+    check(file.getvalue(), run_node([{"kind": "read", "bytes": file.getvalue()}])[0])
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+def test_padding_has_the_sign_of_the_pixels(signed, run_node, dicom):
+    # 65000 of 16 bits without a sign is -536 with one.
+    pixels = np.where(DEEP < 9, 65000 - 65536 * signed, DEEP)
+    dataset = dcmread(io.BytesIO(dicom(pixels, 16)))
+    dataset.add_new("PixelPaddingValue", "SS", -536)
+    if signed:
+        dataset.add_new("PixelPaddingValue", "US", 65000)
+    file = io.BytesIO()
+    dataset.save_as(file)
+    # The others are stretched from their minimum to their maximum.
+    assert read_dicom(file.getvalue()).pixels[DEEP == DEEP.max()].min() == 255
+    check(file.getvalue(), run_node([{"kind": "read", "bytes": file.getvalue()}])[0])
+
+
+@pytest.mark.parametrize("ending", [b"", b"\xff\xd9"])
+def test_a_lossless_jpeg_that_was_cut_is_refused_as_in_python(
+    ending, run_node, dicom, tmp_path
+):
+    smooth = np.add.outer(np.arange(200), np.arange(150)) * 4
+    whole = dcmread(io.BytesIO(compress(dicom(smooth, 12), tmp_path, "dcmcjpeg")))
+    jpeg = next(generate_frames(whole.PixelData, number_of_frames=1))
+    whole.PixelData = encapsulate([jpeg[: len(jpeg) // 2] + ending])
+    file = io.BytesIO()
+    whole.save_as(file)
+    with pytest.raises(ImageError, match="data is missing"):
+        read_dicom(file.getvalue())
+    check(file.getvalue(), run_node([{"kind": "read", "bytes": file.getvalue()}])[0])
 
 
 def test_the_list_of_a_disc_is_called_so(run_node):

@@ -4,6 +4,7 @@ import { Result } from "./result.js";
 import { reach } from "./download.js";
 import { keepOffline } from "./offline.js";
 import { startWorker } from "./worker_client.js";
+import { ImageError, checkBytes } from "./reading/image_error.js";
 import { showBlocks } from "./view/blocks.js";
 import { showBoxes } from "./view/box_table.js";
 import { toPercent, toWords } from "./view/elements.js";
@@ -41,7 +42,11 @@ async function take([file, ...others]) {
   const count = others.length;
   const more = count === 1 ? "the other one was" : `the other ${count} were`;
   const remark = count ? `One X-ray at a time: ${more} left out.` : "";
-  await analyse(file.name || "The image", () => file.arrayBuffer(), remark);
+  const read = async () => {
+    checkBytes(file.size);
+    return file.arrayBuffer();
+  };
+  await analyse(file.name || "The image", read, remark);
 }
 
 async function openExample({ file }) {
@@ -67,10 +72,10 @@ async function analyse(name, read, remark = "") {
     if (id !== job) return;
     waiting = { id, bytes };
     sendWaiting();
-  } catch {
+  } catch (error) {
     if (id !== job) return;
     waiting = null; // an image before it, which the model was not there for
-    refuse("cannot be opened");
+    refuse(error instanceof ImageError ? error.message : "cannot be opened");
   }
 }
 

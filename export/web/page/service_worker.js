@@ -19,10 +19,16 @@ self.addEventListener("activate", (event) => {
 
 self.addEventListener("fetch", (event) => {
   const { url, method } = event.request;
-  if (method === "GET" && url.startsWith(SCOPE)) {
+  if (method === "GET" && isOfSite(new URL(url))) {
     event.respondWith(answer(event.request));
   }
 });
+
+/** The scope may hold other pages, as the root of an origin does. */
+function isOfSite({ origin, pathname }) {
+  const files = ["./", ...self.SITE.files, ...self.SITE.late];
+  return files.some((file) => new URL(file, SCOPE).href === origin + pathname);
+}
 
 async function keepAll() {
   const cache = await caches.open(NAME);

@@ -14,7 +14,10 @@
 export function startWorker(base, receive) {
   const address = (name) => JSON.stringify(new URL(name, base).href);
   const code = `importScripts(${address("vendor/dicom-parser.js")});
-import(${address("analysis.js")}).then(({ serve }) => serve(${address("./")}));`;
+import(${address("analysis.js")}).then(
+  ({ serve }) => serve(${address("./")}),
+  (error) => postMessage({ kind: "failed", reason: String(error.message ?? error) }),
+);`;
   const blob = new Blob([code], { type: "text/javascript" });
   const worker = new Worker(URL.createObjectURL(blob));
   worker.onmessage = ({ data }) => receive(data);

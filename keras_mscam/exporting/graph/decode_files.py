@@ -16,6 +16,9 @@ from keras_mscam.images.xray import MOST_PIXELS
 
 #: Images decoded at the same time, each with its pixels in memory.
 PARALLEL = 4
+#: Segments of a JPEG file at most: a long colour profile has 255, a scan three.
+_MOST_SEGMENTS = 10_000
+_EOI, _SOS = 0xD9, 0xDA
 _NO_PIXELS = "is damaged: its pixels cannot be decoded"
 _NO_PART = "is damaged: a part of its JPEG data is missing"
 # OpenCV's luma: 0.299 R + 0.587 G + 0.114 B in multiples of 2 ** -15.
@@ -85,49 +88,65 @@ def _read(data: tf.Tensor, image_size: tuple[int, int], most_pixels: int):
     def give_up(problem):
         return tf.zeros([*image_size, 1], tf.uint8), tf.zeros([2], tf.int32), problem
 
-    def decode():
-        file = tf.cond(is_png, lambda: data, lambda: _trim_jpeg(data))
-        # Of 16 bits the upper 8.
-        pixels = tf.cond(
-            is_png, lambda: tf.io.decode_png(file), lambda: _decode_jpeg(file)
+    def finish(pixels):
+        return (
+            _shrink_to_grey(pixels, image_size),
+            tf.shape(pixels)[:2],
+            tf.constant(""),
         )
-        is_filled = tf.cond(
-            is_png, lambda: tf.constant(False), lambda: _is_filled(file, pixels)
-        )
-        return tf.cond(
-            is_filled,
-            lambda: give_up(tf.constant(_NO_PART)),
-            lambda: (
-                _shrink_to_grey(pixels, image_size), tf.shape(pixels)[:2], problem
-            ),
-        )  # fmt: skip
 
-    return tf.cond(problem == "", decode, lambda: give_up(problem))
+    def read_jpeg():
+        file, scans = _walk_jpeg(data)
+        return tf.cond(
+            scans > MOST_SCANS,
+            lambda: give_up(tf.constant(f"has more than {MOST_SCANS} scans")),
+            lambda: read_scans(file),
+        )
+
+    def read_scans(file):
+        pixels = _decode_jpeg(file)
+        return tf.cond(
+            _is_filled(file, pixels),
+            lambda: give_up(tf.constant(_NO_PART)),
+            lambda: finish(pixels),
+        )
+
+    def read():
+        return tf.cond(is_png, lambda: finish(tf.io.decode_png(data)), read_jpeg)
+
+    return tf.cond(problem == "", read, lambda: give_up(problem))
 
 
 # As OpenCV does; TensorFlow's default is the fast transform.
 _decode_jpeg = functools.partial(tf.io.decode_jpeg, dct_method="INTEGER_ACCURATE")
 
 
-def _trim_jpeg(data: tf.Tensor) -> tf.Tensor:
-    """Cut off what is behind a JPEG's end; fail where it has none.
+def _walk_jpeg(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return a JPEG up to its end, and how many scans it has; fail where it has no end.
 
-    Segments in front of its pixels may hold another JPEG, as EXIF data does.
+    What is behind the end, and segments such as EXIF data, may hold anything, another
+    JPEG too.
     """
     values = tf.cast(tf.io.decode_raw(data, tf.uint8), tf.int32)
+    following = values[1:]  # among pixels, 0x00 follows 0xff
+    is_restart = (following >= 0xD0) & (following <= 0xD7)
+    is_marker = (values[:-1] == 0xFF) & (following >= 0xC0) & (following < 0xFF)
+    markers = tf.cast(tf.where(is_marker & ~is_restart)[:, 0], tf.int32)
+    values = tf.pad(values, [[0, 2]])
 
-    def is_pixels(at):
-        return (values[at] == 0xFF) & (values[at + 1] == 0xDA)
+    def skip(at, scans, _):
+        found = markers[tf.searchsorted(markers, at[None])[0]]
+        marker = values[found + 1]
+        length = tf.maximum(256 * values[found + 2] + values[found + 3], 2)
+        end = found + 2 + tf.where(marker == _EOI, 0, length)
+        return end, scans + tf.cast(marker == _SOS, tf.int32), marker
 
-    def skip(at):
-        marker, length = values[at + 1], 256 * values[at + 2] + values[at + 3]
-        is_segment = (values[at] == 0xFF) & (marker >= 0xC0) & (marker < 0xFF)
-        return at + tf.where(is_segment, 2 + tf.maximum(length, 2), 1)
-
-    (start,) = tf.while_loop(lambda at: ~is_pixels(at), skip, [2])
-    is_end = (values[start:-1] == 0xFF) & (values[start + 1 :] == 0xD9)
-    end = start + tf.cast(tf.where(is_end)[0, 0], tf.int32) + 2
-    return tf.strings.substr(data, 0, end)
+    end, scans, marker = tf.while_loop(
+        lambda end, scans, marker: marker != _EOI, skip, [2, 0, 0],
+        maximum_iterations=_MOST_SEGMENTS,
+    )  # fmt: skip
+    with tf.control_dependencies([tf.debugging.assert_equal(marker, _EOI)]):
+        return tf.strings.substr(data, 0, end), scans
 
 
 def _is_filled(data: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
@@ -149,8 +168,8 @@ def _is_filled(data: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
 def _find_problem(data: tf.Tensor, is_png: tf.Tensor, most_pixels: int) -> tf.Tensor:
     """Say what is wrong with a file that could be decoded, or "".
 
-    TensorFlow would take GIFs for PNGs, and give all the memory and time that an image
-    asks for in its header or by its scans.
+    TensorFlow would take GIFs for PNGs, and give all the memory that an image asks for
+    in its header.
     """
     is_jpeg = tf.strings.substr(data, 0, len(JPEG_START)) == JPEG_START
     height, width = tf.case(
@@ -158,9 +177,6 @@ def _find_problem(data: tf.Tensor, is_png: tf.Tensor, most_pixels: int) -> tf.Te
          (is_jpeg, lambda: _read_jpeg_size(data))],
         default=lambda: (tf.constant(0.0, tf.float64),) * 2,
     )  # fmt: skip
-    # Markers of scans: among pixels, 0xff is followed by 0x00.
-    values = tf.io.decode_raw(data, tf.uint8)
-    scans = tf.math.count_nonzero((values[:-1] == 0xFF) & (values[1:] == 0xDA))
     sides = [tf.strings.as_string(side, precision=0) for side in (height, width)]
     too_large = tf.strings.join(["is too large: ", sides[0], "x", sides[1], " pixels"])
     return tf.case(
@@ -168,10 +184,6 @@ def _find_problem(data: tf.Tensor, is_png: tf.Tensor, most_pixels: int) -> tf.Te
             (data == b"", lambda: tf.constant("is empty")),
             (~(is_png | is_jpeg), lambda: tf.constant("is not a PNG or JPEG image")),
             (height * width > most_pixels, lambda: too_large),
-            (
-                is_jpeg & (scans > MOST_SCANS),
-                lambda: tf.constant(f"has more than {MOST_SCANS} scans"),
-            ),
         ],
         default=lambda: tf.constant(""),
     )

@@ -89,8 +89,10 @@ def _find_padding(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
     if value is None:
         return np.zeros(stored.shape, bool)
     limit = read_number(dataset, "PixelPaddingRangeLimit")
-    limit = value if limit is None else limit
-    return (stored >= min(value, limit)) & (stored <= max(value, limit))
+    ends = np.array([value, value if limit is None else limit]).astype(np.int64)
+    # Signed or not as the pixels are, whatever files say of these 16 bits.
+    ends = ends.astype(np.int16 if dataset.PixelRepresentation else np.uint16)
+    return (stored >= ends.min()) & (stored <= ends.max())
 
 
 def _is_inverse(dataset: Dataset) -> bool:

@@ -5,7 +5,7 @@ import { findRegions } from "./regions.js";
 /** A pathology is positive from its threshold on; without one it is never called. */
 export function isPositive(contract, probabilities, column) {
   const threshold = contract.probability_thresholds[column];
-  return threshold !== null && probabilities[column] >= threshold;
+  return threshold !== null && probabilities[column] >= Math.fround(threshold);
 }
 
 /**

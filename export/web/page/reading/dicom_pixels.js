@@ -2,7 +2,7 @@
 
 import { Decoder } from "../vendor/jpeg-lossless.js";
 import { ImageError } from "./image_error.js";
-import { readJpeg } from "./jpeg.js";
+import { findFrame, lengthen, readJpeg } from "./jpeg.js";
 import { decodeRle } from "./rle.js";
 
 const NAMES = {
@@ -11,8 +11,10 @@ const NAMES = {
   "1.2.840.10008.1.2.4.90": "JPEG 2000",
   "1.2.840.10008.1.2.4.91": "JPEG 2000",
 };
+export const isJpeg2000 = (syntax) => NAMES[syntax] === "JPEG 2000";
 const BIG_ENDIAN = "1.2.840.10008.1.2.2";
 const UNCOMPRESSED = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", BIG_ENDIAN];
+export const isCompressed = (syntax) => !UNCOMPRESSED.includes(syntax);
 const RLE = "1.2.840.10008.1.2.5";
 const BASELINE = "1.2.840.10008.1.2.4.50";
 const LOSSLESS = ["1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"];
@@ -21,7 +23,8 @@ const TOO_MANY_BITS = "is damaged: its pixels have more bits than its header say
 const INCOMPLETE = "is damaged: its pixels are not as many as its header says";
 
 /**
- * Return stored values, pixel by pixel; `samples` of them a pixel, and `planar` false.
+ * Return stored values, pixel by pixel, `samples` of them a pixel; but where the header
+ * comes to say `isLuma`, grey that is shown as it is.
  *
  * @param {object} dataset of dicom-parser.
  * @param {object} header of `dicom.js`.
@@ -30,10 +33,11 @@ const INCOMPLETE = "is damaged: its pixels are not as many as its header says";
 export async function readPixels(dataset, header) {
   const { samples, signed, syntax } = header;
   const values = await decode(dataset, header);
+  if (header.isLuma) return values;
   const count = 2 ** Math.max((header.high ?? 0) + 1, header.stored);
   const end = signed ? count / 2 : count;
   // In JPEG, nothing is above the sign.
-  const isPlain = !signed || syntax === RLE || UNCOMPRESSED.includes(syntax);
+  const isPlain = !signed || syntax === RLE || !isCompressed(syntax);
   header.isLarger =
     samples === 1 && isPlain && values.some((value) => value >= end || value < end - count);
   return clearUnused(values, header);
@@ -41,7 +45,7 @@ export async function readPixels(dataset, header) {
 
 async function decode(dataset, header) {
   const { syntax } = header;
-  if (UNCOMPRESSED.includes(syntax)) return readUncompressed(dataset, header);
+  if (!isCompressed(syntax)) return readUncompressed(dataset, header);
   if (syntax === RLE) return readRle(dataset, header);
   if (syntax === BASELINE) return readBaseline(dataset, header);
   if (LOSSLESS.includes(syntax)) return readLossless(dataset, header);
@@ -53,10 +57,15 @@ async function decode(dataset, header) {
 }
 
 function readUncompressed(dataset, header) {
-  const { dataOffset, length, vr } = dataset.elements.x7fe00010;
+  const { dataOffset, encapsulatedPixelData, length, vr } = dataset.elements.x7fe00010;
+  if (encapsulatedPixelData) {
+    throw new ImageError("does not say how its pixels are compressed");
+  }
   const bytes = dataset.byteArray.slice(dataOffset, dataOffset + length);
   const isHalved = header.photometric === "YBR_FULL_422";
-  const samples = isHalved ? countHalved(header) : countSamples(header);
+  const samples = isHalved
+    ? countHalved(header)
+    : header.height * header.width * header.samples;
   const needed = samples * (header.allocated / 8);
   if (bytes.length < needed) throw new ImageError(INCOMPLETE);
   // Values of 8 bits may come in words of 16, too.
@@ -74,24 +83,40 @@ function readRle(dataset, header) {
 }
 
 async function readBaseline(dataset, header) {
-  if (header.allocated !== 8) throw new ImageError(INCOMPLETE);
-  const { pixels, size } = await readJpeg(trimJpeg(readFragments(dataset)));
-  checkMatches(size, header);
-  header.samples = 1; // the browser gave RGB, and that is luma now
-  return pixels;
+  const frame = readJpegFrame(dataset, header);
+  const { pixels } = await readJpeg(frame);
+  header.isLuma = header.samples === 3; // the browser gave RGB, of which it was made
+  return header.signed ? Int16Array.from(pixels) : pixels;
 }
 
 function readLossless(dataset, header) {
-  const frame = readFragments(dataset);
-  const decoder = new Decoder();
-  const data = decoder.decode(
-    frame.buffer, frame.byteOffset, frame.length, header.allocated / 8,
-  ); // prettier-ignore
-  checkMatches([decoder.frame.dimY, decoder.frame.dimX], header);
-  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  const values = view(bytes, header);
-  if (values.length < countSamples(header)) throw new ImageError(INCOMPLETE);
+  const frame = readJpegFrame(dataset, header);
+  const [values, others] = [frame, lengthen(frame)].map((jpeg) => {
+    const data = new Decoder().decode(
+      jpeg.buffer, jpeg.byteOffset, jpeg.length, header.allocated / 8,
+    ); // prettier-ignore
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    return view(bytes, header);
+  });
+  if (values.some((value, at) => value !== others[at])) {
+    throw new ImageError("is damaged: a part of its JPEG data is missing");
+  }
   return values;
+}
+
+/** Return the JPEG file that is inside, whose header says the same. */
+function readJpegFrame(dataset, header) {
+  const joined = readFragments(dataset);
+  // A fragment of odd length is filled up with a zero.
+  const jpeg = joined.at(-1) === 0 ? joined.subarray(0, -1) : joined;
+  const { bits, height, width, samples } = findFrame(jpeg);
+  if (
+    height !== header.height || width !== header.width || samples !== header.samples
+  ) {
+    throw new ImageError(INCOMPLETE);
+  } // prettier-ignore
+  if (bits > header.allocated) throw new ImageError(TOO_MANY_BITS);
+  return jpeg;
 }
 
 /** Join the fragments of the only frame. */
@@ -110,17 +135,6 @@ function readFragments(dataset) {
   return joined;
 }
 
-/** A fragment of odd length is filled up with a zero. */
-function trimJpeg(bytes) {
-  return bytes.at(-1) === 0 ? bytes.subarray(0, -1) : bytes;
-}
-
-function checkMatches([height, width], header) {
-  if (height !== header.height || width !== header.width) {
-    throw new ImageError(INCOMPLETE);
-  }
-}
-
 /** Two pixels in a row share their colour: Y, Y, blue, red. */
 function countHalved({ height, width }) {
   return height * Math.ceil(width / 2) * 4;
@@ -137,10 +151,6 @@ function repeatColours(values, { height, width }) {
   return result;
 }
 
-function countSamples({ height, width, samples }) {
-  return height * width * samples;
-}
-
 function view(bytes, { allocated, signed }) {
   if (allocated === 8) return signed ? Int8Array.from(bytes) : bytes;
   const aligned = bytes.byteOffset % 2 ? bytes.slice() : bytes;
@@ -152,7 +162,7 @@ function view(bytes, { allocated, signed }) {
 function clearUnused(values, { allocated, stored, high, signed }) {
   const below = Math.max((high ?? stored - 1) + 1 - stored, 0);
   if (stored < 1 || stored + below > allocated) throw new ImageError(TOO_MANY_BITS);
-  if (stored === allocated) return values;
+  if (stored === 8 * values.BYTES_PER_ELEMENT) return values;
   const left = 32 - stored - below;
   return values.map((value) =>
     signed ? (value << left) >> (left + below) : (value << left) >>> (left + below),

@@ -11,7 +11,7 @@ import { readNumbers, readShort, readWord, readWords } from "./dicom_values.js";
  * either, values of up to 8 bits are taken as they are, and deeper ones are stretched
  * from minimum to maximum, padding left out. A window in which every pixel of the image
  * is equal counts as none, and so does what makes no sense. MONOCHROME1 is inverted,
- * unless the presentation LUT shape says else; colour becomes luma.
+ * unless the presentation LUT shape says else; colour becomes luma, or is that already.
  *
  * @param stored values, pixel by pixel.
  * @param {object} header of `dicom.js`.
@@ -19,6 +19,7 @@ import { readNumbers, readShort, readWord, readWords } from "./dicom_values.js";
  * @returns {Uint8Array}
  */
 export function toGrey(stored, header, dataset) {
+  if (header.isLuma) return stored;
   if (header.samples === 3) return toLuma(toRgb(stored, header), 3);
   return lookUp(stored, header, dataset);
 }

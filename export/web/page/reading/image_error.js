@@ -1,6 +1,15 @@
 /** An image file can't be used; the message goes on behind its name: "is empty". */
 export class ImageError extends Error {}
 
+/** More bytes than any file of one has. */
+const MOST_BYTES = 2 ** 28;
+
+export function checkBytes(count) {
+  if (count > MOST_BYTES) {
+    throw new ImageError(`is larger than ${MOST_BYTES.toLocaleString("en-US")} bytes`);
+  }
+}
+
 /** More pixels than any radiograph has. */
 const MOST_PIXELS = 100_000_000;
 

@@ -1,9 +1,12 @@
 // JPEG, by the browser's own decoder.
 
 import { givesBackExactly } from "../canvas.js";
+import { isTurned } from "./exif.js";
 import { ImageError, checkSize } from "./image_error.js";
 import { toLuma } from "./luma.js";
 
+const [SOF0, EOI, APP1, APP2] = [0xc0, 0xd9, 0xe1, 0xe2];
+const NO_END = "is damaged: the end of its JPEG data is missing";
 /** Grey that decoders put where data is missing, and what becomes of it in CMYK. */
 const FILLINGS = [128, 64, 63];
 
@@ -14,14 +17,15 @@ const FILLINGS = [128, 64, 63];
  * are in the stored frame.
  *
  * @param {Uint8Array} bytes
- * @returns {Promise<{pixels: Uint8Array, size: [number, number]}>}
+ * @returns {Promise<{pixels: Uint8Array, size: [number, number], turned: boolean}>}
+ *     `turned` where EXIF data ask for a rotation.
  * @throws {ImageError}
  */
 export async function readJpeg(bytes) {
-  const plain = strip(bytes);
+  const { plain, exif } = strip(bytes);
   const { data, size } = await decode(plain);
   await checkFilling(plain, data);
-  return { pixels: toLuma(data, 4), size };
+  return { pixels: toLuma(data, 4), size, turned: isTurned(exif) };
 }
 
 async function decode(bytes) {
@@ -53,27 +57,63 @@ function checkCanvas(data) {
   if (data.at(-1) !== 255) throw new ImageError("is too large for this browser");
 }
 
-/** Refuse an incomplete JPEG; leave out EXIF data and colour profiles. */
+/** Refuse an incomplete JPEG; take EXIF data and colour profiles out. */
 function strip(bytes) {
-  const parts = [bytes.subarray(0, 2)];
-  let at = 2;
-  while (at + 4 <= bytes.length && bytes[at] === 0xff && bytes[at + 1] !== 0xda) {
-    const marker = bytes[at + 1];
-    if (marker === 0xff) {
-      at += 1; // filling
-      continue;
-    }
-    const end = at + 2 + bytes[at + 2] * 256 + bytes[at + 3];
+  const parts = [];
+  let [from, exif] = [0, new Uint8Array()];
+  for (const { marker, at, end } of walk(bytes)) {
     if (isFrame(marker) && end <= bytes.length) {
-      const [height, width] = [at + 5, at + 7].map((k) => bytes[k] * 256 + bytes[k + 1]);
+      const { height, width } = readFrame(bytes, at);
       checkSize(height, width);
     }
-    if (marker !== 0xe1 && marker !== 0xe2) parts.push(bytes.subarray(at, end));
+    if (marker === APP1 && isExif(bytes, at + 4)) exif = bytes.subarray(at + 10, end);
+    if (marker === APP1 || marker === APP2) {
+      parts.push(bytes.subarray(from, at));
+      from = end;
+    }
+    if (marker === EOI) return { plain: join([...parts, bytes.subarray(from, end)]), exif };
+  }
+  throw new ImageError(NO_END);
+}
+
+function isExif(bytes, at) {
+  return String.fromCharCode(...bytes.subarray(at, at + 6)) === "Exif\0\0";
+}
+
+/**
+ * Find what a JPEG file, also a lossless one, says of its pixels.
+ *
+ * @param {Uint8Array} bytes
+ * @returns {{bits: number, height: number, width: number, samples: number}}
+ * @throws {ImageError} there is no such header, or no end.
+ */
+export function findFrame(bytes) {
+  if (findLastEnd(bytes) < 0) throw new ImageError(NO_END);
+  for (const { marker, at } of walk(bytes)) {
+    if (isFrame(marker)) return readFrame(bytes, at);
+  }
+  throw new ImageError("is damaged: its JPEG header cannot be read");
+}
+
+function readFrame(bytes, at) {
+  const [height, width] = [at + 5, at + 7].map((k) => bytes[k] * 256 + bytes[k + 1]);
+  return { bits: bytes[at + 4], height, width, samples: bytes[at + 9] };
+}
+
+/** Give each segment from its marker to its end, up to the end of the image. */
+function* walk(bytes) {
+  for (let at = 2; at + 1 < bytes.length; ) {
+    const marker = bytes[at + 1];
+    if (bytes[at] !== 0xff || marker < SOF0 || marker === 0xff || isRestart(marker)) {
+      at += 1; // pixels, in which 0xff is followed by 0x00, or filling
+      continue;
+    }
+    const length = bytes[at + 2] * 256 + bytes[at + 3];
+    const end = at + 2 + (marker === EOI ? 0 : Math.max(length, 2));
+    yield { marker, at, end };
+    if (marker === EOI) return;
     at = end;
   }
-  const end = findEnd(bytes, at);
-  if (end < 0) throw new ImageError("is damaged: the end of its JPEG data is missing");
-  return join([...parts, bytes.subarray(at, end)]);
 }
 
 /** In one piece: Firefox tells a format by the first piece of a blob, not by its type. */
@@ -87,31 +127,34 @@ function join(parts) {
   return joined;
 }
 
-/**
- * Refuse a JPEG whose end was cut off and closed with an end marker: if the decoder
- * decodes bytes put in front of the marker, then there was something missing.
- */
+/** Refuse a JPEG whose end was cut off and closed with an end marker. */
 async function checkFilling(bytes, data) {
   const last = data.slice(-4, -1);
   if (!FILLINGS.some((grey) => last.every((value) => value === grey))) return;
-  let end = bytes.length - 2;
-  const closing = bytes.subarray(end);
-  while (bytes[end - 1] === 0xff) end -= 1; // fill bytes may stand before a marker
-  const more = new Uint8Array(64).fill(0x55);
-  const other = await decode(join([bytes.subarray(0, end), more, closing]));
+  const other = await decode(lengthen(bytes));
   if (other.data.some((value, at) => value !== data[at])) {
     throw new ImageError("is damaged: a part of its JPEG data is missing");
   }
 }
 
-function isFrame(marker) {
-  return marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
+/** Put bytes in front of the end: a decoder takes them if something is missing. */
+export function lengthen(bytes) {
+  let end = findLastEnd(bytes);
+  while (bytes[end - 1] === 0xff) end -= 1; // fill bytes may stand before a marker
+  const more = new Uint8Array(64).fill(0x55);
+  return join([bytes.subarray(0, end), more, Uint8Array.of(0xff, EOI)]);
 }
 
-/** Return where the first end of pixels is over: inside a scan, 0xff is followed by 0x00. */
-function findEnd(bytes, start) {
-  for (let at = start; at + 1 < bytes.length; at++) {
-    if (bytes[at] === 0xff && bytes[at + 1] === 0xd9) return at + 2;
-  }
-  return -1;
+function findLastEnd(bytes) {
+  let at = bytes.length - 2;
+  while (at >= 0 && !(bytes[at] === 0xff && bytes[at + 1] === EOI)) at -= 1;
+  return at;
+}
+
+function isFrame(marker) {
+  return marker >= SOF0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
+}
+
+function isRestart(marker) {
+  return marker >= 0xd0 && marker <= 0xd7;
 }

@@ -3,6 +3,7 @@
 // Not by the browser's own decoder: what a canvas gives back is rounded (16 bits),
 // multiplied by alpha, and in some browsers changed on purpose, against fingerprinting.
 
+import { isTurned } from "./exif.js";
 import { ImageError } from "./image_error.js";
 import { mixLuma } from "./luma.js";
 import { readChunks } from "./png_chunks.js";
@@ -35,7 +36,8 @@ const PREDICTORS = [
  * management is ignored.
  *
  * @param {Uint8Array} bytes of the file.
- * @returns {Promise<{pixels: Uint8Array, size: [number, number]}>}
+ * @returns {Promise<{pixels: Uint8Array, size: [number, number], turned: boolean}>}
+ *     `turned` where EXIF data ask for a rotation, which is not followed.
  * @throws {ImageError}
  */
 export async function readPng(bytes) {
@@ -49,7 +51,7 @@ export async function readPng(bytes) {
     readPass(content.subarray(at), file, pass, pixels);
     at += pass.rows * pass.stride;
   }
-  return { pixels, size: [file.height, file.width] };
+  return { pixels, size: [file.height, file.width], turned: isTurned(file.exif) };
 }
 
 /** Measure each pass that has pixels; `stride` is a row in bytes, its filter ahead. */

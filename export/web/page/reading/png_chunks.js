@@ -18,13 +18,15 @@ const DEPTHS = { 0: [1, 2, 4, 8, 16], 2: [8, 16], 3: [1, 2, 4, 8], 4: [8, 16], 6
  *
  * @param {Uint8Array} bytes of the file.
  * @returns {{width: number, height: number, depth: number, colour: number,
- *     interlaced: boolean, palette: Uint8Array, compressed: Uint8Array[]}}
+ *     interlaced: boolean, palette: Uint8Array, compressed: Uint8Array[],
+ *     exif: Uint8Array}}
  * @throws {ImageError}
  */
 export function readChunks(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const header = readHeader(bytes, view);
   let palette = null;
+  let exif = new Uint8Array();
   const compressed = [];
   let before = "";
   for (let at = 8; at + 12 <= bytes.length; ) {
@@ -43,7 +45,10 @@ export function readChunks(bytes) {
     if (kind === "PLTE") palette = content;
     const isFirst = !compressed.length || before === "IDAT";
     if (kind === "IDAT" && isFirst) compressed.push(content);
-    if (kind === "IEND") return { ...header, palette: checkPalette(palette, header), compressed };
+    if (kind === "eXIf" && !compressed.length) exif = content;
+    if (kind === "IEND") {
+      return { ...header, palette: checkPalette(palette, header), compressed, exif };
+    }
     before = kind;
     at = end;
   }

@@ -6,6 +6,8 @@ import { ImageError } from "./image_error.js";
 import { readJpeg } from "./jpeg.js";
 import { readPng } from "./png.js";
 
+const TURNED = "It is turned or mirrored by its EXIF data, which are not followed.";
+
 /**
  * Read a PNG, JPEG or DICOM file; its content decides on its format, not its name.
  *
@@ -21,8 +23,9 @@ export async function readImage(bytes) {
   const format = findFormat(bytes);
   if (format === null) throw new ImageError("is not a PNG, JPEG or DICOM image");
   if (format === "dicom") return readDicom(bytes);
-  const { pixels, size } = await (format === "png" ? readPng : readJpeg)(bytes);
-  return { pixels, size, spacing: null, plane: null, field: null, warnings: [] };
+  const { pixels, size, turned } = await (format === "png" ? readPng : readJpeg)(bytes);
+  const warnings = turned ? [TURNED] : [];
+  return { pixels, size, spacing: null, plane: null, field: null, warnings };
 }
 
 /** Tell "png", "jpeg" or "dicom" by how a file begins; null for others. */
