@@ -8,6 +8,7 @@ of it. The page's few libraries come from npm, pinned by `package-lock.json`.
 
 import argparse
 import fcntl
+import glob
 import hashlib
 import json
 import shutil
@@ -20,7 +21,7 @@ import numpy as np
 
 from keras_mscam.errors import UserError, command
 from keras_mscam.inference.contract import FILE, Contract, read_contract
-from keras_mscam.inference.export_folder import find_formats
+from keras_mscam.inference.export_folder import find_formats, verify_files
 from keras_mscam.phantom import render_phantom, sample_anatomy, sample_visit
 
 HERE = Path(__file__).resolve().parent
@@ -65,18 +66,20 @@ def build(model: Path, output: Path, variant: str = "float32") -> Path:
         `output`.
 
     Raises:
-        UserError: there is no such model, npm fails, or `output` is something else.
+        UserError: there is no such model, or it has changed since it was exported; npm
+            fails, or `output` is something else.
     """
     file = find_model(Path(model), variant)
     contract = read_contract(file)
-    output = Path(output)
+    verify_files(file.parent, FILE, f"{glob.escape(file.stem)}.*")
+    output = Path(output).resolve()  # a link stays, and what it leads to is replaced
     is_site = (output / "site.json").is_file()
     is_empty = output.is_dir() and not any(output.iterdir())
     if output.exists() and not is_site and not is_empty:
         raise UserError(f"{output} is there and no site: give another --output.")
     install()
-    output.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.absolute().parent) as temporary:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent) as temporary:
         site = Path(temporary) / "site"
         shutil.copytree(PAGE, site)
         copy_vendored(site / "vendor")
@@ -87,8 +90,9 @@ def build(model: Path, output: Path, variant: str = "float32") -> Path:
         examples = draw_examples(contract, site / "examples")
         write_index(site, examples)
         site.chmod(0o755)
-        shutil.rmtree(output, ignore_errors=True)
-        site.rename(output.absolute())
+        if output.exists():
+            output.rename(Path(temporary) / "old")
+        site.rename(output)
     return output
 
 

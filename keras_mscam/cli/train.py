@@ -103,7 +103,8 @@ def parse_options(arguments: list[str]) -> TrainOptions:
         arguments: those of the command, without its name.
 
     Raises:
-        UserError: a value out of its range, or a file that can't be used.
+        UserError: a value out of its range, a file that can't be used, or a preset for
+            X-rays without any.
         SystemExit: `--help`, or an option that there isn't.
     """
     # Help is left to the second pass, where the preset and the file are known, whose
@@ -120,9 +121,20 @@ def parse_options(arguments: list[str]) -> TrainOptions:
     if first.config_file is not None:
         base = read_config(first.config_file, base)
     options = parse(_NAME, arguments, TrainOptions, TrainOptions(**vars(base)))
+    if options.data.path is None and options.preset in _NEEDED:
+        name, what = _NEEDED[options.preset]
+        if not getattr(options.data, name):
+            raise UserError(f"--preset {options.preset} needs {what}.")
     if options.output is None:
         options = dataclasses.replace(options, output=_next_output(options.preset))
     return options
+
+
+#: Without which presets would be trained on the built-in set.
+_NEEDED = {
+    "planted": ("backgrounds", "--backgrounds, folders of X-rays without findings"),
+    "real": ("path", "--data, a folder of X-rays or of prepared records"),
+}
 
 
 def _next_output(preset: str) -> Path:

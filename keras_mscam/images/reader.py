@@ -171,12 +171,12 @@ def _read(image: Image, max_value: int | None) -> XRay:
 
             return read_dicom(data)
         pixels = decode_png_or_jpeg(data, max_value)
-        if _is_turned(data):
+        if is_turned(data):
             return XRay(pixels, Frame(pixels.shape, warnings=(TURNED,)))
     return XRay(pixels, Frame(pixels.shape))
 
 
-def _is_turned(data: bytes) -> bool:
+def is_turned(data: bytes) -> bool:
     """Whether EXIF data ask to turn or mirror an image, whose header alone is read."""
     kind = PngImageFile if data.startswith(PNG_START) else JpegImageFile
     try:

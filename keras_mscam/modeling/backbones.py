@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import get_args
 
@@ -63,7 +64,8 @@ def build_backbone(
 
     Args:
         name: one of `BACKBONES`.
-        image_size: `(height, width)`, at least 32 each.
+        image_size: `(height, width)`, at least 32 each. Of DenseNets they should be
+            multiples of the last stride, else there is a warning.
         blocks: dense blocks (ResNet: stages) to read, rising, out of 1 to 4; strides
             4, 8, 16, 32. `(2, 3, 4)` is the paper's.
         taps: `"activated"` or `"raw"`.
@@ -191,6 +193,14 @@ def _check(name, image_size, blocks, taps) -> None:
     if not blocks or list(blocks) != sorted(set(blocks) & {1, 2, 3, 4}):
         raise UserError(
             f"blocks must be rising numbers out of 1, 2, 3, 4, but are {tuple(blocks)}."
+        )
+    stride = 2 ** (blocks[-1] + 1)
+    if "densenet" in name and any(side % stride for side in image_size):
+        height, width = image_size
+        warnings.warn(
+            f"The image size {height}x{width} is no multiple of {stride}: the maps of "
+            f"{name} have no cells for the rest, and are stretched over it.",
+            stacklevel=4,
         )
 
 

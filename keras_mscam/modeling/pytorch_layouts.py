@@ -64,7 +64,8 @@ def find_layout(tensors, path: Path) -> tuple[bool, dict[str, str]]:
         if found:
             prefix = found[0].removesuffix(stem)
             to_canonical = _from_timm if stem.startswith("blocks") else _to_torchvision
-            return numbered or prefix.endswith("0."), {
+            # RadImageNet's is the first of a list, or such a list itself.
+            return numbered or prefix.split(".")[-2:-1] == ["0"], {
                 to_canonical(name.removeprefix(prefix), numbered): name
                 for name in tensors
                 if name.startswith(prefix)

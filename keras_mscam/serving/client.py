@@ -1,6 +1,7 @@
 """A client of a served model: TensorFlow Serving's, or `keras_mscam-serve`'s."""
 
 import json
+import threading
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,10 +17,12 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from keras_mscam.errors import UserError
 from keras_mscam.images.png_jpeg import encode_png
 from keras_mscam.images.reader import (
+    TURNED,
     Image,
     describe_image,
     find_format,
     is_pixels,
+    is_turned,
     read_bytes,
     read_xray,
 )
@@ -108,6 +111,8 @@ class Client:
     ):
         if version is not None and label is not None:
             raise UserError("Give a version or a label, not both.")
+        if version is not None and not 0 <= version < 2**63:
+            raise UserError(f"There is no version {version} of a model.")
         if not timeout > 0:
             raise UserError(f"The timeout is {timeout}; it must be positive.")
         if token is not None and not (token.isascii() and token.isprintable()):
@@ -201,23 +206,28 @@ class _Rest:
         # Requests that wait for a connection of their own client are not late.
         self._timeout = httpx.Timeout(timeout, pool=None)
         self._client: httpx.Client | None = None
+        self._lock = threading.Lock()
 
     def call(self, signature: str, inputs: dict) -> dict[str, np.ndarray]:
-        if self._client is None:
-            self._client = httpx.Client(headers=self._headers, timeout=self._timeout)
+        with self._lock:
+            client = self._client = self._client or httpx.Client(
+                headers=self._headers, timeout=self._timeout
+            )
         columns = {name: array.tolist() for name, array in inputs.items()}
         document = {"signature_name": signature, "inputs": columns}
         body = json.dumps(document, default=lambda b: {"b64": b64encode(b).decode()})
         try:
-            response = self._client.post(self.url, content=body)
+            response = client.post(self.url, content=body)
         except httpx.TimeoutException as error:
             # It may be late because there is too much to do already.
             message = f"{self.url} did not answer in time."
             raise ServiceError(message, "DEADLINE_EXCEEDED", False) from error
-        except httpx.HTTPError as error:
+        # The last two: a name that no host can have.
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             reason = str(error).rstrip(".") or type(error).__name__
             message = f"{self.url} can't be reached ({reason})."
-            raise ServiceError(message, "UNAVAILABLE", True) from error
+            may_pass = isinstance(error, httpx.HTTPError)
+            raise ServiceError(message, "UNAVAILABLE", may_pass) from error
         return self._decode(response)
 
     def close(self) -> None:
@@ -271,14 +281,18 @@ class _Grpc:
         metadata = [("authorization", f"Bearer {token}")] if token else []
         self._options = {"timeout": timeout, "metadata": metadata}
         self._channel: grpc.Channel | None = None
+        self._lock = threading.Lock()
+
+    def _connect(self) -> grpc.Channel:
+        if self._is_secure:
+            credentials = grpc.ssl_channel_credentials()
+            return grpc.secure_channel(self.target, credentials, _GRPC_OPTIONS)
+        return grpc.insecure_channel(self.target, _GRPC_OPTIONS)
 
     def call(self, signature: str, inputs: dict) -> dict[str, np.ndarray]:
-        if self._channel is None and self._is_secure:
-            credentials = grpc.ssl_channel_credentials()
-            self._channel = grpc.secure_channel(self.target, credentials, _GRPC_OPTIONS)
-        elif self._channel is None:
-            self._channel = grpc.insecure_channel(self.target, _GRPC_OPTIONS)
-        stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        with self._lock:
+            channel = self._channel = self._channel or self._connect()
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         request = predict_pb2.PredictRequest(
             model_spec={**self._spec, "signature_name": signature},
             inputs={key: tf.make_tensor_proto(array) for key, array in inputs.items()},
@@ -326,12 +340,17 @@ class _Encoded:
     file: bytes = b""  # PNG or JPEG, which an exported model takes
     frame: Frame | None = None  # of an image that was decoded here
     error: str | None = None  # why there is no file
+    is_turned: bool = False  # by EXIF data, which the server doesn't look at
 
     def complete(self, prediction: Prediction) -> Prediction:
         """Return the prediction of what was sent as that of the image."""
         if self.error is not None:
             return Prediction({}, error=self.error)
-        if self.frame is None or prediction.error:
+        if prediction.error:
+            return prediction
+        if self.is_turned:
+            return replace(prediction, warnings=(TURNED, *prediction.warnings))
+        if self.frame is None:
             return prediction
         left, top, *_ = self.frame.corners
         boxes = tuple(
@@ -351,7 +370,7 @@ def _encode_image(image: Image, max_value: int | None) -> _Encoded:
         if not is_pixels(image):
             image = read_bytes(image)
             if max_value is None and find_format(image) != "dicom":
-                return _Encoded(image)
+                return _Encoded(image, is_turned=is_turned(image))
         xray = read_xray(image, max_value=max_value)
     except ImageError as error:
         return _Encoded(error=" ".join(str(error).split()))  # it may quote the file

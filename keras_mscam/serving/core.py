@@ -52,6 +52,7 @@ class Core:
         #: are refused.
         self.most_at_once = options.max_queue + _SPARE
         self.in_flight = 0
+        self.bytes_read = 0  # of bodies that aren't whole yet
         # Graphs run one after the other: each uses all cores.
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="graph")
         self._converters = ThreadPoolExecutor(_CONVERTERS, "convert")
@@ -90,10 +91,11 @@ class Core:
                 # Rows may share a run; what is no batch, or none of one size, can't.
                 rows = record.images if len(sizes) == 1 and sizes != {0} else None
                 count = functools.partial(self.metrics.count_batch, name, function.name)
-                batcher = found.batchers.setdefault(
-                    function.name,
-                    Batcher(function, self.executor, self.room, self.options, count),
-                )
+                if function.name not in found.batchers:
+                    found.batchers[function.name] = Batcher(
+                        function, self.executor, self.room, self.options, count
+                    )
+                batcher = found.batchers[function.name]
                 async with asyncio.timeout(timeout):
                     outputs = await batcher.submit(dict(inputs), rows)
         except TimeoutError as error:

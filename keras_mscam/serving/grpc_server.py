@@ -56,7 +56,7 @@ def build_grpc_server(core: Core) -> grpc.aio.Server:
     """Return a server of PredictionService and ModelService, without a port yet."""
     most_bytes = min(core.options.max_request_bytes, 2**31 - 1)
     server = grpc.aio.server(
-        interceptors=[_Guard(core.token)],
+        interceptors=[_Guard(core.token, core.options.timeout)],
         maximum_concurrent_rpcs=core.most_at_once,
         options=[
             ("grpc.max_receive_message_length", most_bytes),
@@ -76,13 +76,16 @@ def build_grpc_server(core: Core) -> grpc.aio.Server:
 
 
 class _Guard(grpc.aio.ServerInterceptor):
-    """Refuses calls without the token, and messages that can't be parsed.
+    """Refuses calls without the token, and messages that are late or can't be parsed.
 
-    gRPC itself would say UNKNOWN of the latter, as of a defect of the server.
+    gRPC itself would say UNKNOWN of the last, as of a defect of the server. And it
+    would wait for a message for ever before it calls anything; so a call is a stream
+    here, of one message, for clients of which nothing differs.
     """
 
-    def __init__(self, token: str | None):
+    def __init__(self, token: str | None, timeout: float):
         self.token = token
+        self.timeout = timeout
 
     async def intercept_service(
         self,
@@ -91,15 +94,26 @@ class _Guard(grpc.aio.ServerInterceptor):
     ):
         """Put a refusal, or the parsing of the message, into the method."""
 
-        async def refuse_stranger(_, context):
+        async def refuse_stranger(parts, context):
             await context.abort(
                 grpc.StatusCode.UNAUTHENTICATED,
                 "A valid token is needed: send 'authorization: Bearer TOKEN'.",
             )
 
-        async def parse_and_answer(data, context):
+        async def parse_and_answer(parts, context):
             try:
+                async with asyncio.timeout(self.timeout):
+                    data = await anext(aiter(parts))
                 request = handler.request_deserializer(data)
+            except TimeoutError:
+                await context.abort(
+                    grpc.StatusCode.DEADLINE_EXCEEDED,
+                    f"The request was not there after {self.timeout:g} s.",
+                )
+            except StopAsyncIteration:
+                await context.abort(
+                    grpc.StatusCode.INVALID_ARGUMENT, "The request has no message."
+                )
             except DecodeError:
                 await context.abort(
                     grpc.StatusCode.INVALID_ARGUMENT,
@@ -109,11 +123,11 @@ class _Guard(grpc.aio.ServerInterceptor):
 
         metadata = dict(handler_call_details.invocation_metadata or ())
         if not has_token(metadata.get("authorization", ""), self.token):
-            return grpc.unary_unary_rpc_method_handler(refuse_stranger)
+            return grpc.stream_unary_rpc_method_handler(refuse_stranger)
         handler = await continuation(handler_call_details)
         if handler is None or handler.request_streaming:
             return handler
-        return grpc.unary_unary_rpc_method_handler(
+        return grpc.stream_unary_rpc_method_handler(
             parse_and_answer, response_serializer=handler.response_serializer
         )
 

@@ -21,6 +21,7 @@ from keras_mscam.serving.grpc_server import describe_states, get_signatures, has
 from keras_mscam.serving.json_tensors import parse_document, read_inputs, write_outputs
 from keras_mscam.serving.serving_error import FAILED, ServingError, refuse
 
+_BEHIND_GZIP = "There are bytes behind the end of the body's gzip stream."
 METRICS_PATH = "/monitoring/prometheus/metrics"
 #: Answers as long as the process does, to anybody. TensorFlow Serving has no such path.
 LIVENESS_PATH = "/healthz"
@@ -56,7 +57,10 @@ def build_app(core: Core) -> Starlette:
         routes.append(Route(model, api.show_status))
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(_BearerToken, token=core.token)],
+        middleware=[
+            Middleware(_BearerToken, token=core.token),
+            Middleware(_Ceiling, most=core.most_at_once),
+        ],
         exception_handlers=dict.fromkeys(
             (ServingError, HTTPException, Exception), _answer_error
         ),
@@ -82,6 +86,27 @@ class _BearerToken:
         return await self.app(scope, receive, send)
 
 
+class _Ceiling:
+    """Refuses more than so many requests at once, that for being alive not counted."""
+
+    def __init__(self, app, most: int):
+        self.app = app
+        self.most = most
+        self.count = 0
+
+    async def __call__(self, scope, receive, send):
+        if scope.get("path") == LIVENESS_PATH:
+            return await self.app(scope, receive, send)
+        if self.count >= self.most:
+            message = f"{self.count} requests are being answered; try again later."
+            return await JSONResponse({"error": message}, 503)(scope, receive, send)
+        self.count += 1
+        try:
+            return await self.app(scope, receive, send)
+        finally:
+            self.count -= 1
+
+
 class _Api:
     def __init__(self, core: Core):
         self.core = core
@@ -94,6 +119,8 @@ class _Api:
         return Response(page, headers={"Content-Type": content_type})
 
     async def show_status(self, request: Request) -> Response:
+        if ":" in request.url.path.rpartition("/")[2]:  # NAME:predict
+            raise HTTPException(405, headers={"Allow": "POST"})
         versions = self.core.models.list_versions(*_read_model(request))
         return JSONResponse(_to_json(describe_states(versions)))
 
@@ -115,12 +142,14 @@ class _Api:
         core, request_id = self.core, request.headers.get("x-request-id")
         with core.metrics.record("REST", request_id) as record:
             model, options = _read_model(request), core.options
-            body = await _read_body(request, options.max_request_bytes, options.timeout)
-            document = await core.convert(len(body), parse_document, body)
+            body = await _read_body(request, core)
+            size = len(body)
+            document = await core.convert(size, parse_document, body)
             signature = document.get("signature_name", "")
             servable = core.models.find(*model).get_servable()
             specs = servable.find_signature(signature).inputs
-            inputs, rows = await core.convert(len(body), read_inputs, document, specs)
+            inputs, rows = await core.convert(size, read_inputs, document, specs)
+            del body, document  # the request may wait for long
             prediction = core.predict(
                 record, *model,
                 signature=signature, inputs=inputs, timeout=options.timeout,
@@ -152,13 +181,15 @@ def _read_model(request: Request) -> tuple[str, int | None, str | None]:
     return place["name"], None if version is None else int(version), place.get("label")
 
 
-async def _read_body(request: Request, most_bytes: int, timeout: float) -> bytes:
+async def _read_body(request: Request, core: Core) -> bytes:
     """Read a body within bounds; with `Content-Encoding: gzip`, unpack it.
 
     Raises:
         ServingError: it is too large (413), in an unknown encoding (415), too slow
-            (408), or no gzip; or the client went away.
+            (408), or no gzip; too much is being read (429); or the client went away.
     """
+    options = core.options
+    most_bytes, timeout = options.max_request_bytes, options.timeout
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     unpacker = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
     if encoding not in ("identity", "gzip"):
@@ -174,11 +205,23 @@ async def _read_body(request: Request, most_bytes: int, timeout: float) -> bytes
     try:
         async with asyncio.timeout(timeout):
             async for part in request.stream():
-                left = most_bytes - len(body)
-                # One byte more than allowed tells an end from a cut.
-                body += unpacker.decompress(part, left + 1) if unpacker else part
+                if unpacker and part:
+                    if unpacker.eof:
+                        raise refuse(_BEHIND_GZIP)
+                    # One byte more than allowed tells an end from a cut.
+                    part = unpacker.decompress(part, most_bytes - len(body) + 1)
+                    if unpacker.unused_data:
+                        raise refuse(_BEHIND_GZIP)
+                body += part
+                core.bytes_read += len(part)
                 if len(body) > most_bytes:
                     raise _too_large(most_bytes)
+                if len(body) < core.bytes_read > options.max_queue_bytes:
+                    raise ServingError(
+                        grpc.StatusCode.RESOURCE_EXHAUSTED,
+                        f"Requests of {core.bytes_read} bytes are being read, and no "
+                        f"more than {options.max_queue_bytes} may; try again later.",
+                    )
     except TimeoutError as error:
         raise ServingError(
             grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -189,6 +232,8 @@ async def _read_body(request: Request, most_bytes: int, timeout: float) -> bytes
         raise _client_left() from error
     except zlib.error as error:
         raise refuse("The body is not gzip, as its Content-Encoding says.") from error
+    finally:
+        core.bytes_read -= len(body)
     if unpacker and not unpacker.eof:
         raise refuse("The body is cut: its gzip stream does not end.")
     return bytes(body)
@@ -234,17 +279,19 @@ def watch_connections(seconds: float) -> Callable[..., H11Protocol]:
     """Return what makes a connection in `uvicorn.Config(http=...)` that can't be idle.
 
     One that has had no request in progress for so many seconds, twice as many at most,
-    is closed: uvicorn itself waits for ever for the end of a head, and takes only so
-    many connections. (Its other implementation, `httptools`, takes a head of any size.)
+    is closed, also where its answer isn't taken: uvicorn itself waits for ever for the
+    end of a head, and takes only so many connections. (Its other implementation,
+    `httptools`, takes a head of any size.)
     """
 
     def watch(connection: H11Protocol, idle_since) -> None:
         cycle = connection.cycle  # the latest request and its answer, or None
-        if connection.transport.is_closing():
+        if connection.transport.is_closing():  # once its client has read all
+            connection.loop.call_later(seconds, connection.transport.abort)
             return
         idle = cycle is None or cycle.response_complete
         if idle and cycle is idle_since:
-            connection.transport.close()
+            connection.transport.abort()
             return
         idle_since = cycle if idle else object()  # in progress: like no other
         connection.loop.call_later(seconds, watch, connection, idle_since)

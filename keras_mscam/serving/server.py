@@ -15,6 +15,8 @@ from keras_mscam.serving.core import Core
 from keras_mscam.serving.grpc_server import build_grpc_server
 from keras_mscam.serving.rest import build_app, watch_connections
 
+#: For each request that may be answered at once.
+_CONNECTIONS = 4
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -47,7 +49,8 @@ async def run_server(core: Core, announce: Callable[[str, str], None]) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=core.most_at_once,
+        # Of connections, also idle ones; of requests there are fewer.
+        limit_concurrency=_CONNECTIONS * core.most_at_once,
         timeout_graceful_shutdown=math.ceil(options.drain),
     )
     rest_server = _RestServer(config)
@@ -78,7 +81,8 @@ def _bind(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port)[0][0]
         both = host == "::" and socket.has_dualstack_ipv6()  # IPv4 as well, as gRPC
         return socket.create_server((host, port), family=family, dualstack_ipv6=both)
-    except (OSError, OverflowError) as error:  # a port above 65535
+    # A port above 65535, a name that no host can have.
+    except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(
             f"Cannot listen at {_join(host, port)}: {reason}; choose another --host, "

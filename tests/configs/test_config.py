@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -96,7 +97,10 @@ class TestOptions:
 
     @pytest.mark.parametrize("name", PRESETS)
     def test_a_preset_comes_whole(self, name):
-        assert parse_options(["--preset", name]).config == PRESETS[name]
+        found = parse_options(["--preset", name, "--data", "xrays"]).config
+        preset = PRESETS[name]
+        data = dataclasses.replace(preset.data, path=Path("xrays"))
+        assert found == dataclasses.replace(preset, data=data)
 
     def test_preset_then_file_then_options(self, tmp_path):
         path = tmp_path / "mine.json"
@@ -144,6 +148,15 @@ class TestOptions:
         assert error.value.code == 2
         sentence = "error: batch_size: input should be greater than 0 (got 0)\n"
         assert capsys.readouterr().err == sentence
+
+    @pytest.mark.parametrize(
+        ("preset", "needed"), [("real", "--data"), ("planted", "--backgrounds")]
+    )
+    def test_presets_for_x_rays_are_not_trained_on_drawn_ones(self, preset, needed):
+        with pytest.raises(UserError, match=f"--preset {preset} needs {needed}, "):
+            parse_options(["--preset", preset])
+        for option in {needed, "--data"}:
+            parse_options(["--preset", preset, option, "folder"])
 
     def test_resume_needs_its_run(self, tmp_path):
         with pytest.raises(UserError, match="--resume needs"):

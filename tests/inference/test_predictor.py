@@ -181,10 +181,13 @@ def test_none_gives_none(of_export):
     assert of_export.predict_batch([]) == []
 
 
-@pytest.mark.parametrize("name", ["missing", "empty"])
-def test_what_is_no_model_is_a_sentence(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("missing", "There is no model at"), ("empty", "holds no exported model")],
+)
+def test_what_is_no_model_is_a_sentence(tmp_path, name, said):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=name):
+    with pytest.raises(UserError, match=said):
         Predictor(tmp_path / name)
 
 

@@ -130,6 +130,16 @@ def test_a_path_says_what_runs_it(everything, run):
     assert set(runtime.find_models(run.path / "model.keras")) == {"keras"}
 
 
+def test_a_folder_without_float32_names_the_file_to_give(converted, tmp_path):
+    version = tmp_path / "toy-litert" / "1"
+    version.mkdir(parents=True)
+    (version / "int8.tflite").write_bytes(b"x")
+    (version / "contract.json").write_text("{}")
+    for path in (tmp_path, version):
+        with pytest.raises(UserError, match=r"int8\.tflite"):
+            load_runtime(path)
+
+
 def test_formats_of_an_older_version_are_passed_over(everything, tmp_path):
     shutil.copytree(everything, tmp_path / "models")
     model = tmp_path / "models" / "keras_mscam"

@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -152,7 +154,8 @@ def test_merged_logits_are_the_convex_combination():
     classifier.get_layer("block_combination").relevance_weights.assign(w)
     outputs = {k: to_numpy(v) for k, v in classifier(grey(4, 64, 64, 1)).items()}
     stacked = np.stack([outputs[f"logits_block{block}"] for block in (2, 3, 4)])
-    np.testing.assert_allclose(outputs["logits"], (w[:, None] * stacked).sum(0), 1e-5)
+    expected = (w[:, None] * stacked).sum(0)
+    np.testing.assert_allclose(outputs["logits"], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_reads_its_relevance_weights():
@@ -203,6 +206,17 @@ def test_heads_stay_in_float32(policy):
 def test_refuses(arguments, message):
     with pytest.raises(UserError, match=message):
         build_classifier(3, **{"image_size": (64, 64), **arguments})
+
+
+def test_a_densenet_has_cells_for_whole_strides_alone():
+    small = {"backbone": "small_densenet", "blocks": (2, 4)}
+    with pytest.warns(UserWarning, match="70x96 is no multiple of 32"):
+        classifier = build_classifier(1, (70, 96), **small)
+    assert classifier.get_layer("head_block4").output[1].shape[1:3] == (2, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build_classifier(1, (64, 96), **small)
+        build_classifier(1, (72, 96), backbone="small_densenet", blocks=(2,))
 
 
 @pytest.mark.slow

@@ -68,7 +68,8 @@ def test_a_loaded_trainer_steps_as_the_saved_one(tmp_path):
     for a, b in zip(trainer.get_weights(), loaded.get_weights(), strict=True):
         # An update is up to 1e-3, and 1e-3 off for some of the weights: where a
         # gradient is nearly 0, Adam divides rounding by rounding.
-        assert np.median(np.abs(a - b)) < 1e-5
+        differences = np.abs(a - b)
+        assert np.median(differences) < 1e-5 and differences.max() < 2.1e-3
 
 
 def test_no_lambda_is_saved(tmp_path):

@@ -287,5 +287,5 @@ def test_batches_are_told(runner):
     ((size, seconds, waits),) = told
     assert size == 3
     assert 0 <= seconds < 5
-    # The batch was not full: each has waited at least that long.
-    assert len(waits) == 3 and min(waits) >= 0.019
+    # The batch was not full: the first of them has waited at least that long.
+    assert len(waits) == 3 and max(waits) >= 0.019

@@ -1,10 +1,12 @@
 """The client of both protocols against a real server, beside the Predictor."""
 
 import io
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import (
@@ -23,6 +25,14 @@ from keras_mscam.serving import Client, ServiceError
 
 FILES = [example.data for example in draw_examples((64, 96))]
 PROTOCOLS = ("http", "grpc")
+
+
+def turn(pixels):
+    """Return a JPEG that asks to be turned by 90 degrees."""
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(file, "JPEG", exif=exif)
+    return file.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +95,7 @@ def make_images(folder):
     (folder / "chest.png").write_bytes(FILES[4])
     return [
         *FILES, folder / "chest.dcm", str(folder / "chest.png"), pixels,
-        pixels.astype("uint16") * 256, b"junk", folder / "missing.png",
+        pixels.astype("uint16") * 256, turn(pixels), b"junk", folder / "missing.png",
     ]  # fmt: skip
 
 
@@ -129,7 +139,7 @@ def test_answers_are_those_of_the_predictor(connect, predictor, tmp_path, protoc
         found = client.predict_batch(images)
         one = client.predict(images[0])
 
-    assert [p.error is None for p in found] == [True] * 10 + [False] * 2
+    assert [p.error is None for p in found] == [True] * 11 + [False] * 2
     assert found[6].original_size == (50, 70)
     assert any(prediction.boxes for prediction in found)
     assert {p.original_size for p in found} >= {(64, 96), (50, 70)}
@@ -238,6 +248,20 @@ def test_what_can_not_be_read_is_an_error_of_the_user(connect, protocol):
             client.call("nothing", image_bytes=[b"x"])
     assert error.value.code in ("FAILED_PRECONDITION", "INVALID_ARGUMENT")
     assert "nothing" in str(error.value)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("host", ["a..b", f"{'a' * 64}.org"])
+def test_a_name_that_no_host_can_have_is_a_sentence(protocol, host):
+    client = Client(f"{protocol}://{host}:1", timeout=2, retries=0)
+    with client, pytest.raises(ServiceError, match=re.escape(host)):
+        client.call("f", x=np.zeros(1, "float32"))
+
+
+@pytest.mark.parametrize("version", [-1, 2**63])
+def test_no_version_has_such_a_number(version):
+    with pytest.raises(UserError, match=f"no version {version} of"):
+        Client("grpc://127.0.0.1:9", version=version)
 
 
 @pytest.mark.parametrize("image", ["chest.png", FILES[0], np.zeros((9, 9), "uint8")])

@@ -137,7 +137,8 @@ def test_new_versions_lose_no_request(run_core, model_repository, make_version):
                 make_version, model_repository / "toy", version, factors[version]
             )
             await core.models.refresh()
-            await asyncio.sleep(0.1)
+            while not counts[version]:
+                await asyncio.sleep(0.01)
         done.set()
         await asyncio.gather(*clients)
         assert all(counts.values()), counts

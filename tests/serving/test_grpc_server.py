@@ -158,11 +158,36 @@ def test_an_error_that_the_client_does_not_wait_for(run_grpc):
     assert said == [("DEADLINE_EXCEEDED", "There was no answer after 0 s.")]
 
 
+async def send_nothing(channel, metadata=()):
+    """Begin calls that send no message; return how each ended."""
+    method = "/tensorflow.serving.PredictionService/Predict"
+    calls = [channel.stream_unary(method)(metadata=metadata) for _ in range(3)]
+    return [(await call.code()).name for call in calls]
+
+
+def test_strangers_are_refused_before_they_send_anything(run_grpc):
+    async def test(server):
+        async with asyncio.timeout(10):
+            assert set(await send_nothing(server.channel)) == {"UNAUTHENTICATED"}
+
+    run_grpc(test, token="secret", timeout=3600)
+
+
+def test_a_message_that_does_not_come_is_late(run_grpc):
+    async def test(server):
+        metadata = [("authorization", "Bearer secret")]
+        codes = await send_nothing(server.channel, metadata)
+        assert set(codes) == {"DEADLINE_EXCEEDED"}
+
+    run_grpc(test, token="secret", timeout=0.5)
+
+
 def test_a_client_that_goes_away(run_grpc):
     async def test(server):
         go_on = hold_up(server.core)
         first = server.prediction.Predict(make_request(x=[[1.0]]))
-        await asyncio.sleep(0.2)  # its batch waits for the thread
+        while not server.core.in_flight or server.core.room.waiting:  # it is being run
+            await asyncio.sleep(0.01)
         gone = server.prediction.Predict(make_request(x=[[2.0]]))
         while server.core.in_flight < 2:
             await asyncio.sleep(0.01)

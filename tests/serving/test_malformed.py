@@ -34,7 +34,7 @@ def server(tmp_path_factory, make_version, start_command):
     models = tmp_path_factory.mktemp("models")
     make_version(models / "toy", 1, 2)
     errors = models / "errors"
-    limits = ("--max-request-bytes", "1000000", "--timeout", "1", "--max-queue", "100")
+    limits = ("--max-request-bytes", "1000000", "--timeout", "5", "--max-queue", "100")
     with (
         errors.open("w") as file,
         start_command(models, *limits, errors=file) as (process, urls),

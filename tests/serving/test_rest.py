@@ -5,6 +5,7 @@ Answers are those of tensorflow_serving/g3doc/api_rest.md.
 
 import asyncio
 import base64
+import contextlib
 import gzip
 import threading
 
@@ -179,7 +180,7 @@ def test_a_defect_shows_nothing_of_itself(ask):
     assert 'status="INTERNAL"} 1.0' in ask(test)
 
 
-async def post_parts(client, parts, length=None, end=True):
+async def post_parts(client, parts, length=None, headers=()):
     """Send a body in parts to the application; return the status and what was read."""
     read, sent = 0, []
 
@@ -194,7 +195,7 @@ async def post_parts(client, parts, length=None, end=True):
     async def send(message):
         sent.append(message)
 
-    headers = [(b"content-length", length)] if length else []
+    headers = [*headers, (b"content-length", length)] if length else [*headers]
     scope = {
         "type": "http", "method": "POST", "path": PREDICT, "query_string": b"",
         "headers": headers, "root_path": "",
@@ -209,13 +210,49 @@ def test_bodies_are_read_within_bounds(ask):
         assert await post_parts(client, blanks) == (413, 11_000)
         for length in (b"10001", b"9" * 5000):
             assert await post_parts(client, iter([b" "]), length) == (413, 0)
-        assert await post_parts(client, iter([b" "])) == (408, 1)
         body = b'{"instances": [[1]]}'.ljust(10_000)
         assert (await client.post(PREDICT, content=body)).status_code == 200
         message = get_error(await client.post(PREDICT, content=body + b" "), 413)
         assert "larger than 10000 bytes" in message
 
-    ask(test, max_request_bytes=10_000, timeout=0.2)
+    ask(test, max_request_bytes=10_000)
+
+
+def test_a_body_that_does_not_come_is_late(ask):
+    async def test(client):
+        assert await post_parts(client, iter([b" "])) == (408, 1)
+
+    ask(test, timeout=0.2)
+
+
+def test_bodies_take_so_much_memory_in_all(ask):
+    async def test(client):
+        # Two bodies of 900 bytes that don't end, where 1000 may be read at once.
+        first = asyncio.create_task(post_parts(client, iter([b" " * 900])))
+        await asyncio.sleep(0.05)
+        assert await post_parts(client, iter([b" " * 900])) == (429, 900)
+        assert await first == (408, 900)
+        # What is late is forgotten, and one alone may be larger.
+        answer = await client.post(PREDICT, content=b'{"instances": [[1]]}'.ljust(5000))
+        assert answer.status_code == 200
+
+    ask(test, max_queue_bytes=1000, timeout=1)
+
+
+def test_so_many_requests_are_answered_at_once(ask):
+    async def test(client):
+        most = client.core.most_at_once
+        waiting = [
+            asyncio.create_task(post_parts(client, iter([b" "]))) for _ in range(most)
+        ]
+        await asyncio.sleep(0.2)
+        message = get_error(await client.get("/v1/models/toy"), 503)
+        assert f"{most} requests" in message
+        assert (await client.get("/healthz")).status_code == 200
+        assert {status for status, _ in await asyncio.gather(*waiting)} == {408}
+        assert (await client.get("/v1/models/toy")).status_code == 200
+
+    ask(test, timeout=1, max_queue=1)
 
 
 def test_gzip(ask):
@@ -232,6 +269,14 @@ def test_gzip(ask):
         for damaged in (b"{}", body[:-9], b"", b"\x1f\x8b" + b"\xff" * 100):
             assert "gzip" in get_error(await post(damaged), 400)
         assert "use gzip" in get_error(await post(body, "br"), 415)
+        for behind in (b"junk", body):
+            assert "behind the end" in get_error(await post(body + behind), 400)
+        parts = (part for part in (body, b"", b"x" * 1000, b"x" * 1000))
+        headers = (b"content-encoding", b"gzip")
+        assert await post_parts(client, parts, headers=[headers]) == (
+            400,
+            1000 + len(body),
+        )
         get_error(await post(bomb), 413)
 
     ask(test, max_request_bytes=2_000_000)
@@ -255,6 +300,16 @@ def test_large_messages_are_read_and_written_beside_the_loop(ask, monkeypatch):
 
     ask(test)
     assert {name.split("_")[0] for name in threads.values()} == {"convert"}
+
+
+def test_to_predict_is_to_post(ask):
+    async def test(client):
+        for model in ("/v1/models/toy", "/v1/models/toy/versions/1"):
+            response = await client.get(model + ":predict")
+            assert "Method Not Allowed" in get_error(response, 405)
+            assert response.headers["allow"] == "POST"
+
+    ask(test)
 
 
 def test_too_slow_and_too_many(ask):
@@ -318,6 +373,24 @@ def test_half_a_head_ends_the_connection(sent):
     talk(test)
 
 
+def test_an_answer_that_nobody_reads_ends_the_connection():
+    async def answer_much(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(50_000_000)})
+
+    async def test(reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(5 * LIMIT)
+        # What was on its way comes still, and then it is over, before the end.
+        got = 0
+        with contextlib.suppress(ConnectionResetError):
+            while part := await reader.read(1 << 20):
+                got += len(part)
+        assert got < 50_000_000
+
+    talk(test, answer_much)
+
+
 def test_byte_by_byte_does_not_keep_it_open():
     async def test(reader, writer):
         async def drip():
@@ -358,7 +431,8 @@ def test_what_a_client_that_left_asked_for_is_not_run(run_core):
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             body = {"instances": [[1.0]]}
             first = asyncio.create_task(client.post(PREDICT, json=body))
-            await asyncio.sleep(0.2)  # its batch waits for the thread
+            while not core.in_flight or core.room.waiting:  # it is being run
+                await asyncio.sleep(0.01)
             gone = asyncio.create_task(client.post(PREDICT, json=body))
             while core.in_flight < 2:
                 await asyncio.sleep(0.01)

@@ -213,6 +213,7 @@ def test_ended_while_it_loads(run_whole, monkeypatch):
         (["{models}", "--drain", "inf"], "--drain is inf; it must be 0 or more"),
         (["{models}", "--max-batch-size", "0"], "--max-batch-size is 0"),
         (["{models}", "--host", "no.such.host.invalid"], "Cannot listen at no.such"),
+        (["{models}", "--host", "a..b"], "Cannot listen at a..b"),
         (["{models}", "--rest-port", "70000"], "Cannot listen at 127.0.0.1:70000"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 
@@ -44,17 +45,42 @@ def test_nothing_names_a_foreign_address(site):
             assert set(addresses) <= {"http://www.w3.org/2000/svg"}, path
 
 
-@pytest.mark.parametrize("name", ["missing", "empty", "foreign"])
-def test_what_can_not_be_built_is_a_sentence(name, build, model, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("missing", "There is no model at"), ("empty", "holds no exported model"),
+     ("foreign", "foreign is there and no site")],
+)  # fmt: skip
+def test_what_can_not_be_built_is_a_sentence(name, said, build, model, tmp_path):
     for folder in ("empty", "foreign"):
         (tmp_path / folder).mkdir()
     (tmp_path / "foreign" / "letter.txt").write_text("mine")
     source = model / "litert" if name == "foreign" else tmp_path / name
     output = tmp_path / ("foreign" if name == "foreign" else "site")
-    with pytest.raises(UserError, match=name):
+    with pytest.raises(UserError, match=said):
         build.build(source, output)
     assert (tmp_path / "foreign" / "letter.txt").read_text() == "mine"
     assert not (tmp_path / "site").exists()
+
+
+def test_a_model_that_has_changed_is_refused(build, converted, tmp_path):
+    folder = shutil.copytree(converted("litert"), tmp_path / "copy")
+    file = folder / "float32.tflite"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="has changed since it was exported"):
+        build.build(file, tmp_path / "site")
+    assert not (tmp_path / "site").exists()
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(build, model, tmp_path):
+    site = build.build(model / "litert", tmp_path / "www")
+    (site / "left.txt").write_text("of the version before")
+    (tmp_path / "site").symlink_to(site)
+    assert build.build(model / "litert", tmp_path / "site") == site
+    assert (tmp_path / "site").is_symlink()
+    assert not (tmp_path / "site" / "left.txt").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"www", "site"}
 
 
 def test_a_variant_that_is_not_there(build, model, tmp_path):

@@ -284,7 +284,7 @@ def test_padding_has_the_sign_of_the_pixels(signed, run_node, dicom):
     file = io.BytesIO()
     dataset.save_as(file)
     # The others are stretched from their minimum to their maximum.
-    assert read_dicom(file.getvalue()).pixels[DEEP == DEEP.max()].min() == 255
+    assert read_dicom(file.getvalue()).pixels[DEEP.max() == DEEP].min() == 255
     check(file.getvalue(), run_node([{"kind": "read", "bytes": file.getvalue()}])[0])
 
 

@@ -115,14 +115,15 @@ def convert(
 ) -> dict:
     """Write every variant of a format into a folder; compare it with the Keras model.
 
-    A variant of fewer bits that differs too much is left out, with a warning.
+    A variant of fewer bits that differs too much, or overflows, is left out, with a
+    warning.
 
     Returns:
         What was measured, for the manifest. `say` is told of every variant.
 
     Raises:
-        UserError: a variant has lost its weights or an output, or that in float32
-            differs too much.
+        UserError: a variant has lost its weights, or that in float32 has lost an output
+            or differs too much.
     """
     network, contract = conversion.network, conversion.contract
     calibration, calibration_source = conversion.calibration
@@ -137,8 +138,8 @@ def convert(
         size = measure_size(path)
         check_weights(size, network, weights, label)
         run = load_variant(name, path)
-        agreement = compare_outputs(run(test), expected, contract, label)
         try:
+            agreement = compare_outputs(run(test), expected, contract, label)
             check_agreement(agreement, LIMITS[weights], label)
         except UserError as error:
             if weights == "float32":

@@ -96,6 +96,14 @@ def find_models(path: str | os.PathLike) -> dict[str, Path]:
             models["tensorflow"] = folder
         models |= _find_float32(folder)
     if not models:
+        files = [
+            file
+            for folder in folders.values()
+            for file in sorted(folder.iterdir())
+            if file.suffix in _SUFFIXES
+        ]
+        if files:
+            raise UserError(f"{path} holds no float32 model; give {files[0]} itself.")
         raise UserError(
             f"{path} holds {', '.join(folders)} alone, which nothing in Python runs; "
             "export the run with --formats saved_model too."
