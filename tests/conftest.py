@@ -1,13 +1,15 @@
 """Toy data sets in ChestX-ray14's layout, the real one, and an untrained run."""
 
+import contextlib
 import fcntl
 import importlib.util
 import os
+import random
 import resource
 import signal
+import socket
 import struct
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import keras_mscam  # noqa: F401  before TensorFlow, whose kernels it chooses
@@ -82,6 +84,14 @@ def pytest_collection_modifyitems(config, items):
     items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
 
 
+def find_free_port():
+    """Find a port that is free, and that nothing gets which asks for any port."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_768)
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
+            return port
+
+
 def load_script(path):
     """Import a script that belongs to no package."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -110,7 +120,7 @@ def small_files():
     It ends with the block, since what pytest prints may go into a file, too.
     """
 
-    @contextmanager
+    @contextlib.contextmanager
     def limit():
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

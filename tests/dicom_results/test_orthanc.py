@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -19,7 +18,7 @@ from keras_mscam.images.reader import read_grey
 from keras_mscam.inference.predictor import Predictor
 from keras_mscam.phantom import write_phantoms
 
-from ..conftest import load_script
+from ..conftest import find_free_port, load_script
 from .conftest import make_dataset, to_bytes
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -33,9 +32,7 @@ def orthanc(tmp_path_factory):
     if shutil.which("Orthanc") is None or not PLUGIN.exists():
         pytest.skip("needs orthanc and orthanc-dicomweb, of Debian's packages")
     folder = tmp_path_factory.mktemp("orthanc")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = find_free_port()
     configuration = {
         "StorageDirectory": str(folder / "storage"),
         "IndexDirectory": str(folder / "storage"),

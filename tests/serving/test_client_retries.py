@@ -18,6 +18,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from keras_mscam.errors import UserError
 from keras_mscam.serving import Client, ServiceError
 
+from ..conftest import find_free_port
+
 GOOD = (200, b'{"outputs": {"y": [1.5, NaN, Infinity]}}')
 #: By protocol: what says that all is well, that it may pass, and that it won't.
 ANSWERS = {
@@ -123,11 +125,6 @@ def naps(monkeypatch):
 def ask(url, **options):
     with Client(url, **options) as client:
         return client.call("f", x=np.zeros(1, np.float32))
-
-
-def find_free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

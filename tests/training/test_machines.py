@@ -33,6 +33,8 @@ from keras_mscam.training.machines import (
     open_run,
 )
 
+from ..conftest import find_free_port
+
 #: Largest difference of any weight behind 10 steps of 1e-3.
 TOLERANCE = 2e-4
 # The command, where need be without what follows training; TensorFlow's processor is
@@ -131,15 +133,9 @@ def test_two_devices_of_tensorflow_train_to_the_same(on_jax, arguments, tmp_path
     assert not any(getattr(layer, "synchronized", False) for layer in layers)
 
 
-def find_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 def start_hosts(*arguments):
     """Start two hosts, with two devices each; none of the batches is to be skipped."""
-    hosts = f"127.0.0.1:{find_port()}", "127.0.0.1"
+    hosts = f"127.0.0.1:{find_free_port()}", "127.0.0.1"
     arguments = [*arguments, "--devices", "all", "--skip-batches", 1]
     arguments += ["--hosts", *hosts, "--host-index"]
     return [start("jax", *arguments, index, devices=2) for index in (0, 1)]
