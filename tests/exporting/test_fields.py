@@ -1,18 +1,15 @@
 """Only the exposed field is looked at; boxes are in the pixels of the whole image."""
 
-import io
-
 import cv2
 import numpy as np
 import pytest
-from pydicom import Dataset
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
 
 from keras_mscam import Predictor
 from keras_mscam.exporting.examples import draw_examples
 from keras_mscam.images.reader import read_xray
 from keras_mscam.images.xray import Frame, XRay
+
+from ..images.odd_files import save_dicom
 
 TOP, BOTTOM, LEFT, RIGHT = 31, 7, 12, 50
 
@@ -54,26 +51,16 @@ def test_a_field_given(predictor, chest):
 def test_the_collimator_of_a_dicom_file(predictor, chest):
     image = pad(chest, 255)
     height, width = chest.shape
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.3"
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.4"
-    dataset.Modality, dataset.PhotometricInterpretation = "DX", "MONOCHROME2"
-    dataset.Rows, dataset.Columns = image.shape
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
-    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
-    dataset.PixelData = image.tobytes() + b"\0" * (image.size % 2)
-    dataset["PixelData"].VR = "OB"
     # Columns and rows counted from 1, both edges inside.
-    dataset.CollimatorShape = "RECTANGULAR"
-    dataset.CollimatorLeftVerticalEdge = LEFT + 1
-    dataset.CollimatorRightVerticalEdge = LEFT + width
-    dataset.CollimatorUpperHorizontalEdge = TOP + 1
-    dataset.CollimatorLowerHorizontalEdge = TOP + height
-    file = io.BytesIO()
-    dataset.save_as(file, enforce_file_format=True)
-    padded, plain = predictor.predict_batch([file.getvalue(), chest])
+    file = save_dicom(
+        image,
+        CollimatorShape="RECTANGULAR",
+        CollimatorLeftVerticalEdge=LEFT + 1,
+        CollimatorRightVerticalEdge=LEFT + width,
+        CollimatorUpperHorizontalEdge=TOP + 1,
+        CollimatorLowerHorizontalEdge=TOP + height,
+    )
+    padded, plain = predictor.predict_batch([file, chest])
     compare(padded, plain)
     assert "collimation" in padded.warnings[0]
 

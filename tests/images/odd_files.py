@@ -82,7 +82,7 @@ def save_dicom(pixels, **elements):
     dataset.Rows, dataset.Columns = pixels.shape
     dataset.BitsAllocated = dataset.BitsStored = 8
     dataset.HighBit, dataset.PixelRepresentation = 7, 0
-    dataset.PixelData = pixels.tobytes()
+    dataset.PixelData = pixels.tobytes() + b"\0" * (pixels.size % 2)
     for name, value in elements.items():
         setattr(dataset, name, value)
         if value is None:

@@ -7,13 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom import Dataset
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import (
-    DigitalXRayImageStorageForPresentation,
-    ExplicitVRLittleEndian,
-    generate_uid,
-)
 
 from keras_mscam import Predictor
 from keras_mscam.errors import UserError
@@ -22,6 +15,8 @@ from keras_mscam.exporting.graph.signatures import write_saved_model
 from keras_mscam.images.grey_values import DARK
 from keras_mscam.inference.contract import FILE
 from keras_mscam.serving import Client, ServiceError
+
+from ..images.odd_files import save_dicom
 
 FILES = [example.data for example in draw_examples((64, 96))]
 PROTOCOLS = ("http", "grpc")
@@ -69,29 +64,10 @@ def connect(urls):
     return connect
 
 
-def make_dicom(pixels, **header):
-    """Return a DICOM file of 8 bits a pixel."""
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
-    dataset.SOPInstanceUID = generate_uid()
-    dataset.Modality, dataset.PhotometricInterpretation = "DX", "MONOCHROME2"
-    dataset.Rows, dataset.Columns = pixels.shape
-    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
-    dataset.PixelData = pixels.tobytes()
-    for keyword, value in header.items():
-        setattr(dataset, keyword, value)
-    file = io.BytesIO()
-    dataset.save_as(file, enforce_file_format=True)
-    return file.getvalue()
-
-
 def make_images(folder):
     """Return images in every form, two of which can't be read."""
     pixels = np.random.default_rng(0).integers(0, 256, (50, 70), np.uint8)
-    (folder / "chest.dcm").write_bytes(make_dicom(pixels))
+    (folder / "chest.dcm").write_bytes(save_dicom(pixels))
     (folder / "chest.png").write_bytes(FILES[4])
     return [
         *FILES, folder / "chest.dcm", str(folder / "chest.png"), pixels,
@@ -151,7 +127,7 @@ def test_answers_are_those_of_the_predictor(connect, predictor, tmp_path, protoc
 def test_a_header_counts_as_it_does_for_the_predictor(connect, predictor):
     pixels = np.random.default_rng(0).integers(0, 256, (128, 192), np.uint8)
     pixels[:, :96] = 0
-    file = make_dicom(
+    file = save_dicom(
         pixels,
         CollimatorShape="RECTANGULAR",
         CollimatorUpperHorizontalEdge=33,  # rows and columns count from 1
