@@ -63,7 +63,7 @@ def build(model: Path, output: Path, variant: str = "float32") -> Path:
         variant: file of the export to take, `float32`, `float16` or `int8`.
 
     Returns:
-        `output`.
+        The folder; where `output` is a link, what it leads to.
 
     Raises:
         UserError: there is no such model, or it has changed since it was exported; npm

@@ -130,7 +130,7 @@ def parse_options(arguments: list[str]) -> TrainOptions:
     return options
 
 
-#: Without which presets would be trained on the built-in set.
+#: What these presets need; without it they would train on the built-in set.
 _NEEDED = {
     "planted": ("backgrounds", "--backgrounds, folders of X-rays without findings"),
     "real": ("path", "--data, a folder of X-rays or of prepared records"),

@@ -52,7 +52,7 @@ class Core:
         #: are refused.
         self.most_at_once = options.max_queue + _SPARE
         self.in_flight = 0
-        self.bytes_read = 0  # of bodies that aren't whole yet
+        self.bytes_read = 0  # of bodies that aren't arrays yet
         # Graphs run one after the other: each uses all cores.
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="graph")
         self._converters = ThreadPoolExecutor(_CONVERTERS, "convert")

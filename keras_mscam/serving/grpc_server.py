@@ -79,8 +79,8 @@ class _Guard(grpc.aio.ServerInterceptor):
     """Refuses calls without the token, and messages that are late or can't be parsed.
 
     gRPC itself would say UNKNOWN of the last, as of a defect of the server. And it
-    would wait for a message for ever before it calls anything; so a call is a stream
-    here, of one message, for clients of which nothing differs.
+    would wait for a message for ever before it calls anything. So a call is a stream
+    here, of one message; clients see no difference.
     """
 
     def __init__(self, token: str | None, timeout: float):

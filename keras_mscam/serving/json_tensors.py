@@ -18,7 +18,7 @@ from keras_mscam.serving.serving_error import ServingError, refuse
 MOST_ELEMENTS = 5_000_000
 
 
-def parse_document(body: bytes) -> dict:
+def parse_document(body: bytes | bytearray) -> dict:
     """Parse the body of a request.
 
     Raises:

@@ -141,23 +141,30 @@ class _Api:
             )
         core, request_id = self.core, request.headers.get("x-request-id")
         with core.metrics.record("REST", request_id) as record:
-            model, options = _read_model(request), core.options
-            body = await _read_body(request, core)
-            size = len(body)
-            document = await core.convert(size, parse_document, body)
-            signature = document.get("signature_name", "")
-            servable = core.models.find(*model).get_servable()
-            specs = servable.find_signature(signature).inputs
-            inputs, rows = await core.convert(size, read_inputs, document, specs)
-            del body, document  # the request may wait for long
+            model = _read_model(request)
+            signature, inputs, rows = await self._read(request, model)
             prediction = core.predict(
                 record, *model,
-                signature=signature, inputs=inputs, timeout=options.timeout,
+                signature=signature, inputs=inputs, timeout=core.options.timeout,
             )  # fmt: skip
             answer = await _unless_gone(request, prediction)
             size = sum(array.nbytes for array in answer.outputs.values())
             content = await core.convert(size, write_outputs, answer.outputs, rows)
         return Response(content, media_type="application/json")
+
+    async def _read(self, request: Request, model: tuple):
+        """Read signature, inputs and whether they are rows; keep nothing else of it."""
+        core, body = self.core, bytearray()
+        try:
+            await _read_body(request, core, body)
+            document = await core.convert(len(body), parse_document, body)
+            signature = document.get("signature_name", "")
+            servable = core.models.find(*model).get_servable()
+            specs = servable.find_signature(signature).inputs
+            inputs, rows = await core.convert(len(body), read_inputs, document, specs)
+            return signature, inputs, rows
+        finally:
+            core.bytes_read -= len(body)
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
@@ -181,8 +188,10 @@ def _read_model(request: Request) -> tuple[str, int | None, str | None]:
     return place["name"], None if version is None else int(version), place.get("label")
 
 
-async def _read_body(request: Request, core: Core) -> bytes:
+async def _read_body(request: Request, core: Core, body: bytearray) -> None:
     """Read a body within bounds; with `Content-Encoding: gzip`, unpack it.
+
+    Its bytes are added to those that the core counts.
 
     Raises:
         ServingError: it is too large (413), in an unknown encoding (415), too slow
@@ -201,7 +210,6 @@ async def _read_body(request: Request, core: Core) -> bytes:
     length = request.headers.get("content-length", "")
     if length.isdecimal() and (len(length) > 18 or int(length) > most_bytes):
         raise _too_large(most_bytes)
-    body = bytearray()
     try:
         async with asyncio.timeout(timeout):
             async for part in request.stream():
@@ -232,11 +240,8 @@ async def _read_body(request: Request, core: Core) -> bytes:
         raise _client_left() from error
     except zlib.error as error:
         raise refuse("The body is not gzip, as its Content-Encoding says.") from error
-    finally:
-        core.bytes_read -= len(body)
     if unpacker and not unpacker.eof:
         raise refuse("The body is cut: its gzip stream does not end.")
-    return bytes(body)
 
 
 async def _unless_gone(request: Request, prediction: Awaitable):
@@ -279,26 +284,26 @@ def watch_connections(seconds: float) -> Callable[..., H11Protocol]:
     """Return what makes a connection in `uvicorn.Config(http=...)` that can't be idle.
 
     One that has had no request in progress for so many seconds, twice as many at most,
-    is closed, also where its answer isn't taken: uvicorn itself waits for ever for the
-    end of a head, and takes only so many connections. (Its other implementation,
-    `httptools`, takes a head of any size.)
+    and whose client has read nothing of its answer meanwhile, is closed: uvicorn itself
+    waits for ever for the end of a head, and takes only so many connections. (Its other
+    implementation, `httptools`, takes a head of any size.)
     """
 
-    def watch(connection: H11Protocol, idle_since) -> None:
+    def watch(connection: H11Protocol, before) -> None:
         cycle = connection.cycle  # the latest request and its answer, or None
-        if connection.transport.is_closing():  # once its client has read all
-            connection.loop.call_later(seconds, connection.transport.abort)
+        unread = connection.transport.get_write_buffer_size()
+        if connection.transport.is_closing() and not unread:
             return
         idle = cycle is None or cycle.response_complete
-        if idle and cycle is idle_since:
-            connection.transport.abort()
+        if idle and (cycle, unread) == before:
+            connection.transport.abort()  # to close would wait for its client
             return
-        idle_since = cycle if idle else object()  # in progress: like no other
-        connection.loop.call_later(seconds, watch, connection, idle_since)
+        before = (cycle, unread) if idle else None
+        connection.loop.call_later(seconds, watch, connection, before)
 
     def connect(**options) -> H11Protocol:
         connection = H11Protocol(**options)
-        connection.loop.call_later(seconds, watch, connection, None)
+        connection.loop.call_later(seconds, watch, connection, (None, 0))
         return connection
 
     return connect

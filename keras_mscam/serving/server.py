@@ -15,7 +15,7 @@ from keras_mscam.serving.core import Core
 from keras_mscam.serving.grpc_server import build_grpc_server
 from keras_mscam.serving.rest import build_app, watch_connections
 
-#: For each request that may be answered at once.
+#: Connections per request that may be answered at once.
 _CONNECTIONS = 4
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

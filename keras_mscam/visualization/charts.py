@@ -27,7 +27,7 @@ _ABOVE: dict[str, Any] = {
 
 @in_own_style
 def plot_history(history: pd.DataFrame) -> Figure:
-    """Show `loss` and `val_loss` by `epoch`, and where `learning_rate` fell at once."""
+    """Show `loss` and `val_loss` by `epoch`, and where `learning_rate` fell."""
     figure = Figure(figsize=(6.4, 2.8), dpi=110, layout="constrained")
     axis = figure.subplots()
     epoch = history["epoch"]
@@ -38,8 +38,7 @@ def plot_history(history: pd.DataFrame) -> Figure:
     )  # fmt: skip
     if "learning_rate" in history:
         rate = history["learning_rate"]
-        # To a tenth on a plateau; along a cosine it falls all the time.
-        for number, fall in enumerate(epoch[rate < 0.3 * rate.shift(1)]):
+        for number, fall in enumerate(epoch[rate < 0.99 * rate.shift(1)]):
             label = None if number else "lower learning rate"
             axis.axvline(fall - 0.5, color=GREY, lw=0.8, ls=":", label=label)
     axis.set_xlabel("epoch", **FONT)

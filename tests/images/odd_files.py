@@ -148,6 +148,20 @@ def insert(segment):
     return JPEG[:2] + segment + JPEG[2:]
 
 
+def make_exif(orientation, order=b"II*\0", type="H"):
+    """Make EXIF data of an orientation alone, a short or long number."""
+    sign = "<" if order[:1] == b"I" else ">"
+    entry = struct.pack(
+        f"{sign}IHHHI{type}{'2x' if type == 'H' else ''}I",
+        8, 1, 0x0112, 3 if type == "H" else 4, 1, orientation, 0,
+    )  # fmt: skip
+    return order + entry
+
+
+def make_app1(exif):
+    return b"\xff\xe1" + struct.pack(">H", 8 + len(exif)) + b"Exif\0\0" + exif
+
+
 EXIF = Image.Exif()
 EXIF[0x0112] = 6  # a viewer would turn it by 90 degrees
 SAMPLING = cv2.IMWRITE_JPEG_SAMPLING_FACTOR
@@ -187,6 +201,15 @@ READABLE = {
     "colour profile of nonsense": make_noisy(chunk(b"iCCP", b"a\0\0nonsense")),
     "long EXIF": make_noisy(chunk(b"eXIf", RANDOM)),
     "EXIF with a rotation": save(FRAMES[0], "PNG", exif=EXIF),
+    "EXIF with a rotation of a wrong checksum": make_noisy(
+        spoil(chunk(b"eXIf", make_exif(6)))
+    ),
+    "EXIF with a rotation behind a prefix": make_noisy(
+        chunk(b"eXIf", b"Exif\0\0" + make_exif(6))
+    ),
+    "EXIF with a rotation behind the pixels": make_noisy(
+        after=chunk(b"eXIf", make_exif(6))
+    ),
     "long unknown chunk": make_noisy(chunk(b"prVt", RANDOM)),
     "reserved chunk": make_noisy(chunk(b"text", b"abc")),
     "gamma": make_noisy(chunk(b"gAMA", struct.pack(">I", 100_000))),
@@ -229,6 +252,17 @@ READABLE = {
     "JPEG 4:4:0": encode(SMOOTH, ".jpg", SAMPLING, 0x121111),
     "JPEG progressive": save(Image.fromarray(SMOOTH), "JPEG", progressive=True),
     "JPEG with a rotation": save(Image.fromarray(SMOOTH), "JPEG", exif=EXIF),
+    "JPEG with a rotation as a long number": insert(
+        make_app1(make_exif(6, b"MM\0*", "I"))
+    ),
+    "JPEG with a rotation, then none": insert(
+        make_app1(make_exif(6)) + make_app1(make_exif(1))
+    ),
+    "JPEG with no rotation, then one": insert(
+        make_app1(make_exif(1)) + make_app1(make_exif(6))
+    ),
+    "JPEG with a rotation of no byte order": insert(make_app1(make_exif(6, b"XX\0*"))),
+    "JPEG with a rotation behind its pixels": JPEG[:-2] + make_app1(make_exif(6)) + END,
     "JPEG with padding": JPEG[:2] + b"\xff" * 5 + JPEG[2:],
     "JPEG with bytes behind its end": JPEG + b"\n\0trailing",
     "JPEG with a scan behind its end": JPEG + b"\xff\xda\xff",

@@ -137,7 +137,7 @@ def test_new_versions_lose_no_request(run_core, model_repository, make_version):
                 make_version, model_repository / "toy", version, factors[version]
             )
             await core.models.refresh()
-            while not counts[version]:
+            while not counts[version] and not any(c.done() for c in clients):
                 await asyncio.sleep(0.01)
         done.set()
         await asyncio.gather(*clients)

@@ -3,7 +3,6 @@
 Networks end at block 2: most of a short training's time goes into tracing its layers.
 """
 
-import _thread
 import dataclasses
 import errno
 import filecmp
@@ -334,22 +333,28 @@ def command(monkeypatch):
     return run
 
 
-def signal_after(pattern, path, number):
-    """Send this process a signal as soon as a file is there."""
+@pytest.fixture
+def signal_after():
+    """Send this process a signal as soon as a file is there, while the test runs."""
+    over, threads = threading.Event(), []
 
-    def watch():
-        deadline = time.time() + 300
-        while not list(path.glob(pattern)):
-            if time.time() > deadline:
-                _thread.interrupt_main()  # of a test that would train for ever
-                return
-            time.sleep(0.02)
-        os.kill(os.getpid(), number)
+    def signal_after(pattern, path, number):
+        def watch():
+            while not over.wait(0.02):
+                if list(path.glob(pattern)):
+                    os.kill(os.getpid(), number)
+                    return
 
-    threading.Thread(target=watch, daemon=True).start()
+        threads.append(threading.Thread(target=watch))
+        threads[-1].start()
+
+    yield signal_after
+    over.set()
+    for thread in threads:
+        thread.join()
 
 
-def test_interrupted(phantom_records, command, tmp_path, capsys):
+def test_interrupted(signal_after, phantom_records, command, tmp_path, capsys):
     path = tmp_path / "run"
     signal_after("checkpoints/epoch-*", path, signal.SIGINT)
     arguments = ("--data", phantom_records, "--output", path, "--epochs", 500)
@@ -362,7 +367,7 @@ def test_interrupted(phantom_records, command, tmp_path, capsys):
     assert epochs == [*range(1, len(epochs) + 1)]
 
 
-def test_terminated_while_it_draws(command, tmp_path, capsys):
+def test_terminated_while_it_draws(signal_after, command, tmp_path, capsys):
     path = tmp_path / "run"
     signal_after(".phantom*/images/*", path, signal.SIGTERM)
     arguments = ("--phantoms", 400, "--output", path)
@@ -378,7 +383,7 @@ def test_terminated_while_it_draws(command, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_killed_within_an_epoch_then_terminated_then_resumed(
-    run, phantom_records, command, not_for_long, undrawn, tmp_path, capsys
+    signal_after, run, phantom_records, command, not_for_long, undrawn, tmp_path, capsys
 ):
     path = tmp_path / "run"
     arguments = ("--data", phantom_records, "--output", path, "--epochs", 2, *OPTIONS)

@@ -273,6 +273,17 @@ def test_headers_that_lack_something_are_read_or_refused_as_in_python(
     check(file.getvalue(), run_node([{"kind": "read", "bytes": file.getvalue()}])[0])
 
 
+def test_a_lossless_jpeg_may_end_in_one_grey_value(run_node, dicom, tmp_path):
+    """There a pixel takes a bit, and the end marker is soon behind it."""
+    images = RNG.integers(0, 4096, (12, 40, 50))
+    for number, image in enumerate(images):
+        image[20 + number :, 10 + number :] = 7
+    files = [compress(dicom(image, 12), tmp_path, "dcmcjpeg") for image in images]
+    answers = run_node([{"kind": "read", "bytes": data} for data in files])
+    for data, answer in zip(files, answers, strict=True):
+        check(data, answer)
+
+
 @pytest.mark.parametrize("signed", [0, 1])
 def test_padding_has_the_sign_of_the_pixels(signed, run_node, dicom):
     # 65000 of 16 bits without a sign is -536 with one.

@@ -345,6 +345,10 @@ BASELINE = {
     "8 of 16 bits": (0, {"BitsAllocated": 16}),
     "signed": (0, {"PixelRepresentation": 1}),
     "colour": (1, {}),
+    "colour of 12 bits": (1, {"BitsStored": 12}),
+    "colour of no bits": (1, {"BitsStored": 0}),
+    "colour of 8 of 16 bits": (1, {"BitsAllocated": 16}),
+    "signed colour": (1, {"PixelRepresentation": 1}),
     "colour with a window": (1, {"WindowCenter": "40", "WindowWidth": "80"}),
     "colour, inverted": (1, {"PresentationLUTShape": "INVERSE"}),
     "colour with a slope of 0": (1, {"RescaleSlope": "0", "RescaleIntercept": "1"}),
@@ -444,6 +448,24 @@ def test_it_works_offline_after_the_first_load(chromium, site, serve):
     page.locator("#examples button").first.click()
     wait_for(page, "phantom-1.png")
     assert page.errors == []
+    page.context.close()
+
+
+def test_other_pages_of_the_origin_are_left_alone(chromium, site, serve, tmp_path):
+    """At the root of an origin, others may lie beside the site."""
+    folder = shutil.copytree(site, tmp_path / "site")
+    (folder / "other.html").write_text("before")
+    address, _ = serve(folder, "/")
+    page = open_page(chromium, address)
+    wait_until_kept(page)
+    read = "fetch('other.html', { cache: 'no-cache' }).then((r) => r.text())"
+    assert page.evaluate(read) == "before"
+    (folder / "other.html").write_text("after")
+    assert page.evaluate(read) == "after"
+    kept = page.evaluate(
+        "caches.match('other.html').then((kept) => kept === undefined)"
+    )
+    assert kept
     page.context.close()
 
 

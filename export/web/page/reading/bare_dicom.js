@@ -42,9 +42,10 @@ function readMeta(bytes, start) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let [end, hasSyntax] = [start, false];
   while (end + 12 <= bytes.length && view.getUint16(end, true) === 2) {
-    hasSyntax ||= view.getUint16(end + 2, true) === 0x10;
     const isLong = LONG.includes(String.fromCharCode(bytes[end + 4], bytes[end + 5]));
-    end += isLong ? 12 + view.getUint32(end + 8, true) : 8 + view.getUint16(end + 6, true);
+    const length = isLong ? view.getUint32(end + 8, true) : view.getUint16(end + 6, true);
+    hasSyntax ||= view.getUint16(end + 2, true) === 0x10 && length > 0;
+    end += (isLong ? 12 : 8) + length;
   }
   return { end, hasSyntax };
 }

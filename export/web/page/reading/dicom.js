@@ -73,7 +73,7 @@ function readHeader(dataset) {
       `is of modality ${quote(modality)}; radiographs are ${RADIOGRAPHS.join(", ")}`,
     );
   }
-  if (!dataset.elements.x7fe00010) {
+  if (!dataset.elements.x7fe00010?.length) {
     throw new ImageError("is a DICOM file without pixels, or an incomplete one");
   }
   const frames = Number(readWord(dataset, "x00280008")) || 1;

@@ -20,11 +20,14 @@ const BASELINE = "1.2.840.10008.1.2.4.50";
 const LOSSLESS = ["1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"];
 
 const TOO_MANY_BITS = "is damaged: its pixels have more bits than its header says";
+const NOT_DECODED = "is damaged: its pixels cannot be decoded";
 const INCOMPLETE = "is damaged: its pixels are not as many as its header says";
 
 /**
- * Return stored values, pixel by pixel, `samples` of them a pixel; but where the header
- * comes to say `isLuma`, grey that is shown as it is.
+ * Return stored values, pixel by pixel, `samples` of them a pixel.
+ *
+ * Adds to the header: `isLuma`, where they are no stored values but colours that became
+ * grey already; `isLarger`, where values need more bits than it says.
  *
  * @param {object} dataset of dicom-parser.
  * @param {object} header of `dicom.js`.
@@ -32,6 +35,7 @@ const INCOMPLETE = "is damaged: its pixels are not as many as its header says";
  */
 export async function readPixels(dataset, header) {
   const { samples, signed, syntax } = header;
+  checkBits(header);
   const values = await decode(dataset, header);
   if (header.isLuma) return values;
   const count = 2 ** Math.max((header.high ?? 0) + 1, header.stored);
@@ -83,15 +87,20 @@ function readRle(dataset, header) {
 }
 
 async function readBaseline(dataset, header) {
+  const { samples, allocated, signed } = header;
   const frame = readJpegFrame(dataset, header);
+  if (samples === 3 && (allocated !== 8 || signed)) throw new ImageError(NOT_DECODED);
   const { pixels } = await readJpeg(frame);
-  header.isLuma = header.samples === 3; // the browser gave RGB, of which it was made
-  return header.signed ? Int16Array.from(pixels) : pixels;
+  header.isLuma = samples === 3; // the browser gave RGB, of which it was made
+  return signed ? Int16Array.from(pixels) : pixels;
 }
 
 function readLossless(dataset, header) {
   const frame = readJpegFrame(dataset, header);
-  const [values, others] = [frame, lengthen(frame)].map((jpeg) => {
+  // Bytes in front of the end are decoded where something is missing. Without any, the
+  // decoder's last pixel may be wrong.
+  const [values, others] = [0x55, 0xaa].map((filling) => {
+    const jpeg = lengthen(frame, filling);
     const data = new Decoder().decode(
       jpeg.buffer, jpeg.byteOffset, jpeg.length, header.allocated / 8,
     ); // prettier-ignore
@@ -158,10 +167,21 @@ function view(bytes, { allocated, signed }) {
   return new Values(aligned.buffer, aligned.byteOffset, aligned.length >> 1);
 }
 
+function countBelow({ stored, high }) {
+  return Math.max((high ?? stored - 1) + 1 - stored, 0);
+}
+
+function checkBits(header) {
+  const { stored, allocated } = header;
+  if (stored < 1 || stored + countBelow(header) > allocated) {
+    throw new ImageError(TOO_MANY_BITS);
+  }
+}
+
 /** Leave out bits above and below those that are stored; the highest may be a sign. */
-function clearUnused(values, { allocated, stored, high, signed }) {
-  const below = Math.max((high ?? stored - 1) + 1 - stored, 0);
-  if (stored < 1 || stored + below > allocated) throw new ImageError(TOO_MANY_BITS);
+function clearUnused(values, header) {
+  const { stored, signed } = header;
+  const below = countBelow(header);
   if (stored === 8 * values.BYTES_PER_ELEMENT) return values;
   const left = 32 - stored - below;
   return values.map((value) =>

@@ -5,7 +5,7 @@ import { isTurned } from "./exif.js";
 import { ImageError, checkSize } from "./image_error.js";
 import { toLuma } from "./luma.js";
 
-const [SOF0, EOI, APP1, APP2] = [0xc0, 0xd9, 0xe1, 0xe2];
+const [SOF0, EOI, SOS, APP1, APP2] = [0xc0, 0xd9, 0xda, 0xe1, 0xe2];
 const NO_END = "is damaged: the end of its JPEG data is missing";
 /** Grey that decoders put where data is missing, and what becomes of it in CMYK. */
 const FILLINGS = [128, 64, 63];
@@ -60,13 +60,16 @@ function checkCanvas(data) {
 /** Refuse an incomplete JPEG; take EXIF data and colour profiles out. */
 function strip(bytes) {
   const parts = [];
-  let [from, exif] = [0, new Uint8Array()];
+  let [from, exif, isAhead] = [0, new Uint8Array(), true];
   for (const { marker, at, end } of walk(bytes)) {
     if (isFrame(marker) && end <= bytes.length) {
       const { height, width } = readFrame(bytes, at);
       checkSize(height, width);
     }
-    if (marker === APP1 && isExif(bytes, at + 4)) exif = bytes.subarray(at + 10, end);
+    isAhead &&= marker !== SOS;
+    if (marker === APP1 && isAhead && !exif.length && isExif(bytes, at + 4)) {
+      exif = bytes.subarray(at + 10, end);
+    }
     if (marker === APP1 || marker === APP2) {
       parts.push(bytes.subarray(from, at));
       from = end;
@@ -138,10 +141,10 @@ async function checkFilling(bytes, data) {
 }
 
 /** Put bytes in front of the end: a decoder takes them if something is missing. */
-export function lengthen(bytes) {
+export function lengthen(bytes, filling = 0x55) {
   let end = findLastEnd(bytes);
   while (bytes[end - 1] === 0xff) end -= 1; // fill bytes may stand before a marker
-  const more = new Uint8Array(64).fill(0x55);
+  const more = new Uint8Array(64).fill(filling);
   return join([bytes.subarray(0, end), more, Uint8Array.of(0xff, EOI)]);
 }
 

@@ -45,7 +45,9 @@ export function readChunks(bytes) {
     if (kind === "PLTE") palette = content;
     const isFirst = !compressed.length || before === "IDAT";
     if (kind === "IDAT" && isFirst) compressed.push(content);
-    if (kind === "eXIf" && !compressed.length) exif = content;
+    if (kind === "eXIf" && !compressed.length && isWhole(bytes, view, at, end)) {
+      exif = content;
+    }
     if (kind === "IEND") {
       return { ...header, palette: checkPalette(palette, header), compressed, exif };
     }
@@ -79,8 +81,12 @@ function checkPalette(palette, { colour }) {
 }
 
 function checkCrc(bytes, view, start, end, reason) {
+  if (!isWhole(bytes, view, start, end)) throw new ImageError(reason);
+}
+
+function isWhole(bytes, view, start, end) {
   const sum = computeCrc(bytes.subarray(start + 4, end - 4));
-  if (sum !== view.getUint32(end - 4)) throw new ImageError(reason);
+  return sum === view.getUint32(end - 4);
 }
 
 function readKind(bytes, at) {
