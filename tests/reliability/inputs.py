@@ -43,6 +43,7 @@ from keras_mscam.data.pipeline import read_examples
 from keras_mscam.data.preparation import prepare
 from keras_mscam.evaluation.report import _read_history
 from keras_mscam.evaluation.split_outputs import read_pathologies, read_predictions
+from keras_mscam.files import read_json, write_json
 from keras_mscam.images.reader import read_xray
 from keras_mscam.inference.calibrated_model import load_classifier
 from keras_mscam.inference.contract import read_contract
@@ -195,8 +196,7 @@ def make_records() -> Path:
     )
     # Of one length on every machine, so that what is damaged is the same.
     path = folder / "records" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    path.write_text(json.dumps({**manifest, "versions": {"x": "x" * 400}}, indent=2))
+    write_json(path, {**read_json(path), "versions": {"x": "x" * 123}})
     return folder / "records"
 
 
@@ -229,7 +229,8 @@ def read_model(path: Path):
 
 
 @cache
-def make_trainer():
+def make_trainer(is_read: bool = False):
+    """Make a trainer that is written, or the other that it is read into."""
     keras.utils.set_random_seed(0)
     classifier = build_classifier(2, (32, 32), "small_densenet", (4,))
     return compile_trainer(classifier, (0.5, 0.5), TrainingConfig())
@@ -241,7 +242,7 @@ def write_epoch(folder: Path) -> None:
 
 
 def read_epoch(path: Path):
-    trainer = make_trainer()
+    trainer = make_trainer(is_read=True)
     _forget(trainer.variables)
     state = read_checkpoint(path, trainer)
     return state, digest(*map(keras.ops.convert_to_numpy, trainer.variables))
@@ -274,7 +275,7 @@ def _write_legacy(path: Path) -> None:
 
 
 @cache
-def make_dense():
+def make_dense(is_read: bool = False):
     return keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, name="dense")])
 
 
@@ -290,9 +291,10 @@ def _forget(variables) -> None:
 
 
 def read_h5(path: Path):
-    _forget(make_dense().variables)
-    _load_weights(make_dense(), path)
-    return digest(*make_dense().get_weights())
+    network = make_dense(is_read=True)
+    _forget(network.variables)
+    _load_weights(network, path)
+    return digest(*network.get_weights())
 
 
 CONTRACT = """{
