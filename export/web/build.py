@@ -8,7 +8,6 @@ of it. The page's few libraries come from npm, pinned by `package-lock.json`.
 
 import argparse
 import fcntl
-import glob
 import hashlib
 import json
 import shutil
@@ -20,8 +19,9 @@ import cv2
 import numpy as np
 
 from keras_mscam.errors import UserError, command
-from keras_mscam.inference.contract import FILE, Contract, read_contract
-from keras_mscam.inference.export_folder import find_formats, verify_files
+from keras_mscam.inference.contract import FILE, Contract
+from keras_mscam.inference.export_folder import find_formats
+from keras_mscam.inference.runtimes.converted import read_verified_contract
 from keras_mscam.phantom import render_phantom, sample_anatomy, sample_visit
 
 HERE = Path(__file__).resolve().parent
@@ -70,8 +70,7 @@ def build(model: Path, output: Path, variant: str = "float32") -> Path:
             fails, or `output` is something else.
     """
     file = find_model(Path(model), variant)
-    contract = read_contract(file)
-    verify_files(file.parent, FILE, f"{glob.escape(file.stem)}.*")
+    contract = read_verified_contract(file)
     output = Path(output).resolve()  # a link stays, and what it leads to is replaced
     is_site = (output / "site.json").is_file()
     is_empty = output.is_dir() and not any(output.iterdir())

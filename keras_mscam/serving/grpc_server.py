@@ -94,7 +94,7 @@ class _Guard(grpc.aio.ServerInterceptor):
     ):
         """Put a refusal, or the parsing of the message, into the method."""
 
-        async def refuse_stranger(parts, context):
+        async def refuse_stranger(_, context):
             await context.abort(
                 grpc.StatusCode.UNAUTHENTICATED,
                 "A valid token is needed: send 'authorization: Bearer TOKEN'.",

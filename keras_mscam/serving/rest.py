@@ -87,7 +87,7 @@ class _BearerToken:
 
 
 class _Ceiling:
-    """Refuses more than so many requests at once, that for being alive not counted."""
+    """Refuses more than so many requests at once; `LIVENESS_PATH` doesn't count."""
 
     def __init__(self, app, most: int):
         self.app = app

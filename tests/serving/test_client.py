@@ -1,12 +1,10 @@
 """The client of both protocols against a real server, beside the Predictor."""
 
-import io
 import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from keras_mscam import Predictor
 from keras_mscam.errors import UserError
@@ -16,18 +14,11 @@ from keras_mscam.images.grey_values import DARK
 from keras_mscam.inference.contract import FILE
 from keras_mscam.serving import Client, ServiceError
 
-from ..images.odd_files import save_dicom
+from ..images.odd_files import READABLE, save_dicom
 
 FILES = [example.data for example in draw_examples((64, 96))]
+TURNED_JPEG = READABLE["JPEG with a rotation"]
 PROTOCOLS = ("http", "grpc")
-
-
-def turn(pixels):
-    """Return a JPEG that asks to be turned by 90 degrees."""
-    exif, file = Image.Exif(), io.BytesIO()
-    exif[0x0112] = 6
-    Image.fromarray(pixels).save(file, "JPEG", exif=exif)
-    return file.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +62,7 @@ def make_images(folder):
     (folder / "chest.png").write_bytes(FILES[4])
     return [
         *FILES, folder / "chest.dcm", str(folder / "chest.png"), pixels,
-        pixels.astype("uint16") * 256, turn(pixels), b"junk", folder / "missing.png",
+        pixels.astype("uint16") * 256, TURNED_JPEG, b"junk", folder / "missing.png",
     ]  # fmt: skip
 
 

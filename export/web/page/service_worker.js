@@ -7,6 +7,10 @@ importScripts("files.js");
 const SCOPE = self.registration.scope;
 const PREFIX = `keras_mscam ${SCOPE} `;
 const NAME = PREFIX + self.SITE.version;
+/** The scope may hold other pages, as the root of an origin does. */
+const OWN = new Set(
+  ["./", ...self.SITE.files, ...self.SITE.late].map((file) => new URL(file, SCOPE).href),
+);
 
 self.addEventListener("install", (event) => {
   // A newer version waits until no page of the older one is open.
@@ -18,17 +22,11 @@ self.addEventListener("activate", (event) => {
 });
 
 self.addEventListener("fetch", (event) => {
-  const { url, method } = event.request;
-  if (method === "GET" && isOfSite(new URL(url))) {
+  const { origin, pathname } = new URL(event.request.url);
+  if (event.request.method === "GET" && OWN.has(origin + pathname)) {
     event.respondWith(answer(event.request));
   }
 });
-
-/** The scope may hold other pages, as the root of an origin does. */
-function isOfSite({ origin, pathname }) {
-  const files = ["./", ...self.SITE.files, ...self.SITE.late];
-  return files.some((file) => new URL(file, SCOPE).href === origin + pathname);
-}
 
 async function keepAll() {
   const cache = await caches.open(NAME);

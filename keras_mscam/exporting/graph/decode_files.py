@@ -111,7 +111,7 @@ def _read(data: tf.Tensor, image_size: tuple[int, int], most_pixels: int):
             lambda: finish(pixels),
         )
 
-    def read():
+    def read():  # of 16 bits the upper 8
         return tf.cond(is_png, lambda: finish(tf.io.decode_png(data)), read_jpeg)
 
     return tf.cond(problem == "", read, lambda: give_up(problem))

@@ -30,7 +30,7 @@ def load_litert(path: Path) -> Runtime:
     """Load a `.tflite` file, whose batch is 1, as phones want it."""
     from ai_edge_litert.interpreter import Interpreter
 
-    contract = _read_verified_contract(path)
+    contract = read_verified_contract(path)
     with explain_failure(path):
         interpreter = Interpreter(str(path), num_threads=count_cores())
         runner = interpreter.get_signature_runner()
@@ -47,7 +47,7 @@ def load_onnx(path: Path) -> Runtime:
     """Load an `.onnx` file."""
     import onnxruntime
 
-    contract = _read_verified_contract(path)
+    contract = read_verified_contract(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = count_cores()
     # Threads that wait busily take the cores from whatever else runs: with any company,
@@ -77,7 +77,7 @@ def load_openvino(path: Path) -> Runtime:
     A file named `float32` is computed in float32; others as the plugin sees fit. Images
     are run one after the other: shapes that are fixed make one a sixth faster.
     """
-    contract = _read_verified_contract(path)
+    contract = read_verified_contract(path)
     names = contract.output_names
     options = {
         "INFERENCE_NUM_THREADS": count_cores(),
@@ -163,7 +163,7 @@ def _run_one_by_one(
     return run
 
 
-def _read_verified_contract(model: Path) -> Contract:
+def read_verified_contract(model: Path) -> Contract:
     """Read the contract beside a file, if both are as they were exported."""
     contract = read_contract(model)
     verify_files(model.parent, FILE, f"{glob.escape(model.stem)}.*")

@@ -2,7 +2,7 @@
 
 import { Decoder } from "../vendor/jpeg-lossless.js";
 import { ImageError } from "./image_error.js";
-import { findFrame, lengthen, readJpeg } from "./jpeg.js";
+import { checkAlike, findFrame, join, lengthen, readJpeg } from "./jpeg.js";
 import { decodeRle } from "./rle.js";
 
 const NAMES = {
@@ -107,9 +107,7 @@ function readLossless(dataset, header) {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     return view(bytes, header);
   });
-  if (values.some((value, at) => value !== others[at])) {
-    throw new ImageError("is damaged: a part of its JPEG data is missing");
-  }
+  checkAlike(values, others);
   return values;
 }
 
@@ -135,13 +133,7 @@ function readFragments(dataset) {
   const parts = element.fragments.map(({ position, length }) =>
     dataset.byteArray.subarray(position, position + length),
   );
-  const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    joined.set(part, at);
-    at += part.length;
-  }
-  return joined;
+  return join(parts);
 }
 
 /** Two pixels in a row share their colour: Y, Y, blue, red. */

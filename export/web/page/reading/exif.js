@@ -6,17 +6,19 @@ const BYTE_ORDERS = { "II*\0": true, "MM\0*": false }; // whether the lowest is 
 /** Which JPEG has ahead of it, and some PNG files too. */
 const PREFIX = "Exif\0\0";
 
+export function hasPrefix(exif) {
+  return read(exif, PREFIX.length) === PREFIX;
+}
+
 /**
  * Whether they ask to turn or mirror it.
  *
- * @param {Uint8Array} exif from its TIFF header on; empty, or damaged, it asks nothing.
+ * @param {Uint8Array} exif with a prefix or without; empty, or damaged, it asks nothing.
  */
 export function isTurned(exif) {
-  const skipped = read(exif, PREFIX.length) === PREFIX ? PREFIX.length : 0;
-  const view = new DataView(
-    exif.buffer, exif.byteOffset + skipped, exif.byteLength - skipped,
-  ); // prettier-ignore
-  const isLittle = BYTE_ORDERS[read(exif.subarray(skipped), 4)];
+  while (hasPrefix(exif)) exif = exif.subarray(PREFIX.length);
+  const view = new DataView(exif.buffer, exif.byteOffset, exif.byteLength);
+  const isLittle = BYTE_ORDERS[read(exif, 4)];
   if (isLittle === undefined) return false;
   try {
     const start = view.getUint32(4, isLittle);

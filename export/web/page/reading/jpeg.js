@@ -1,7 +1,7 @@
 // JPEG, by the browser's own decoder.
 
 import { givesBackExactly } from "../canvas.js";
-import { isTurned } from "./exif.js";
+import { hasPrefix, isTurned } from "./exif.js";
 import { ImageError, checkSize } from "./image_error.js";
 import { toLuma } from "./luma.js";
 
@@ -67,9 +67,8 @@ function strip(bytes) {
       checkSize(height, width);
     }
     isAhead &&= marker !== SOS;
-    if (marker === APP1 && isAhead && !exif.length && isExif(bytes, at + 4)) {
-      exif = bytes.subarray(at + 10, end);
-    }
+    const content = bytes.subarray(at + 4, end);
+    if (marker === APP1 && isAhead && !exif.length && hasPrefix(content)) exif = content;
     if (marker === APP1 || marker === APP2) {
       parts.push(bytes.subarray(from, at));
       from = end;
@@ -77,10 +76,6 @@ function strip(bytes) {
     if (marker === EOI) return { plain: join([...parts, bytes.subarray(from, end)]), exif };
   }
   throw new ImageError(NO_END);
-}
-
-function isExif(bytes, at) {
-  return String.fromCharCode(...bytes.subarray(at, at + 6)) === "Exif\0\0";
 }
 
 /**
@@ -120,7 +115,7 @@ function* walk(bytes) {
 }
 
 /** In one piece: Firefox tells a format by the first piece of a blob, not by its type. */
-function join(parts) {
+export function join(parts) {
   const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {
@@ -134,8 +129,12 @@ function join(parts) {
 async function checkFilling(bytes, data) {
   const last = data.slice(-4, -1);
   if (!FILLINGS.some((grey) => last.every((value) => value === grey))) return;
-  const other = await decode(lengthen(bytes));
-  if (other.data.some((value, at) => value !== data[at])) {
+  checkAlike(data, (await decode(lengthen(bytes))).data);
+}
+
+/** Refuse a JPEG of which a decoder takes what `lengthen` put into it. */
+export function checkAlike(values, others) {
+  if (values.some((value, at) => value !== others[at])) {
     throw new ImageError("is damaged: a part of its JPEG data is missing");
   }
 }
